@@ -1,0 +1,325 @@
+"""What municipal systems send us (the public vocabulary) and what the intake service then says.
+
+The public part is strict: a field that nobody knows is refused, so that a typing error is
+seen by whoever made it. Facts about the person never leave the sealed part of our own events.
+"""
+
+from datetime import date, datetime
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import Field, StringConstraints, model_validator
+
+from contracts.base import Contract, Event, Sealed, Strict
+from contracts.values import (
+    ContactKind,
+    ContactMode,
+    Evidence,
+    FactSource,
+    PartnerKind,
+    Situation,
+    Thematique,
+)
+
+T = TypeVar("T")
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=150)]
+FreeText = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+Ref = Annotated[str, StringConstraints(min_length=1, max_length=120)]
+Commune = Annotated[str, StringConstraints(pattern=r"^(\d{2}|2[AB])\d{3}$")]
+"""INSEE code of a commune (59459), not a postal code; existence is checked by the intake."""
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
+Phone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9][0-9 .()-]{5,24}$")]
+
+
+class Dated(Strict, Generic[T]):
+    """A statement about the person: its value, where it comes from, since when it is known."""
+
+    value: T
+    source: FactSource = FactSource.DECLARED
+    as_of: date | None = Field(
+        None, description="Day the statement was true; default: the contact's."
+    )
+
+
+class Identity(Strict):
+    """Who the person is. Always sealed; a NIR is refused in every field."""
+
+    family_name: ShortText | None = None
+    given_name: ShortText | None = None
+    phone: Phone | None = None
+    email: Email | None = None
+    address: ShortText | None = None
+    france_travail_number: Annotated[str, StringConstraints(pattern=r"^\d{10,11}$")] | None = (
+        None
+    )
+
+
+class Facts(Strict):
+    """What is known about the person, each statement with its source. Always sealed."""
+
+    birth_date: Dated[date] | None = None
+    commune: Dated[Commune] | None = None
+    situation: Dated[Situation] | None = None
+    registered_with_france_travail_since: Dated[date] | None = None
+    minimum_benefit: Dated[Literal["rsa", "ass", "aah", "none"]] | None = None
+    recognised_disability: Dated[bool] | None = None
+    priority_neighbourhood: Dated[Literal["yes", "no", "unknown"]] | None = None
+    study_level: Dated[Literal["none", "cap-bep", "bac", "bac+2", "bac+3-or-more"]] | None = (
+        None
+    )
+    mobility: Dated[Literal["none", "public-transport", "own-vehicle"]] | None = None
+    project: Dated[FreeText] | None = None
+
+
+class Person(Strict):
+    """The person as the emitting system knows them: by its own reference, or by our person_id."""
+
+    ref: Ref | None = Field(None, description="The emitting system's own id of the person.")
+    person_id: UUID | None = Field(None, description="Our id, when a former answer gave it.")
+    identity: Identity | None = None
+    facts: Facts | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> "Person":
+        if self.ref is None and self.person_id is None:
+            raise ValueError("give ref (your own id of the person) or person_id (ours)")
+        return self
+
+
+class Need(Strict):
+    """What is sought: a data·inclusion v1 thématique."""
+
+    thematique: Thematique
+    note: FreeText | None = None
+    urgent: bool = False
+
+
+class Information(Strict):
+    """Proof that the person was informed (RGPD art. 13): which text, in which version."""
+
+    notice: Ref
+    version: Ref
+
+
+DisclosableField = Literal[
+    "family_name", "given_name", "phone", "email", "address", "france_travail_number",
+    "birth_date", "commune", "situation", "registered_with_france_travail_since",
+    "minimum_benefit", "recognised_disability", "priority_neighbourhood", "study_level",
+    "mobility", "project", "need_note",
+]  # fmt: skip
+
+
+class Agreement(Strict):
+    """Agreement to disclose named fields to a partner, or a kind of partner, until a date."""
+
+    partner_kind: PartnerKind | None = None
+    partner_id: Ref | None = None
+    fields: Annotated[list[DisclosableField], Field(min_length=1, max_length=30)]
+    until: date
+    evidence: Evidence = Evidence.ORAL
+
+    @model_validator(mode="after")
+    def _addressed(self) -> "Agreement":
+        if (self.partner_kind is None) == (self.partner_id is None):
+            raise ValueError("give either partner_kind or partner_id")
+        return self
+
+
+class Activity(Strict):
+    """A workshop or a terminal used, with or without help."""
+
+    activity: Literal["workshop", "digital-terminal", "information-session"]
+    helped: bool = False
+    label: ShortText | None = None
+
+
+class PublicContact(Strict):
+    """One visit or call, with what was said: the event that opens cases."""
+
+    TYPE: ClassVar[str] = "fr.aiguillage.public.contact.recorded.v1"
+
+    mode: ContactMode
+    kind: ContactKind = ContactKind.INDIVIDUAL
+    site: Ref | None = Field(None, description="Which desk, in the emitting system's words.")
+    person: Person | None = Field(None, description="Absent for an anonymous contact.")
+    needs: Annotated[list[Need], Field(max_length=10)] = []
+    information: Information | None = None
+    agreements: Annotated[list[Agreement], Field(max_length=20)] = []
+    activities: Annotated[list[Activity], Field(max_length=10)] = []
+    do_not_contact: bool = Field(
+        False, description="The person must not be called by a partner."
+    )
+    note: FreeText | None = None
+
+
+class PublicFacts(Strict):
+    """New or corrected facts and identity of a known person."""
+
+    TYPE: ClassVar[str] = "fr.aiguillage.public.facts.stated.v1"
+
+    person: Person
+
+
+class PublicAgreement(Strict):
+    """A known person agrees to a disclosure."""
+
+    TYPE: ClassVar[str] = "fr.aiguillage.public.agreement.given.v1"
+
+    person: Person
+    agreement: Agreement
+
+
+class PublicWithdrawal(Strict):
+    """A known person withdraws an agreement, or all of them where no id is given."""
+
+    TYPE: ClassVar[str] = "fr.aiguillage.public.agreement.withdrawn.v1"
+
+    person: Person
+    agreement_id: UUID | None = None
+
+
+PublicEvent = PublicContact | PublicFacts | PublicAgreement | PublicWithdrawal
+PUBLIC_TYPES: dict[str, type[PublicEvent]] = {
+    model.TYPE: model
+    for model in (PublicContact, PublicFacts, PublicAgreement, PublicWithdrawal)
+}
+
+
+class IdentitySealed(Sealed):
+    """Identity as stated by one system."""
+
+    identity: Identity
+
+
+class PersonRegistered(Event):
+    """A person is known for the first time; the identity, if any was given, is sealed."""
+
+    type = "fr.aiguillage.intake.person.registered.v1"
+    person_id: UUID
+    anonymous: bool
+    sealed: IdentitySealed | None = None
+
+
+class PersonIdentified(Event):
+    """A later statement of identity; it supersedes field by field."""
+
+    type = "fr.aiguillage.intake.person.identified.v1"
+    person_id: UUID
+    sealed: IdentitySealed | None = None
+
+
+class FactsSealed(Sealed):
+    """Facts as stated; a later statement of the same fact supersedes."""
+
+    facts: Facts
+
+
+class FactsStated(Event):
+    """Facts about a person were stated; which ones and their values are sealed."""
+
+    type = "fr.aiguillage.intake.facts.stated.v1"
+    person_id: UUID
+    sealed: FactsSealed | None = None
+
+
+class NoteSealed(Sealed):
+    """Free text."""
+
+    note: str
+
+
+class ContactRecorded(Event):
+    """One visit or call took place."""
+
+    type = "fr.aiguillage.intake.contact.recorded.v1"
+    contact_id: UUID
+    person_id: UUID
+    mode: ContactMode
+    kind: ContactKind
+    anonymous: bool
+    system: str
+    site: str | None = None
+    do_not_contact: bool = False
+    sealed: NoteSealed | None = None
+
+
+class NeedExpressed(Event):
+    """The person seeks something: opens a case. Last event of its contact."""
+
+    type = "fr.aiguillage.intake.need.expressed.v1"
+    need_id: UUID
+    contact_id: UUID
+    person_id: UUID
+    thematique: Thematique
+    urgent: bool = False
+    do_not_contact: bool = False
+    sealed: NoteSealed | None = None
+
+
+class InformationGiven(Event):
+    """The person was informed (RGPD art. 13)."""
+
+    type = "fr.aiguillage.intake.information.given.v1"
+    contact_id: UUID
+    person_id: UUID
+    notice: str
+    version: str
+
+
+class AgreementGiven(Event):
+    """The person agrees that named fields go to a partner until a date."""
+
+    type = "fr.aiguillage.intake.agreement.given.v1"
+    agreement_id: UUID
+    person_id: UUID
+    partner_kind: PartnerKind | None = None
+    partner_id: str | None = None
+    fields: list[str]
+    until: date
+    evidence: Evidence
+
+
+class AgreementWithdrawn(Event):
+    """The person withdraws one agreement, or all (no agreement_id)."""
+
+    type = "fr.aiguillage.intake.agreement.withdrawn.v1"
+    person_id: UUID
+    agreement_id: UUID | None = None
+
+
+class ActivityAttended(Event):
+    """A workshop, terminal or session was used."""
+
+    type = "fr.aiguillage.intake.activity.attended.v1"
+    contact_id: UUID
+    person_id: UUID
+    activity: str
+    helped: bool
+    label: str | None = None
+
+
+EVENTS: tuple[type[Event], ...] = (
+    PersonRegistered, PersonIdentified, FactsStated, ContactRecorded, NeedExpressed,
+    InformationGiven, AgreementGiven, AgreementWithdrawn, ActivityAttended,
+)  # fmt: skip
+
+
+class CreatedNeed(Contract):
+    """A need that an event opened."""
+
+    need_id: UUID
+    case_id: UUID
+    thematique: Thematique
+
+
+class Receipt(Contract):
+    """What was created from one event; a repeat of the event gets the same receipt."""
+
+    id: str
+    source: str
+    type: str
+    person_id: UUID
+    contact_id: UUID | None = None
+    needs: list[CreatedNeed] = []
+    agreements: list[UUID] = []
+    recorded_at: datetime

@@ -1,0 +1,118 @@
+"""What the partner service says: directory, deliveries, disclosures, answers."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from contracts.base import Event, Sealed
+from contracts.values import BusinessStatus, PartnerKind, Reason, ReferralStatus
+
+
+class PartnerRegistered(Event):
+    """An organisation of the directory (data·inclusion Structure)."""
+
+    type = "fr.aiguillage.partners.partner.registered.v1"
+    partner_id: str
+    kind: PartnerKind
+    name: str
+    structure: dict[str, Any]
+
+
+class ServicePublished(Event):
+    """What a partner offers (data·inclusion Service), with what that schema lacks."""
+
+    type = "fr.aiguillage.partners.service.published.v1"
+    service_id: str
+    partner_id: str
+    kind: PartnerKind
+    name: str
+    thematiques: list[str]
+    zone_eligibilite: list[str] = []
+    minimum_age: int | None = None
+    maximum_age: int | None = None
+    policy: str = "confirm"
+    service: dict[str, Any]
+
+
+class EndpointRegistered(Event):
+    """A partner's address for webhooks."""
+
+    type = "fr.aiguillage.partners.endpoint.registered.v1"
+    endpoint_id: UUID
+    partner_id: str
+    service_ids: list[str]
+
+
+class DisclosureMade(Event):
+    """Named fields of a person were handed to a partner: which, to whom, under which agreement.
+
+    The digest is of the sealed bytes that were sent from, never of clear personal data.
+    """
+
+    type = "fr.aiguillage.partners.disclosure.made.v1"
+    referral_id: UUID
+    person_id: UUID
+    partner_id: str
+    agreement_id: UUID
+    fields: list[str]
+    digest: str
+
+
+class DeliverySucceeded(Event):
+    """The partner's endpoint took the message."""
+
+    type = "fr.aiguillage.partners.delivery.succeeded.v1"
+    delivery_id: UUID
+    referral_id: UUID
+    partner_id: str
+    attempts: int
+
+
+class DeliveryFailed(Event):
+    """First failure of a delivery; it will be tried again."""
+
+    type = "fr.aiguillage.partners.delivery.failed.v1"
+    delivery_id: UUID
+    referral_id: UUID
+    partner_id: str
+    error: str
+
+
+class DeliveryDeadLettered(Event):
+    """Given up: somebody has to act."""
+
+    type = "fr.aiguillage.partners.delivery.dead-lettered.v1"
+    delivery_id: UUID
+    referral_id: UUID
+    partner_id: str
+    attempts: int
+    error: str
+
+
+class AnswerSealed(Sealed):
+    """What the partner wrote."""
+
+    comment: str
+
+
+class AnswerReceived(Event):
+    """A partner answered: signed, checked, stored once."""
+
+    type = "fr.aiguillage.partners.answer.received.v1"
+    answer_id: UUID
+    referral_id: UUID
+    partner_id: str
+    person_id: UUID
+    status: ReferralStatus
+    business_status: BusinessStatus | None = None
+    reason: Reason | None = None
+    outcome: str | None = None
+    appointment_at: datetime | None = None
+    partner_reference: str | None = None
+    sealed: AnswerSealed | None = None
+
+
+EVENTS: tuple[type[Event], ...] = (
+    PartnerRegistered, ServicePublished, EndpointRegistered, DisclosureMade,
+    DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered, AnswerReceived,
+)  # fmt: skip

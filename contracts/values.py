@@ -1,0 +1,231 @@
+"""Value lists shared by everybody, with the one place where English codes meet French labels.
+
+Thématiques, publics and modes come from the ``data-inclusion-schema`` package (data·inclusion v1).
+"""
+
+from enum import StrEnum
+
+from data_inclusion.schema.v1 import Thematique
+
+__all__ = [
+    "AUTHOR_OF_REASON",
+    "COMMENT_REQUIRED",
+    "REFERRAL_LABELS",
+    "TRANSITIONS",
+    "Author",
+    "BusinessStatus",
+    "CaseStatus",
+    "ContactKind",
+    "ContactMode",
+    "Evidence",
+    "FactSource",
+    "PartnerKind",
+    "Reason",
+    "ReferralStatus",
+    "Situation",
+    "Thematique",
+]
+
+
+class ContactMode(StrEnum):
+    """How the resident reached the desk."""
+
+    WALK_IN = "walk-in"
+    APPOINTMENT = "appointment"
+    PHONE = "phone"
+    ONLINE = "online"
+    OUTREACH = "outreach"
+
+
+class ContactKind(StrEnum):
+    """One resident, or a group."""
+
+    INDIVIDUAL = "individual"
+    COLLECTIVE = "collective"
+
+
+class PartnerKind(StrEnum):
+    """The partner's language; one adapter and one table of eligibility each."""
+
+    FRANCE_TRAVAIL = "france-travail"
+    MISSION_LOCALE = "mission-locale"
+    PLIE = "plie"
+    CLAP = "clap"
+    TEMP_AGENCY = "temp-agency"
+    TRAINING_BODY = "training-body"
+    INFORMATION_JEUNESSE = "information-jeunesse"
+    DIGITAL_SPACE = "digital-space"
+    E2C = "e2c"
+    CAP_EMPLOI = "cap-emploi"
+
+
+class FactSource(StrEnum):
+    """Where a statement about the person comes from."""
+
+    DECLARED = "declared"
+    DOCUMENT = "document"
+    PARTNER = "partner"
+
+
+class Situation(StrEnum):
+    """The person's situation towards employment."""
+
+    JOB_SEEKER = "job-seeker"
+    IN_SCHOOL = "in-school"
+    IN_TRAINING = "in-training"
+    IN_EMPLOYMENT = "in-employment"
+    INACTIVE = "inactive"
+
+
+class Evidence(StrEnum):
+    """How an agreement to disclose was given."""
+
+    ORAL = "oral"
+    SIGNED = "signed"
+    ONLINE = "online"
+
+
+class CaseStatus(StrEnum):
+    """FHIR ServiceRequest.status; set by hub or adviser only."""
+
+    ACTIVE = "active"
+    ON_HOLD = "on-hold"
+    COMPLETED = "completed"
+    REVOKED = "revoked"
+    ENTERED_IN_ERROR = "entered-in-error"
+
+
+class ReferralStatus(StrEnum):
+    """FHIR Task.status as used by Gravity SDOH-CC."""
+
+    DRAFT = "draft"
+    REQUESTED = "requested"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    IN_PROGRESS = "in-progress"
+    ON_HOLD = "on-hold"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ENTERED_IN_ERROR = "entered-in-error"
+
+
+class Author(StrEnum):
+    """Who sets a state. An adviser typing in a partner's answer acts *for* the partner."""
+
+    HUB = "hub"
+    ADVISER = "adviser"
+    PARTNER = "partner"
+
+
+class BusinessStatus(StrEnum):
+    """Refines a referral's status without changing it (BSeR Task.businessStatus)."""
+
+    SENT = "sent"
+    DELIVERED = "delivered"
+    RECEIVED = "received"
+    INFO_REQUESTED = "info-requested"
+    APPOINTMENT_SCHEDULED = "appointment-scheduled"
+    NO_SHOW = "no-show"
+    EXCUSED = "excused"
+    APPOINTMENT_CANCELLED = "appointment-cancelled"
+    WAITLISTED = "waitlisted"
+    NEEDS_CLIENT_ACTION = "needs-client-action"
+    COULD_NOT_CONTACT = "could-not-contact"
+    UNDER_STUDY = "under-study"
+    COMMISSION_SCHEDULED = "commission-scheduled"
+    ENROLLED = "enrolled"
+    CANCELLATION_REQUESTED = "cancellation-requested"
+
+
+class Reason(StrEnum):
+    """Why a referral was rejected, cancelled, put on hold or failed."""
+
+    NO_CAPACITY = "no-capacity"
+    NOT_ELIGIBLE = "not-eligible"
+    OUT_OF_AREA = "out-of-area"
+    SERVICE_CLOSED = "service-closed"
+    MISSING_INFORMATION = "missing-information"
+    COULD_NOT_CONTACT = "could-not-contact"
+    CLIENT_DECLINED = "client-declined"
+    CLIENT_NO_SHOW = "client-no-show"
+    CLIENT_IN_EMPLOYMENT = "client-in-employment"
+    CLIENT_IN_TRAINING = "client-in-training"
+    DUPLICATE = "duplicate"
+    ALREADY_SERVED_ELSEWHERE = "already-served-elsewhere"
+    REFERRED_ONWARD = "referred-onward"
+    AGREEMENT_WITHDRAWN = "agreement-withdrawn"
+    NO_RESPONSE = "no-response"
+    SENT_IN_ERROR = "sent-in-error"
+    SUPERSEDED = "superseded"
+    OTHER = "other"
+
+
+_P, _A, _H = Author.PARTNER, Author.ADVISER, Author.HUB
+_S = ReferralStatus
+
+AUTHOR_OF_REASON: dict[Reason, frozenset[Author]] = {
+    Reason.NO_CAPACITY: frozenset({_P}),
+    Reason.NOT_ELIGIBLE: frozenset({_P}),
+    Reason.OUT_OF_AREA: frozenset({_P}),
+    Reason.SERVICE_CLOSED: frozenset({_P}),
+    Reason.MISSING_INFORMATION: frozenset({_P}),
+    Reason.COULD_NOT_CONTACT: frozenset({_P}),
+    Reason.CLIENT_DECLINED: frozenset({_P, _A}),
+    Reason.CLIENT_NO_SHOW: frozenset({_P}),
+    Reason.CLIENT_IN_EMPLOYMENT: frozenset({_P, _A}),
+    Reason.CLIENT_IN_TRAINING: frozenset({_P, _A}),
+    Reason.DUPLICATE: frozenset({_P, _A}),
+    Reason.ALREADY_SERVED_ELSEWHERE: frozenset({_P, _A}),
+    Reason.REFERRED_ONWARD: frozenset({_P}),
+    Reason.AGREEMENT_WITHDRAWN: frozenset({_A, _H}),
+    Reason.NO_RESPONSE: frozenset({_H}),
+    Reason.SENT_IN_ERROR: frozenset({_A}),
+    Reason.SUPERSEDED: frozenset({_H}),
+    Reason.OTHER: frozenset({_P, _A}),
+}
+"""Who may use a reason (e-RS: a reason code says who may use it)."""
+
+COMMENT_REQUIRED = frozenset({Reason.OTHER})
+
+_PARTNER_ONLY = frozenset({_P})
+_EITHER = frozenset({_P, _A, _H})
+_OURS = frozenset({_A, _H})
+_WORK = (_S.ACCEPTED, _S.IN_PROGRESS, _S.ON_HOLD)
+
+
+def _transitions() -> dict[tuple[ReferralStatus, ReferralStatus], frozenset[Author]]:
+    table = {
+        (_S.DRAFT, _S.REQUESTED): _OURS,
+        (_S.REQUESTED, _S.ACCEPTED): _PARTNER_ONLY,
+        (_S.REQUESTED, _S.REJECTED): _PARTNER_ONLY,
+        (_S.REQUESTED, _S.CANCELLED): _EITHER,
+        (_S.ACCEPTED, _S.IN_PROGRESS): _PARTNER_ONLY,
+        (_S.ON_HOLD, _S.IN_PROGRESS): _PARTNER_ONLY,
+        (_S.ACCEPTED, _S.ON_HOLD): _PARTNER_ONLY,
+        (_S.IN_PROGRESS, _S.ON_HOLD): _PARTNER_ONLY,
+    }
+    for state in _WORK:
+        table |= {(state, _S.COMPLETED): _PARTNER_ONLY, (state, _S.FAILED): _PARTNER_ONLY}
+        table[state, _S.CANCELLED] = _EITHER
+    for state in _S:
+        if state is not _S.ENTERED_IN_ERROR:
+            table[state, _S.ENTERED_IN_ERROR] = _OURS
+    return table
+
+
+TRANSITIONS = _transitions()
+"""(from, to) → who may set it. Every other pair is refused, whoever asks (SDOH-CC)."""
+
+REFERRAL_LABELS: dict[ReferralStatus, str] = {
+    _S.DRAFT: "Proposée",
+    _S.REQUESTED: "Ouverte",
+    _S.ACCEPTED: "Validée",
+    _S.REJECTED: "Refusée",
+    _S.IN_PROGRESS: "Démarrée",
+    _S.ON_HOLD: "En attente",
+    _S.COMPLETED: "Terminée",
+    _S.FAILED: "Interrompue",
+    _S.CANCELLED: "Annulée",
+    _S.ENTERED_IN_ERROR: "Saisie par erreur",
+}

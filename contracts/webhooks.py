@@ -1,0 +1,112 @@
+"""Messages between the hub and a partner (Standard Webhooks payloads: type, timestamp, data).
+
+Outgoing: a referral is requested or cancelled. Incoming: the partner's answer.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field, StringConstraints, model_validator
+
+from contracts.base import Contract, Strict
+from contracts.values import BusinessStatus, Reason, ReferralStatus, Thematique
+
+
+class ReferralMessage(Contract):
+    """What a partner learns about one referral; ``person`` holds the agreed fields only."""
+
+    referral_id: UUID
+    partner_id: str
+    service_id: str
+    thematique: Thematique
+    urgent: bool
+    do_not_contact: bool
+    replaces: UUID | None = None
+    agreed_until: datetime | None = None
+    person: dict[str, Any]
+    answer_url: str
+
+
+class CancellationMessage(Contract):
+    """The referral must not be worked on any more."""
+
+    referral_id: UUID
+    partner_id: str
+    service_id: str
+    reason: Reason | None = None
+
+
+class ReferralRequestedWebhook(Contract):
+    """Sent when a referral is requested."""
+
+    type: Literal["referral.requested"] = "referral.requested"
+    timestamp: datetime
+    data: ReferralMessage
+
+
+class ReferralCancelledWebhook(Contract):
+    """Sent when a referral that the partner may have received is cancelled."""
+
+    type: Literal["referral.cancelled"] = "referral.cancelled"
+    timestamp: datetime
+    data: CancellationMessage
+
+
+PartnerStatus = Literal[
+    ReferralStatus.REQUESTED,
+    ReferralStatus.ACCEPTED,
+    ReferralStatus.REJECTED,
+    ReferralStatus.IN_PROGRESS,
+    ReferralStatus.ON_HOLD,
+    ReferralStatus.COMPLETED,
+    ReferralStatus.FAILED,
+    ReferralStatus.CANCELLED,
+]
+NEEDS_REASON = frozenset(
+    {
+        ReferralStatus.REJECTED,
+        ReferralStatus.ON_HOLD,
+        ReferralStatus.FAILED,
+        ReferralStatus.CANCELLED,
+    }
+)
+
+
+class Answer(Strict):
+    """A partner's answer. ``requested`` with a business status says "received, under study".
+
+    Rejected, on hold, failed and cancelled need a reason; completed needs an outcome
+    (SDOH-CC refer-9); the reason ``other`` needs a comment.
+    """
+
+    referral_id: UUID
+    status: PartnerStatus
+    business_status: BusinessStatus | None = None
+    reason: Reason | None = None
+    outcome: Annotated[str, StringConstraints(min_length=1, max_length=120)] | None = None
+    appointment_at: datetime | None = None
+    partner_reference: Annotated[str, StringConstraints(max_length=120)] | None = None
+    comment: Annotated[str, StringConstraints(min_length=1, max_length=4000)] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Answer":
+        if self.status in NEEDS_REASON and self.reason is None:
+            raise ValueError(f"status {self.status} needs a reason")
+        if self.status is ReferralStatus.COMPLETED and not self.outcome:
+            raise ValueError("status completed needs an outcome")
+        if self.status is ReferralStatus.REQUESTED and self.business_status is None:
+            raise ValueError(
+                "status requested needs a business_status (received, under-study …)"
+            )
+        if self.reason is Reason.OTHER and not self.comment:
+            raise ValueError("reason other needs a comment")
+        return self
+
+
+class AnswerWebhook(Strict):
+    """The signed body of ``POST /v1/answers``."""
+
+    type: Literal["referral.answered"] = "referral.answered"
+    timestamp: datetime = Field(description="When the partner decided (RFC 3339).")
+    data: Answer

@@ -1,0 +1,110 @@
+"""One PostgreSQL schema and one role per service; a transaction is a SQLAlchemy connection.
+
+Hot statements use asyncpg underneath (``driver``): two to three times faster, same transaction.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import orjson
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from infra import wakeup
+
+CONNECT_SECONDS = 5.0
+STATEMENT_SECONDS = 60
+INFRASTRUCTURE_ERRORS: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+)
+
+
+def is_infrastructure(error: BaseException | None) -> bool:
+    """Whether an error is the world's (try again later) rather than the message's (park it)."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, INFRASTRUCTURE_ERRORS):
+            return True
+        seen.add(id(error))
+        error = getattr(error, "orig", None) or error.__cause__
+    return False
+
+
+def async_url(url: str) -> URL:
+    """The URL with the driver that we use."""
+    return make_url(url).set(drivername="postgresql+asyncpg")
+
+
+def role_of(schema: str) -> str:
+    """The database role that a service runs as."""
+    return f"aiguillage_{schema}"
+
+
+class Database:
+    """The pool of one service: its role, its schema first on the search path."""
+
+    def __init__(self, url: str, schema: str, *, pool_size: int = 10) -> None:
+        self.schema = schema
+        self.url = url
+        self.engine: AsyncEngine = create_async_engine(
+            async_url(url),
+            pool_size=pool_size,
+            max_overflow=10,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+            connect_args={
+                "timeout": CONNECT_SECONDS,
+                "server_settings": {
+                    "role": role_of(schema),
+                    "search_path": schema,
+                    "application_name": f"aiguillage {schema}",
+                    "statement_timeout": str(STATEMENT_SECONDS * 1000),
+                    "idle_in_transaction_session_timeout": "60000",
+                },
+            },
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction: committed at the end, rolled back on any error."""
+        async with self.engine.begin() as tx:
+            yield tx
+        wakeup.notify(self.schema)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reads; nothing is committed."""
+        async with self.engine.connect() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+async def driver(tx: AsyncConnection) -> "asyncpg.Connection[Any]":
+    """The asyncpg connection under a transaction that has already begun.
+
+    SQLAlchemy begins lazily, with the first statement that goes through it. A statement sent
+    to the driver before would commit by itself, so the transaction is begun here if need be.
+    """
+    adapted = (await tx.get_raw_connection()).dbapi_connection
+    raw: asyncpg.Connection[Any] | None = getattr(adapted, "driver_connection", None)
+    if raw is None:
+        raise RuntimeError("no driver connection")
+    if not raw.is_in_transaction():
+        await tx.exec_driver_sql("SELECT 1")
+    return raw

@@ -1,0 +1,15 @@
+"""DDL scripts in migrations."""
+
+from alembic import op
+from sqlalchemy.util import await_only
+
+
+def script(sql: str) -> None:
+    """Run several statements at once, in the migration's transaction.
+
+    asyncpg prepares what goes through SQLAlchemy, and a prepared statement is only one; its own
+    ``execute`` without arguments takes a script.
+    """
+    adapted = op.get_bind().connection.dbapi_connection
+    op.execute("SELECT 1")  # SQLAlchemy begins with its first statement
+    await_only(adapted.driver_connection.execute(sql))  # type: ignore[union-attr]

@@ -1,0 +1,56 @@
+"""Settings, all under one prefix: ``AIGUILLAGE_…`` (docs/reference/settings.md)."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """How one process runs. Every field is the environment variable of the same name."""
+
+    model_config = SettingsConfigDict(env_prefix="AIGUILLAGE_", extra="ignore")
+
+    data: Path = Field(Path(".data"), description="Directory of everything kept on disk.")
+    database_url: str | None = Field(
+        None, description="PostgreSQL ≥ 15; none: the embedded one, in the data directory."
+    )
+    vault_url: str | None = Field(
+        None, description="Database of the keys; none: `aiguillage_vault` beside the main one."
+    )
+    kafka_bootstrap: str | None = Field(
+        None, description="host:port of a broker; none: services read each other's tables."
+    )
+    topic_prefix: str = Field("aiguillage.", description="Put before every topic's name.")
+    topic_partitions: int = Field(4, ge=1, le=256, description="Partitions of a new topic.")
+    public_topic: str = Field(
+        "municipal", description="Topic that municipal systems produce to."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: a free one.")
+    public_url: str | None = Field(None, description="How partners reach us from outside.")
+    delivery_allowed_networks: str = Field(
+        "", description="Comma-separated CIDRs that deliveries may reach although private."
+    )
+    log_origin: str = Field("aiguillage.local/log", description="Name of the audit log.")
+    log_level: str = Field("INFO", description="Least level that is logged.")
+    batch_size: int = Field(500, ge=1, le=5000, description="Messages per transaction.")
+    poll_seconds: float = Field(0.2, gt=0, le=60, description="Longest wait between two reads.")
+    stuck_seconds: float = Field(60, gt=0, description="No progress for so long: not alive.")
+    stop_seconds: float = Field(8, gt=0, le=60, description="Longest orderly stop.")
+    max_parked_share: float = Field(
+        0.5, gt=0, le=1, description="Share of persons failing in a batch that pauses instead."
+    )
+    delivery_schedule: str = Field(
+        "5,60,300,1800,7200,18000,36000,50400,72000,86400",
+        description="Seconds before each retry of a delivery (±20 % jitter).",
+    )
+    checkpoint_seconds: float = Field(1.0, gt=0, description="Longest wait for a checkpoint.")
+    seed: str = Field(
+        "petite-foret", description="Directory loaded at first start; empty: none."
+    )
+
+
+def load_settings(**given: object) -> Settings:
+    """Settings from the environment, overridden by what is given (None is not given)."""
+    return Settings(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]

@@ -1,0 +1,219 @@
+"""Per-person keys, wrapped by a master key, in a database of their own.
+
+Everything personal is sealed with AES-256-GCM under the person's data key; destroying the key
+erases it everywhere at once. A sealed part is ``version(1) ‖ key id(16) ‖ nonce(12) ‖
+ciphertext ‖ tag`` and authenticates event id, type and person (docs/adr/0005).
+"""
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import asyncpg
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, hmac
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy.exc import DBAPIError
+
+from infra.database import Database, driver
+from infra.eventstore.events import Recorded
+
+VERSION = b"\x01"
+NONCE_BYTES = 12
+CACHE_SECONDS = 60
+CACHE_SIZE = 20_000
+PERSON_ERASED = "AG001"
+
+
+class PersonErasedError(Exception):
+    """The person's erasure was asked for: no key is created again."""
+
+
+class CannotUnsealError(Exception):
+    """No key (erased), or the sealed bytes do not belong to this event."""
+
+
+class MasterKey(Protocol):
+    """Wraps data keys and derives others: a file, Vault transit, a KMS …"""
+
+    epoch: int
+
+    def wrap(self, key: bytes, bound_to: bytes) -> bytes: ...
+    def unwrap(self, wrapped: bytes, bound_to: bytes) -> bytes: ...
+    def derive(self, purpose: str) -> bytes: ...
+
+
+class FileMasterKey:
+    """32 random bytes in a file that only its owner can read, created at the first run."""
+
+    epoch = 1
+
+    def __init__(self, path: Path) -> None:
+        self._key = _read_or_create(path)
+        self._cipher = AESGCM(self._key)
+
+    def wrap(self, key: bytes, bound_to: bytes) -> bytes:
+        """Encrypt a key so that it opens only for what it is bound to."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, key, bound_to)
+
+    def unwrap(self, wrapped: bytes, bound_to: bytes) -> bytes:
+        """Undo ``wrap``; raises ``CannotUnsealError`` for another binding or master key."""
+        try:
+            return self._cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], bound_to)
+        except InvalidTag as error:
+            raise CannotUnsealError("wrapped under another master key") from error
+
+    def derive(self, purpose: str) -> bytes:
+        """A 32-byte key for one purpose (HKDF-SHA-256)."""
+        return HKDF(hashes.SHA256(), 32, None, purpose.encode()).derive(self._key)
+
+
+def _read_or_create(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    if not path.exists():
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(os.urandom(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)  # atomic, and keeps the key of whoever came first
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_bytes()
+
+
+def keyed_digest(key: bytes, *parts: bytes) -> bytes:
+    """HMAC-SHA-256 of parts: for comparing personal values without storing them."""
+    mac = hmac.HMAC(key, hashes.SHA256())
+    for part in parts:
+        mac.update(len(part).to_bytes(4) + part)
+    return mac.finalize()
+
+
+@dataclass(frozen=True, slots=True)
+class PersonKey:
+    """A person's unwrapped data key."""
+
+    key_id: UUID
+    person_id: UUID
+    cipher: AESGCM
+
+    def seal(self, event_id: UUID, event_type: str, clear: bytes) -> bytes:
+        """Encrypt the personal part of one event."""
+        nonce = os.urandom(NONCE_BYTES)
+        bound = _binding(event_id, event_type, self.person_id)
+        return VERSION + self.key_id.bytes + nonce + self.cipher.encrypt(nonce, clear, bound)
+
+    def unseal(self, event_id: UUID, event_type: str, sealed: bytes) -> bytes:
+        """Decrypt what ``seal`` gave; raises ``CannotUnsealError`` if anything differs."""
+        nonce, text = sealed[17 : 17 + NONCE_BYTES], sealed[17 + NONCE_BYTES :]
+        try:
+            return self.cipher.decrypt(
+                nonce, text, _binding(event_id, event_type, self.person_id)
+            )
+        except (InvalidTag, ValueError) as error:
+            raise CannotUnsealError("sealed part of another event") from error
+
+
+def _binding(event_id: UUID, event_type: str, person_id: UUID) -> bytes:
+    return event_id.bytes + person_id.bytes + event_type.encode()
+
+
+class Vault:
+    """Keys of persons, with a small cache that forgets after a minute."""
+
+    def __init__(self, database: Database, master: MasterKey) -> None:
+        self._database = database
+        self.master = master
+        self._cache: OrderedDict[UUID, tuple[float, PersonKey]] = OrderedDict()
+
+    async def keys(self, person_ids: Iterable[UUID]) -> dict[UUID, PersonKey]:
+        """The keys that exist; an erased or unknown person is absent."""
+        wanted = set(person_ids)
+        found = {p: key for p in wanted if (key := self._cached(p)) is not None}
+        missing = [p for p in wanted if p not in found]
+        if missing:
+            found |= await self._fetch(missing)
+        return found
+
+    async def ensure(self, person_ids: Iterable[UUID]) -> dict[UUID, PersonKey]:
+        """The keys of these persons, created where there were none.
+
+        Raises ``PersonErasedError`` if one of them was erased.
+        """
+        wanted = set(person_ids)
+        found = await self.keys(wanted)
+        missing = [p for p in wanted if p not in found]
+        if missing:
+            await self._create(missing)
+            found |= await self._fetch(missing)
+        return found
+
+    async def unseal(self, events: Sequence[Recorded]) -> dict[UUID, bytes]:
+        """Event id → personal part, where there is one and the person still has a key."""
+        sealed = [e for e in events if e.sealed and e.person_id]
+        keys = await self.keys({e.person_id for e in sealed if e.person_id})
+        return {
+            e.event_id: keys[e.person_id].unseal(e.event_id, e.type, e.sealed)
+            for e in sealed
+            if e.person_id in keys and e.sealed
+        }
+
+    def _cached(self, person_id: UUID) -> PersonKey | None:
+        entry = self._cache.get(person_id)
+        if entry is None or entry[0] < time.monotonic():
+            return None
+        return entry[1]
+
+    def _remember(self, key: PersonKey) -> PersonKey:
+        self._cache[key.person_id] = (time.monotonic() + CACHE_SECONDS, key)
+        self._cache.move_to_end(key.person_id)
+        while len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)
+        return key
+
+    async def _fetch(self, person_ids: list[UUID]) -> dict[UUID, PersonKey]:
+        async with self._database.reading() as connection:
+            raw = await driver(connection)
+            rows = await raw.fetch(
+                "SELECT key_id, person_id, wrapped FROM vault.person_keys "
+                "WHERE person_id = ANY($1)",
+                person_ids,
+            )
+        return {row["person_id"]: self._remember(self._unwrapped(row)) for row in rows}
+
+    def _unwrapped(self, row: asyncpg.Record) -> PersonKey:
+        bound = row["key_id"].bytes + row["person_id"].bytes
+        cipher = AESGCM(self.master.unwrap(row["wrapped"], bound))
+        return PersonKey(row["key_id"], row["person_id"], cipher)
+
+    async def _create(self, person_ids: list[UUID]) -> None:
+        rows = [self._new_key(person_id) for person_id in sorted(person_ids)]
+        try:
+            async with self._database.transaction() as tx:
+                raw = await driver(tx)
+                await raw.execute(
+                    "INSERT INTO vault.person_keys (key_id, person_id, wrapped, epoch) "
+                    "SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::int[]) "
+                    "ON CONFLICT (person_id) DO NOTHING",
+                    *map(list, zip(*rows, strict=True)),
+                )
+        except (asyncpg.PostgresError, DBAPIError) as error:
+            if getattr(error, "sqlstate", None) == PERSON_ERASED:
+                raise PersonErasedError from error
+            raise
+
+    def _new_key(self, person_id: UUID) -> tuple[UUID, UUID, bytes, int]:
+        key_id = uuid4()
+        wrapped = self.master.wrap(os.urandom(32), key_id.bytes + person_id.bytes)
+        return key_id, person_id, wrapped, self.master.epoch

@@ -1,0 +1,38 @@
+"""Person keys and the ledger of erasures, in a database of their own."""
+
+from infra.database import role_of
+from infra.ddl import script
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    script(
+        f"""
+        CREATE TABLE vault.person_keys (
+          key_id     uuid PRIMARY KEY,
+          person_id  uuid NOT NULL UNIQUE,
+          wrapped    bytea NOT NULL,
+          epoch      int NOT NULL,
+          created_at timestamptz NOT NULL DEFAULT now()
+        );
+        CREATE TABLE vault.erasures (
+          person_id    uuid PRIMARY KEY,
+          requested_at timestamptz NOT NULL DEFAULT now(),
+          destroyed_at timestamptz
+        );
+        -- The fence: no key is created for a person whose erasure was asked for.
+        CREATE FUNCTION vault.refuse_erased() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          IF EXISTS (SELECT 1 FROM vault.erasures WHERE person_id = NEW.person_id) THEN
+            RAISE EXCEPTION 'person erased' USING ERRCODE = 'AG001';
+          END IF;
+          RETURN NEW;
+        END $$;
+        CREATE TRIGGER refuse_erased BEFORE INSERT ON vault.person_keys
+          FOR EACH ROW EXECUTE FUNCTION vault.refuse_erased();
+        GRANT SELECT, INSERT, UPDATE, DELETE ON vault.person_keys TO {role_of("vault")};
+        GRANT SELECT, INSERT, UPDATE ON vault.erasures TO {role_of("vault")};
+        """
+    )

@@ -1,0 +1,1 @@
+"""HTTP: application factory, authentication, problem documents."""

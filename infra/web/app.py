@@ -1,0 +1,128 @@
+"""The application that every service is: problems, health, metrics, and its subscriptions."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from infra.database import Database
+from infra.subscription import Subscription
+from infra.web import problems
+from infra.web.auth import Authenticator
+
+log = structlog.get_logger()
+
+
+class Worker(Protocol):
+    """Something that runs beside the routes until it is told to stop."""
+
+    name: str
+    last_step: float
+
+    async def run(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Service:
+    """One service: its database, its routes and its workers, wired by its ``app.py``."""
+
+    def __init__(
+        self,
+        name: str,
+        app: FastAPI,
+        database: Database,
+        workers: Sequence[Worker] = (),
+        *,
+        stuck_seconds: float = 60,
+        stop_seconds: float = 8,
+        on_close: Sequence[Callable[[], Awaitable[None]]] = (),
+    ) -> None:
+        self.name = name
+        self.app = app
+        self.database = database
+        self.workers = list(workers)
+        self._stuck_seconds = stuck_seconds
+        self._stop_seconds = stop_seconds
+        self._on_close = on_close
+        self._tasks: list[asyncio.Task[None]] = []
+        app.state.authenticator = Authenticator(database)
+        app.state.service = self
+        _add_health(app, self)
+
+    async def start(self) -> None:
+        """Start the workers."""
+        self._tasks = [asyncio.create_task(w.run(), name=w.name) for w in self.workers]
+
+    async def stop(self) -> None:
+        """Stop the workers in an orderly way, within a bound; then close the database."""
+        for worker in self.workers:
+            worker.stop()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self._stop_seconds)
+            for task in late:
+                log.warning("worker stopped by force", worker=task.get_name())
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for close in self._on_close:
+            with contextlib.suppress(Exception):
+                await close()
+        await self.database.close()
+
+    def stuck(self) -> list[str]:
+        """Workers that ended, or made no step for too long: the process should restart."""
+        ended = [t.get_name() for t in self._tasks if t.done()]
+        late = time.monotonic() - self._stuck_seconds
+        return ended + [w.name for w in self.workers if self._tasks and w.last_step < late]
+
+    async def readiness(self) -> dict[str, Any]:
+        """Whether the database answers, and how far behind each subscription is."""
+        async with asyncio.timeout(5), self.database.reading() as connection:
+            await connection.execute(text("SELECT 1"))
+        return {w.name: await w.lag() for w in self.workers if isinstance(w, Subscription)}
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Service"]:
+        """The service, started, and stopped at the end."""
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.stop()
+
+
+def create_app(title: str, description: str) -> FastAPI:
+    """An application whose every error is a problem document."""
+    app = FastAPI(title=title, description=description, version="1.0.0")
+    app.add_exception_handler(problems.Problem, problems.on_problem)
+    app.add_exception_handler(RequestValidationError, problems.on_request_invalid)
+    app.add_exception_handler(HTTPException, problems.on_http_error)
+    app.add_exception_handler(Exception, problems.on_unexpected)
+    return app
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    async def livez(request: Request) -> Response:
+        stuck = service.stuck()
+        return JSONResponse({"stuck": stuck}, 503 if stuck else 200)
+
+    async def readyz(request: Request) -> Response:
+        try:
+            return JSONResponse({"ready": True, "lag": await service.readiness()})
+        except Exception as error:
+            return JSONResponse({"ready": False, "error": type(error).__name__}, 503)
+
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    for route in (livez, readyz, metrics):
+        app.add_route(f"/{route.__name__}", route, include_in_schema=False)

@@ -1,0 +1,121 @@
+"""API keys: random, given once, kept only as digests.
+
+A key is 256 random bits, so a plain SHA-256 is enough: there is nothing to guess.
+"""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.requests import Request
+
+from infra.database import Database, driver
+from infra.web.problems import Problem
+
+PREFIX = "agk_"
+CACHE_SECONDS = 30
+CACHE_SIZE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: the key's name, its role, and for municipal systems the sources it may use."""
+
+    name: str
+    role: str
+    scope: tuple[str, ...] = ()
+
+    @property
+    def actor(self) -> str:
+        """How this caller is named in events."""
+        return f"{self.role}:{self.name}"
+
+    def may_emit(self, source: str) -> bool:
+        """Whether the key may speak for a CloudEvents source (``*``, exact, or prefix/*)."""
+        return any(
+            source == allowed
+            or allowed == "*"
+            or (allowed.endswith("/*") and source.startswith(allowed[:-1]))
+            for allowed in self.scope
+        )
+
+
+def digest(key: str) -> bytes:
+    """What is stored of a key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+async def create_key(
+    tx: AsyncConnection, name: str, role: str, scope: Sequence[str] = (), key: str | None = None
+) -> str:
+    """Store a new key (or the one given) under a name; answers it: it is shown only now."""
+    key = key or PREFIX + secrets.token_urlsafe(32)
+    raw = await driver(tx)
+    await raw.execute(
+        "INSERT INTO api_keys (digest, name, role, scope) VALUES ($1, $2, $3, $4) "
+        "ON CONFLICT (name) DO UPDATE "
+        "SET digest = $1, role = $3, scope = $4, revoked_at = NULL",
+        digest(key), name, role, list(scope),
+    )  # fmt: skip
+    return key
+
+
+class Authenticator:
+    """Looks keys up in one service's table, remembering them for half a minute."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[bytes, tuple[float, Principal]] = {}
+
+    async def principal(self, authorization: str | None, *roles: str) -> Principal:
+        """The caller of a request; raises ``Problem`` 401 or 403."""
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            raise _unauthorized("Send Authorization: Bearer KEY")
+        principal = await self._find(digest(key.strip()))
+        if principal is None:
+            raise _unauthorized("The key is not known, or was revoked")
+        if principal.role not in roles:
+            raise Problem(403, "forbidden", f"A key of role {principal.role} may not do this")
+        return principal
+
+    async def _find(self, wanted: bytes) -> Principal | None:
+        expires, principal = self._known.get(wanted, (0.0, None))
+        if principal is not None and expires > time.monotonic():
+            return principal
+        found = await self._load(wanted)
+        if found:
+            if len(self._known) >= CACHE_SIZE:
+                self._known.clear()
+            self._known[wanted] = (time.monotonic() + CACHE_SECONDS, found)
+        return found
+
+    async def _load(self, wanted: bytes) -> Principal | None:
+        async with self._database.reading() as connection:
+            raw = await driver(connection)
+            row = await raw.fetchrow(
+                "SELECT name, role, scope FROM api_keys "
+                "WHERE digest = $1 AND revoked_at IS NULL",
+                wanted,
+            )
+        return Principal(row["name"], row["role"], tuple(row["scope"])) if row else None
+
+
+class RequireRole:
+    """FastAPI dependency: the caller, who must have one of these roles."""
+
+    def __init__(self, *roles: str) -> None:
+        self._roles = roles
+
+    async def __call__(self, request: Request) -> Principal:
+        authenticator: Authenticator = request.app.state.authenticator
+        return await authenticator.principal(request.headers.get("authorization"), *self._roles)
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(
+        401, "unauthorized", "No valid key", detail, headers={"www-authenticate": "Bearer"}
+    )

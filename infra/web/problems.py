@@ -1,0 +1,109 @@
+"""Errors as RFC 9457 problem documents: what is wrong, and in which field.
+
+A text never quotes a value that was sent: it may be personal.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+CONTENT_TYPE = "application/problem+json"
+TYPE_BASE = "https://aiguillage.fr/problems/"
+
+
+class Problem(Exception):
+    """A request that we refuse: ``slug`` names the kind (docs/reference/problems.md).
+
+    ``errors`` holds one ``{"field": …, "detail": …}`` for each field at fault.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        title: str,
+        detail: str | None = None,
+        errors: Sequence[dict[str, str]] = (),
+        headers: dict[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(f"{slug}: {detail or title}")
+        self.status = status
+        self.slug = slug
+        self.title = title
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = headers or {}
+        self.extra = extra
+
+    def document(self) -> dict[str, Any]:
+        """The problem document's members."""
+        document: dict[str, Any] = {
+            "type": TYPE_BASE + self.slug,
+            "title": self.title,
+            "status": self.status,
+        }
+        if self.detail:
+            document["detail"] = self.detail
+        if self.errors:
+            document["errors"] = self.errors
+        return document | self.extra
+
+    def response(self) -> Response:
+        """The answer to send."""
+        body = orjson.dumps(self.document())
+        return Response(body, self.status, headers=self.headers, media_type=CONTENT_TYPE)
+
+
+def not_found(what: str) -> Problem:
+    """Nothing under that id, or nothing that the caller may see."""
+    return Problem(404, "not-found", f"No such {what}")
+
+
+def invalid(error: ValidationError, prefix: str = "") -> Problem:
+    """A body that does not fit its schema; names every field, quotes no value."""
+    return Problem(
+        422,
+        "invalid",
+        "The content does not fit its schema",
+        errors=[_field_error(item, prefix) for item in error.errors(include_input=False)],
+    )
+
+
+def _field_error(item: Any, prefix: str = "") -> dict[str, str]:
+    path = [str(part) for part in item["loc"]]
+    field = ".".join([prefix, *path] if prefix else path)
+    detail = item["msg"].removeprefix("Value error, ")
+    return {"field": field, "detail": detail}
+
+
+async def on_problem(request: Request, error: Exception) -> Response:
+    """FastAPI's handler for ``Problem``."""
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+async def on_request_invalid(request: Request, error: Exception) -> Response:
+    """FastAPI's handler for parameters and bodies that do not fit."""
+    assert isinstance(error, RequestValidationError)
+    errors = [_field_error({"loc": e["loc"][1:], "msg": e["msg"]}) for e in error.errors()]
+    return Problem(422, "invalid", "The request is not valid", errors=errors).response()
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own errors (404, 405 …) as problem documents."""
+    assert isinstance(error, HTTPException)
+    slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
+    headers = dict(error.headers or {})
+    return Problem(error.status_code, slug, str(error.detail), headers=headers).response()
+
+
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    """Anything else: says that it is our fault, and nothing about what was being handled."""
+    return Problem(500, "internal", "Something went wrong on our side").response()

@@ -1,0 +1,13 @@
+"""Events, subscriptions and keys of the audit service."""
+
+from infra.database import role_of
+from infra.eventstore.schema import create_api_keys, create_events, create_subscription_tables
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    create_events("audit", role_of("audit"))
+    create_subscription_tables("audit", role_of("audit"))
+    create_api_keys("audit", role_of("audit"))

@@ -1,0 +1,13 @@
+"""Events, subscriptions and keys of the intake service."""
+
+from infra.database import role_of
+from infra.eventstore.schema import create_api_keys, create_events, create_subscription_tables
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    create_events("intake", role_of("intake"))
+    create_subscription_tables("intake", role_of("intake"))
+    create_api_keys("intake", role_of("intake"))

@@ -1,0 +1,13 @@
+"""Events, subscriptions and keys of the partners service."""
+
+from infra.database import role_of
+from infra.eventstore.schema import create_api_keys, create_events, create_subscription_tables
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    create_events("partners", role_of("partners"))
+    create_subscription_tables("partners", role_of("partners"))
+    create_api_keys("partners", role_of("partners"))

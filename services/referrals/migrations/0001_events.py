@@ -1,0 +1,13 @@
+"""Events, subscriptions and keys of the referrals service."""
+
+from infra.database import role_of
+from infra.eventstore.schema import create_api_keys, create_events, create_subscription_tables
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    create_events("referrals", role_of("referrals"))
+    create_subscription_tables("referrals", role_of("referrals"))
+    create_api_keys("referrals", role_of("referrals"))

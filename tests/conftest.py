@@ -1,0 +1,3 @@
+"""Fixtures shared by all tests: one PostgreSQL per session, one pair of databases per test."""
+
+pytest_plugins = ["tests.support.postgres"]

@@ -1,0 +1,75 @@
+"""A real PostgreSQL for the tests: an address from the environment, or the embedded one."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from infra.database import Database, async_url
+from infra.embedded import EmbeddedPostgres
+from infra.migrations import migrate, render, vault_url
+from infra.vault import FileMasterKey, Vault
+
+
+@dataclass(frozen=True)
+class Databases:
+    """A migrated pair of databases, for one test."""
+
+    url: str
+    vault_url: str
+    directory: Path
+
+    def of(self, schema: str) -> Database:
+        """A pool as the service would have it."""
+        return Database(self.url, schema)
+
+    def vault(self) -> Vault:
+        """A vault on the keys' database."""
+        key = FileMasterKey(self.directory / "master.key")
+        return Vault(Database(self.vault_url, "vault", pool_size=4), key)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a server; the tests make their own databases in it."""
+    given = os.environ.get("AIGUILLAGE_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg"))
+    yield server.start()
+    server.stop("immediate")
+
+
+@pytest.fixture(scope="session")
+async def template(postgres_url: str) -> tuple[str, str]:
+    """Names of a migrated pair of databases that tests copy: migrating takes seconds."""
+    name = f"template_{uuid4().hex[:8]}"
+    url = render(make_url(postgres_url).set(database=name))
+    await migrate(url, vault_url(url))
+    return name, f"{name}_vault"
+
+
+@pytest.fixture
+async def databases(
+    postgres_url: str, template: tuple[str, str], tmp_path: Path
+) -> AsyncIterator[Databases]:
+    """A fresh, migrated pair of databases."""
+    name = f"test_{uuid4().hex[:8]}"
+    engine = create_async_engine(async_url(postgres_url), isolation_level="AUTOCOMMIT")
+    names = (name, f"{name}_vault")
+    async with engine.connect() as connection:
+        for target, source in zip(names, template, strict=True):
+            await connection.execute(text(f'CREATE DATABASE "{target}" TEMPLATE "{source}"'))
+    urls = [render(make_url(postgres_url).set(database=n)) for n in names]
+    yield Databases(urls[0], urls[1], tmp_path)
+    async with engine.connect() as connection:
+        for target in names:
+            await connection.execute(text(f'DROP DATABASE "{target}" WITH (FORCE)'))
+    await engine.dispose()
