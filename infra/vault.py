@@ -169,6 +169,11 @@ class Vault:
             if e.person_id in keys and e.sealed
         }
 
+    async def close(self) -> None:
+        """Close the connections and forget every key."""
+        self._cache.clear()
+        await self._database.close()
+
     def _cached(self, person_id: UUID) -> PersonKey | None:
         entry = self._cache.get(person_id)
         if entry is None or entry[0] < time.monotonic():

@@ -1,0 +1,77 @@
+"""From contract events to stored ones: seal the personal part, append, in one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.base import Event
+from infra.clock import Clock
+from infra.eventstore.events import Meta, NewEvent, Recorded, new_event
+from infra.eventstore.store import ANY, Append, EventStore
+from infra.ids import new_event_id
+from infra.vault import PersonErasedError, PersonKey, Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Events decided for one stream, not yet sealed."""
+
+    stream: str
+    events: Sequence[Event]
+    person_id: UUID | None = None
+    meta: Meta = field(default_factory=Meta)
+    expected: int = ANY
+    occurred_at: datetime | None = None
+
+
+class Writer:
+    """Seals and appends for one service."""
+
+    def __init__(self, service: str, vault: Vault, clock: Clock) -> None:
+        self.store = EventStore(service)
+        self.vault = vault
+        self._clock = clock
+
+    async def write(
+        self, tx: AsyncConnection, pending: Sequence[Pending], *, new_persons: bool = False
+    ) -> list[Recorded]:
+        """Append in one statement, last in the transaction.
+
+        ``new_persons``: create the keys of persons who have none (the intake only).
+        Raises ``ConcurrencyError``, and ``PersonErasedError`` where something personal would
+        have to be sealed for a person whose key is gone.
+        """
+        keys = await self._keys(pending, new_persons)
+        now = self._clock()
+        appends = [
+            Append(p.stream, [_sealed(e, p, keys, now) for e in p.events], p.expected)
+            for p in pending
+            if p.events
+        ]
+        return await self.store.append(tx, appends, now)
+
+    async def _keys(
+        self, pending: Sequence[Pending], new_persons: bool
+    ) -> dict[UUID, PersonKey]:
+        persons = {
+            p.person_id for p in pending if p.person_id and any(e.sealed for e in p.events)
+        }
+        if not persons:
+            return {}
+        return await (self.vault.ensure(persons) if new_persons else self.vault.keys(persons))
+
+
+def _sealed(
+    event: Event, pending: Pending, keys: dict[UUID, PersonKey], now: datetime
+) -> NewEvent:
+    event_id, sealed = new_event_id(), None
+    clear = event.sealed_json()
+    if clear is not None:
+        if pending.person_id is None or pending.person_id not in keys:
+            raise PersonErasedError(f"no key to seal {event.type}")
+        sealed = keys[pending.person_id].seal(event_id, event.type, clear)
+    occurred = pending.occurred_at or now
+    return new_event(event, occurred, pending.person_id, pending.meta, sealed, event_id)
