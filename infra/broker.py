@@ -2,8 +2,7 @@
 
 `obtain_broker` takes the first of three that this machine can give: the address in
 `AIGUILLAGE_KAFKA_BOOTSTRAP`; a container, where a Docker engine answers; Kafka's own jars,
-fetched by Maven and run on a Java runtime. Never for production: one node, no replication,
-no authentication, reachable from this machine only.
+fetched by Maven and run on Java. Never for production: one node, no authentication.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 KAFKA_VERSION = "4.3.1"
 IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 BOOTSTRAP_VARIABLE = "AIGUILLAGE_KAFKA_BOOTSTRAP"
-CACHE_VARIABLE = "AIGUILLAGE_CACHE_DIR"
 
 # Seconds. A broker is up in about 4 on two cores; 60 leaves room for a crowded machine.
 READY_WITHIN = 60.0
@@ -42,7 +40,6 @@ FETCH_WITHIN = 600.0
 
 _JAVA_AT_LEAST = 17
 _TAIL_BYTES = 4_000
-_CONTAINER_CONTROLLER_PORT = 9_093
 _POM = Path(__file__).parent / "deploy" / "kafka" / "pom.xml"
 # Kafka wants 16 bytes in URL-safe base64; a fixed id makes every data directory reusable.
 _CLUSTER_ID = urlsafe_b64encode(b"aiguillage-kafka").decode().rstrip("=")
@@ -106,19 +103,17 @@ class AddressBroker(Broker):
     @classmethod
     def start(cls, _data_dir: Path) -> Self:
         """The broker named in the environment. Raises `NoBroker` if none is."""
-        bootstrap = os.environ.get(BOOTSTRAP_VARIABLE, "").strip()
-        if not bootstrap:
-            raise NoBroker(f"{BOOTSTRAP_VARIABLE} is not set (host:port of a broker to use)")
-        return cls(bootstrap)
+        if bootstrap := os.environ.get(BOOTSTRAP_VARIABLE, "").strip():
+            return cls(bootstrap)
+        raise NoBroker(f"{BOOTSTRAP_VARIABLE} is not set (host:port of a broker to use)")
 
 
 class ContainerBroker(Broker):
     """Kafka's published image, on one port that is the same inside and outside.
 
-    The client is told to come back to ADVERTISED_LISTENERS, which must be known before the
-    container starts: hence a port chosen here and not one mapped by the engine. Ryuk, the
-    container that removes others' remains, is another image to pull, so it stays off; after a
-    killed parent, `docker rm -f $(docker ps -aq -f label=aiguillage.broker)` tidies up.
+    ADVERTISED_LISTENERS must be known before it starts: hence a port chosen here, not mapped
+    by the engine. Ryuk would be another image to pull, so it stays off: after a killed parent,
+    `docker rm -f $(docker ps -aq -f label=aiguillage.broker)` tidies up.
     """
 
     kind = "container"
@@ -130,7 +125,7 @@ class ContainerBroker(Broker):
 
     @classmethod
     def start(cls, data_dir: Path) -> Self:
-        """Start one. Raises `NoBroker` without an engine or image, else `BrokerFailed`."""
+        """Start one. Raises `NoBroker`, `BrokerFailed`, or what the engine objects to."""
         _require_image()
         container, bootstrap = _container(_free_port())
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -138,7 +133,7 @@ class ContainerBroker(Broker):
         with ExitStack() as undo:
             undo.callback(broker.stop)
             container.start()
-            _wait_ready(bootstrap, broker._alive, lambda: _container_log(container))
+            _wait_ready(broker, broker._alive, lambda: _container_log(container))
             undo.pop_all()
         return broker
 
@@ -161,11 +156,15 @@ def _require_image() -> None:
     """Have the image at hand, pulling it if need be. Raises `NoBroker`."""
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     try:
-        from testcontainers.core.docker_client import DockerClient
+        from testcontainers.core.docker_client import DockerClient, get_docker_host
     except ImportError:
         raise NoBroker("testcontainers is not installed (a development dependency)") from None
     docker_error: type[Exception] = import_module("docker.errors").DockerException
+    url = get_docker_host() or "unix:///var/run/docker.sock"
     try:
+        if url.startswith("unix://"):  # the Docker library leaks the socket when refused
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(url.removeprefix("unix://"))
         DockerClient(timeout=ENGINE_ANSWERS_WITHIN).client.close()
         with closing(DockerClient().client) as engine:
             if not engine.images.list(IMAGE):
@@ -180,12 +179,11 @@ def _container(port: int) -> tuple[DockerContainer, str]:
 
     container = DockerContainer(IMAGE).with_kwargs(labels={"aiguillage.broker": "1"})
     host = container.get_docker_client().host().replace("localhost", "127.0.0.1")
-    # testcontainers types a binding as a bare port, which the engine opens on every
-    # interface; the Docker library underneath also takes an address.
+    # A bare port, testcontainers' own type, would be open on every interface.
     interface = "127.0.0.1" if host == "127.0.0.1" else "0.0.0.0"
     cast("dict[str, Any]", container.ports)[f"{port}/tcp"] = (interface, port)
     # The image reads properties from KAFKA_*; all of them, for one given drops its defaults.
-    properties = _properties("0.0.0.0", host, port, _CONTAINER_CONTROLLER_PORT)
+    properties = _properties("0.0.0.0", host, port, controller_port=9_093)
     named = {f"KAFKA_{key.upper().replace('.', '_')}": v for key, v in properties.items()}
     container.with_envs(**named, CLUSTER_ID=_CLUSTER_ID, KAFKA_HEAP_OPTS="-Xmx512m")
     return container, f"{host}:{port}"
@@ -216,10 +214,7 @@ class JarBroker(Broker):
 
     @classmethod
     def start(cls, data_dir: Path, port: int | None = None) -> Self:
-        """Start one on `data_dir`, new or used before, and on `port` (else a free one).
-
-        Raises `NoBroker` without Java, Maven or the jars, else `BrokerFailed`.
-        """
+        """Start on new or used data. Raises `NoBroker` without tools, else `BrokerFailed`."""
         java = _require_tools()
         data_dir.mkdir(parents=True, exist_ok=True)
         broker = cls(data_dir.resolve(), port or _free_port(), java)
@@ -245,37 +240,29 @@ class JarBroker(Broker):
     def restart(self) -> None:
         """Bring the broker (back) up on the same port and data. Raises `BrokerFailed`."""
         self.stop()
-        command = _dying_with_us([*self._java, "kafka.Kafka", str(self._config)])
+        command = [*self._java, "kafka.Kafka", str(self._config)]
         self._process = _SPAWNER.submit(_spawn, command, self._log).result()
-        with ExitStack() as undo:
-            undo.callback(self.kill)
-            _wait_ready(self.bootstrap, self._alive, self._log.read_text)
-            undo.pop_all()
+        _wait_ready(self, self._alive, lambda: self._log.read_text(errors="replace"))
 
     def _format(self) -> None:
         """Prepare the data directory; one already formatted is left as it is."""
-        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted"]
-        options = ["--cluster-id", _CLUSTER_ID, "--config", str(self._config)]
-        _run([*self._java, *tool, *options], READY_WITHIN, BrokerFailed)
+        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", _CLUSTER_ID]
+        _run([*self._java, *tool, "-c", str(self._config)], READY_WITHIN, BrokerFailed)
 
     def _alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
 
 def _spawn(command: Sequence[str], log: Path) -> Popen[bytes]:
-    # A session of its own: Ctrl-C at the demo's terminal reaches us, and we stop the broker.
-    with log.open("ab") as out:
-        return Popen(command, stdin=DEVNULL, stdout=out, stderr=STDOUT, start_new_session=True)
+    """Start `command` so that Linux kills it when this process ends, even by SIGKILL.
 
-
-def _dying_with_us(command: list[str]) -> list[str]:
-    """`command`, killed by Linux when its parent ends, even by SIGKILL.
-
-    util-linux's `setpriv` asks for it and then becomes the command (same process id), which
-    spares a `preexec_fn`: that runs Python between fork and exec, unsafe beside threads.
+    `setpriv` asks for that, then becomes the command; a `preexec_fn` would run Python after
+    the fork, unsafe beside threads. In a session of its own, Ctrl-C reaches only us.
     """
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", *command] if setpriv else command
+    whole = [setpriv, "--pdeathsig", "KILL", *command] if setpriv else command
+    with log.open("ab") as out:
+        return Popen(whole, stdin=DEVNULL, stdout=out, stderr=STDOUT, start_new_session=True)
 
 
 def _require_tools() -> str:
@@ -301,14 +288,11 @@ def _java_major(java: str) -> int:
 
 def _cached_jars() -> Path:
     default = Path(__file__).resolve().parents[1] / ".cache"
-    return Path(os.environ.get(CACHE_VARIABLE) or default) / f"kafka-{KAFKA_VERSION}"
+    return Path(os.environ.get("AIGUILLAGE_CACHE_DIR") or default) / f"kafka-{KAFKA_VERSION}"
 
 
 def prepare() -> Path:
-    """Directory of Kafka's jars, fetched if absent by one process while others wait.
-
-    Raises `NoBroker` if Maven is missing or cannot fetch them.
-    """
+    """Kafka's jars, fetched if absent by one process while others wait. Raises `NoBroker`."""
     jars = _cached_jars().resolve()
     if not jars.is_dir():
         jars.parent.mkdir(parents=True, exist_ok=True)
@@ -369,8 +353,7 @@ def _properties(listen: str, host: str, port: int, controller_port: int) -> dict
 def _free_port() -> int:
     """A port nobody listens on, below the range the system gives to outgoing connections.
 
-    In that range a client that keeps dialling a killed broker may be given the broker's own
-    port, connect to itself, and so keep the broker from coming back.
+    Up there, a client that keeps dialling a killed broker may connect to itself and stay.
     """
     while True:
         port = random.randrange(20_000, 32_000)
@@ -379,22 +362,24 @@ def _free_port() -> int:
                 return port
 
 
-def _wait_ready(bootstrap: str, alive: Callable[[], bool], log: Callable[[], str]) -> None:
-    """Return once the broker serves metadata. Raises `BrokerFailed` with its log's tail."""
+def _wait_ready(broker: Broker, alive: Callable[[], bool], log: Callable[[], str]) -> None:
+    """Return once it serves metadata, else stop it and raise `BrokerFailed` with its log."""
     deadline = time.monotonic() + READY_WITHIN
     while alive() and time.monotonic() < deadline:
-        if _serves_metadata(bootstrap):
+        if _serves_metadata(broker.bootstrap):
             return
         time.sleep(0.1)
     how = f"was not ready within {READY_WITHIN:.0f} s" if alive() else "ended while starting"
-    raise BrokerFailed(f"Kafka at {bootstrap} {how}. Its log ends:\n{log()[-_TAIL_BYTES:]}")
+    told = log()[-_TAIL_BYTES:]
+    broker.stop()
+    raise BrokerFailed(f"Kafka at {broker.bootstrap} {how}. Its log ends:\n{told}")
 
 
 def _serves_metadata(bootstrap: str) -> bool:
     """Does the broker list at least itself? An open port alone says too little.
 
-    Asks Metadata (API 3) version 1 for no topics: the answer is its size, the correlation
-    id, then the number of brokers. Plain sockets, so that it works inside an event loop too.
+    Metadata (API 3) v1 answers size, correlation id, number of brokers. Plain sockets work
+    inside an event loop too.
     """
     body = struct.pack(">hhih9si", 3, 1, 7, 9, b"readiness", 0)
     host, _, port = bootstrap.rpartition(":")

@@ -172,12 +172,13 @@ def verify_inclusion(
 ) -> None:
     """Check that leaf hash ``leaf`` is at ``index`` in the tree (``size``, ``root``).
 
+    Size and root must come from one signed checkpoint: a proof does not tie them together.
     Raises ProofError if not (RFC 9162 §2.1.3.2).
     """
     if not 0 <= index < size:
         raise ProofError(f"leaf {index} is not in a tree of {size}")
     steps = _steps_to_leaf(index, size)
-    _require_proof(proof, len(steps))
+    _require_proof(proof, len(steps), leaf, root)
     value = leaf
     for step, sibling in zip(steps, proof, strict=True):
         value = node_hash(sibling, value) if step.is_left else node_hash(value, sibling)
@@ -191,6 +192,7 @@ def verify_consistency(
     """Check that the tree (``new``, ``new_root``) only appended to (``old``, ``old_root``).
 
     An empty old tree extends to any tree with an empty proof (C2SP merkle-tree).
+    Each size and root must come from one signed checkpoint, as in `verify_inclusion`.
     Raises ProofError if not (RFC 9162 §2.1.4.2).
     """
     if not 0 <= old <= new:
@@ -198,7 +200,7 @@ def verify_consistency(
     if old in (0, new):
         return _verify_trivial(old, new, proof, old_root, new_root)
     steps = _steps_to_size(old, new)
-    _require_proof(proof, len(steps) + (0 if _is_complete(old) else 1))
+    _require_proof(proof, len(steps) + (not _is_complete(old)), old_root, new_root)
     seed, *siblings = [old_root, *proof] if _is_complete(old) else proof
     _compare(_climb(seed, steps, siblings), (old_root, new_root))
 
@@ -223,7 +225,7 @@ def _compare(computed: tuple[bytes, bytes], expected: tuple[bytes, bytes]) -> No
 def _verify_trivial(
     old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes
 ) -> None:
-    _require_proof(proof, 0)
+    _require_proof(proof, 0, old_root, new_root)
     if old == new and old_root != new_root:
         raise ProofError("two trees of the same size have different roots")
     if old == 0 and old_root != EMPTY_ROOT:
@@ -290,8 +292,8 @@ def _require_hash(value: bytes) -> bytes:
     return value
 
 
-def _require_proof(proof: Sequence[bytes], count: int) -> None:
+def _require_proof(proof: Sequence[bytes], count: int, *ends: bytes) -> None:
     if len(proof) != count:
         raise ProofError(f"the proof should have {count} hashes, not {len(proof)}")
-    if any(len(value) != HASH_SIZE for value in proof):
-        raise ProofError(f"every hash of a proof has {HASH_SIZE} bytes")
+    if any(len(value) != HASH_SIZE for value in (*proof, *ends)):
+        raise ProofError(f"hashes and roots have {HASH_SIZE} bytes")

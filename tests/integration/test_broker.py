@@ -77,14 +77,12 @@ async def round_trip(bootstrap: str, topic: str) -> None:
     assert read == [record(n) for n in range(RECORDS)]
 
 
-@pytest.mark.asyncio
 async def test_the_session_broker_keeps_order_keys_and_headers(
     broker: Broker, topic_prefix: str
 ) -> None:
     await round_trip(broker.bootstrap, f"{topic_prefix}orders")
 
 
-@pytest.mark.asyncio
 async def test_jars_keep_order_keys_and_headers(
     jar_broker: JarBroker, topic_prefix: str
 ) -> None:
@@ -92,7 +90,6 @@ async def test_jars_keep_order_keys_and_headers(
     await round_trip(jar_broker.bootstrap, f"{topic_prefix}orders")
 
 
-@pytest.mark.asyncio
 async def test_an_outage_keeps_what_was_acknowledged(
     jar_broker: JarBroker, topic_prefix: str
 ) -> None:
@@ -109,7 +106,6 @@ async def test_an_outage_keeps_what_was_acknowledged(
     assert await consume(bootstrap, topic, 300) == [record(n) for n in range(300)]
 
 
-@pytest.mark.asyncio
 async def test_a_used_data_directory_comes_back_on_other_ports(
     tmp_path: Path, topic_prefix: str
 ) -> None:

@@ -1,0 +1,61 @@
+"""What is known of a person when a need is routed. Pure."""
+
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from contracts.intake import AgreementGiven, Facts, Identity
+from contracts.values import PartnerKind
+
+
+class AgreementMissingError(Exception):
+    """No agreement of the person covers this partner today: nothing may be disclosed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What is known of a person when a need is routed; later statements supersede."""
+
+    identity: Identity = field(default_factory=Identity)
+    facts: Facts = field(default_factory=Facts)
+    agreements: tuple[AgreementGiven, ...] = ()
+
+    def stated(self, facts: Facts) -> "Person":
+        """The person after new facts were stated."""
+        return replace(self, facts=_merged(self.facts, facts))
+
+    def identified(self, identity: Identity) -> "Person":
+        """The person after an identity was stated."""
+        return replace(self, identity=_merged(self.identity, identity))
+
+    def agreed(self, agreement: AgreementGiven) -> "Person":
+        """The person after an agreement."""
+        return replace(self, agreements=(*self.agreements, agreement))
+
+    def withdrew(self, agreement_id: UUID | None) -> "Person":
+        """The person after withdrawing one agreement, or all."""
+        kept = [a for a in self.agreements if agreement_id and a.agreement_id != agreement_id]
+        return replace(self, agreements=tuple(kept))
+
+    def agreement_for(self, partner_id: str, kind: PartnerKind, on: date) -> AgreementGiven:
+        """The latest agreement that covers a partner on a day.
+
+        Raises ``AgreementMissingError`` if there is none.
+        """
+        for agreement in reversed(self.agreements):
+            addressed = agreement.partner_id == partner_id or agreement.partner_kind == kind
+            if addressed and agreement.until >= on:
+                return agreement
+        raise AgreementMissingError(f"no agreement covers {partner_id}")
+
+
+def _merged(old: Any, new: Any) -> Any:
+    update = {n: v for n in type(new).model_fields if (v := getattr(new, n)) is not None}
+    return old.model_copy(update=update)
+
+
+def age_on(birth_date: date, day: date) -> int:
+    """Completed years on a day ("25 ans révolus" ends on the eve of the 26th birthday)."""
+    before = (day.month, day.day) < (birth_date.month, birth_date.day)
+    return day.year - birth_date.year - before
