@@ -6,7 +6,7 @@ seen by whoever made it. Facts about the person never leave the sealed part of o
 
 from datetime import date, datetime
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -25,10 +25,11 @@ T = TypeVar("T")
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=150)]
 FreeText = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 Ref = Annotated[str, StringConstraints(min_length=1, max_length=120)]
-Commune = Annotated[str, StringConstraints(pattern=r"^(\d{2}|2[AB])\d{3}$")]
+Commune = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}|2[AB])[0-9]{3}$")]
 """INSEE code of a commune (59459), not a postal code; existence is checked by the intake."""
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9][0-9 .()-]{5,24}$")]
+FranceTravailNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{10,11}$")]
 
 
 class Dated(Strict, Generic[T]):
@@ -49,9 +50,7 @@ class Identity(Strict):
     phone: Phone | None = None
     email: Email | None = None
     address: ShortText | None = None
-    france_travail_number: Annotated[str, StringConstraints(pattern=r"^\d{10,11}$")] | None = (
-        None
-    )
+    france_travail_number: FranceTravailNumber | None = None
 
 
 class Facts(Strict):
@@ -72,7 +71,7 @@ class Facts(Strict):
 
 
 class Person(Strict):
-    """The person as the emitting system knows them: by its own reference, or by our person_id."""
+    """The person as the emitting system knows them: by its own reference, or our person_id."""
 
     ref: Ref | None = Field(None, description="The emitting system's own id of the person.")
     person_id: UUID | None = Field(None, description="Our id, when a former answer gave it.")
@@ -323,3 +322,8 @@ class Receipt(Contract):
     needs: list[CreatedNeed] = []
     agreements: list[UUID] = []
     recorded_at: datetime
+
+
+def case_id_of(need_id: UUID) -> UUID:
+    """The id of the case that a need opens: known to whoever knows the need."""
+    return uuid5(need_id, "case")

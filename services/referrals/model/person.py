@@ -5,8 +5,23 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+from contracts import intake
+from contracts.base import Event
 from contracts.intake import AgreementGiven, Facts, Identity
 from contracts.values import PartnerKind
+
+PERSON_EVENTS = frozenset(
+    event.type
+    for event in (
+        intake.PersonRegistered,
+        intake.PersonIdentified,
+        intake.FactsStated,
+        intake.AgreementGiven,
+        intake.AgreementWithdrawn,
+        intake.NeedExpressed,
+    )
+)
+"""What of the intake is remembered per person."""
 
 
 class AgreementMissingError(Exception):
@@ -59,3 +74,40 @@ def age_on(birth_date: date, day: date) -> int:
     """Completed years on a day ("25 ans révolus" ends on the eve of the 26th birthday)."""
     before = (day.month, day.day) < (birth_date.month, birth_date.day)
     return day.year - birth_date.year - before
+
+
+@dataclass
+class History:
+    """What intake said about one person, opened: (position, event), oldest first."""
+
+    events: list[tuple[int, Event]] = field(default_factory=list)
+
+    def person(self, before: int | None = None) -> Person:
+        """The person as known before a position; now, if none is given."""
+        person = Person()
+        for position, event in self.events:
+            if before is None or position < before:
+                person = _told(person, event)
+        return person
+
+    def note_of(self, case_id: UUID) -> str | None:
+        """The free text of the need that a case is about."""
+        for _, event in self.events:
+            if not isinstance(event, intake.NeedExpressed) or event.sealed is None:
+                continue
+            if intake.case_id_of(event.need_id) == case_id:
+                return event.sealed.note
+        return None
+
+
+def _told(person: Person, event: Event) -> Person:
+    match event:
+        case intake.PersonRegistered() | intake.PersonIdentified() if event.sealed:
+            return person.identified(event.sealed.identity)
+        case intake.FactsStated() if event.sealed:
+            return person.stated(event.sealed.facts)
+        case intake.AgreementGiven():
+            return person.agreed(event)
+        case intake.AgreementWithdrawn():
+            return person.withdrew(event.agreement_id)
+    return person

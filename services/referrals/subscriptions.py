@@ -1,0 +1,27 @@
+"""What the referral service listens to."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.database import Database
+from infra.eventstore.events import Recorded
+from infra.platform import Platform
+from infra.subscription import Subscription
+from services.referrals import projections
+from services.referrals.handlers import Handlers
+
+
+def subscriptions(
+    platform: Platform, database: Database, handlers: Handlers
+) -> list[Subscription[Recorded]]:
+    """``routing`` opens cases, ``answers`` moves referrals, ``directory`` is a read table."""
+
+    async def directory(messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        await projections.keep_services(tx, messages)
+
+    return [
+        platform.subscription("routing", database, "intake", handlers.on_intake),
+        platform.subscription("answers", database, "partners", handlers.on_answers),
+        platform.subscription("directory", database, "partners", directory),
+    ]
