@@ -1,3 +1,7 @@
 """Fixtures shared by all tests: one PostgreSQL per session, one pair of databases per test."""
 
-pytest_plugins = ["tests.support.postgres"]
+pytest_plugins = [
+    "tests.support.postgres",
+    "tests.support.kafka",
+    "tests.support.platform",
+]

@@ -26,7 +26,8 @@ class Meta:
 
     def json(self) -> str:
         """As stored in the ``meta`` column."""
-        return orjson.dumps({k: getattr(self, k) for k in self.__slots__}).decode()
+        # default=str: asyncpg's UUIDs are a subclass that orjson does not know
+        return orjson.dumps({k: getattr(self, k) for k in self.__slots__}, default=str).decode()
 
     @classmethod
     def parse(cls, text: str) -> "Meta":

@@ -55,10 +55,14 @@ class Append:
 
 
 class EventStore:
-    """The ``events`` table of one service."""
+    """The ``events`` table of one service.
 
-    def __init__(self, service: str) -> None:
+    ``as_stored``: read old events in their own words (no upcasting), as the log hashes them.
+    """
+
+    def __init__(self, service: str, *, as_stored: bool = False) -> None:
         self.service = service
+        self._as_stored = as_stored
         self._table = f"{service}.events"
         columns = ", ".join(_COLUMNS)
         self._insert_one = (
@@ -162,7 +166,9 @@ class EventStore:
         )  # fmt: skip
 
     def _recorded(self, row: Any) -> Recorded:
-        event_type, data = upcast(row["type"], row["data"])
+        event_type, data = row["type"], row["data"]
+        if not self._as_stored:
+            event_type, data = upcast(event_type, data)
         return Recorded(
             self.service, row["position"], row["event_id"], row["stream"], row["version"],
             event_type, row["person_id"], row["occurred_at"], row["recorded_at"], data,

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
@@ -64,7 +65,8 @@ async def rebuild(tx: AsyncConnection) -> int:
 
 async def keep_services(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
     """The directory, as the partner service publishes it; the last word of a batch counts."""
-    latest = {m.stream: m.data for m in messages if m.type == ServicePublished.type}
+    published = [m.data for m in messages if m.type == ServicePublished.type]
+    latest = {orjson.loads(data)["service_id"]: data for data in published}
     if latest:
         raw = await driver(tx)
         await raw.execute(tables.UPSERT_SERVICES, list(latest.values()))

@@ -21,7 +21,7 @@ def subscriptions(
         await projections.keep_services(tx, messages)
 
     return [
+        platform.subscription("directory", database, "partners", directory),
         platform.subscription("routing", database, "intake", handlers.on_intake),
         platform.subscription("answers", database, "partners", handlers.on_answers),
-        platform.subscription("directory", database, "partners", directory),
     ]

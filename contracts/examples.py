@@ -1,0 +1,129 @@
+"""Invented events of the public vocabulary: for tutorial, demo, tests and benchmarks."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from contracts.intake import (
+    PublicAgreement,
+    PublicContact,
+    PublicFacts,
+    PublicWithdrawal,
+)
+from contracts.values import PartnerKind, Thematique
+
+FRONT_DESK = "https://petite-foret.example/systems/front-desk"
+CCAS = "https://petite-foret.example/systems/ccas"
+LIBRARY = "https://petite-foret.example/systems/digital-space"
+SYSTEMS = (FRONT_DESK, CCAS, LIBRARY)
+_FAMILY = (
+    "Delcourt",
+    "Lefebvre",
+    "Wattrelos",
+    "Dubrulle",
+    "Moreau",
+    "Benali",
+    "Nowak",
+    "Petit",
+)
+_GIVEN = ("Camille", "Inès", "Yanis", "Louise", "Mehdi", "Zofia", "Théo", "Fatou", "Hugo")
+_AGREED = [
+    "family_name", "given_name", "phone", "email", "birth_date", "commune", "situation",
+    "study_level", "need_note",
+]  # fmt: skip
+_NEEDS = (
+    Thematique("trouver-un-emploi--repondre-a-des-offres-demploi"),
+    Thematique("preparer-sa-candidature--realiser-un-cv-et-ou-une-lettre-de-motivation"),
+    Thematique("se-former--trouver-sa-formation"),
+    Thematique("numerique--maitriser-les-fondamentaux-du-numerique"),
+    Thematique("choisir-un-metier--confirmer-son-choix-de-metier"),
+)
+
+
+def example(
+    event_type: str = PublicContact.TYPE, random: Random | None = None
+) -> dict[str, Any]:
+    """One valid CloudEvent of a public type: fresh ids, an invented person.
+
+    Raises ``KeyError`` for a type that is not public.
+    """
+    random = random or Random()
+    return envelope(event_type, _EXAMPLES[event_type](random), random)
+
+
+def envelope(
+    event_type: str, data: dict[str, Any], random: Random, source: str = FRONT_DESK
+) -> dict[str, Any]:
+    """A structured CloudEvent around ``data``, with a fresh id."""
+    return {
+        "specversion": "1.0",
+        "id": str(UUID(int=random.getrandbits(128), version=4)),
+        "source": source,
+        "type": event_type,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+
+
+def contact(random: Random) -> dict[str, Any]:
+    """A visit with one need and an agreement for every kind of partner."""
+    return {
+        "mode": random.choice(["walk-in", "appointment", "phone"]),
+        "site": "place-jules-verne",
+        "person": person(random),
+        "information": {"notice": "accueil", "version": "2026-01"},
+        "agreements": [agreement(kind) for kind in PartnerKind],
+        "needs": [{"thematique": random.choice(_NEEDS), "note": "Souhaite en parler bientôt."}],
+        "note": "Premier passage.",
+    }
+
+
+def person(random: Random) -> dict[str, Any]:
+    """An invented resident, with what routing looks at."""
+    given, family = random.choice(_GIVEN), random.choice(_FAMILY)
+    born = date.today() - timedelta(days=random.randint(17 * 366, 60 * 365))  # noqa: DTZ011
+    return {
+        "ref": f"usager-{random.randrange(10**12):012d}",
+        "identity": {
+            "family_name": family,
+            "given_name": given,
+            "phone": f"+336{random.randrange(10**8):08d}",
+            "email": f"{random.randrange(10**9)}@example.org",
+        },
+        "facts": {
+            "birth_date": {"value": born.isoformat(), "source": "document"},
+            "commune": {"value": "59459"},
+            "situation": {"value": random.choice(["job-seeker", "inactive", "in-training"])},
+            "study_level": {"value": random.choice(["none", "cap-bep", "bac"])},
+            "minimum_benefit": {"value": random.choice(["rsa", "none"])},
+        },
+    }
+
+
+def agreement(kind: PartnerKind) -> dict[str, Any]:
+    """An agreement to disclose the usual fields to a kind of partner, for half a year."""
+    until = date.today() + timedelta(days=182)  # noqa: DTZ011
+    return {"partner_kind": kind, "fields": _AGREED, "until": until.isoformat()}
+
+
+def _facts(random: Random) -> dict[str, Any]:
+    return {"person": person(random)}
+
+
+def _agreement(random: Random) -> dict[str, Any]:
+    return {"person": person(random), "agreement": agreement(PartnerKind.MISSION_LOCALE)}
+
+
+def _withdrawal(random: Random) -> dict[str, Any]:
+    return {"person": {"ref": person(random)["ref"]}}
+
+
+_EXAMPLES: dict[str, Callable[[Random], dict[str, Any]]] = {
+    PublicContact.TYPE: contact,
+    PublicFacts.TYPE: _facts,
+    PublicAgreement.TYPE: _agreement,
+    PublicWithdrawal.TYPE: _withdrawal,
+}

@@ -1,0 +1,247 @@
+"""`aiguillage`: the command line. Data on stdout, talk on stderr; errors name the repair."""
+
+import asyncio
+import sys
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from contracts.examples import example as make_example
+from contracts.intake import PUBLIC_TYPES, PublicContact
+from contracts.registry import SERVICES
+from infra.migrations import migrate as migrate_all
+from infra.platform import resolve_urls
+from infra.settings import Settings, load_settings
+from infra.telemetry import configure_logging
+from services import operations
+from services.host import AlreadyRunningError
+from services.host import run as run_service
+from services.host import up as run_all
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+keys_app = typer.Typer(no_args_is_help=True, help="API keys of callers.")
+subscriptions_app = typer.Typer(no_args_is_help=True, help="Pause, resume, replay consumers.")
+audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
+app.add_typer(keys_app, name="keys")
+app.add_typer(subscriptions_app, name="subscriptions")
+app.add_typer(audit_app, name="audit")
+
+Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
+Port = Annotated[int | None, typer.Option("--port", help="Port; 0 picks a free one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")]
+
+
+def main() -> None:
+    """Entry point: errors in one line that names the repair."""
+    try:
+        app()
+    except AlreadyRunningError as error:
+        _fail(f"another process runs on {error}", "stop it first, or give another --data")
+    except operations.UnknownNameError as error:
+        _fail(str(error), "aiguillage status")
+    except OSError as error:
+        _fail(f"{type(error).__name__}: {error}", "aiguillage doctor")
+
+
+def _fail(what: str, repair: str) -> None:
+    typer.secho(f"✗ {what}\n  Repair: {repair}", err=True, fg="red")
+    raise SystemExit(1)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(orjson.dumps(value, default=str).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _settings(**given: object) -> Settings:
+    settings = load_settings(**given)
+    configure_logging(settings.log_level, plain=sys.stderr.isatty())
+    return settings
+
+
+@app.command()
+def up(data: Data = None, port: Port = None, json: AsJson = False) -> None:
+    """Run the whole hub in this process; data are kept between runs."""
+    settings = _settings(data=data, port=port)
+
+    def announce(address: dict[str, Any]) -> None:
+        if json:
+            _print_json(address)
+            return
+        for name in SERVICES:
+            _say(f"  ✓ {name:<10} {address[name]}/docs")
+        _say(f"  keys: {settings.data / 'keys.json'} · Ctrl-C stops")
+
+    asyncio.run(run_all(settings, announce))
+
+
+@app.command()
+def run(
+    service: Annotated[str, typer.Argument(help="intake, referrals, partners, audit or relay")],
+    data: Data = None,
+    port: Port = None,
+    json: AsJson = False,
+    only: Annotated[str | None, typer.Option(help="Relay only this service's events.")] = None,
+) -> None:
+    """Run one service as its own process (scaled out, with Kafka in between)."""
+    if service not in (*SERVICES, "relay") or (only and only not in SERVICES):
+        _fail(f"no service {service} {only or ''}", f"one of {', '.join(SERVICES)}, relay")
+    settings = _settings(data=data, port=port)
+    asyncio.run(run_service(settings, service, _print_json if json else _announce, only))
+
+
+def _announce(address: dict[str, Any]) -> None:
+    for name, url in address.items():
+        _say(f"  ✓ {name} {url}")
+
+
+@app.command()
+def demo(
+    kafka: Annotated[bool, typer.Option("--kafka", help="Real Kafka in between.")] = False,
+) -> None:
+    """A day at Petite-Forêt, from the desk to the proof; the exit code says if it held."""
+    from services.demo import run_demo
+
+    configure_logging("ERROR", plain=True)
+    raise SystemExit(asyncio.run(run_demo(kafka=kafka)))
+
+
+@app.command()
+def migrate(data: Data = None) -> None:
+    """Create databases, schemas and roles, and bring them up to date."""
+    settings = _settings(data=data)
+    url, keys_url, _ = resolve_urls(settings)
+    for schema, revision in asyncio.run(migrate_all(url, keys_url)).items():
+        _say(f"  ✓ {schema} at {revision}")
+
+
+@app.command()
+def seed(name: str = "petite-foret", data: Data = None) -> None:
+    """Load a directory of partners."""
+    count = asyncio.run(operations.seed_directory(_settings(data=data), name))
+    _say(f"  ✓ {count} new or changed partners and services")
+
+
+@app.command()
+def doctor(data: Data = None, json: AsJson = False) -> None:
+    """Check what the hub stands on; each failure names its repair."""
+    settings = _settings(data=data)
+    checks = asyncio.run(operations.doctor(settings))
+    if json:
+        _print_json([check.__dict__ for check in checks])
+    for check in checks:
+        _say(f"  {'✓' if check.ok else '✗'} {check.name}: {check.detail}")
+        if not check.ok:
+            _say(f"    Repair: {check.repair}")
+    raise SystemExit(0 if all(check.ok for check in checks) else 1)
+
+
+@app.command()
+def status(data: Data = None, json: AsJson = False) -> None:
+    """Each subscription: where it stands, how far behind, paused, parked messages."""
+    rows = asyncio.run(operations.status(_settings(data=data)))
+    if json:
+        _print_json(rows)
+        return
+    for row in rows:
+        paused = f" PAUSED ({row['reason']})" if row["paused"] else ""
+        _say(
+            f"  {row['service']:<10} {row['subscription']:<14} at {row['next']:>8} "
+            f"lag {row['lag'] if row['lag'] is not None else '?':>5} "
+            f"parked {row['parked']:>3}{paused}"
+        )
+
+
+@app.command()
+def rebuild(service: str, data: Data = None) -> None:
+    """Empty a service's read tables and fold its events again."""
+    count = asyncio.run(operations.rebuild(_settings(data=data), service))
+    _say(f"  ✓ {service}: {count} events folded")
+
+
+@app.command()
+def example(
+    event_type: Annotated[str, typer.Argument(metavar="TYPE")] = PublicContact.TYPE,
+    listed: Annotated[bool, typer.Option("--list", help="Name the types.")] = False,
+    seed_number: Annotated[
+        int | None, typer.Option("--seed", help="Same seed, same event.")
+    ] = None,
+) -> None:
+    """Print one valid CloudEvent: fresh ids, an invented person."""
+    if listed:
+        sys.stdout.write("\n".join(PUBLIC_TYPES) + "\n")
+        return
+    if event_type not in PUBLIC_TYPES:
+        _fail(f"no public type {event_type}", "aiguillage example --list")
+    random = Random() if seed_number is None else Random(seed_number)
+    _print_json(make_example(event_type, random))
+
+
+@keys_app.command("create")
+def keys_create(
+    service: str,
+    role: str,
+    name: str,
+    scope: Annotated[list[str] | None, typer.Option(help="CloudEvents source allowed.")] = None,
+    data: Data = None,
+) -> None:
+    """Create a key (or replace the one of that name); it is shown only now."""
+    settings = _settings(data=data)
+    key = asyncio.run(operations.create_api_key(settings, service, role, name, scope or []))
+    sys.stdout.write(key + "\n")
+
+
+@keys_app.command("revoke")
+def keys_revoke(service: str, name: str, data: Data = None) -> None:
+    """Revoke a key; callers are refused within half a minute."""
+    if not asyncio.run(operations.revoke_api_key(_settings(data=data), service, name)):
+        _fail(f"{service} has no key {name}", "aiguillage status")
+
+
+@subscriptions_app.command("pause")
+def pause(service: str, subscription: str, data: Data = None) -> None:
+    """Hold a subscription still."""
+    asyncio.run(operations.pause(_settings(data=data), service, subscription, True))
+
+
+@subscriptions_app.command("resume")
+def resume(service: str, subscription: str, data: Data = None) -> None:
+    """Let a subscription go on."""
+    asyncio.run(operations.pause(_settings(data=data), service, subscription, False))
+
+
+@subscriptions_app.command("replay")
+def replay(service: str, subscription: str, data: Data = None) -> None:
+    """Handle parked messages again, in order."""
+    left = asyncio.run(operations.replay(_settings(data=data), service, subscription))
+    _say(f"  {'✓' if left == 0 else '✗'} {left} still parked")
+    raise SystemExit(0 if left == 0 else 1)
+
+
+@subscriptions_app.command("rewind")
+def rewind(service: str, subscription: str, data: Data = None) -> None:
+    """Let a subscription that only fills read tables start again from the beginning."""
+    asyncio.run(operations.rewind(_settings(data=data), service, subscription))
+
+
+@audit_app.command("verify")
+def audit_verify(
+    url: Annotated[str, typer.Option(help="Address of the audit service.")],
+    vkey: Annotated[str, typer.Option(help="The log's public key.")],
+    key: Annotated[str, typer.Option(envvar="AIGUILLAGE_AUDIT_KEY", help="An auditor's key.")],
+) -> None:
+    """Recompute the log from its entries and compare with the signed checkpoint."""
+    verdict = asyncio.run(operations.verify(url, key, vkey))
+    _say(f"  {'✓' if verdict.code == 0 else '✗'} {verdict.text}")
+    raise SystemExit(verdict.code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Processes: all services in one (`up`), or one each (`run`)."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import orjson
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from contracts.registry import SERVICES
+from infra.database import Database
+from infra.embedded import EmbeddedPostgres
+from infra.migrations import migrate
+from infra.platform import Platform, resolve_urls
+from infra.relay import relay_subscription
+from infra.settings import Settings
+from infra.web.app import Service, create_app
+from infra.web.auth import create_key
+from services.audit.app import build as build_audit
+from services.audit.handlers import vkey
+from services.intake.app import build as build_intake
+from services.partners.app import build as build_partners
+from services.partners.handlers import seed
+from services.referrals.app import build as build_referrals
+
+log = structlog.get_logger()
+BUILD: dict[str, Callable[[Platform], Service]] = {
+    "intake": build_intake,
+    "referrals": build_referrals,
+    "partners": build_partners,
+    "audit": build_audit,
+}
+FIRST_KEYS = (  # (name in the answer, service, role, scope)
+    ("municipal", "intake", "municipal", ("*",)),
+    ("adviser", "referrals", "adviser", ()),
+    ("adviser", "audit", "adviser", ()),
+    ("partner_admin", "partners", "partner_admin", ()),
+    ("auditor", "audit", "auditor", ()),
+)
+REQUEST_SECONDS = 2
+WATCH_SECONDS = 1.0
+CATCH_UP_SECONDS = 60
+
+
+class AlreadyRunningError(Exception):
+    """Another process runs on the data directory."""
+
+
+@dataclass
+class Running:
+    """What `up` has started."""
+
+    address: dict[str, Any]
+    platform: Platform
+    services: Sequence[Service]
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; with port 0, a free one. Raises ``OSError`` if taken."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((host, port))
+    bound.listen(2048)
+    return bound
+
+
+async def serve(app: Any, listening: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests finish for a moment.
+
+    The server's own log is off: a traceback may quote what a request held.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        log_level="critical",
+        backlog=2048,
+        timeout_graceful_shutdown=REQUEST_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve([listening]))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)
+    ready()
+    await task
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Any:
+    """Only one process at a time on a data directory; a killed one leaves no lock behind."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file: TextIO = (directory / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise AlreadyRunningError(str(directory)) from error
+    try:
+        yield
+    finally:
+        file.close()
+
+
+@contextlib.asynccontextmanager
+async def all_services(settings: Settings, base_url: str) -> AsyncIterator[Running]:
+    """Every service in this process, on a migrated database with keys and a directory."""
+    url, keys_url, server = await asyncio.to_thread(resolve_urls, settings)
+    await migrate(url, keys_url)
+    shown = settings.model_copy(
+        update={"public_url": settings.public_url or f"{base_url}/partners"}
+    )
+    platform = Platform(shown, url, keys_url)
+    services = [BUILD[name](platform) for name in SERVICES]
+    watch = asyncio.create_task(_keep_running(server)) if server else None
+    try:
+        keys = await first_keys(platform)
+        if settings.seed:
+            await seed(platform, settings.seed)
+        for service in services:
+            await service.start()
+        await _caught_up(services)
+        addresses = {name: f"{base_url}/{name}" for name in SERVICES}
+        address = {**addresses, "database_url": url, "vkey": vkey(shown), "keys": keys}
+        yield Running(address, platform, services)
+    finally:
+        if watch:
+            watch.cancel()
+        await asyncio.gather(*(service.stop() for service in services))
+        await platform.close()
+        if server:
+            await asyncio.to_thread(server.stop)
+
+
+def mounted(services: Sequence[Service]) -> Starlette:
+    """All services under one port, each below its name."""
+    return Starlette(routes=[Mount(f"/{s.name}", s.app) for s in services])
+
+
+async def up(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> None:
+    """Run everything in this process until told to stop."""
+    with locked(settings.data):
+        listening = bind(settings.host, settings.port)
+        base_url = f"http://{settings.host}:{listening.getsockname()[1]}"
+        async with all_services(settings, base_url) as running:
+            app = mounted(running.services)
+            await serve(app, listening, lambda: announce(running.address))
+
+
+async def run(
+    settings: Settings, name: str, announce: Callable[[dict[str, Any]], None], only: str | None
+) -> None:
+    """Run one service (or the relay of all, or of ``only`` one) until told to stop.
+
+    Needs a migrated database; waits for it if it is not there yet.
+    """
+    url, keys_url, _ = await asyncio.to_thread(resolve_urls, settings)
+    listening = bind(settings.host, settings.port)
+    base_url = f"http://{settings.host}:{listening.getsockname()[1]}"
+    shown = settings.model_copy(update={"public_url": settings.public_url or base_url})
+    platform = Platform(shown, url, keys_url)
+    service = relay(platform, only) if name == "relay" else BUILD[name](platform)
+    async with service.running():
+        await serve(service.app, listening, lambda: announce({name: base_url}))
+    await platform.close()
+
+
+def relay(platform: Platform, only: str | None = None) -> Service:
+    """The process that copies tables to the topics of the same names."""
+    names = [only] if only else list(SERVICES)
+    databases = {name: Database(platform.database_url, name, pool_size=3) for name in names}
+    return Service(
+        "relay",
+        create_app("Aiguillage: relay", "Copies each service's events to its Kafka topic."),
+        databases[names[0]],
+        [relay_subscription(platform, databases[name], name) for name in names],
+        stuck_seconds=platform.settings.stuck_seconds,
+        stop_seconds=platform.settings.stop_seconds,
+        on_close=[databases[name].close for name in names[1:]],
+    )
+
+
+async def first_keys(platform: Platform) -> dict[str, str]:
+    """The keys of the first run, kept in a file that only its owner can read."""
+    path = platform.settings.data / "keys.json"
+    keys: dict[str, str] = orjson.loads(path.read_bytes()) if path.exists() else {}
+    for name, service, role, scope in FIRST_KEYS:
+        database = platform.database(service)
+        async with database.transaction() as tx:
+            keys[name] = await create_key(tx, name, role, scope, keys.get(name))
+        await database.close()
+    if not path.exists():
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(orjson.dumps(keys))
+    return keys
+
+
+async def _keep_running(server: EmbeddedPostgres) -> None:
+    """Start the embedded server again if it goes away; everything else waits for it."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        try:
+            if not await asyncio.to_thread(server.running):
+                log.warning("embedded PostgreSQL is gone; starting it again")
+                await asyncio.to_thread(server.start)
+        except Exception as error:
+            log.warning("embedded PostgreSQL does not start", error=type(error).__name__)
+
+
+async def _caught_up(services: Sequence[Service]) -> None:
+    """Wait until the directory has reached the router: no early case finds it empty."""
+    referrals = next(s for s in services if s.name == "referrals")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CATCH_UP_SECONDS):
+            while (await referrals.readiness())["directory"] > 0:
+                await asyncio.sleep(0.05)

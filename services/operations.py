@@ -1,0 +1,235 @@
+"""What an operator does: look, repair, rebuild. One function per command of the CLI."""
+
+import importlib.util
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.registry import SERVICES
+from infra.database import Database, driver
+from infra.migrations import pending
+from infra.platform import Platform, resolve_urls
+from infra.settings import Settings
+from infra.subscription import Subscription, set_paused
+from infra.tlog.audit import Verdict, verify_remote
+from infra.web.auth import create_key
+from services.host import BUILD, relay
+from services.partners.handlers import seed
+from services.partners.projections import rebuild as rebuild_partners
+from services.referrals.projections import rebuild as rebuild_referrals
+
+REBUILD: dict[str, Callable[[AsyncConnection], Awaitable[int]]] = {
+    "referrals": rebuild_referrals,
+    "partners": rebuild_partners,
+}
+REWINDABLE = {("referrals", "directory")}
+"""Subscriptions that only fill read tables: handling everything again changes nothing else."""
+
+
+class UnknownNameError(LookupError):
+    """No service, subscription or key of that name; the text lists those there are."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of `aiguillage doctor`."""
+
+    name: str
+    ok: bool
+    detail: str
+    repair: str = ""
+
+
+@asynccontextmanager
+async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
+    """The platform of a command: the same databases and keys as the running hub."""
+    url, keys_url, _ = resolve_urls(settings)
+    platform = Platform(settings, url, keys_url)
+    yield platform
+    await platform.close()
+
+
+@asynccontextmanager
+async def _database(settings: Settings, service: str) -> AsyncIterator[Database]:
+    if service not in SERVICES:
+        raise UnknownNameError(f"no service {service}: one of {', '.join(SERVICES)}")
+    async with platform_of(settings) as platform:
+        database = platform.database(service)
+        yield database
+        await database.close()
+
+
+async def seed_directory(settings: Settings, name: str) -> int:
+    """Load a directory of partners; answers how many entries were new or changed."""
+    async with platform_of(settings) as platform:
+        return await seed(platform, name)
+
+
+async def rebuild(settings: Settings, service: str) -> int:
+    """Empty a service's read tables and fold its events again; answers how many events."""
+    if service not in REBUILD:
+        raise UnknownNameError(f"nothing to rebuild in {service}: {', '.join(REBUILD)}")
+    async with _database(settings, service) as database, database.transaction() as tx:
+        return await REBUILD[service](tx)
+
+
+async def create_api_key(
+    settings: Settings, service: str, role: str, name: str, scope: Sequence[str]
+) -> str:
+    """Create a key, or replace the one of that name; answers it."""
+    async with _database(settings, service) as database, database.transaction() as tx:
+        return await create_key(tx, name, role, scope)
+
+
+async def revoke_api_key(settings: Settings, service: str, name: str) -> bool:
+    """Revoke a key; answers whether there was one."""
+    async with _database(settings, service) as database, database.transaction() as tx:
+        raw = await driver(tx)
+        done = await raw.execute(
+            "UPDATE api_keys SET revoked_at = now() WHERE name = $1 AND revoked_at IS NULL",
+            name,
+        )
+    return bool(done == "UPDATE 1")
+
+
+async def pause(settings: Settings, service: str, subscription: str, paused: bool) -> None:
+    """Hold a subscription still, or let it go on."""
+    async with _database(settings, service) as database, database.transaction() as tx:
+        await set_paused(tx, subscription, paused, "by hand" if paused else None)
+
+
+async def replay(settings: Settings, service: str, subscription: str) -> int:
+    """Handle parked messages again, in order; answers how many are left."""
+    async with _subscription(settings, service, subscription) as found:
+        return await found.replay()
+
+
+async def rewind(settings: Settings, service: str, subscription: str) -> None:
+    """Let a read-table subscription start again from the beginning."""
+    if (service, subscription) not in REWINDABLE:
+        raise UnknownNameError(f"{service} {subscription} does more than fill a read table")
+    async with _subscription(settings, service, subscription) as found:
+        await found.rewind()
+
+
+@asynccontextmanager
+async def _subscription(
+    settings: Settings, service: str, name: str
+) -> AsyncIterator[Subscription[Any]]:
+    async with platform_of(settings) as platform:
+        built = relay(platform, service) if name == "relay" else BUILD[service](platform)
+        found = [w for w in built.workers if isinstance(w, Subscription) and w.name == name]
+        if not found:
+            names = ", ".join(w.name for w in built.workers)
+            raise UnknownNameError(f"{service} has no subscription {name}: {names}")
+        yield found[0]
+        await built.stop()
+
+
+async def status(settings: Settings) -> list[dict[str, Any]]:
+    """Each subscription: where it stands, how far behind its table, paused, parked."""
+    rows: list[dict[str, Any]] = []
+    async with platform_of(settings) as platform:
+        for service in SERVICES:
+            database = platform.database(service)
+            async with database.reading() as connection:
+                rows += await _status(connection, service)
+            await database.close()
+    return rows
+
+
+async def _status(connection: AsyncConnection, service: str) -> list[dict[str, Any]]:
+    raw = await driver(connection)
+    found = await raw.fetch(
+        "SELECT o.subscription, o.source, o.partition, o.next, o.position, o.updated_at, "
+        "coalesce(s.paused, false) AS paused, s.reason, (SELECT count(*) FROM dead_letters d "
+        "WHERE d.subscription = o.subscription AND d.partition = o.partition) AS parked "
+        "FROM offsets o LEFT JOIN subscriptions s USING (subscription) "
+        "ORDER BY o.subscription, o.partition"
+    )
+    return [{"service": service, **row, "lag": await _lag(raw, row)} for row in found]
+
+
+async def _lag(raw: Any, row: asyncpg.Record) -> int | None:
+    """Events of the source's table that are not applied; unknown for a stranger's topic."""
+    if row["source"] not in SERVICES:
+        return None
+    head = await raw.fetchval(f"SELECT coalesce(max(position), 0) FROM {row['source']}.events")
+    return max(0, head - row["position"])
+
+
+async def verify(url: str, key: str, vkey: str) -> Verdict:
+    """Recompute the log from its entries and compare with the signed checkpoint."""
+    return await verify_remote(url, key, vkey)
+
+
+async def count_services(url: str) -> int:
+    """How many services the router knows of."""
+    database = Database(url, "referrals", pool_size=1)
+    async with database.reading() as connection:
+        raw = await driver(connection)
+        count = int(await raw.fetchval("SELECT count(*) FROM services"))
+    await database.close()
+    return count
+
+
+async def doctor(settings: Settings) -> list[Check]:
+    """What the hub stands on, each failure with its repair."""
+    checks = [_writable(settings)]
+    try:
+        url, keys_url, server = resolve_urls(settings)
+    except Exception as error:
+        repair = "see server.log in the data directory, or set AIGUILLAGE_DATABASE_URL"
+        return [*checks, Check("database", False, type(error).__name__, repair)]
+    checks.append(await _reachable(url, embedded=server is not None))
+    if checks[-1].ok:
+        checks.append(await _migrated(url, keys_url))
+    checks.append(_java(settings))
+    return checks
+
+
+def _writable(settings: Settings) -> Check:
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        (settings.data / ".writable").touch()
+        (settings.data / ".writable").unlink()
+    except OSError as error:
+        repair = "choose a directory of yours: --data DIR or AIGUILLAGE_DATA"
+        return Check("data directory", False, type(error).__name__, repair)
+    return Check("data directory", True, str(settings.data))
+
+
+async def _reachable(url: str, *, embedded: bool) -> Check:
+    kind = "embedded" if embedded else "by URL"
+    try:
+        connection = await asyncpg.connect(url.replace("/aiguillage?", "/postgres?"), timeout=5)
+        version = await connection.fetchval("SHOW server_version")
+        await connection.close()
+    except Exception as error:
+        repair = "start PostgreSQL, or correct AIGUILLAGE_DATABASE_URL"
+        return Check("database", False, f"{kind}: {type(error).__name__}", repair)
+    return Check("database", True, f"PostgreSQL {version}, {kind}")
+
+
+async def _migrated(url: str, keys_url: str) -> Check:
+    try:
+        missing = await pending(url, keys_url)
+    except Exception:
+        return Check("migrations", False, "no schema yet", "aiguillage migrate")
+    if missing:
+        detail = ", ".join(f"{schema} {' '.join(r)}" for schema, r in missing.items())
+        return Check("migrations", False, f"not applied: {detail}", "aiguillage migrate")
+    return Check("migrations", True, "up to date")
+
+
+def _java(settings: Settings) -> Check:
+    if settings.kafka_bootstrap:
+        return Check("Kafka", True, f"broker at {settings.kafka_bootstrap}")
+    client = importlib.util.find_spec("aiokafka") is not None
+    java = "found" if shutil.which("java") else "not found (only for demo KAFKA=1)"
+    return Check("Kafka", client, f"not used; Java {java}", "make install")

@@ -1,0 +1,146 @@
+"""A simulated partner: its own process, its own signature check, its own manners.
+
+It verifies every webhook with the ``standardwebhooks`` package, which is not ours, and answers
+as its behaviour says. Started by the demo and the fault campaign; the secret comes on stdin.
+"""
+
+import argparse
+import asyncio
+import sys
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import orjson
+from aiohttp import web
+from standardwebhooks import Webhook, WebhookVerificationError
+
+Step = dict[str, Any]
+BEHAVIOURS: dict[str, list[Step]] = {
+    "accept": [
+        {"status": "requested", "business_status": "received"},
+        {"status": "accepted", "appointment_at": "2027-01-11T09:30:00Z"},
+        {"status": "in-progress"},
+        {"status": "completed", "outcome": "accompagnement engagé"},
+    ],
+    "study": [
+        {"status": "requested", "business_status": "under-study"},
+        {"status": "accepted"},
+        {"status": "on-hold", "reason": "no-capacity", "business_status": "waitlisted"},
+    ],
+    "refuse": [{"status": "rejected", "reason": "no-capacity"}],
+    "silent": [],
+}
+ANSWER_SECONDS = 10
+TRIES = 60
+
+
+class Partner:
+    """One partner's endpoint."""
+
+    def __init__(self, secret: str, behaviour: str) -> None:
+        self._webhook = Webhook(secret)
+        self._steps = BEHAVIOURS[behaviour]
+        self._seen: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.counts = {"verified": 0, "repeated": 0, "forged": 0, "answers": 0, "refused": 0}
+
+    async def hook(self, request: web.Request) -> web.Response:
+        """Take a message; answered later, once per webhook-id."""
+        body = await request.read()
+        try:
+            message = self._webhook.verify(body, dict(request.headers))
+        except WebhookVerificationError:
+            self.counts["forged"] += 1
+            return web.Response(status=401)
+        identifier = request.headers["webhook-id"]
+        if identifier in self._seen:
+            self.counts["repeated"] += 1
+            return web.Response(status=204)
+        self._seen.add(identifier)
+        self.counts["verified"] += 1
+        if message["type"] == "referral.requested":
+            self._later(self._answer(message["data"]))
+        return web.Response(status=204)
+
+    async def stats(self, request: web.Request) -> web.Response:
+        """What was seen so far."""
+        return web.json_response({**self.counts, "busy": len(self._tasks)})
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, referral: dict[str, Any]) -> None:
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            for step in self._steps:
+                await self._send(session, referral, step)
+
+    async def _send(
+        self, session: aiohttp.ClientSession, referral: dict[str, Any], step: Step
+    ) -> None:
+        now, identifier = datetime.now(UTC), f"msg_{uuid4().hex}"
+        answer = {"referral_id": referral["referral_id"], **step}
+        message = {"type": "referral.answered", "timestamp": now.isoformat(), "data": answer}
+        body = orjson.dumps(message).decode()
+        for _ in range(TRIES):
+            headers = {
+                "webhook-id": identifier,
+                "webhook-timestamp": str(int(now.timestamp())),
+                "webhook-signature": self._webhook.sign(identifier, now, body),
+                "content-type": "application/json",
+            }
+            if await self._posted(session, referral["answer_url"], body, headers):
+                return
+            now = datetime.now(UTC)
+            await asyncio.sleep(0.5)
+        self.counts["refused"] += 1
+
+    async def _posted(
+        self, session: aiohttp.ClientSession, url: str, body: str, headers: dict[str, str]
+    ) -> bool:
+        try:
+            async with session.post(url, data=body, headers=headers) as response:
+                await response.read()
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+        if response.status == 202:
+            self.counts["answers"] += 1
+        elif response.status < 500:
+            self.counts["refused"] += 1
+        return response.status < 500
+
+
+async def main(behaviour: str, port: int) -> None:
+    """Say the port, read the secret, serve until stdin closes."""
+    app = web.Application()
+    runner = web.AppRunner(app, access_log=None)
+    holder: dict[str, Partner] = {}
+
+    async def hook(request: web.Request) -> web.Response:
+        return await holder["partner"].hook(request)
+
+    async def stats(request: web.Request) -> web.Response:
+        return await holder["partner"].stats(request)
+
+    app.add_routes([web.post("/hook", hook), web.get("/stats", stats)])
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port)
+    await site.start()
+    sys.stdout.write(f"{runner.addresses[0][1]}\n")
+    sys.stdout.flush()
+    secret = await asyncio.to_thread(sys.stdin.readline)
+    holder["partner"] = Partner(secret.strip(), behaviour)
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--behaviour", choices=sorted(BEHAVIOURS), required=True)
+    parser.add_argument("--port", type=int, default=0)
+    given = parser.parse_args()
+    asyncio.run(main(given.behaviour, given.port))
