@@ -23,13 +23,13 @@ class Contract(BaseModel):
 
 
 class Strict(BaseModel):
-    """A value that a stranger sends us: unknown fields are refused, so that typing errors show."""
+    """A value that a stranger sends us: unknown fields are refused, so typing errors show."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
 class Sealed(Contract):
-    """The part of an event that says something about the person; encrypted before it is stored."""
+    """The part of an event that says something about the person; stored encrypted only."""
 
 
 class Event(Contract):

@@ -25,6 +25,8 @@ T = TypeVar("T")
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=150)]
 FreeText = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 Ref = Annotated[str, StringConstraints(min_length=1, max_length=120)]
+Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
+"""A name of a thing (a desk, a text, a partner): it is kept in clear, so no free text."""
 Commune = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}|2[AB])[0-9]{3}$")]
 """INSEE code of a commune (59459), not a postal code; existence is checked by the intake."""
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
@@ -96,8 +98,8 @@ class Need(Strict):
 class Information(Strict):
     """Proof that the person was informed (RGPD art. 13): which text, in which version."""
 
-    notice: Ref
-    version: Ref
+    notice: Code
+    version: Code
 
 
 DisclosableField = Literal[
@@ -112,7 +114,7 @@ class Agreement(Strict):
     """Agreement to disclose named fields to a partner, or a kind of partner, until a date."""
 
     partner_kind: PartnerKind | None = None
-    partner_id: Ref | None = None
+    partner_id: Code | None = None
     fields: Annotated[list[DisclosableField], Field(min_length=1, max_length=30)]
     until: date
     evidence: Evidence = Evidence.ORAL
@@ -139,7 +141,7 @@ class PublicContact(Strict):
 
     mode: ContactMode
     kind: ContactKind = ContactKind.INDIVIDUAL
-    site: Ref | None = Field(None, description="Which desk, in the emitting system's words.")
+    site: Code | None = Field(None, description="Which desk, as the emitting system codes it.")
     person: Person | None = Field(None, description="Absent for an anonymous contact.")
     needs: Annotated[list[Need], Field(max_length=10)] = []
     information: Information | None = None
@@ -152,7 +154,7 @@ class PublicContact(Strict):
 
 
 class PublicFacts(Strict):
-    """New or corrected facts and identity of a known person."""
+    """New or corrected facts and identity of a person."""
 
     TYPE: ClassVar[str] = "fr.aiguillage.public.facts.stated.v1"
 
@@ -160,7 +162,7 @@ class PublicFacts(Strict):
 
 
 class PublicAgreement(Strict):
-    """A known person agrees to a disclosure."""
+    """A person agrees to a disclosure."""
 
     TYPE: ClassVar[str] = "fr.aiguillage.public.agreement.given.v1"
 
@@ -169,7 +171,7 @@ class PublicAgreement(Strict):
 
 
 class PublicWithdrawal(Strict):
-    """A known person withdraws an agreement, or all of them where no id is given."""
+    """A person withdraws an agreement, or all of them where no id is given."""
 
     TYPE: ClassVar[str] = "fr.aiguillage.public.agreement.withdrawn.v1"
 
@@ -228,7 +230,7 @@ class NoteSealed(Sealed):
 
 
 class ContactRecorded(Event):
-    """One visit or call took place."""
+    """One visit or call took place. ``system`` is the name of the key that emitted it."""
 
     type = "fr.aiguillage.intake.contact.recorded.v1"
     contact_id: UUID
@@ -286,6 +288,12 @@ class AgreementWithdrawn(Event):
     agreement_id: UUID | None = None
 
 
+class LabelSealed(Sealed):
+    """What the desk called it: free text."""
+
+    label: str
+
+
 class ActivityAttended(Event):
     """A workshop, terminal or session was used."""
 
@@ -294,7 +302,7 @@ class ActivityAttended(Event):
     person_id: UUID
     activity: str
     helped: bool
-    label: str | None = None
+    sealed: LabelSealed | None = None
 
 
 EVENTS: tuple[type[Event], ...] = (
@@ -327,3 +335,19 @@ class Receipt(Contract):
 def case_id_of(need_id: UUID) -> UUID:
     """The id of the case that a need opens: known to whoever knows the need."""
     return uuid5(need_id, "case")
+
+
+def contact_id_of(person_id: UUID, cause: str) -> UUID:
+    """The id of what one public event recorded; ``cause`` is a keyed digest of its source and
+    id, for these are a stranger's words and the result is kept in clear."""
+    return uuid5(person_id, cause)
+
+
+def need_id_of(contact_id: UUID, number: int) -> UUID:
+    """The id of a contact's need; ``number`` counts from 0."""
+    return uuid5(contact_id, f"need {number}")
+
+
+def agreement_id_of(contact_id: UUID, number: int) -> UUID:
+    """The id of an agreement given with a contact; ``number`` counts from 0."""
+    return uuid5(contact_id, f"agreement {number}")

@@ -43,6 +43,15 @@ class EndpointRegistered(Event):
     service_ids: list[str]
 
 
+class EndpointDisabled(Event):
+    """Nothing is sent to the address any more: it said that it is gone, or was replaced."""
+
+    type = "fr.aiguillage.partners.endpoint.disabled.v1"
+    endpoint_id: UUID
+    partner_id: str
+    reason: str
+
+
 class DisclosureMade(Event):
     """Named fields of a person were handed to a partner: which, to whom, under which agreement.
 
@@ -90,9 +99,10 @@ class DeliveryDeadLettered(Event):
 
 
 class AnswerSealed(Sealed):
-    """What the partner wrote."""
+    """What the partner wrote: free text, and its own reference of the person's file."""
 
-    comment: str
+    comment: str | None = None
+    partner_reference: str | None = None
 
 
 class AnswerReceived(Event):
@@ -108,11 +118,10 @@ class AnswerReceived(Event):
     reason: Reason | None = None
     outcome: str | None = None
     appointment_at: datetime | None = None
-    partner_reference: str | None = None
     sealed: AnswerSealed | None = None
 
 
 EVENTS: tuple[type[Event], ...] = (
-    PartnerRegistered, ServicePublished, EndpointRegistered, DisclosureMade,
-    DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered, AnswerReceived,
+    PartnerRegistered, ServicePublished, EndpointRegistered, EndpointDisabled,
+    DisclosureMade, DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered, AnswerReceived,
 )  # fmt: skip

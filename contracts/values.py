@@ -1,6 +1,6 @@
 """Value lists shared by everybody, with the one place where English codes meet French labels.
 
-Thématiques, publics and modes come from the ``data-inclusion-schema`` package (data·inclusion v1).
+Thématiques come from the ``data-inclusion-schema`` package (data·inclusion v1).
 """
 
 from enum import StrEnum

@@ -3,11 +3,11 @@
 Outgoing: a referral is requested or cancelled. Incoming: the partner's answer.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from contracts.base import Contract, Strict
 from contracts.values import BusinessStatus, Reason, ReferralStatus, Thematique
@@ -23,7 +23,7 @@ class ReferralMessage(Contract):
     urgent: bool
     do_not_contact: bool
     replaces: UUID | None = None
-    agreed_until: datetime | None = None
+    agreed_until: date
     person: dict[str, Any]
     answer_url: str
 
@@ -73,6 +73,10 @@ NEEDS_REASON = frozenset(
 )
 
 
+OutcomeCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,59}$")]
+"""What came of it, as a code (``enrolled``, ``job-found``): it is kept in clear, so no text."""
+
+
 class Answer(Strict):
     """A partner's answer. ``requested`` with a business status says "received, under study".
 
@@ -84,8 +88,8 @@ class Answer(Strict):
     status: PartnerStatus
     business_status: BusinessStatus | None = None
     reason: Reason | None = None
-    outcome: Annotated[str, StringConstraints(min_length=1, max_length=120)] | None = None
-    appointment_at: datetime | None = None
+    outcome: OutcomeCode | None = None
+    appointment_at: AwareDatetime | None = None
     partner_reference: Annotated[str, StringConstraints(max_length=120)] | None = None
     comment: Annotated[str, StringConstraints(min_length=1, max_length=4000)] | None = None
 
@@ -108,5 +112,5 @@ class AnswerWebhook(Strict):
     """The signed body of ``POST /v1/answers``."""
 
     type: Literal["referral.answered"] = "referral.answered"
-    timestamp: datetime = Field(description="When the partner decided (RFC 3339).")
+    timestamp: AwareDatetime = Field(description="When the partner decided (RFC 3339).")
     data: Answer

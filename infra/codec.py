@@ -5,18 +5,29 @@ extension ``sealed`` (CloudEvents type Binary, hence base64 in headers and JSON)
 """
 
 import base64
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
 
 from contracts.base import dataschema
 from infra.eventstore.events import Meta, Recorded, rfc3339
+from infra.telemetry import next_hop
 
+T = TypeVar("T")
 CONTENT_TYPE = "application/json"
 SOURCE_PREFIX = "urn:aiguillage:"
+MAX_TEXT = 1000
+ATTRIBUTES = frozenset(
+    (
+        "source", "id", "type", "subject", "time", "sequence", "personid", "position",
+        "recordedtime", "actor", "causationid", "correlationid", "traceparent", "sealed",
+    )
+)  # fmt: skip
+"""What is read back; readers ignore all others."""
 Headers = list[tuple[str, bytes]]
 
 
@@ -57,18 +68,15 @@ def to_kafka(event: Recorded) -> tuple[bytes, bytes, Headers]:
     headers = [("content-type", CONTENT_TYPE.encode())]
     headers += [(f"ce_{name}", value.encode()) for name, value in named.items()]
     if event.meta.traceparent:
-        headers.append(("traceparent", event.meta.traceparent.encode()))
+        headers.append(("traceparent", next_hop(event.meta.traceparent).encode()))
     return event.key.encode(), event.data.encode(), headers
 
 
 def from_kafka(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Recorded:
     """Read a record that ``to_kafka`` made; raises ``NotOurEventError`` for any other."""
-    named = {name[3:]: text for name, text in headers if name.startswith("ce_")}
-    try:
-        texts = {name: text.decode() for name, text in named.items()}
-        return _recorded(texts, (value or b"").decode())
-    except UnicodeDecodeError as error:
-        raise NotOurEventError("not UTF-8") from error
+    given = {name.removeprefix("ce_"): text for name, text in headers if name[:3] == "ce_"}
+    texts = {name: _utf8(name, text) for name, text in given.items() if name in ATTRIBUTES}
+    return _recorded({**texts, "data": _utf8("data", value or b"")})
 
 
 def to_record(event: Recorded) -> bytes:
@@ -77,36 +85,92 @@ def to_record(event: Recorded) -> bytes:
 
 
 def parse_record(record: bytes) -> Recorded:
-    """Undo ``to_record``."""
-    named = orjson.loads(record)
-    return _recorded(named, named.pop("data"))
-
-
-def _recorded(named: dict[str, str], data: str) -> Recorded:
-    def uuid(name: str) -> UUID | None:
-        return UUID(named[name]) if name in named else None
-
+    """Undo ``to_record``; raises ``NotOurEventError`` for any other text."""
     try:
-        return Recorded(
-            service=named["source"].removeprefix(SOURCE_PREFIX),
-            position=int(named["position"]),
-            event_id=UUID(named["id"]),
-            stream=named["subject"],
-            version=int(named["sequence"]),
-            type=named["type"],
-            person_id=uuid("personid"),
-            occurred_at=datetime.fromisoformat(named["time"]),
-            recorded_at=datetime.fromisoformat(named["recordedtime"]),
-            data=data,
-            sealed=base64.b64decode(named["sealed"]) if "sealed" in named else None,
-            meta=Meta(
-                named.get("actor", "hub"),
-                uuid("causationid"),
-                uuid("correlationid"),
-                named.get("traceparent"),
-            ),
-        )
-    except KeyError as error:
-        raise NotOurEventError(f"attribute {error.args[0]} is missing") from error
-    except ValueError as error:
-        raise NotOurEventError("an attribute is malformed") from error
+        named = orjson.loads(record)
+    except orjson.JSONDecodeError:
+        raise NotOurEventError("not JSON") from None
+    if not isinstance(named, dict) or not all(isinstance(v, str) for v in named.values()):
+        raise NotOurEventError("not an object of texts")
+    return _recorded(named)
+
+
+def _utf8(name: str, text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise NotOurEventError(f"attribute {name} is not UTF-8") from None
+
+
+def _recorded(named: dict[str, str]) -> Recorded:
+    if (service := _required(named, "source")).startswith(SOURCE_PREFIX):
+        service = service.removeprefix(SOURCE_PREFIX)
+    else:
+        raise NotOurEventError("attribute source is not ours")
+    return Recorded(
+        service=service,
+        position=_read(named, "position", _number),
+        event_id=_read(named, "id", UUID),
+        stream=_read(named, "subject", _plain),
+        version=_read(named, "sequence", _number),
+        type=_read(named, "type", _plain),
+        person_id=_optional(named, "personid", UUID),
+        occurred_at=_read(named, "time", _moment),
+        recorded_at=_read(named, "recordedtime", _moment),
+        data=_read(named, "data", _json),
+        sealed=_optional(named, "sealed", _binary),
+        meta=Meta(
+            _optional(named, "actor", _plain) or "hub",
+            _optional(named, "causationid", UUID),
+            _optional(named, "correlationid", UUID),
+            _optional(named, "traceparent", _plain),
+        ),
+    )
+
+
+def _required(named: dict[str, str], name: str) -> str:
+    if name not in named:
+        raise NotOurEventError(f"attribute {name} is missing")
+    return named[name]
+
+
+def _read(named: dict[str, str], name: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(_required(named, name))
+    except NotOurEventError:
+        raise
+    except ValueError:  # its text would quote the value
+        raise NotOurEventError(f"attribute {name} is malformed") from None
+
+
+def _optional(named: dict[str, str], name: str, parse: Callable[[str], T]) -> T | None:
+    return _read(named, name, parse) if name in named else None
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def _plain(text: str) -> str:
+    """CloudEvents strings hold no control characters; PostgreSQL takes no NUL at all."""
+    if not text or len(text) > MAX_TEXT or re.search(r"[\x00-\x1f\x7f-\x9f]", text):
+        raise ValueError
+    return text
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError
+    return moment
+
+
+def _json(text: str) -> str:
+    orjson.loads(text)
+    return text
+
+
+def _binary(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

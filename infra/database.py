@@ -3,6 +3,7 @@
 Hot statements use asyncpg underneath (``driver``): two to three times faster, same transaction.
 """
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import asyncpg
 import orjson
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from infra import wakeup
@@ -27,6 +29,12 @@ INFRASTRUCTURE_ERRORS: tuple[type[BaseException], ...] = (
     asyncpg.CannotConnectNowError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,  # the server became a replica
+    asyncpg.PostgresSystemError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    PoolTimeoutError,
 )
 
 
@@ -34,11 +42,21 @@ def is_infrastructure(error: BaseException | None) -> bool:
     """Whether an error is the world's (try again later) rather than the message's (park it)."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, INFRASTRUCTURE_ERRORS):
+        if _of_the_world(error):
             return True
         seen.add(id(error))
         error = getattr(error, "orig", None) or error.__cause__
     return False
+
+
+def _of_the_world(error: BaseException) -> bool:
+    # asyncpg calls a value that does not fit its column an interface error too
+    if isinstance(error, asyncpg.InterfaceError):
+        return not isinstance(error, ValueError)
+    kafka = sys.modules.get("aiokafka.errors")  # nothing raises its errors before it is loaded
+    return isinstance(error, INFRASTRUCTURE_ERRORS) or (
+        kafka is not None and isinstance(error, (kafka.KafkaError, kafka.ConsumerStoppedError))
+    )
 
 
 def async_url(url: str) -> URL:

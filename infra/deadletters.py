@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.database import driver, is_infrastructure
+from infra.eventstore.store import ConcurrencyError
 from infra.sources.base import Message, Source
 
 E = TypeVar("E")
@@ -43,16 +44,28 @@ class DeadLetters(Generic[E]):
             message.position, message.key, self._source.dump(message), error,
         )  # fmt: skip
 
+    async def forget(self, tx: AsyncConnection) -> None:
+        """Drop what is parked, because all of it will be read again."""
+        raw = await driver(tx)
+        await raw.execute(
+            "DELETE FROM dead_letters WHERE subscription = $1", self._subscription
+        )
+
     async def replay(
         self,
         tx: AsyncConnection,
         handle: Callable[[Sequence[E], AsyncConnection], Awaitable[None]],
         key: str | None,
     ) -> int:
-        """Handle what is parked (of one key, or all) in order; what fails again stays."""
+        """Handle what is parked (of one key, or all) in order; what fails again stays.
+
+        Raises ``ConcurrencyError`` where somebody else was faster: nothing happened then.
+        """
         raw = await driver(tx)
         await raw.execute(  # nothing new may overtake what is being replayed
-            "SELECT 1 FROM offsets WHERE subscription = $1 FOR UPDATE", self._subscription
+            "SELECT 1 FROM offsets WHERE subscription = $1 ORDER BY source, partition "
+            "FOR UPDATE",
+            self._subscription,
         )
         failed: set[str] = set()
         for row in await self._parked(raw, key):
@@ -64,7 +77,7 @@ class DeadLetters(Generic[E]):
         return list(
             await raw.fetch(
                 "SELECT id, key, record FROM dead_letters WHERE subscription = $1 "
-                "AND ($2::text IS NULL OR key = $2) ORDER BY id",
+                "AND ($2::text IS NULL OR key = $2) ORDER BY position NULLS FIRST, id",
                 self._subscription,
                 key,
             )
@@ -77,7 +90,7 @@ class DeadLetters(Generic[E]):
                 await handle([self._source.parse(row["record"])], tx)
                 await raw.execute("DELETE FROM dead_letters WHERE id = $1", row["id"])
         except Exception as error:
-            if is_infrastructure(error):
+            if is_infrastructure(error) or isinstance(error, ConcurrencyError):
                 raise
             await raw.execute(
                 "UPDATE dead_letters SET attempts = attempts + 1 WHERE id = $1", row["id"]

@@ -23,7 +23,7 @@ RecordedHandler = Callable[[Sequence[Recorded], AsyncConnection], Awaitable[None
 
 @dataclass
 class Platform:
-    """Built once per process, by its entry point, and handed to each service's ``app.build``."""
+    """Built once per process by its entry point; handed to each ``app.build``."""
 
     settings: Settings
     database_url: str
@@ -43,23 +43,36 @@ class Platform:
         """How one service appends."""
         return Writer(service, self.vault, self.clock)
 
-    def source(self, database: Database, service: str, group: str) -> Source[Recorded]:
-        """Another service's events: its table, or its Kafka topic where there is a broker."""
+    def source(
+        self, database: Database, service: str, group: str, *, as_stored: bool = False
+    ) -> Source[Recorded]:
+        """Another service's events: its table, or its Kafka topic where there is a broker.
+
+        ``as_stored``: old events in their own words, not in today's.
+        """
         if self.settings.kafka_bootstrap:
             from infra.sources.kafka import KafkaSource
 
-            return KafkaSource(self.settings, service, group)
-        return PostgresSource(database, service)
+            return KafkaSource(self.settings, service, group, as_stored=as_stored)
+        return PostgresSource(database, service, as_stored=as_stored)
 
     def subscription(
-        self, name: str, database: Database, service: str, handle: RecordedHandler
+        self,
+        name: str,
+        database: Database,
+        service: str,
+        handle: RecordedHandler,
+        source: Source[Recorded] | None = None,
     ) -> Subscription[Recorded]:
-        """Subscribe to ``service``'s events under ``name`` (unique in the subscriber)."""
+        """Subscribe to ``service``'s events under ``name`` (unique in the subscriber).
+
+        ``source``: where to read them, if not where ``source()`` says.
+        """
         settings = self.settings
         return Subscription(
             name,
             database,
-            self.source(database, service, f"{database.schema}.{name}"),
+            source or self.source(database, service, f"{database.schema}.{name}"),
             handle,
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
@@ -72,7 +85,7 @@ class Platform:
 
 
 def resolve_urls(settings: Settings) -> tuple[str, str, EmbeddedPostgres | None]:
-    """URLs of the main database and of the keys', starting the embedded server if none given."""
+    """URLs of the main database and the keys'; starts the embedded server if none given."""
     server, url = None, settings.database_url
     if url is None:
         server = EmbeddedPostgres(settings.data)

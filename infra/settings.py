@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     )
     topic_prefix: str = Field("aiguillage.", description="Put before every topic's name.")
     topic_partitions: int = Field(4, ge=1, le=256, description="Partitions of a new topic.")
+    topic_replication: int = Field(1, ge=1, le=9, description="Replicas of a new topic.")
     public_topic: str = Field(
         "municipal", description="Topic that municipal systems produce to."
     )

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -34,6 +34,9 @@ FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 10.0
 PERSONS_BEFORE_PAUSE = 10
 CONFLICT_RETRIES = 10
+LAG_SECONDS = 5.0
+REWIND_SECONDS = 1.0
+WAITS = "waits for an earlier message of the same person"
 
 
 class TooManyFailuresError(Exception):
@@ -57,12 +60,22 @@ class Subscription(Generic[E]):
     max_parked_share: float = 0.5
     last_step: float = field(default_factory=time.monotonic)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _reached: dict[int, int] = field(default_factory=dict)
+    _looked: float = 0.0
+    _measured: float = 0.0
+    _failing: int = 0
 
     def __post_init__(self) -> None:
         self.dead_letters: DeadLetters[E] = DeadLetters(self.name, self.source)
 
     async def run(self) -> None:
         """Read and apply until ``stop``; infrastructure errors are waited out, never fatal."""
+        try:
+            await self._run()
+        finally:
+            await self._let_go()
+
+    async def _run(self) -> None:
         delay, started = FIRST_RETRY_SECONDS, False
         while not self._stopping.is_set():
             try:
@@ -70,27 +83,31 @@ class Subscription(Generic[E]):
                     await self.source.start(self)
                     started = True
                 await self.step()
+                await self._measure()
                 delay = FIRST_RETRY_SECONDS
             except Exception as error:
                 self._report(error, delay)
-                started = await self._recover()
+                await self._let_go()
+                started = False
                 await self._sleep(delay * random.uniform(0.5, 1))
                 delay = min(delay * 2, LAST_RETRY_SECONDS)
             self.last_step = time.monotonic()
-        await self.source.stop()
 
     def stop(self) -> None:
         """Finish the batch at hand, then end."""
         self._stopping.set()
 
     async def step(self) -> int:
-        """Fetch once and apply; answers how many messages were applied."""
+        """Fetch once and apply; answers how many messages were new."""
+        batches = await self.source.fetch(self.batch_size, self.poll_seconds)
         applied = 0
-        for batch in await self.source.fetch(self.batch_size, self.poll_seconds):
+        for batch in batches:
             if self._stopping.is_set():
                 break
             applied += await self._apply(batch)
             self.last_step = time.monotonic()
+        if not batches:
+            await self._notice_rewind()
         return applied
 
     async def lag(self) -> int:
@@ -102,58 +119,74 @@ class Subscription(Generic[E]):
     async def next_offset(self, partition: int) -> int:
         """Where this subscription stands (for the source)."""
         async with self.database.transaction() as tx:
-            return (await self._lock(tx, partition))[0]
+            following = (await self._lock(tx, partition))[0]
+        self._reached[partition] = following
+        return following
 
     async def rewind(self) -> None:
-        """Start again from the beginning; only for handlers that rebuild read tables."""
+        """Start again from the beginning; only for handlers that rebuild read tables.
+
+        What is parked is forgotten: it will come again, in its place.
+        """
         async with self.database.transaction() as tx:
             raw = await driver(tx)
             await raw.execute(
                 "UPDATE offsets SET next = 0, position = 0 WHERE subscription = $1", self.name
             )
+            await self.dead_letters.forget(tx)
 
     async def replay(self, key: str | None = None) -> int:
         """Handle parked messages again, in order; answers how many are left."""
-        async with self.database.transaction() as tx:
-            return await self.dead_letters.replay(tx, self.handle, key)
-
-    async def _apply(self, batch: Batch[E]) -> int:
         for _ in range(CONFLICT_RETRIES):
             try:
-                return await self._apply_once(batch, careful=False)
+                async with self.database.transaction() as tx:
+                    return await self.dead_letters.replay(tx, self.handle, key)
+            except ConcurrencyError:
+                continue
+        raise TimeoutError(f"{CONFLICT_RETRIES} conflicts in a row")
+
+    async def _apply(self, batch: Batch[E]) -> int:
+        try:
+            return await self._apply_somehow(batch)
+        except Exception as error:
+            await self._seek(batch.partition, batch.start)
+            if isinstance(error, TooManyFailuresError):
+                await self._pause(str(error))
+            raise
+
+    async def _apply_somehow(self, batch: Batch[E]) -> int:
+        """All at once; one by one if that fails; again if somebody else was faster."""
+        careful = False
+        for _ in range(CONFLICT_RETRIES):
+            try:
+                return await self._apply_once(batch, careful=careful)
             except ConcurrencyError:
                 continue
             except Exception as error:
-                if is_infrastructure(error):
-                    await self.source.seek(batch.partition, batch.start)
+                if careful or is_infrastructure(error):
                     raise
-                log.warning("batch failed", subscription=self.name, error=type(error).__name__)
-                return await self._apply_carefully(batch)
-        await self.source.seek(batch.partition, batch.start)
+                log.warning("batch failed", subscription=self.name, exc_info=error)
+                careful = True
         raise TimeoutError(f"{CONFLICT_RETRIES} conflicts in a row")
-
-    async def _apply_carefully(self, batch: Batch[E]) -> int:
-        try:
-            return await self._apply_once(batch, careful=True)
-        except TooManyFailuresError as error:
-            await self.source.seek(batch.partition, batch.start)
-            await self._pause(str(error))
-            raise
-        except Exception:
-            await self.source.seek(batch.partition, batch.start)
-            raise
 
     async def _apply_once(self, batch: Batch[E], *, careful: bool) -> int:
         async with self.database.transaction() as tx:
             following, position, paused = await self._lock(tx, batch.partition)
             if paused or batch.start > following:
-                await self.source.seek(batch.partition, following)
-                await self._sleep(self.poll_seconds if paused else 0)
-                return 0
-            fresh = [m for m in batch.messages if _is_new(m, following, position)]
-            last = max([position, *(m.position for m in fresh if m.position is not None)])
-            await self._handle(tx, batch.partition, fresh, careful)
-            await self._advance(tx, batch.partition, max(following, batch.end), last)
+                await self._seek(batch.partition, following)
+            elif fresh := _fresh(batch.messages, following, position):
+                await self._handle(tx, batch.partition, fresh, careful)
+                last = max([position, *(m.position for m in fresh if m.position is not None)])
+                await self._advance(tx, batch.partition, batch.end, last)
+            elif batch.end > following:
+                await self._advance(tx, batch.partition, batch.end, position)
+            else:  # another member is ahead of us
+                await self._seek(batch.partition, following)
+        if paused:
+            await self._sleep(self.poll_seconds)
+        if paused or batch.start > following:
+            return 0
+        self._reached[batch.partition] = max(following, batch.end)
         APPLIED.labels(self.name).inc(len(fresh))
         return len(fresh)
 
@@ -164,32 +197,36 @@ class Subscription(Generic[E]):
         ready = [m for m in messages if m.event is not None and m.key not in waiting]
         for message in messages:
             if message.event is None or message.key in waiting:
-                error = message.problem or "waits for an earlier message of the same person"
-                await self.dead_letters.park(tx, partition, message, error)
-                PARKED.labels(self.name).inc()
+                await self._park(tx, partition, message, message.problem or WAITS)
         if careful:
             await self._one_by_one(tx, partition, ready)
         elif ready:
             await self.handle([m.event for m in ready if m.event is not None], tx)
+            self._failing = 0
 
     async def _one_by_one(
         self, tx: AsyncConnection, partition: int, messages: list[Message[E]]
     ) -> None:
         failed: set[str] = set()
         for message in messages:
-            if message.key in failed:
-                error: str | None = "waits for an earlier message of the same person"
-            else:
-                error = await self._try(tx, message)
+            error = WAITS if message.key in failed else await self._try(tx, message)
             if error is not None:
                 failed.add(message.key)
-                await self.dead_letters.park(tx, partition, message, error)
-                PARKED.labels(self.name).inc()
-        persons = {m.key for m in messages}
-        if len(failed) >= PERSONS_BEFORE_PAUSE and (
-            len(failed) > self.max_parked_share * len(persons)
-        ):
-            raise TooManyFailuresError(f"{len(failed)} of {len(persons)} persons failed")
+                await self._park(tx, partition, message, error)
+        self._judge(len(failed), len({m.key for m in messages}))
+
+    def _judge(self, failed: int, persons: int) -> None:
+        """Pause rather than park everybody: in one batch, or batch after batch."""
+        self._failing = self._failing + failed if failed == persons else failed
+        if self._failing >= PERSONS_BEFORE_PAUSE and failed > self.max_parked_share * persons:
+            counted, self._failing = self._failing, 0
+            raise TooManyFailuresError(f"{counted} persons failed, {persons - failed} did not")
+
+    async def _park(
+        self, tx: AsyncConnection, partition: int, message: Message[E], error: str
+    ) -> None:
+        await self.dead_letters.park(tx, partition, message, error)
+        PARKED.labels(self.name).inc()
 
     async def _try(self, tx: AsyncConnection, message: Message[E]) -> str | None:
         assert message.event is not None
@@ -213,10 +250,11 @@ class Subscription(Generic[E]):
         row = await raw.fetchrow(query, *where)
         if row is None:
             await raw.execute(
-                "INSERT INTO offsets (subscription, source, partition) VALUES ($1, $2, $3) "
-                "ON CONFLICT DO NOTHING",
-                *where,
-            )
+                "INSERT INTO offsets (subscription, source, partition, position) "
+                "SELECT $1, $2, $3, coalesce(max(position), 0) FROM offsets "
+                "WHERE subscription = $1 AND source = $4 ON CONFLICT DO NOTHING",
+                *where, self.source.inherits,
+            )  # fmt: skip
             row = await raw.fetchrow(query, *where)
         return row["next"], row["position"], row["paused"]  # type: ignore[index]
 
@@ -241,13 +279,37 @@ class Subscription(Generic[E]):
             subscription=self.name, error=type(error).__name__, seconds=round(delay, 1),
         )  # fmt: skip
 
-    async def _recover(self) -> bool:
-        """Let go of the source, so that the next round starts from the offset row."""
+    async def _seek(self, partition: int, offset: int) -> None:
+        await self.source.seek(partition, offset)
+        self._reached[partition] = offset
+
+    async def _notice_rewind(self) -> None:
+        """Without new messages nothing else would tell that somebody moved the offset back."""
+        if time.monotonic() - self._looked < REWIND_SECONDS:
+            return
+        self._looked = time.monotonic()
+        async with self.database.reading() as connection:
+            rows = await (await driver(connection)).fetch(
+                "SELECT partition, next FROM offsets WHERE subscription = $1 AND source = $2",
+                self.name, self.source.name,
+            )  # fmt: skip
+        for row in rows:
+            if row["next"] < self._reached.get(row["partition"], 0):
+                await self._seek(row["partition"], row["next"])
+
+    async def _measure(self) -> None:
+        if time.monotonic() - self._measured >= LAG_SECONDS:
+            self._measured = time.monotonic()
+            await self.lag()
+
+    async def _let_go(self) -> None:
+        """Leave the source, so that the next start is from the offset row."""
         try:
             await self.source.stop()
         except Exception as error:
-            log.warning("source did not stop", source=self.source.name, error=repr(type(error)))
-        return False
+            log.warning(
+                "source did not stop", source=self.source.name, error=type(error).__name__
+            )
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -257,10 +319,18 @@ class Subscription(Generic[E]):
             return
 
 
-def _is_new(message: Message[Any], following: int, position: int) -> bool:
-    if message.offset < following:
-        return False
-    return message.position is None or message.position > position
+def _fresh(messages: Sequence[Message[E]], following: int, position: int) -> list[Message[E]]:
+    """Those not applied yet, by offset and by position (also among themselves)."""
+    fresh = []
+    for message in messages:
+        if message.offset < following:
+            continue
+        if message.position is not None:
+            if message.position <= position:
+                continue
+            position = message.position
+        fresh.append(message)
+    return fresh
 
 
 def describe(error: BaseException) -> str:

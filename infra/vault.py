@@ -55,7 +55,7 @@ class FileMasterKey:
     epoch = 1
 
     def __init__(self, path: Path) -> None:
-        self._key = _read_or_create(path)
+        self._key = read_or_create_secret(path)
         self._cipher = AESGCM(self._key)
 
     def wrap(self, key: bytes, bound_to: bytes) -> bytes:
@@ -75,7 +75,8 @@ class FileMasterKey:
         return HKDF(hashes.SHA256(), 32, None, purpose.encode()).derive(self._key)
 
 
-def _read_or_create(path: Path) -> bytes:
+def read_or_create_secret(path: Path) -> bytes:
+    """32 random bytes in a file with mode 0600, the same for whoever comes first or later."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     if not path.exists():

@@ -31,6 +31,10 @@ class Listener:
                 await self._event.wait()
         self._event.clear()
 
+    def hint(self) -> None:
+        """Wake this listener only."""
+        self._event.set()
+
     def close(self) -> None:
         """Stop listening."""
         _waiting[self._service].discard(self._event)

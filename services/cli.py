@@ -239,8 +239,8 @@ def audit_verify(
 ) -> None:
     """Recompute the log from its entries and compare with the signed checkpoint."""
     verdict = asyncio.run(operations.verify(url, key, vkey))
-    _say(f"  {'✓' if verdict.code == 0 else '✗'} {verdict.text}")
-    raise SystemExit(verdict.code)
+    _say(f"  {'✓' if verdict.exit_code == 0 else '✗'} {verdict}")
+    raise SystemExit(verdict.exit_code)
 
 
 if __name__ == "__main__":

@@ -89,8 +89,8 @@ async def _day(starting: Any, name: str) -> tuple[Outcome, bool]:
         verdict = await verify(
             hub.address["audit"], hub.address["keys"]["auditor"], hub.address["vkey"]
         )
-        _say(verdict.code == 0, f"log: {verdict.text}")
-    return outcome, held and verdict.code == 0
+        _say(verdict.exit_code == 0, f"log: {verdict}")
+    return outcome, held and verdict.exit_code == 0
 
 
 def _judge(outcome: Outcome, stats: dict[str, Any]) -> bool:
@@ -104,7 +104,8 @@ def _judge(outcome: Outcome, stats: dict[str, Any]) -> bool:
         verified > 0 and forged == 0, f"{verified} webhooks verified by partners, {forged} not"
     )
     refused = sum(s["refused"] for s in stats.values())
-    _say(refused == 0, f"{sum(s['answers'] for s in stats.values())} signed answers taken")
+    taken = sum(s["answers"] for s in stats.values())
+    _say(refused == 0, f"{taken} signed answers taken, {refused} refused")
     return bool(found["completed"] and found["rejected"]) and verified > 0 and refused == 0
 
 
@@ -190,7 +191,7 @@ async def pathways(hub: Hub, persons: dict[str, str]) -> Outcome:
     for ref, person_id in persons.items():
         path = f"/v1/persons/{person_id}/pathway"
         pathway = await hub.get("audit", path, "auditor")
-        found[ref] = _story(pathway["items"])
+        found[ref] = _story(pathway["timeline"])
     return found
 
 
@@ -225,8 +226,8 @@ async def counts(partners: dict[str, str]) -> dict[str, Any]:
 async def _print_pathway(hub: Hub, person_id: str) -> None:
     pathway = await hub.get("audit", f"/v1/persons/{person_id}/pathway", "auditor")
     table = Table("n°", "quand", "quoi", "qui", title=f"Parcours {person_id[:8]}…", box=None)
-    for item in pathway["items"]:
-        table.add_row(str(item["index"]), item["time"][11:19], item["sentence"], item["actor"])
+    for item in pathway["timeline"]:
+        table.add_row(str(item["idx"]), item["time"][11:19], item["sentence"], item["actor"])
     console.print(table)
 
 
@@ -237,7 +238,7 @@ async def _print_pathway(hub: Hub, person_id: str) -> None:
 async def simulators(hub: Hub) -> AsyncIterator[dict[str, str]]:
     """One process per simulated partner, registered with the hub; answers name → URL."""
     services = (await hub.get("partners", "/v1/services", "partner_admin"))["services"]
-    log = Path(tempfile.gettempdir()) / f"aiguillage-partners-{os.getpid()}.log"
+    log = hub.children[min(hub.children)].log.with_name("partners-simulated.log")
     children, urls = [], {}
     try:
         for kind, behaviour in PARTNERS.items():
@@ -247,7 +248,6 @@ async def simulators(hub: Hub) -> AsyncIterator[dict[str, str]]:
         yield urls
     finally:
         await asyncio.gather(*(child.kill() for child in children))
-        log.unlink(missing_ok=True)
 
 
 async def _simulator(

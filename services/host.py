@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -66,11 +67,27 @@ class Running:
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; with port 0, a free one. Raises ``OSError`` if taken."""
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle off only where the protocol is named
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind((host, port))
     bound.listen(2048)
     return bound
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with signals left to us: its own handlers raise them again once it has stopped,
+    which would end the process before the services and the database are stopped."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    def stop(self) -> None:
+        """Take no more requests, finish those under way for a moment."""
+        self.should_exit = True
 
 
 async def serve(app: Any, listening: socket.socket, ready: Callable[[], None]) -> None:
@@ -89,7 +106,9 @@ async def serve(app: Any, listening: socket.socket, ready: Callable[[], None]) -
         backlog=2048,
         timeout_graceful_shutdown=REQUEST_SECONDS,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.stop)
     task = asyncio.create_task(server.serve([listening]))
     while not server.started and not task.done():
         await asyncio.sleep(0.01)

@@ -67,7 +67,7 @@ async def _database(settings: Settings, service: str) -> AsyncIterator[Database]
 async def seed_directory(settings: Settings, name: str) -> int:
     """Load a directory of partners; answers how many entries were new or changed."""
     async with platform_of(settings) as platform:
-        return await seed(platform, name)
+        return (await seed(platform, name)).changed
 
 
 async def rebuild(settings: Settings, service: str) -> int:
@@ -160,7 +160,7 @@ async def _lag(raw: Any, row: asyncpg.Record) -> int | None:
     if row["source"] not in SERVICES:
         return None
     head = await raw.fetchval(f"SELECT coalesce(max(position), 0) FROM {row['source']}.events")
-    return max(0, head - row["position"])
+    return int(max(0, head - row["position"]))
 
 
 async def verify(url: str, key: str, vkey: str) -> Verdict:

@@ -22,7 +22,7 @@ BEHAVIOURS: dict[str, list[Step]] = {
         {"status": "requested", "business_status": "received"},
         {"status": "accepted", "appointment_at": "2027-01-11T09:30:00Z"},
         {"status": "in-progress"},
-        {"status": "completed", "outcome": "accompagnement engagé"},
+        {"status": "completed", "outcome": "support-started"},
     ],
     "study": [
         {"status": "requested", "business_status": "under-study"},
@@ -104,13 +104,14 @@ class Partner:
     ) -> bool:
         try:
             async with session.post(url, data=body, headers=headers) as response:
-                await response.read()
+                problem = await response.read()
         except (aiohttp.ClientError, TimeoutError):
             return False
         if response.status == 202:
             self.counts["answers"] += 1
         elif response.status < 500:
             self.counts["refused"] += 1
+            sys.stderr.write(f"answer refused: {problem.decode(errors='replace')}\n")
         return response.status < 500
 
 

@@ -41,9 +41,14 @@ class Offsets(Protocol):
 
 
 class Source(Protocol[E]):
-    """A stream of batches. Only one task uses it at a time."""
+    """A stream of batches. Only one task uses it at a time (others may ask for ``lag``).
+
+    ``inherits`` names another source of the same events, if there is one: a subscription that
+    moves from there to here does not apply again what it had applied there.
+    """
 
     name: str
+    inherits: str | None
 
     async def start(self, offsets: Offsets) -> None:
         """Connect; raises an infrastructure error if the other side is not there."""
@@ -69,3 +74,14 @@ class Source(Protocol[E]):
     def parse(self, record: bytes) -> E:
         """Read back what ``dump`` kept; raises ``ValueError`` if that is not possible."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRecord:
+    """A Kafka record that a stranger produced: nothing about it is known to be right."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]

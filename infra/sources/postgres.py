@@ -11,10 +11,12 @@ from infra.wakeup import Listener
 class PostgresSource:
     """Reads ``service``'s table through the subscriber's own connection pool and role."""
 
-    def __init__(self, database: Database, service: str) -> None:
+    inherits: str | None = None
+
+    def __init__(self, database: Database, service: str, *, as_stored: bool = False) -> None:
         self.name = service
         self._database = database
-        self._store = EventStore(service)
+        self._store = EventStore(service, as_stored=as_stored)
         self._listener: Listener | None = None
         self._next = 0
 

@@ -12,10 +12,10 @@ from infra.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 
 
 class TileHash(NamedTuple):
-    """Hash ``index`` of tile level ``level`` (≥ 1): the root of a full tile one level below."""
+    """Hash ``idx`` of tile level ``level`` (≥ 1): the root of a full tile one level below."""
 
     level: int
-    index: int
+    idx: int
     hash: bytes
 
 

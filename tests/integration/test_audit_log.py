@@ -12,7 +12,9 @@ import httpx2
 import pytest
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from fastapi import FastAPI
 
+from infra.eventstore.store import Append
 from infra.tlog import merkle, tiles
 from infra.tlog.audit import Outcome, Verdict, verify_remote
 from infra.tlog.tiles import Tile
@@ -38,8 +40,8 @@ async def client(hub: Hub) -> AsyncIterator[httpx2.AsyncClient]:
 
 async def fill(hub: Hub, count: int = SIZE) -> None:
     """Events of many streams, signed."""
-    for _ in range(count // 5):
-        await hub.append("intake", f"s-{uuid4()}", plain(5))
+    streams = [Append(f"s-{uuid4()}", plain(5)) for _ in range(count // 5)]
+    await hub.append_all("intake", streams)
     await hub.read_all()
     await hub.signer.step()
 
@@ -270,6 +272,24 @@ async def test_a_role_sees_only_what_it_may(
         assert (await client.get(path, headers={"authorization": ""})).status_code == 401
 
 
+async def test_the_next_page_is_found_under_the_prefix_that_the_service_was_given(
+    hub: Hub,
+) -> None:
+    await fill(hub, 25)
+    async with client_of(hub) as client:
+        whole = FastAPI()
+        whole.mount("/audit", hub.service.app)
+        headers = dict(client.headers)
+        transport = httpx2.ASGITransport(whole)
+        async with httpx2.AsyncClient(
+            transport=transport, base_url="http://hub", headers=headers
+        ) as mounted:
+            first = (await mounted.get("/audit/v1/entries?limit=20")).json()
+            rest = (await mounted.get(first["next"])).json()
+    assert [item["idx"] for item in rest["entries"]] == [20, 21, 22, 23, 24]
+    assert rest["next"] is None
+
+
 async def test_entries_are_read_page_by_page_with_nothing_unsealed(
     hub: Hub, client: httpx2.AsyncClient
 ) -> None:
@@ -291,7 +311,9 @@ async def served(hub: Hub) -> AsyncIterator[tuple[str, str]]:
     """The service behind a real socket: its address, and an auditor's key."""
     async with hub.service.database.transaction() as tx:
         key = await create_key(tx, "auditor", "auditor")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
         config = uvicorn.Config(hub.service.app, log_level="critical", lifespan="off")
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve([listening]))
@@ -351,8 +373,8 @@ async def test_what_was_changed_in_the_database_is_named(
 
 async def test_streams_that_changed_places_are_found_between_two_checkpoints(hub: Hub) -> None:
     for count in (20, 10, 15):
-        for _ in range(count):
-            await hub.append("intake", f"s-{uuid4()}", plain(1))
+        streams = [Append(f"s-{uuid4()}", plain(1)) for _ in range(count)]
+        await hub.append_all("intake", streams)
         await hub.read_all()
         await hub.signer.step()
     await hub.tamper(MOVE.replace("40", "22") + "WHERE idx IN (22, 23)")

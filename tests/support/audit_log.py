@@ -54,9 +54,15 @@ class Hub:
         at: datetime = START,
     ) -> list[Recorded]:
         """Store events as ``service`` would."""
+        return await self.append_all(service, [Append(stream, events)], at)
+
+    async def append_all(
+        self, service: str, appends: Sequence[Append], at: datetime = START
+    ) -> list[Recorded]:
+        """Store events of several streams in one transaction."""
         pool = self.pools.setdefault(service, self.platform.database(service))
         async with pool.transaction() as tx:
-            return await EventStore(service).append(tx, [Append(stream, events)], at)
+            return await EventStore(service).append(tx, appends, at)
 
     async def say(
         self, service: str, stream: str, person: UUID, *events: Event, at: datetime = START

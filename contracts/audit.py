@@ -1,0 +1,157 @@
+"""What the audit service answers: the log, its proofs, and pathways."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field
+
+from contracts.base import Contract
+from contracts.values import (
+    Author,
+    BusinessStatus,
+    CaseStatus,
+    PartnerKind,
+    Reason,
+    ReferralStatus,
+    Thematique,
+)
+
+Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
+Note = Annotated[str, Field(description="A signed checkpoint (C2SP tlog-checkpoint).")]
+
+
+class LogDescription(Contract):
+    """The log's name, its public key, its size in entries, and how much of it is signed."""
+
+    origin: str
+    vkey: str = Field(description="Public key (C2SP signed-note verifier key).")
+    size: int
+    signed_size: int | None
+    root: Base64 | None = Field(description="Root under the newest checkpoint.")
+
+
+class SignedCheckpoint(Contract):
+    """One checkpoint that was signed."""
+
+    size: int
+    note: Note
+
+
+class Checkpoints(Contract):
+    """Signed checkpoints, oldest first."""
+
+    checkpoints: list[SignedCheckpoint]
+
+
+class EntryHeader(Contract):
+    """What an entry says in clear."""
+
+    service: str
+    id: UUID
+    stream: str
+    version: int
+    type: str
+    person: UUID | None
+    occurred_at: datetime
+    recorded_at: datetime
+    actor: str
+
+
+class Entry(Contract):
+    """One entry of the log, with what it vouches for."""
+
+    idx: int
+    entry: Base64 = Field(description="The bytes that are hashed.")
+    leaf_hash: Base64
+    position: int = Field(description="Position among the events of its service.")
+    event: EntryHeader
+    data: str = Field(description="The clear part: the JSON text that `data_sha256` is of.")
+    sealed: Base64 | None = Field(description="The personal part as stored, encrypted.")
+
+
+class Entries(Contract):
+    """A page of the log."""
+
+    entries: list[Entry]
+    next: str | None = Field(description="Path of the next page, where this one is full.")
+
+
+class InclusionProof(Contract):
+    """Proof that an entry is in the log of ``size`` entries (RFC 9162 §2.1.3)."""
+
+    index: int
+    size: int
+    leaf_hash: Base64
+    proof: list[Base64]
+    root: Base64
+    checkpoint: Note | None = Field(description="Given where it is the newest one's size.")
+
+
+class ConsistencyProof(Contract):
+    """Proof that a log extends a smaller one (RFC 9162 §2.1.4)."""
+
+    from_size: int = Field(alias="from")
+    to_size: int = Field(alias="to")
+    from_root: Base64
+    to_root: Base64
+    proof: list[Base64]
+    checkpoint: Note | None = Field(description="Given where it is the newest one's size.")
+
+
+class CaseState(Contract):
+    """One case, as its events say."""
+
+    status: CaseStatus
+    thematique: Thematique
+    need_id: UUID
+    urgent: bool = False
+    proposal_id: UUID | None = None
+    exhausted: str | None = None
+    outcome: str | None = None
+
+
+class ReferralState(Contract):
+    """One referral, as its events say."""
+
+    status: ReferralStatus
+    business_status: BusinessStatus | None = None
+    case_id: UUID
+    partner_id: str
+    partner_kind: PartnerKind
+    service_id: str
+    proposal_id: UUID | None = None
+    attempt: int = 1
+    replaces: UUID | None = None
+    confirmed_by: str | None = None
+    agreement_id: UUID | None = None
+    author: Author | None = None
+    on_behalf_of: Author | None = None
+    reason: Reason | None = None
+    outcome: str | None = None
+    appointment_at: datetime | None = None
+
+
+class TimelineItem(Contract):
+    """One event of a person, as it stands in the log."""
+
+    idx: int
+    time: datetime = Field(description="When it happened.")
+    recorded_at: datetime
+    type: str
+    sentence: str = Field(description="The event in French, from its clear part alone.")
+    service: str
+    actor: str
+    data: dict[str, Any]
+    sealed: bool = Field(description="Whether there is a personal part, still encrypted.")
+
+
+class PathwayAsOf(Contract):
+    """One person's timeline, and the states of their cases and referrals as of then."""
+
+    person_id: UUID
+    at: int = Field(description="Index of the last entry that was looked at.")
+    as_of: datetime | None = None
+    timeline: list[TimelineItem]
+    cases: dict[UUID, CaseState]
+    referrals: dict[UUID, ReferralState]

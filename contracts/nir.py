@@ -1,0 +1,102 @@
+"""The NIR (social security number) is refused in every field: a commune may not hold it.
+
+Décret n° 2019-341 lists who may process it, and for what; a front desk is not among them.
+Form (INSEE): sex, year, month, département, commune, order, and a key that may be absent: 13
+digits or 15, Corsica as 2A and 2B, with separators anywhere in between. What merely looks
+like one (a 13-digit clock, for instance) is refused too: it cannot be told apart, and the
+refusal names the field. Identifiers in hexadecimal, UUIDs among them, are left alone.
+"""
+
+import re
+from typing import Any
+
+_GAP = r"\s.\-_/\u00ad\u2010-\u2015\u2212"
+_FORM = re.compile(
+    r"[1-478]\d\d"
+    r"(?:0[1-9]|1[0-2]|[235-9]\d|4[0-2])"  # month; 20-42 and 50-99 where it is not known
+    r"(?!00)(?:\d\d|2[AB])"
+    r"\d{6}(?:\d\d)?",
+    flags=re.IGNORECASE | re.ASCII,
+)
+_RUN = re.compile(rf"(?<![\d+])\d(?:[{_GAP}]{{0,2}}\d|(?<=2)[ABab]){{12,}}")
+_HEXADECIMAL = re.compile(
+    r"(?<![0-9A-Za-z])(?:"
+    r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
+    r"|(?=[0-9]*[A-Fa-f])[0-9A-Fa-f]{16,}"  # no NIR is so long
+    r")(?![0-9A-Za-z])"
+)
+# The quick look, on UTF-8 bytes: gaps deleted, each digit a 0, Corsica's letters an A.
+_GAP_BYTES = b" \t.-_/\xc2\xe2" + bytes(range(0x80, 0xC0))
+_CLASSES = bytes.maketrans(b"0123456789aABbE,[", b"0000000000AAAAe::")
+_PLAIN = bytes(n for n in range(0xC6) if n != ord("\\")) + b"\xe2"
+_EXPONENT = re.compile(rb":0+e")
+MAX_WHOLE_FLOAT = 1e15
+
+
+def may_hold_nir(body: bytes) -> bool:
+    """A quick look at a JSON text: False if it holds no NIR, True if ``find_nir`` must say.
+
+    The long look is for an escape, which may stand for a digit or a gap; for a script with
+    digits of its own; for numbers with an exponent; for whatever has enough digits in a row.
+    """
+    if body.translate(None, _PLAIN):
+        return True
+    seen = body.translate(_CLASSES, _GAP_BYTES)
+    return b"0" * 13 in seen or b"000000A000000" in seen or _EXPONENT.search(seen) is not None
+
+
+def find_nir(value: Any, path: str = "") -> str | None:
+    """The path of the first field of parsed JSON that holds a NIR, None if none does.
+
+    A NIR in the *name* of a field is reported as ``*`` below its parent.
+    """
+    waiting = [(path, value)]
+    while waiting:
+        where, item = waiting.pop()
+        if isinstance(item, dict):
+            if any(is_nir(name) for name in item):
+                return _below(where, "*")
+            waiting += [(_below(where, name), child) for name, child in item.items()]
+        elif isinstance(item, list):
+            waiting += [(_below(where, str(n)), child) for n, child in enumerate(item)]
+        elif is_nir(item):
+            return where
+    return None
+
+
+def is_nir(value: Any) -> bool:
+    """Whether a text holds a NIR, or a number is one."""
+    if isinstance(value, str):
+        return len(value) > 12 and _in_text(value)
+    if isinstance(value, float):
+        return abs(value) < MAX_WHOLE_FLOAT and value == int(value) and is_nir(int(value))
+    return isinstance(value, int) and _FORM.fullmatch(str(abs(value))) is not None
+
+
+def _in_text(text: str) -> bool:
+    if _RUN.search(text) is None:
+        return False
+    cleared = _HEXADECIMAL.sub("x", text)
+    return any(_in_run(match[0]) for match in _RUN.finditer(cleared))
+
+
+def _in_run(run: str) -> bool:
+    """Whether whole groups of a run of digits make a NIR: in a list of numbers, any of them."""
+    groups = [_ascii(group) for group in re.split(f"[{_GAP}]+", run)]
+    for first in range(len(groups)):
+        joined = ""
+        for group in groups[first:]:
+            joined += group
+            if len(joined) > 15:
+                break
+            if _FORM.fullmatch(joined):
+                return True
+    return False
+
+
+def _ascii(group: str) -> str:
+    return "".join(str(int(c)) if c.isdecimal() else c for c in group)
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

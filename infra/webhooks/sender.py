@@ -1,0 +1,193 @@
+"""Sends one signed message and says what became of it; never raises for what others do.
+
+One deadline spans name resolution to the last byte of the answer; of the answer at most 16 KiB
+are read, and none is kept: it may repeat what we sent.
+"""
+
+import email.utils
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import aiohttp
+
+from infra.clock import Clock, system_clock
+from infra.telemetry import next_hop
+from infra.webhooks.guard import BLOCKED_ERRNO, Guard, UnsafeUrlError, parse_url
+from infra.webhooks.signature import sign
+
+DEADLINE_SECONDS = 15.0
+MAX_ANSWER_BYTES = 16 * 1024
+MAX_RETRY_AFTER_SECONDS = 36_000
+KEEPALIVE_SECONDS = 30
+DNS_CACHE_SECONDS = 10
+USER_AGENT = "Aiguillage/1"
+
+
+class Outcome(StrEnum):
+    """What a send came to."""
+
+    OK = "ok"
+    RETRY = "retry"
+    PERMANENT = "permanent"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to send. ``webhook_id`` is the same over all attempts; ``keys`` all sign."""
+
+    url: str
+    webhook_id: str
+    body: bytes
+    keys: Sequence[bytes] = field(repr=False)
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a send; ``error`` is a class of errors, never a text of somebody else.
+
+    ``retry_after``: seconds that the other side asked us to wait, capped at ten hours.
+    """
+
+    outcome: Outcome
+    error: str | None = None
+    status: int | None = None
+    retry_after: float | None = None
+
+
+class Sender:
+    """Keeps connections alive; a session for https, one for plain http to opened networks."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        clock: Clock = system_clock,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._guard = guard
+        self._clock = clock
+        self._deadline = deadline_seconds
+        self._tls = tls
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+
+    async def send(self, message: Outgoing) -> Sent:
+        """Deliver once."""
+        try:
+            scheme = parse_url(message.url).scheme
+            async with self._session(scheme).post(
+                message.url,
+                data=message.body,
+                headers=self._headers(message),
+                allow_redirects=False,
+            ) as response:
+                return await self._answered(response)
+        except UnsafeUrlError:
+            return Sent(Outcome.PERMANENT, "unsafe-url")
+        except TimeoutError:
+            return Sent(Outcome.RETRY, "timeout")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return _failed(error)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+
+    def _session(self, scheme: str) -> aiohttp.ClientSession:
+        if scheme not in self._sessions:
+            self._sessions[scheme] = self._open(scheme)
+        return self._sessions[scheme]
+
+    def _open(self, scheme: str) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            socket_factory=self._guard.dial if scheme == "https" else self._guard.dial_plain,
+            limit=0,  # the worker bounds what is in flight; waiting here would eat the deadline
+            ttl_dns_cache=DNS_CACHE_SECONDS,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            ssl=self._tls or True,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=self._deadline),
+            trust_env=False,
+            auto_decompress=False,  # a small answer must not unpack into a large one
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    def _headers(self, message: Outgoing) -> dict[str, str]:
+        signed = sign(message.keys, message.webhook_id, self._clock(), message.body)
+        return signed | {
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": USER_AGENT,
+            "traceparent": next_hop(message.traceparent),
+        }
+
+    async def _answered(self, response: aiohttp.ClientResponse) -> Sent:
+        start = await _drain(response)
+        status = response.status
+        if status == 410:
+            return Sent(Outcome.GONE, "http-410", status)
+        if 200 <= status < 300:
+            # a firewall's error page comes with 200: nobody at the partner has the message
+            if _is_page(response.content_type, start):
+                return Sent(Outcome.RETRY, "html-page", status)
+            return Sent(Outcome.OK, None, status)
+        wait = retry_after(response.headers.get("retry-after"), self._clock())
+        return Sent(Outcome.RETRY, f"http-{status}", status, wait)
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds in a ``Retry-After`` header (a number or a date), capped; None if malformed."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(min(int(text[:12]), MAX_RETRY_AFTER_SECONDS))
+    try:
+        until = email.utils.parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return min(max(0.0, (until - now).total_seconds()), MAX_RETRY_AFTER_SECONDS)
+
+
+async def _drain(response: aiohttp.ClientResponse) -> bytes:
+    """The first bytes of the answer; one that is too long loses its connection."""
+    read, start = 0, b""
+    while read < MAX_ANSWER_BYTES:
+        chunk = await response.content.read(MAX_ANSWER_BYTES - read)
+        if not chunk:
+            return start
+        read += len(chunk)
+        start = (start + chunk)[:64]
+    response.close()
+    return start
+
+
+def _is_page(content_type: str, start: bytes) -> bool:
+    beginning = start.lstrip().lower()
+    return content_type == "text/html" and beginning.startswith((b"<!doctype html", b"<html"))
+
+
+def _failed(error: Exception) -> Sent:
+    if isinstance(error, aiohttp.InvalidURL):
+        return Sent(Outcome.PERMANENT, "unsafe-url")
+    if getattr(error, "errno", None) == BLOCKED_ERRNO:
+        return Sent(Outcome.PERMANENT, "blocked-target")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Sent(Outcome.RETRY, "dns")
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return Sent(Outcome.RETRY, "tls")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Sent(Outcome.RETRY, "connect")
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
+        return Sent(Outcome.RETRY, "disconnected")
+    return Sent(Outcome.RETRY, "protocol")

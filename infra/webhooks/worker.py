@@ -1,0 +1,187 @@
+"""Sends what is due, many at once, and records what became of it, many at a time.
+
+Each turn is one transaction: the results gathered since the last one go in, what is due next
+comes out, leased. Nothing is held in the database while a message is on its way; if the
+process dies there, the lease runs out and the message is sent again under the same id.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter as Metric
+from prometheus_client import Gauge
+
+from infra.wakeup import Listener
+from infra.webhooks.sender import Outcome, Outgoing, Sender, Sent
+
+J = TypeVar("J")
+log = structlog.get_logger()
+
+SENT = Metric("aiguillage_deliveries", "Sends of messages to partners", ["outcome"])
+IN_FLIGHT = Gauge("aiguillage_deliveries_in_flight", "Messages on their way")
+
+MAX_IN_FLIGHT = 200
+MAX_PER_ENDPOINT = 50
+LINGER_FROM = 20
+LINGER_SECONDS = 0.01
+FIRST_RETRY_SECONDS = 0.1
+LAST_RETRY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[J]):
+    """A leased message: where it goes, what is sent, and the outbox's own row."""
+
+    endpoint_id: UUID
+    message: Outgoing
+    row: J
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[J]):
+    """A job and what became of it."""
+
+    job: Job[J]
+    sent: Sent
+
+
+class Outbox(Protocol[J]):
+    """Where messages wait."""
+
+    async def due(self, busy: Sequence[UUID]) -> bool:
+        """Whether anything is due, other than for these endpoints."""
+        ...
+
+    async def turn(
+        self, results: Sequence[Result[J]], room: int, free: Mapping[UUID, int]
+    ) -> list[Job[J]]:
+        """Record results and lease up to ``room`` messages, in one transaction.
+
+        ``free``: how many more each endpoint that is being sent to may take.
+        """
+        ...
+
+
+class DeliveryWorker(Generic[J]):
+    """Runs beside the routes of a service."""
+
+    def __init__(
+        self,
+        name: str,
+        outbox: Outbox[J],
+        sender: Sender,
+        wakes_on: str,
+        *,
+        poll_seconds: float = 0.2,
+        drain_seconds: float = 5.0,
+        max_in_flight: int = MAX_IN_FLIGHT,
+    ) -> None:
+        self.name = name
+        self.last_step = time.monotonic()
+        self._outbox = outbox
+        self._sender = sender
+        self._wakes_on = wakes_on
+        self._poll = poll_seconds
+        self._drain_seconds = drain_seconds
+        self._max_in_flight = max_in_flight
+        self._stopping = False
+        self._listener: Listener | None = None
+        self._sending: dict[asyncio.Task[None], Job[J]] = {}
+        self._results: list[Result[J]] = []
+
+    async def run(self) -> None:
+        """Send until ``stop``; errors of the database are waited out, never fatal."""
+        self._listener, delay = Listener(self._wakes_on), FIRST_RETRY_SECONDS
+        try:
+            while not self._stopping:
+                try:
+                    if not await self.step():
+                        await self._wait()
+                    delay = FIRST_RETRY_SECONDS
+                except Exception as error:
+                    log.warning("deliveries wait", worker=self.name, error=type(error).__name__)
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, LAST_RETRY_SECONDS)
+                self.last_step = time.monotonic()
+            await self._drain()
+        finally:
+            self._listener.close()
+            await self._abandon()
+            await self._sender.close()
+
+    def stop(self) -> None:
+        """Claim nothing more; what is on its way ends, or is left to its lease."""
+        self._stopping = True
+        if self._listener:
+            self._listener.hint()
+
+    async def step(self) -> bool:
+        """One turn; answers whether anything was leased."""
+        room = self._max_in_flight - len(self._sending) - len(self._results)
+        free = self._free()
+        full = [endpoint for endpoint, left in free.items() if left <= 0]
+        if not self._results and (room <= 0 or not await self._outbox.due(full)):
+            return False
+        results = list(self._results)
+        jobs = await self._outbox.turn(results, max(0, room), free)
+        del self._results[: len(results)]
+        for job in jobs:
+            self._start(job)
+        return bool(jobs)
+
+    def _free(self) -> dict[UUID, int]:
+        taken = Counter(job.endpoint_id for job in self._sending.values())
+        return {e: max(0, MAX_PER_ENDPOINT - n) for e, n in taken.items()}
+
+    def _start(self, job: Job[J]) -> None:
+        task = asyncio.create_task(self._send(job))
+        self._sending[task] = job
+        IN_FLIGHT.set(len(self._sending))
+        task.add_done_callback(self._ended)
+
+    async def _send(self, job: Job[J]) -> None:
+        try:
+            sent = await self._sender.send(job.message)
+        except Exception as error:
+            log.error("send failed", worker=self.name, error=type(error).__name__)
+            sent = Sent(Outcome.RETRY, "internal")
+        SENT.labels(sent.outcome).inc()
+        self._results.append(Result(job, sent))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._sending[task]
+        IN_FLIGHT.set(len(self._sending))
+        if self._listener:
+            self._listener.hint()
+
+    async def _wait(self) -> None:
+        assert self._listener is not None
+        if not self._results:
+            await self._listener.wait(self._poll)
+        if len(self._sending) >= LINGER_FROM:
+            # more results are about to come: fewer, larger transactions carry more of them
+            await asyncio.sleep(LINGER_SECONDS)
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                while self._sending:
+                    await asyncio.wait(self._sending)
+        except TimeoutError:
+            log.warning("sends left to their lease", count=len(self._sending))
+        await self._abandon()
+        if self._results:
+            async with asyncio.timeout(self._drain_seconds):
+                await self._outbox.turn(list(self._results), 0, {})
+
+    async def _abandon(self) -> None:
+        left = list(self._sending)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)

@@ -1,0 +1,38 @@
+"""The audit service, wired."""
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from infra.platform import Platform
+from infra.web.app import Service, create_app
+from infra.web.problems import Problem
+from services.audit.handlers import signer_of
+from services.audit.routes import router
+from services.audit.subscriptions import CheckpointSigner, sequencers
+from services.audit.tables import LogDamagedError
+
+
+def build(platform: Platform) -> Service:
+    """The service with its sequencers and its signer; nothing is connected before ``start``."""
+    database = platform.database("audit")
+    settings = platform.settings
+    signer = signer_of(settings)
+    app = create_app("Aiguillage audit", "The log of everything, its proofs, and pathways.")
+    app.state.log_signer = signer
+    app.include_router(router)
+    app.add_exception_handler(LogDamagedError, _on_damage)
+    checkpoints = CheckpointSigner(
+        database, signer, platform.clock, settings.checkpoint_seconds
+    )
+    return Service(
+        "audit",
+        app,
+        database,
+        [*sequencers(platform, database), checkpoints],
+        stuck_seconds=settings.stuck_seconds,
+        stop_seconds=settings.stop_seconds,
+    )
+
+
+async def _on_damage(request: Request, error: Exception) -> Response:
+    return Problem(500, "log-damaged", "Rows of the log are missing").response()

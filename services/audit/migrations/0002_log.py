@@ -1,0 +1,64 @@
+"""The log: entries in a dense order, the tree over them, and its signed checkpoints."""
+
+from infra.database import role_of
+from infra.ddl import script
+from infra.tlog.merkle import Frontier
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    script(
+        f"""
+        CREATE TABLE audit.entries (
+          idx         bigint PRIMARY KEY CHECK (idx >= 0),
+          event_id    uuid NOT NULL UNIQUE,
+          service     text NOT NULL,
+          position    bigint NOT NULL,
+          stream      text NOT NULL,
+          version     int NOT NULL,
+          type        text NOT NULL,
+          person_id   uuid,
+          occurred_at timestamptz NOT NULL,
+          recorded_at timestamptz NOT NULL,
+          actor       text NOT NULL,
+          data        json NOT NULL,   -- json keeps the text as it was hashed; jsonb would not
+          sealed      bytea,
+          meta        json NOT NULL,
+          entry       bytea NOT NULL,
+          leaf_hash   bytea NOT NULL CHECK (length(leaf_hash) = 32)
+        );
+        CREATE INDEX entries_person ON audit.entries (person_id, idx)
+          WHERE person_id IS NOT NULL;
+        CREATE TABLE audit.streams (
+          service text NOT NULL,
+          stream  text NOT NULL,
+          version int NOT NULL,        -- of the last event that is in the log
+          PRIMARY KEY (service, stream)
+        );
+        CREATE TABLE audit.nodes (     -- hashes of full tiles, by tile level (1 = 256 entries)
+          level int NOT NULL CHECK (level > 0),
+          idx   bigint NOT NULL,
+          hash  bytea NOT NULL CHECK (length(hash) = 32),
+          PRIMARY KEY (level, idx)
+        );
+        CREATE TABLE audit.tree (
+          one      boolean PRIMARY KEY DEFAULT true CHECK (one),   -- one row
+          size     bigint NOT NULL,
+          frontier bytea NOT NULL
+        );
+        INSERT INTO audit.tree (size, frontier)
+          VALUES (0, decode('{Frontier().dump().hex()}', 'hex'));
+        CREATE TABLE audit.checkpoints (
+          size      bigint PRIMARY KEY,
+          root      bytea NOT NULL,
+          note      bytea NOT NULL,
+          signed_at timestamptz NOT NULL
+        );
+        GRANT SELECT, INSERT ON audit.entries, audit.nodes, audit.checkpoints
+          TO {role_of("audit")};
+        GRANT SELECT, INSERT, UPDATE ON audit.streams TO {role_of("audit")};
+        GRANT SELECT, UPDATE ON audit.tree TO {role_of("audit")};
+        """
+    )

@@ -1,0 +1,273 @@
+"""What a person's events add up to, and each of them as a sentence. Pure."""
+
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from contracts import intake, partners, referrals
+from contracts.audit import CaseState, ReferralState
+from contracts.base import Contract, Event
+from contracts.referrals import EVENT_OF_STATUS
+from contracts.values import (
+    REFERRAL_LABELS,
+    Author,
+    BusinessStatus,
+    CaseStatus,
+    ContactMode,
+    Reason,
+    ReferralStatus,
+    Thematique,
+)
+
+
+class Pathway(Contract):
+    """Every case and referral of one person, by id."""
+
+    cases: dict[UUID, CaseState] = {}
+    referrals: dict[UUID, ReferralState] = {}
+
+    def case(self, case_id: UUID, **changes: Any) -> "Pathway":
+        """With one case changed; unchanged where there is no such case."""
+        if case_id not in self.cases:
+            return self
+        case = self.cases[case_id].model_copy(update=changes)
+        return self.model_copy(update={"cases": {**self.cases, case_id: case}})
+
+    def referral(self, referral_id: UUID, **changes: Any) -> "Pathway":
+        """With one referral changed; unchanged where there is no such referral."""
+        if referral_id not in self.referrals:
+            return self
+        return self.with_referral(
+            referral_id, self.referrals[referral_id].model_copy(update=changes)
+        )
+
+    def with_referral(self, referral_id: UUID, referral: ReferralState) -> "Pathway":
+        """With this referral."""
+        return self.model_copy(update={"referrals": {**self.referrals, referral_id: referral}})
+
+
+STATUS_OF_EVENT = {event: status for status, event in EVENT_OF_STATUS.items()}
+
+
+def evolve(pathway: Pathway, event: Event) -> Pathway:
+    """The pathway after one more event; events that say nothing of cases change nothing."""
+    if isinstance(event, referrals.ReferralMoved):
+        return _moved(pathway, event)
+    step = _STEPS.get(type(event))
+    return step(pathway, event) if step else pathway
+
+
+def _opened(pathway: Pathway, event: referrals.CaseOpened) -> Pathway:
+    case = CaseState(
+        status=CaseStatus.ACTIVE,
+        thematique=event.thematique,
+        need_id=event.need_id,
+        urgent=event.urgent,
+    )
+    return pathway.model_copy(update={"cases": {**pathway.cases, event.case_id: case}})
+
+
+def _closed(pathway: Pathway, event: referrals.CaseClosed) -> Pathway:
+    return pathway.case(event.case_id, status=event.status, outcome=event.outcome)
+
+
+def _exhausted(pathway: Pathway, event: referrals.CaseExhausted) -> Pathway:
+    return pathway.case(event.case_id, exhausted=event.reason)
+
+
+def _ranked(pathway: Pathway, event: referrals.ProposalMade) -> Pathway:
+    return pathway.case(event.case_id, proposal_id=event.proposal_id, exhausted=None)
+
+
+def _proposed(pathway: Pathway, event: referrals.ReferralProposed) -> Pathway:
+    referral = ReferralState(
+        status=ReferralStatus.DRAFT,
+        case_id=event.case_id,
+        partner_id=event.partner_id,
+        partner_kind=event.partner_kind,
+        service_id=event.service_id,
+        proposal_id=event.proposal_id,
+        attempt=event.attempt,
+        replaces=event.replaces,
+    )
+    return pathway.with_referral(event.referral_id, referral)
+
+
+def _confirmed(pathway: Pathway, event: referrals.ReferralConfirmed) -> Pathway:
+    return pathway.referral(
+        event.referral_id, confirmed_by=event.confirmed_by, author=event.author
+    )
+
+
+def _requested(pathway: Pathway, event: referrals.ReferralRequested) -> Pathway:
+    return pathway.referral(
+        event.referral_id, status=ReferralStatus.REQUESTED, agreement_id=event.agreement_id
+    )
+
+
+def _moved(pathway: Pathway, event: referrals.ReferralMoved) -> Pathway:
+    changes: dict[str, Any] = {
+        name: getattr(event, name)
+        for name in ("business_status", "author", "on_behalf_of", "reason", "outcome")
+    }
+    if type(event) in STATUS_OF_EVENT:  # the others refine a status without changing it
+        changes["status"] = STATUS_OF_EVENT[type(event)]
+    return pathway.referral(event.referral_id, **changes)
+
+
+def _appointed(pathway: Pathway, event: referrals.AppointmentSet) -> Pathway:
+    return pathway.referral(event.referral_id, appointment_at=event.starts_at)
+
+
+_STEPS: dict[type[Event], Callable[[Pathway, Any], Pathway]] = {
+    referrals.CaseOpened: _opened,
+    referrals.CaseClosed: _closed,
+    referrals.CaseExhausted: _exhausted,
+    referrals.ProposalMade: _ranked,
+    referrals.ReferralProposed: _proposed,
+    referrals.ReferralConfirmed: _confirmed,
+    referrals.ReferralRequested: _requested,
+    referrals.AppointmentSet: _appointed,
+}
+
+_PARIS = ZoneInfo("Europe/Paris")
+_MODES = {
+    ContactMode.WALK_IN: "sans rendez-vous",
+    ContactMode.APPOINTMENT: "sur rendez-vous",
+    ContactMode.PHONE: "par téléphone",
+    ContactMode.ONLINE: "en ligne",
+    ContactMode.OUTREACH: "hors les murs",
+}
+_REASONS = {
+    Reason.NO_CAPACITY: "plus de place",
+    Reason.NOT_ELIGIBLE: "critères non remplis",
+    Reason.OUT_OF_AREA: "hors du territoire",
+    Reason.SERVICE_CLOSED: "service fermé",
+    Reason.MISSING_INFORMATION: "informations manquantes",
+    Reason.COULD_NOT_CONTACT: "personne injoignable",
+    Reason.CLIENT_DECLINED: "la personne ne le souhaite pas",
+    Reason.CLIENT_NO_SHOW: "la personne ne s'est pas présentée",
+    Reason.CLIENT_IN_EMPLOYMENT: "la personne est en emploi",
+    Reason.CLIENT_IN_TRAINING: "la personne est en formation",
+    Reason.DUPLICATE: "doublon",
+    Reason.ALREADY_SERVED_ELSEWHERE: "déjà accompagnée ailleurs",
+    Reason.REFERRED_ONWARD: "adressée à un autre service",
+    Reason.AGREEMENT_WITHDRAWN: "accord retiré",
+    Reason.NO_RESPONSE: "sans réponse",
+    Reason.SENT_IN_ERROR: "envoyée par erreur",
+    Reason.SUPERSEDED: "un autre service a accepté",
+    Reason.OTHER: "autre motif",
+}
+_BUSINESS = {
+    BusinessStatus.SENT: "envoyée",
+    BusinessStatus.DELIVERED: "remise",
+    BusinessStatus.RECEIVED: "reçue",
+    BusinessStatus.INFO_REQUESTED: "informations demandées",
+    BusinessStatus.APPOINTMENT_SCHEDULED: "rendez-vous fixé",
+    BusinessStatus.NO_SHOW: "absence au rendez-vous",
+    BusinessStatus.EXCUSED: "absence excusée",
+    BusinessStatus.APPOINTMENT_CANCELLED: "rendez-vous annulé",
+    BusinessStatus.WAITLISTED: "liste d'attente",
+    BusinessStatus.NEEDS_CLIENT_ACTION: "démarche à faire par la personne",
+    BusinessStatus.COULD_NOT_CONTACT: "personne injoignable",
+    BusinessStatus.UNDER_STUDY: "à l'étude",
+    BusinessStatus.COMMISSION_SCHEDULED: "commission prévue",
+    BusinessStatus.ENROLLED: "inscription faite",
+    BusinessStatus.CANCELLATION_REQUESTED: "annulation demandée",
+}
+_CLOSED = {
+    CaseStatus.ACTIVE: "rouvert",
+    CaseStatus.ON_HOLD: "en attente",
+    CaseStatus.COMPLETED: "terminé",
+    CaseStatus.REVOKED: "abandonné",
+    CaseStatus.ENTERED_IN_ERROR: "saisi par erreur",
+}
+_AUTHORS = {
+    Author.HUB: "la plateforme",
+    Author.ADVISER: "l'accueil",
+    Author.PARTNER: "le partenaire",
+}
+
+
+def sentence(event: Event) -> str:
+    """The event in French, from its clear part alone."""
+    if isinstance(event, referrals.ReferralMoved):
+        return _sentence_of_move(event)
+    say = SENTENCES.get(type(event))
+    return say(event) if say else unknown_sentence(event.type)
+
+
+def unknown_sentence(event_type: str) -> str:
+    """For an event whose type, or whose data, nobody here can read."""
+    return f"Événement {event_type}"
+
+
+def _sentence_of_move(event: referrals.ReferralMoved) -> str:
+    status = STATUS_OF_EVENT.get(type(event))
+    label = REFERRAL_LABELS[status].lower() if status else "suivie"
+    author = _AUTHORS[event.author]
+    if event.on_behalf_of:
+        author = f"{author}, au nom de : {_AUTHORS[event.on_behalf_of]}"
+    refined = f" ({_BUSINESS[event.business_status]})" if event.business_status else ""
+    reason = f" : {_REASONS[event.reason]}" if event.reason else ""
+    return f"Orientation {label} par {author}{refined}{reason}"
+
+
+def _sentence_of_contact(event: intake.ContactRecorded) -> str:
+    return f"Contact {_MODES[event.mode]}" + (f" ({event.site})" if event.site else "")
+
+
+def _day(moment: date) -> str:
+    return moment.strftime("%d/%m/%Y")
+
+
+def _moment(moment: datetime) -> str:
+    local = moment.astimezone(_PARIS)
+    return f"{_day(local)} à {local.hour} h {local.minute:02d}"
+
+
+SENTENCES: dict[type[Event], Callable[[Any], str]] = {
+    intake.PersonRegistered: lambda e: (
+        "Personne connue sans identité" if e.anonymous else "Personne enregistrée"
+    ),
+    intake.PersonIdentified: lambda e: "Identité précisée",
+    intake.FactsStated: lambda e: "Situation précisée",
+    intake.ContactRecorded: _sentence_of_contact,
+    intake.NeedExpressed: lambda e: f"Besoin exprimé : {Thematique(e.thematique).label}",
+    intake.InformationGiven: lambda e: f"Information donnée : {e.notice}, version {e.version}",
+    intake.AgreementGiven: lambda e: (
+        f"Accord donné pour {e.partner_id or e.partner_kind} jusqu'au {_day(e.until)}"
+    ),
+    intake.AgreementWithdrawn: lambda e: (
+        "Accord retiré" if e.agreement_id else "Tous les accords retirés"
+    ),
+    intake.ActivityAttended: lambda e: (
+        f"Activité suivie : {e.activity}" + (" (avec aide)" if e.helped else "")
+    ),
+    referrals.CaseOpened: lambda e: f"Dossier ouvert : {Thematique(e.thematique).label}",
+    referrals.CaseClosed: lambda e: f"Dossier clos : {_CLOSED[e.status]}",
+    referrals.CaseExhausted: lambda e: (
+        "Plus aucun service à proposer : à reprendre à l'accueil"
+    ),
+    referrals.ProposalMade: lambda e: (
+        f"Proposition établie : {len(e.ranked)} service(s) classé(s)"
+    ),
+    referrals.ReferralProposed: lambda e: f"Orientation proposée vers {e.partner_id}",
+    referrals.ReferralConfirmed: lambda e: f"Orientation confirmée par {_AUTHORS[e.author]}",
+    referrals.ReferralRequested: lambda e: f"Orientation envoyée à {e.partner_id}",
+    referrals.AnswerRefused: lambda e: "Réponse du partenaire non recevable ; rien n'a changé",
+    referrals.AppointmentSet: lambda e: f"Rendez-vous fixé le {_moment(e.starts_at)}",
+    partners.DisclosureMade: lambda e: (
+        f"{len(e.fields)} information(s) transmise(s) à {e.partner_id}"
+    ),
+    partners.DeliverySucceeded: lambda e: f"Message remis à {e.partner_id}",
+    partners.DeliveryFailed: lambda e: (
+        f"Message non remis à {e.partner_id}, nouvel essai prévu"
+    ),
+    partners.DeliveryDeadLettered: lambda e: f"Message jamais remis à {e.partner_id}",
+    partners.AnswerReceived: lambda e: (
+        f"Réponse reçue de {e.partner_id} : {REFERRAL_LABELS[e.status].lower()}"
+    ),
+}

@@ -1,0 +1,84 @@
+"""What runs beside the routes: one sequencer per service, and the signer of checkpoints."""
+
+import asyncio
+import contextlib
+import time
+
+import structlog
+from prometheus_client import Counter
+
+from contracts.registry import SERVICES
+from infra.clock import Clock
+from infra.database import Database
+from infra.eventstore.events import Recorded
+from infra.platform import Platform
+from infra.sources.base import Source
+from infra.sources.postgres import PostgresSource
+from infra.subscription import Subscription
+from infra.tlog.note import Signer
+from services.audit.handlers import RefusedToSignError, sequence, sign_checkpoint
+
+log = structlog.get_logger()
+REFUSALS = Counter("aiguillage_log_refusals", "Checkpoints that the signer refused to sign")
+
+
+def sequencers(platform: Platform, database: Database) -> list[Subscription[Recorded]]:
+    """Every event of every service, the audit's own included, into the log."""
+    return [
+        platform.subscription(
+            f"log-{service}", database, service, sequence, _source(platform, database, service)
+        )
+        for service in SERVICES
+    ]
+
+
+def _source(platform: Platform, database: Database, service: str) -> Source[Recorded]:
+    """The service's topic where there is a broker; nobody but us reads our own events."""
+    if platform.settings.kafka_bootstrap and service != database.schema:
+        return platform.source(
+            database, service, f"{database.schema}.log-{service}", as_stored=True
+        )
+    return PostgresSource(database, service, as_stored=True)
+
+
+class CheckpointSigner:
+    """Signs the log whenever it grew, at most every ``seconds``."""
+
+    name = "log-signer"
+
+    def __init__(
+        self, database: Database, signer: Signer, clock: Clock, seconds: float
+    ) -> None:
+        self.last_step = time.monotonic()
+        self._database = database
+        self._signer = signer
+        self._clock = clock
+        self._seconds = seconds
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Sign until ``stop``; whatever goes wrong is reported and tried again."""
+        while not self._stopping.is_set():
+            await self._attempt()
+            self.last_step = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    await self._stopping.wait()
+
+    def stop(self) -> None:
+        """End after the attempt at hand."""
+        self._stopping.set()
+
+    async def step(self) -> bool:
+        """Sign once; answers whether there was something new to sign."""
+        async with self._database.transaction() as tx:
+            return await sign_checkpoint(tx, self._signer, self._clock) is not None
+
+    async def _attempt(self) -> None:
+        try:
+            await self.step()
+        except RefusedToSignError as error:
+            REFUSALS.inc()
+            log.error("checkpoint refused", reason=str(error))
+        except Exception as error:
+            log.warning("no checkpoint", error=type(error).__name__)

@@ -1,0 +1,162 @@
+"""The statements on the audit service's tables, and rows as values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from infra.eventstore.events import Recorded
+from infra.tlog.growth import TileHash
+from infra.tlog.merkle import Frontier
+from infra.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
+
+LOCK_CLASS = 4712
+SEQUENCER, SIGNER = 1, 2
+"""Advisory transaction locks: who gives out the next index, who signs the next checkpoint."""
+
+LOCK = "SELECT pg_advisory_xact_lock($1, $2)"
+KNOWN = "SELECT event_id FROM entries WHERE event_id = ANY($1)"
+VERSIONS = (
+    "SELECT service, stream, version FROM streams "
+    "JOIN unnest($1::text[], $2::text[]) AS wanted (service, stream) USING (service, stream)"
+)
+SET_VERSIONS = (
+    "INSERT INTO streams (service, stream, version) "
+    "SELECT * FROM unnest($1::text[], $2::text[], $3::int[]) "
+    "ON CONFLICT (service, stream) DO UPDATE SET version = excluded.version"
+)
+FRONTIER = "SELECT frontier FROM tree"
+SET_TREE = "UPDATE tree SET size = $1, frontier = $2"
+ADD_NODES = (
+    "INSERT INTO nodes (level, idx, hash) "
+    "SELECT * FROM unnest($1::int[], $2::bigint[], $3::bytea[])"
+)
+ADD_ENTRIES = (
+    "INSERT INTO entries (idx, event_id, service, position, stream, version, type, person_id, "
+    "occurred_at, recorded_at, actor, data, sealed, meta, entry, leaf_hash) "
+    "SELECT idx, event_id, service, position, stream, version, type, person_id, occurred_at, "
+    "recorded_at, actor, data::json, sealed, meta::json, entry, leaf_hash FROM unnest("
+    "$1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::int[], $7::text[], "
+    "$8::uuid[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], "
+    "$13::bytea[], $14::text[], $15::bytea[], $16::bytea[]) AS new (idx, event_id, service, "
+    "position, stream, version, type, person_id, occurred_at, recorded_at, actor, data, "
+    "sealed, meta, entry, leaf_hash)"
+)
+LAST_CHECKPOINT = "SELECT size, root, note FROM checkpoints ORDER BY size DESC LIMIT 1"
+ADD_CHECKPOINT = "INSERT INTO checkpoints (size, root, note, signed_at) VALUES ($1, $2, $3, $4)"
+CHECKPOINTS = (
+    "SELECT size, note FROM checkpoints WHERE size > $1 AND size <= $2 ORDER BY size LIMIT $3"
+)
+_COLUMNS = (
+    "idx, event_id, service, position, stream, version, type, person_id, occurred_at, "
+    "recorded_at, actor, data::text AS data, sealed, entry, leaf_hash"
+)
+READ_ENTRIES = f"SELECT {_COLUMNS} FROM entries WHERE idx >= $1 ORDER BY idx LIMIT $2"
+PERSON_KNOWN = "SELECT EXISTS (SELECT 1 FROM entries WHERE person_id = $1)"
+PERSON_ENTRIES = (
+    f"SELECT {_COLUMNS} FROM entries WHERE person_id = $1 AND idx < $2 "
+    "AND ($3::timestamptz IS NULL OR recorded_at <= $3) ORDER BY idx LIMIT $4"
+)
+INDEX_OF_EVENT = "SELECT idx FROM entries WHERE event_id = $1"
+LEAF_AT = "SELECT leaf_hash FROM entries WHERE idx = $1"
+_LEAVES = "SELECT leaf_hash AS value FROM entries WHERE idx >= $1 AND idx < $2 ORDER BY idx"
+_BUNDLE = "SELECT entry AS value FROM entries WHERE idx >= $1 AND idx < $2 ORDER BY idx"
+_NODES = (
+    "SELECT hash AS value FROM nodes WHERE idx >= $1 AND idx < $2 AND level = $3 ORDER BY idx"
+)
+
+
+class LogDamagedError(Exception):
+    """Rows of the log are missing: what is stored cannot be the tree that was signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """An event with the bytes and the hash under which it enters the log."""
+
+    event: Recorded
+    entry: bytes
+    hash: bytes
+
+    def row(self, idx: int) -> tuple[Any, ...]:
+        """The row of ``entries`` at this index."""
+        e = self.event
+        return (
+            idx, e.event_id, e.service, e.position, e.stream, e.version, e.type, e.person_id,
+            e.occurred_at, e.recorded_at, e.meta.actor, e.data, e.sealed, e.meta.json(),
+            self.entry, self.hash,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A checkpoint that was signed."""
+
+    size: int
+    root: bytes
+    note: bytes
+
+
+async def known_events(raw: Any, event_ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these events are in the log."""
+    return {row["event_id"] for row in await raw.fetch(KNOWN, event_ids)}
+
+
+async def versions_of(
+    raw: Any, streams: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    """(service, stream) → version of its last event in the log; unknown streams are absent."""
+    rows = await raw.fetch(VERSIONS, *map(list, zip(*streams, strict=True)))
+    return {(row["service"], row["stream"]): row["version"] for row in rows}
+
+
+async def load_frontier(raw: Any) -> Frontier:
+    """The tree as it stands."""
+    return Frontier.load(await raw.fetchval(FRONTIER))
+
+
+async def store_growth(
+    raw: Any, first: int, leaves: Sequence[Leaf], grown: Frontier, made: Sequence[TileHash]
+) -> None:
+    """Store entries from index ``first``, the tile hashes they completed, and the tree."""
+    rows = [leaf.row(idx) for idx, leaf in enumerate(leaves, first)]
+    await raw.execute(ADD_ENTRIES, *map(list, zip(*rows, strict=True)))
+    if made:
+        await raw.execute(ADD_NODES, *map(list, zip(*made, strict=True)))
+    await raw.execute(SET_TREE, grown.size, grown.dump())
+
+
+async def store_versions(raw: Any, versions: dict[tuple[str, str], int]) -> None:
+    """Remember the last version of these streams."""
+    rows = [(*stream, version) for stream, version in versions.items()]
+    await raw.execute(SET_VERSIONS, *map(list, zip(*rows, strict=True)))
+
+
+async def last_signed(raw: Any) -> Signed | None:
+    """The newest checkpoint; None before the first."""
+    row = await raw.fetchrow(LAST_CHECKPOINT)
+    return Signed(row["size"], row["root"], row["note"]) if row else None
+
+
+async def store_checkpoint(raw: Any, signed: Signed, signed_at: datetime) -> None:
+    """Keep a checkpoint for good."""
+    await raw.execute(ADD_CHECKPOINT, signed.size, signed.root, signed.note, signed_at)
+
+
+async def tile_contents(raw: Any, tile: Tile) -> list[bytes]:
+    """The hashes of a tile, or the entries of a bundle.
+
+    Raises ``LogDamagedError`` if there are fewer than the tile is wide.
+    """
+    start = tile.index * TILE_WIDTH
+    span = (start, start + tile.width)
+    if tile.level == ENTRIES:
+        rows = await raw.fetch(_BUNDLE, *span)
+    elif tile.level == 0:
+        rows = await raw.fetch(_LEAVES, *span)
+    else:
+        rows = await raw.fetch(_NODES, *span, tile.level)
+    if len(rows) != tile.width:
+        raise LogDamagedError(f"{tile.path} holds {len(rows)} of {tile.width}")
+    return [row["value"] for row in rows]

@@ -1,0 +1,45 @@
+"""Events already received, persons and how systems refer to them, refused records.
+
+Nothing of these can be rebuilt from the events: they are not read tables.
+"""
+
+from infra.database import role_of
+from infra.ddl import script
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    script(
+        f"""
+        CREATE TABLE intake.inbox (
+          key         bytea PRIMARY KEY,  -- keyed digest of the event's source and id
+          digest      bytea NOT NULL,     -- keyed digest of its content
+          created     bytea NOT NULL,     -- what it created: ids only, as JSON
+          received_at timestamptz NOT NULL
+        );
+        CREATE TABLE intake.persons (
+          person_id     uuid PRIMARY KEY,
+          registered_at timestamptz NOT NULL
+        );
+        CREATE TABLE intake.person_refs (
+          ref       bytea PRIMARY KEY,    -- keyed digest of a system's source and own reference
+          person_id uuid NOT NULL
+        );
+        CREATE INDEX person_refs_person ON intake.person_refs (person_id);
+        CREATE TABLE intake.refused_records (
+          topic      text NOT NULL,
+          partition  int NOT NULL,
+          "offset"   bigint NOT NULL,
+          reason     text NOT NULL,       -- slug of the problem
+          fields     text[] NOT NULL,     -- names that we know, never a stranger's
+          raw        bytea NOT NULL,      -- the record, encrypted under the master key
+          attempts   int NOT NULL DEFAULT 1,
+          refused_at timestamptz NOT NULL,
+          PRIMARY KEY (topic, partition, "offset")
+        );
+        GRANT SELECT, INSERT, UPDATE, DELETE ON intake.inbox, intake.persons,
+          intake.person_refs, intake.refused_records TO {role_of("intake")};
+        """
+    )

@@ -1,0 +1,219 @@
+"""What a public event says becomes events of ours. Pure: no clock, no database, no keys."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from contracts.base import Event
+from contracts.intake import (
+    ActivityAttended,
+    Agreement,
+    AgreementGiven,
+    AgreementWithdrawn,
+    ContactRecorded,
+    Facts,
+    FactsSealed,
+    FactsStated,
+    IdentitySealed,
+    InformationGiven,
+    LabelSealed,
+    NeedExpressed,
+    NoteSealed,
+    Person,
+    PersonIdentified,
+    PersonRegistered,
+    PublicAgreement,
+    PublicContact,
+    PublicEvent,
+    PublicWithdrawal,
+    agreement_id_of,
+    case_id_of,
+    need_id_of,
+)
+
+
+class UnknownAgreementError(Exception):
+    """The agreement to withdraw was never given by this person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A public event about a person, whose id has been found or is new.
+
+    Whatever the statement creates derives its id from ``contact_id``.
+    """
+
+    person_id: UUID
+    contact_id: UUID
+    system: str
+    stated_at: datetime
+    said: PublicEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What deciding needs to know of a person."""
+
+    registered: bool = False
+    agreements: frozenset[UUID] = frozenset()
+
+
+def evolve(known: Known, event: Event) -> Known:
+    """The state after one more event."""
+    if isinstance(event, PersonRegistered):
+        return replace(known, registered=True)
+    if isinstance(event, AgreementGiven):
+        return replace(known, agreements=known.agreements | {event.agreement_id})
+    return known
+
+
+def fold(known: Known, events: Iterable[Event]) -> Known:
+    """The state after more events."""
+    for event in events:
+        known = evolve(known, event)
+    return known
+
+
+def decide(known: Known, statement: Statement) -> list[Event]:
+    """The events of one statement, needs last: the case that they open finds all the rest.
+
+    Raises ``UnknownAgreementError``.
+    """
+    said = statement.said
+    events = _about_person(known, statement, said.person)
+    if isinstance(said, PublicContact):
+        events += _contact(statement, said)
+    elif isinstance(said, PublicAgreement):
+        events.append(_agreement(statement, said.agreement, 0))
+    elif isinstance(said, PublicWithdrawal):
+        events.append(_withdrawal(known, statement, said))
+    events += _facts(statement, said.person)
+    if isinstance(said, PublicContact):
+        events += _activities(statement, said)
+        events += _needs(statement, said)
+    return events
+
+
+def created(events: Iterable[Event]) -> dict[str, Any]:
+    """What the events created, as the receipt names it; ids only."""
+    result: dict[str, Any] = {"contact_id": None, "needs": [], "agreements": []}
+    for event in events:
+        if isinstance(event, ContactRecorded):
+            result["contact_id"] = event.contact_id
+        elif isinstance(event, AgreementGiven):
+            result["agreements"].append(event.agreement_id)
+        elif isinstance(event, NeedExpressed):
+            case_id = case_id_of(event.need_id)
+            need = {"need_id": event.need_id, "case_id": case_id}
+            result["needs"].append(need | {"thematique": event.thematique.value})
+    return result
+
+
+def _about_person(known: Known, statement: Statement, person: Person | None) -> list[Event]:
+    identity = person.identity if person else None
+    sealed = IdentitySealed(identity=identity) if identity else None
+    if not known.registered:
+        return [
+            PersonRegistered(
+                person_id=statement.person_id, anonymous=person is None, sealed=sealed
+            )
+        ]
+    return [PersonIdentified(person_id=statement.person_id, sealed=sealed)] if sealed else []
+
+
+def _contact(statement: Statement, said: PublicContact) -> list[Event]:
+    contact_id, person_id = statement.contact_id, statement.person_id
+    events: list[Event] = [
+        ContactRecorded(
+            contact_id=contact_id,
+            person_id=person_id,
+            mode=said.mode,
+            kind=said.kind,
+            anonymous=said.person is None,
+            system=statement.system,
+            site=said.site,
+            do_not_contact=said.do_not_contact,
+            sealed=_note(said.note),
+        )
+    ]
+    if told := said.information:
+        events.append(
+            InformationGiven(
+                contact_id=contact_id,
+                person_id=person_id,
+                notice=told.notice,
+                version=told.version,
+            )
+        )
+    return events + [_agreement(statement, a, n) for n, a in enumerate(said.agreements)]
+
+
+def _agreement(statement: Statement, given: Agreement, number: int) -> AgreementGiven:
+    return AgreementGiven(
+        agreement_id=agreement_id_of(statement.contact_id, number),
+        person_id=statement.person_id,
+        partner_kind=given.partner_kind,
+        partner_id=given.partner_id,
+        fields=list(given.fields),
+        until=given.until,
+        evidence=given.evidence,
+    )
+
+
+def _withdrawal(
+    known: Known, statement: Statement, said: PublicWithdrawal
+) -> AgreementWithdrawn:
+    if said.agreement_id and said.agreement_id not in known.agreements:
+        raise UnknownAgreementError
+    return AgreementWithdrawn(person_id=statement.person_id, agreement_id=said.agreement_id)
+
+
+def _facts(statement: Statement, person: Person | None) -> list[Event]:
+    if person is None or person.facts is None:
+        return []
+    sealed = FactsSealed(facts=_dated(person.facts, statement.stated_at.date()))
+    return [FactsStated(person_id=statement.person_id, sealed=sealed)]
+
+
+def _dated(facts: Facts, day: date) -> Facts:
+    """Facts without a day were true on the day they were stated."""
+    undated = {
+        name: fact.model_copy(update={"as_of": day})
+        for name in facts.model_fields_set
+        if (fact := getattr(facts, name)) is not None and fact.as_of is None
+    }
+    return facts.model_copy(update=undated)
+
+
+def _activities(statement: Statement, said: PublicContact) -> list[Event]:
+    return [
+        ActivityAttended(
+            contact_id=statement.contact_id,
+            person_id=statement.person_id,
+            activity=attended.activity,
+            helped=attended.helped,
+            sealed=LabelSealed(label=attended.label) if attended.label else None,
+        )
+        for attended in said.activities
+    ]
+
+
+def _needs(statement: Statement, said: PublicContact) -> list[Event]:
+    return [
+        NeedExpressed(
+            need_id=need_id_of(statement.contact_id, number),
+            contact_id=statement.contact_id,
+            person_id=statement.person_id,
+            thematique=need.thematique,
+            urgent=need.urgent,
+            do_not_contact=said.do_not_contact,
+            sealed=_note(need.note),
+        )
+        for number, need in enumerate(said.needs)
+    ]
+
+
+def _note(text: str | None) -> NoteSealed | None:
+    return NoteSealed(note=text) if text else None

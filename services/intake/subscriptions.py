@@ -1,0 +1,165 @@
+"""What municipal systems produce straight to Kafka: the same as by HTTP, without an answer.
+
+A record that cannot be taken is kept, encrypted, with the reason, and stops nobody.
+"""
+
+import base64
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts import envelope
+from contracts.envelope import ContentTypeError, Envelope, EnvelopeError, NotJSONError
+from contracts.intake import PUBLIC_TYPES
+from contracts.nir import find_nir, may_hold_nir
+from infra.clock import Clock
+from infra.database import driver
+from infra.sources.base import ForeignRecord
+from infra.vault import MasterKey
+from infra.web.auth import Principal
+from infra.web.problems import Problem
+from services.intake import tables
+from services.intake.handlers import Arrival, Gate, Intake, envelope_problem, nir_refused
+
+KAFKA = Principal("kafka", "system", ("*",))
+MAX_RECORD_BYTES = 256 * 1024
+REPLAY_RECORDS = 200
+
+
+class PublicRecords:
+    """The handler of the public topic's subscription, and of what it had to refuse."""
+
+    def __init__(self, gate: Gate, intake: Intake, master: MasterKey, clock: Clock) -> None:
+        self._gate = gate
+        self._intake = intake
+        self._master = master
+        self._clock = clock
+
+    async def handle(self, records: Sequence[ForeignRecord], tx: AsyncConnection) -> None:
+        """Take what is sound, keep the rest for later."""
+        if problems := await self._take(records, tx):
+            await self._refuse(await driver(tx), records, problems)
+
+    async def replay_refused(self, tx: AsyncConnection) -> int:
+        """Try all refused records again; answers how many are left."""
+        raw = await driver(tx)
+        after: tuple[str, int, int] = ("", 0, -1)
+        while rows := await raw.fetch(tables.REFUSED, *after, REPLAY_RECORDS):
+            records = [self._opened(row) for row in rows]
+            problems = await self._take(records, tx)
+            await self._settle(raw, records, problems)
+            after = _place(records[-1])
+        return sum(count for _, count in await raw.fetch(tables.COUNT_REFUSED))
+
+    async def _take(
+        self, records: Sequence[ForeignRecord], tx: AsyncConnection
+    ) -> dict[int, Problem]:
+        """Apply the sound ones; answers index → problem of the others."""
+        problems: dict[int, Problem] = {}
+        arrivals: dict[int, Arrival] = {}
+        for index, record in enumerate(records):
+            try:
+                arrivals[index] = self._admit(record)
+            except Problem as problem:
+                problems[index] = problem
+        outcomes = await self._intake.apply(tx, list(arrivals.values()))
+        for index, outcome in zip(arrivals, outcomes, strict=True):
+            if isinstance(outcome, Problem):
+                problems[index] = outcome
+        return problems
+
+    def _admit(self, record: ForeignRecord) -> Arrival:
+        if len(record.value or b"") > MAX_RECORD_BYTES:
+            raise Problem(413, "too-large", f"A record has at most {MAX_RECORD_BYTES} bytes")
+        found = _read(record)
+        if (field := _nir_field(record, found)) is not None:
+            raise nir_refused(field)
+        hop = next((v for name, v in record.headers if name == "traceparent"), b"")
+        return self._gate.admit(found, KAFKA, hop.decode("latin-1"))
+
+    async def _refuse(
+        self, raw: tables.Raw, records: Sequence[ForeignRecord], problems: dict[int, Problem]
+    ) -> None:
+        rows = [
+            (*_place(records[n]), p.slug, _known_fields(p), self._closed(records[n]))
+            for n, p in sorted(problems.items())
+        ]
+        await raw.execute(tables.REFUSE, *tables.columns(rows, 6), self._clock())
+
+    async def _settle(
+        self, raw: tables.Raw, records: Sequence[ForeignRecord], problems: dict[int, Problem]
+    ) -> None:
+        taken = [_place(r) for n, r in enumerate(records) if n not in problems]
+        again = [(*_place(records[n]), p.slug, _known_fields(p)) for n, p in problems.items()]
+        await raw.execute(tables.ACCEPT_REFUSED, *tables.columns(taken, 3))
+        await raw.execute(tables.REFUSE_AGAIN, *tables.columns(again, 5))
+
+    def _closed(self, record: ForeignRecord) -> bytes:
+        text = orjson.dumps(
+            [_base64(record.value), [[n, _base64(v)] for n, v in record.headers]]
+        )
+        return self._master.wrap(text, _bound(*_place(record)))
+
+    def _opened(self, row: Any) -> ForeignRecord:
+        place = (row["topic"], row["partition"], row["offset"])
+        value, headers = orjson.loads(self._master.unwrap(row["raw"], _bound(*place)))
+        opened = tuple((name, base64.b64decode(text)) for name, text in headers)
+        return ForeignRecord(*place, None if value is None else base64.b64decode(value), opened)
+
+
+async def refused(tx: AsyncConnection) -> dict[str, int]:
+    """How many refused records wait, by reason."""
+    raw = await driver(tx)
+    return {row["reason"]: row["count"] for row in await raw.fetch(tables.COUNT_REFUSED)}
+
+
+def _read(record: ForeignRecord) -> Envelope:
+    try:
+        return envelope.from_kafka(record.headers, record.value)
+    except (NotJSONError, EnvelopeError, ContentTypeError) as error:
+        raise envelope_problem(error) from None
+
+
+def _nir_field(record: ForeignRecord, found: Envelope) -> str | None:
+    texts = b"\n".join([record.value or b"", *(text for _, text in record.headers)])
+    return find_nir(envelope.to_object(found)) if may_hold_nir(texts) else None
+
+
+def _place(record: ForeignRecord) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset
+
+
+def _bound(topic: str, partition: int, offset: int) -> bytes:
+    return f"refused record {topic} {partition} {offset}".encode()
+
+
+def _base64(content: bytes | None) -> str | None:
+    return None if content is None else base64.b64encode(content).decode()
+
+
+def _names(schema: Any) -> Iterator[str]:
+    """Names of all properties in a JSON Schema."""
+    if isinstance(schema, dict):
+        if isinstance(properties := schema.get("properties"), dict):
+            yield from properties
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _names(part)
+
+
+_KNOWN_NAMES = frozenset(
+    name for model in PUBLIC_TYPES.values() for name in _names(model.model_json_schema())
+) | {"data", "event", "specversion", "id", "source", "type", "subject", "time",
+     "datacontenttype", "dataschema", "data_base64", "traceparent"}  # fmt: skip
+
+
+def _known_fields(problem: Problem) -> str:
+    """The fields at fault, for the record: a name that we do not know may be anybody's."""
+    return " ".join(".".join(map(_known, e["field"].split("."))) for e in problem.errors)
+
+
+def _known(name: str) -> str:
+    return name if name in _KNOWN_NAMES or (name.isdigit() and len(name) < 4) else "*"

@@ -1,0 +1,147 @@
+"""Statements on the intake's own tables, in sets.
+
+Whoever takes locks takes them in this order, each kind sorted: persons, references, inbox.
+So two processes may wait for each other's rows, but never in a circle.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from contracts.intake import AgreementGiven
+
+INBOX = "SELECT key, digest, created FROM inbox WHERE key = ANY($1)"
+RECEIVE = """
+INSERT INTO inbox (key, digest, created, received_at)
+SELECT key, digest, created, $4
+FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS new (key, digest, created)
+ON CONFLICT DO NOTHING RETURNING 1
+"""
+REFS = "SELECT ref, person_id FROM person_refs WHERE ref = ANY($1)"
+ADD_REFS = """
+INSERT INTO person_refs (ref, person_id)
+SELECT ref, person_id FROM unnest($1::bytea[], $2::uuid[]) AS new (ref, person_id)
+ON CONFLICT DO NOTHING RETURNING 1
+"""
+LOCK_PERSONS = (
+    "SELECT person_id FROM persons WHERE person_id = ANY($1) ORDER BY person_id FOR UPDATE"
+)
+ADD_PERSONS = (
+    "INSERT INTO persons (person_id, registered_at) SELECT person_id, $2 "
+    "FROM unnest($1::uuid[]) AS new (person_id)"
+)
+AGREEMENTS = (
+    "SELECT person_id, data->>'agreement_id' AS agreement_id FROM events "
+    "WHERE stream = ANY($1) AND type = $2"
+)
+REFUSE = """
+INSERT INTO refused_records (topic, partition, "offset", reason, fields, raw, refused_at)
+SELECT topic, partition, "offset", reason, string_to_array(fields, ' '), raw, $7
+FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::bytea[])
+  AS new (topic, partition, "offset", reason, fields, raw)
+ON CONFLICT DO NOTHING
+"""
+REFUSED = """
+SELECT topic, partition, "offset", raw FROM refused_records
+WHERE (topic, partition, "offset") > ($1, $2, $3)
+ORDER BY topic, partition, "offset" LIMIT $4 FOR UPDATE
+"""
+ACCEPT_REFUSED = """
+DELETE FROM refused_records USING unnest($1::text[], $2::int[], $3::bigint[])
+  AS done (topic, partition, "offset")
+WHERE refused_records.topic = done.topic AND refused_records.partition = done.partition
+  AND refused_records."offset" = done."offset"
+"""
+REFUSE_AGAIN = """
+UPDATE refused_records SET attempts = attempts + 1, reason = again.reason,
+  fields = string_to_array(again.fields, ' ')
+FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::text[])
+  AS again (topic, partition, "offset", reason, fields)
+WHERE refused_records.topic = again.topic AND refused_records.partition = again.partition
+  AND refused_records."offset" = again."offset"
+"""
+COUNT_REFUSED = "SELECT reason, count(*) FROM refused_records GROUP BY reason ORDER BY reason"
+
+
+class Raw(Protocol):
+    """The asyncpg connection under a transaction."""
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]: ...
+    async def execute(self, query: str, *args: Any) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event that came before: what it said, as a digest, and what it created."""
+
+    digest: bytes
+    created: bytes
+
+
+async def received(raw: Raw, keys: Collection[bytes]) -> dict[bytes, Received]:
+    """What is known of these events."""
+    rows = await raw.fetch(INBOX, list(keys))
+    return {row["key"]: Received(row["digest"], row["created"]) for row in rows}
+
+
+async def receive(raw: Raw, new: Mapping[bytes, Received], at: datetime) -> bool:
+    """Remember events; False if somebody else was first with one of them."""
+    keys = sorted(new)
+    digests = [new[key].digest for key in keys]
+    rows = await raw.fetch(RECEIVE, keys, digests, [new[key].created for key in keys], at)
+    return len(rows) == len(keys)
+
+
+async def persons_of(raw: Raw, refs: Collection[bytes]) -> dict[bytes, UUID]:
+    """The persons that references lead to."""
+    if not refs:
+        return {}
+    return {row["ref"]: _uuid(row) for row in await raw.fetch(REFS, list(refs))}
+
+
+async def add_refs(raw: Raw, new: Mapping[bytes, UUID]) -> bool:
+    """Keep references; False if somebody else was first with one of them."""
+    if not new:
+        return True
+    refs = sorted(new)
+    return len(await raw.fetch(ADD_REFS, refs, [new[ref] for ref in refs])) == len(refs)
+
+
+async def lock_persons(raw: Raw, person_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these persons exist; nobody else writes to their streams until the commit."""
+    if not person_ids:
+        return set()
+    return {_uuid(row) for row in await raw.fetch(LOCK_PERSONS, list(person_ids))}
+
+
+async def add_persons(raw: Raw, person_ids: Collection[UUID], at: datetime) -> None:
+    """Keep new persons."""
+    if person_ids:
+        await raw.execute(ADD_PERSONS, list(person_ids), at)
+
+
+async def agreements_of(raw: Raw, person_ids: Collection[UUID]) -> dict[UUID, frozenset[UUID]]:
+    """The agreements that these persons ever gave."""
+    found: dict[UUID, set[UUID]] = {}
+    if person_ids:
+        streams = [stream_of(person_id) for person_id in person_ids]
+        for row in await raw.fetch(AGREEMENTS, streams, AgreementGiven.type):
+            found.setdefault(_uuid(row), set()).add(UUID(row["agreement_id"]))
+    return {person_id: frozenset(ids) for person_id, ids in found.items()}
+
+
+def stream_of(person_id: UUID) -> str:
+    """The stream of a person."""
+    return f"person-{person_id}"
+
+
+def columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Rows as the columns that ``unnest`` takes."""
+    listed = list(rows)
+    return [[row[n] for row in listed] for n in range(width)]
+
+
+def _uuid(row: Any) -> UUID:
+    return UUID(int=row["person_id"].int)  # the driver's own class is not JSON to everybody

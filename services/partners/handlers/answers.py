@@ -1,0 +1,169 @@
+"""A partner's signed answer: proved to be theirs, checked, stored once, then acknowledged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.nir import find_nir
+from contracts.values import ReferralStatus
+from contracts.webhooks import Answer, AnswerWebhook
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Meta
+from infra.eventstore.store import ConcurrencyError
+from infra.eventstore.writer import Pending, Writer
+from infra.ids import derived_id
+from infra.vault import keyed_digest
+from infra.webhooks.signature import SignatureError, Verified, new_secret, verify
+from services.partners import tables
+from services.partners.handlers.endpoints import Secrets
+from services.partners.model import check_answer, received
+
+ATTEMPTS = 5
+_NOBODYS = new_secret()  # an unknown referral takes as long to refuse as a known one
+
+
+class MalformedAnswerError(Exception):
+    """The body is not JSON, or names no referral: nobody's secret can be looked up."""
+
+
+class DuplicateIdError(Exception):
+    """The partner used this ``webhook-id`` for another message."""
+
+
+class NirError(Exception):
+    """A field holds a NIR."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.field = name
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What is acknowledged; a repeat gets the same."""
+
+    answer_id: UUID
+    referral_id: UUID
+    status: ReferralStatus
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """An answer that is proved to come from a partner."""
+
+    partner_id: str
+    webhook_id: str
+    digest: bytes
+    answer: Answer
+
+
+class Answers:
+    """Takes answers in."""
+
+    def __init__(self, database: Database, writer: Writer, clock: Clock) -> None:
+        self._database = database
+        self._writer = writer
+        self._clock = clock
+        self._secrets = Secrets(writer.vault.master)
+        self._digest_key = writer.vault.master.derive("answers")
+
+    async def receive(
+        self, headers: Mapping[str, str], body: bytes, traceparent: str | None = None
+    ) -> Accepted:
+        """Verify, check and store one answer.
+
+        Raises ``MalformedAnswerError``, ``SignatureError``, ``ValidationError``, ``NirError``,
+        and what ``check_answer`` does, in this order: who cannot sign learns nothing more.
+        """
+        document = _parse(body)
+        partner_id, verified = await self._verify(_referral_of(document), headers, body)
+        signed = _Signed(
+            partner_id,
+            verified.webhook_id,
+            keyed_digest(self._digest_key, body),
+            _validate(document).data,
+        )
+        for _ in range(ATTEMPTS):
+            try:
+                async with self._database.transaction() as tx:
+                    return await self._store(tx, signed, traceparent)
+            except ConcurrencyError:
+                continue
+        raise TimeoutError("others keep changing the referral")
+
+    async def _verify(
+        self, referral_id: UUID, headers: Mapping[str, str], body: bytes
+    ) -> tuple[str, Verified]:
+        now = self._clock()
+        async with self._database.reading() as connection:
+            raw = await driver(connection)
+            rows = await raw.fetch(tables.SECRETS_FOR_REFERRAL, referral_id, now)
+        keys = [key for keys in self._secrets.open(rows).values() for key in keys]
+        verified = verify(keys or [_NOBODYS], headers, body, now)
+        return rows[0]["partner_id"], verified
+
+    async def _store(
+        self, tx: AsyncConnection, signed: _Signed, traceparent: str | None
+    ) -> Accepted:
+        raw = await driver(tx)
+        # one answer of a referral at a time: two quick ones are judged one after the other
+        state = await raw.fetchrow(tables.LOCK_STATE, signed.answer.referral_id)
+        if state is None:
+            raise SignatureError("the referral is gone")
+        known = await raw.fetchrow(tables.ANSWER, signed.partner_id, signed.webhook_id)
+        if known:
+            return _repeat(known, signed)
+        check_answer(ReferralStatus(state["status"]), signed.answer)
+        return await self._insert(tx, signed, state, traceparent)
+
+    async def _insert(
+        self, tx: AsyncConnection, signed: _Signed, state: Any, traceparent: str | None
+    ) -> Accepted:
+        raw, answer, person = await driver(tx), signed.answer, state["person_id"]
+        name = f"answer:{signed.partner_id}:{signed.webhook_id}"
+        answer_id = derived_id(answer.referral_id, name)
+        new = await raw.fetchval(
+            tables.INSERT_ANSWER, signed.partner_id, signed.webhook_id, signed.digest,
+            answer_id, answer.referral_id, person, answer.status, self._clock(),
+        )  # fmt: skip
+        if new is None:
+            raise DuplicateIdError
+        # The referral service decides, a moment later. Until it has, the next answer is judged
+        # by what this one asked: "accepted" and "in-progress" may come within a millisecond.
+        await raw.execute(tables.ASK, answer.referral_id, answer.status, answer_id)
+        event = received(answer_id, signed.partner_id, person, answer)
+        meta = Meta(f"partner:{signed.partner_id}", traceparent=traceparent)
+        stream = f"referral-{answer.referral_id}"
+        await self._writer.write(tx, [Pending(stream, [event], person, meta)])
+        return Accepted(answer_id, answer.referral_id, answer.status)
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedAnswerError("the body is not JSON") from error
+
+
+def _referral_of(document: Any) -> UUID:
+    try:
+        return UUID(document["data"]["referral_id"])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise MalformedAnswerError("data.referral_id must be a UUID") from error
+
+
+def _validate(document: Any) -> AnswerWebhook:
+    if (found := find_nir(document)) is not None:
+        raise NirError(found)
+    return AnswerWebhook.model_validate(document)
+
+
+def _repeat(known: Any, signed: _Signed) -> Accepted:
+    if known["body_digest"] != signed.digest:
+        raise DuplicateIdError
+    return Accepted(known["answer_id"], known["referral_id"], ReferralStatus(known["status"]))

@@ -1,0 +1,135 @@
+"""The directory as data: partners and services from a file, each change an event, once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_inclusion.schema.v1 import Service as InclusionService
+from data_inclusion.schema.v1 import Structure
+from pydantic import Field, model_validator
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.base import Event, Strict
+from contracts.partners import PartnerRegistered, ServicePublished
+from contracts.values import PartnerKind
+from infra.eventstore.events import Meta
+from infra.eventstore.writer import Pending, Writer
+from infra.platform import Platform
+from services.partners import projections
+
+SEEDS = Path(__file__).parents[1] / "seed"
+
+
+class SeedService(Strict):
+    """A data·inclusion service, with what that schema lacks."""
+
+    policy: str = Field("confirm", pattern="^(confirm|auto)$")
+    minimum_age: int | None = Field(None, ge=0, le=120)
+    maximum_age: int | None = Field(None, ge=0, le=120)
+    service: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _is_inclusion(self) -> "SeedService":
+        InclusionService.model_validate(self.service)
+        return self
+
+
+class SeedPartner(Strict):
+    """A data·inclusion structure, its kind and its services."""
+
+    kind: PartnerKind
+    structure: dict[str, Any]
+    services: list[SeedService]
+
+    @model_validator(mode="after")
+    def _is_inclusion(self) -> "SeedPartner":
+        Structure.model_validate(self.structure)
+        if any(s.service["structure_id"] != self.structure["id"] for s in self.services):
+            raise ValueError("a service belongs to another structure")
+        return self
+
+
+class Seed(Strict):
+    """A whole directory."""
+
+    partners: list[SeedPartner]
+
+    def events(self) -> list[tuple[str, Event]]:
+        """(stream, event) for every partner and service."""
+        return [pair for partner in self.partners for pair in _events(partner)]
+
+
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """How many entries a seed named, and how many of them were new or changed."""
+
+    entries: int
+    changed: int
+
+
+def load_seed(name: str) -> Seed:
+    """Read a seed that comes with the project.
+
+    Raises ``LookupError`` if there is none of that name, ``ValidationError`` if it does not
+    fit data·inclusion v1.
+    """
+    known = {path.stem: path for path in SEEDS.glob("*.json")}
+    if name not in known:
+        raise LookupError(f"no such directory; there are: {', '.join(sorted(known))}")
+    return Seed.model_validate_json(known[name].read_bytes())
+
+
+async def seed(platform: Platform, name: str) -> Seeded:
+    """Publish a directory: what is new or changed becomes an event, the rest nothing."""
+    database = platform.database("partners")
+    try:
+        async with database.transaction() as tx:
+            return await publish(tx, platform.writer("partners"), load_seed(name).events())
+    finally:
+        await database.close()
+
+
+async def publish(
+    tx: AsyncConnection, writer: Writer, entries: Sequence[tuple[str, Event]]
+) -> Seeded:
+    """Append the entries that differ from the last event of their stream."""
+    streams = await writer.store.load_many(tx, [stream for stream, _ in entries])
+    pending = []
+    for stream, event in entries:
+        known = streams.get(stream, [])
+        if not known or known[-1].data.encode() != event.clear_json():
+            pending.append(Pending(stream, [event], None, Meta(), len(known)))
+    await projections.keep_directory(tx, [event for p in pending for event in p.events])
+    await writer.write(tx, pending)
+    return Seeded(len(entries), len(pending))
+
+
+def _events(partner: SeedPartner) -> Iterable[tuple[str, Event]]:
+    structure = partner.structure
+    registered = PartnerRegistered(
+        partner_id=structure["id"],
+        kind=partner.kind,
+        name=structure["nom"],
+        structure=structure,
+    )
+    yield f"partner-{structure['id']}", registered
+    for item in partner.services:
+        # a stream for each: the newest event of a service's stream is the service as it is
+        yield f"service-{item.service['id']}", _published(partner.kind, item)
+
+
+def _published(kind: PartnerKind, item: SeedService) -> ServicePublished:
+    service = item.service
+    return ServicePublished(
+        service_id=service["id"],
+        partner_id=service["structure_id"],
+        kind=kind,
+        name=service["nom"],
+        thematiques=service.get("thematiques") or [],
+        zone_eligibilite=service.get("zone_eligibilite") or [],
+        minimum_age=item.minimum_age,
+        maximum_age=item.maximum_age,
+        policy=item.policy,
+        service=service,
+    )

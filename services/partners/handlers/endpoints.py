@@ -1,0 +1,149 @@
+"""Addresses that partners give us, and the secrets that sign in both directions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.base import Event
+from contracts.partners import EndpointDisabled, EndpointRegistered
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Meta
+from infra.eventstore.store import ConcurrencyError
+from infra.eventstore.writer import Pending, Writer
+from infra.vault import MasterKey
+from infra.webhooks.guard import Guard, UnsafeUrlError
+from infra.webhooks.signature import format_secret, new_secret
+from services.partners import tables
+
+OVERLAP = timedelta(hours=24)
+"""How long the secret of a replaced endpoint still verifies answers."""
+ATTEMPTS = 5
+
+
+class InvalidEndpointError(Exception):
+    """A field of the request that cannot be: its name, and why."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(f"{name}: {detail}")
+        self.field = name
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class NewEndpoint:
+    """An endpoint just registered, with its secret: the only time that it is shown."""
+
+    endpoint_id: UUID
+    secret: str = field(repr=False)
+
+
+class Secrets:
+    """Wraps secrets under the master key, each bound to its endpoint."""
+
+    def __init__(self, master: MasterKey) -> None:
+        self._master = master
+
+    def wrap(self, secret: bytes, secret_id: UUID, endpoint_id: UUID) -> bytes:
+        """As stored."""
+        return self._master.wrap(secret, secret_id.bytes + endpoint_id.bytes)
+
+    def open(self, rows: Iterable[Any]) -> dict[UUID, list[bytes]]:
+        """Endpoint id → its secrets, from rows with secret_id, endpoint_id and wrapped."""
+        found: dict[UUID, list[bytes]] = {}
+        for row in rows:
+            bound = row["secret_id"].bytes + row["endpoint_id"].bytes
+            secret = self._master.unwrap(row["wrapped"], bound)
+            found.setdefault(row["endpoint_id"], []).append(secret)
+        return found
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Registers endpoints."""
+
+    database: Database
+    writer: Writer
+    guard: Guard
+    clock: Clock
+
+    async def register(
+        self, partner_id: str, service_ids: list[str], url: str, meta: Meta
+    ) -> NewEndpoint:
+        """A new endpoint; one of the same partner at the same URL is replaced by it.
+
+        Raises ``InvalidEndpointError`` for an unknown partner or service, and for a URL that we
+        do not deliver to.
+        """
+        try:
+            await self.guard.check(url)
+        except UnsafeUrlError as error:
+            raise InvalidEndpointError("url", str(error)) from error
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._register(partner_id, service_ids, url, meta)
+            except ConcurrencyError:
+                continue
+        raise TimeoutError("others keep changing the partner")
+
+    async def _register(
+        self, partner_id: str, service_ids: list[str], url: str, meta: Meta
+    ) -> NewEndpoint:
+        endpoint_id, secret = uuid4(), new_secret()
+        async with self.database.transaction() as tx:
+            await _check_known(tx, partner_id, service_ids)
+            await self._store(tx, endpoint_id, partner_id, service_ids, url, secret)
+            old = await self._supersede(tx, endpoint_id, partner_id, url)
+            events: list[Event] = [
+                EndpointDisabled(endpoint_id=i, partner_id=partner_id, reason="superseded")
+                for i in old
+            ]
+            registered = EndpointRegistered(
+                endpoint_id=endpoint_id, partner_id=partner_id, service_ids=service_ids
+            )
+            pending = Pending(f"partner-{partner_id}", [*events, registered], None, meta)
+            await self.writer.write(tx, [pending])
+        return NewEndpoint(endpoint_id, format_secret(secret))
+
+    async def _store(
+        self,
+        tx: AsyncConnection,
+        endpoint_id: UUID,
+        partner_id: str,
+        service_ids: list[str],
+        url: str,
+        secret: bytes,
+    ) -> None:
+        raw, now, secret_id = await driver(tx), self.clock(), uuid4()
+        wrapped = Secrets(self.writer.vault.master).wrap(secret, secret_id, endpoint_id)
+        await raw.execute(
+            tables.INSERT_ENDPOINT, endpoint_id, partner_id, service_ids, url, now
+        )
+        await raw.execute(tables.INSERT_SECRET, secret_id, endpoint_id, wrapped, now)
+
+    async def _supersede(
+        self, tx: AsyncConnection, endpoint_id: UUID, partner_id: str, url: str
+    ) -> list[UUID]:
+        raw = await driver(tx)
+        rows = await raw.fetch(tables.SUPERSEDE_ENDPOINTS, partner_id, url, endpoint_id)
+        old = [row["endpoint_id"] for row in rows]
+        if old:
+            await raw.execute(tables.EXPIRE_SECRETS, old, self.clock() + OVERLAP)
+            await raw.execute(tables.MOVE_DELIVERIES, old, endpoint_id)
+        return old
+
+
+async def _check_known(tx: AsyncConnection, partner_id: str, service_ids: list[str]) -> None:
+    raw = await driver(tx)
+    if await raw.fetchval(tables.PARTNER_EXISTS, partner_id) is None:
+        raise InvalidEndpointError("partner_id", "no such partner in the directory")
+    known = {row["service_id"] for row in await raw.fetch(tables.SERVICES_OF, partner_id)}
+    for number, service_id in enumerate(service_ids):
+        if service_id not in known:
+            raise InvalidEndpointError(
+                f"service_ids.{number}", "no such service of this partner"
+            )

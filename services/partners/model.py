@@ -1,0 +1,194 @@
+"""What the partner service decides, without any input or output."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from contracts.base import Event
+from contracts.partners import AnswerReceived, AnswerSealed
+from contracts.referrals import (
+    AnswerRefused,
+    ReferralCancelled,
+    ReferralMoved,
+    ReferralProposed,
+    ReferralRequested,
+)
+from contracts.values import AUTHOR_OF_REASON, TRANSITIONS, Author, Reason, ReferralStatus
+from contracts.webhooks import (
+    Answer,
+    CancellationMessage,
+    ReferralCancelledWebhook,
+    ReferralMessage,
+    ReferralRequestedWebhook,
+)
+
+REQUESTED, CANCELLED = "referral.requested", "referral.cancelled"
+_OPEN = frozenset(
+    {
+        ReferralStatus.REQUESTED,
+        ReferralStatus.ACCEPTED,
+        ReferralStatus.IN_PROGRESS,
+        ReferralStatus.ON_HOLD,
+    }
+)
+
+
+class ForbiddenTransitionError(Exception):
+    """The referral's state does not allow what the partner asks."""
+
+    def __init__(self, current: ReferralStatus, asked: ReferralStatus) -> None:
+        super().__init__(f"{current} does not lead to {asked}")
+        self.current = current
+        self.asked = asked
+
+
+class ReasonNotYoursError(Exception):
+    """The reason is one that only an adviser or the hub may give."""
+
+
+def check_answer(current: ReferralStatus, answer: Answer) -> None:
+    """Raise unless a partner may answer so to a referral in this state.
+
+    The same state again is allowed while the referral is open, if it brings a business status
+    (received, appointment scheduled …): that refines a state without changing it.
+    """
+    if answer.reason and Author.PARTNER not in AUTHOR_OF_REASON[answer.reason]:
+        raise ReasonNotYoursError
+    if answer.status is current:
+        if current not in _OPEN or answer.business_status is None:
+            raise ForbiddenTransitionError(current, answer.status)
+    elif Author.PARTNER not in TRANSITIONS.get((current, answer.status), ()):
+        raise ForbiddenTransitionError(current, answer.status)
+
+
+def received(
+    answer_id: UUID, partner_id: str, person_id: UUID, answer: Answer
+) -> AnswerReceived:
+    """The event of an accepted answer; whatever the partner wrote in words is sealed."""
+    words = AnswerSealed(comment=answer.comment, partner_reference=answer.partner_reference)
+    return AnswerReceived(
+        answer_id=answer_id,
+        referral_id=answer.referral_id,
+        partner_id=partner_id,
+        person_id=person_id,
+        status=answer.status,
+        business_status=answer.business_status,
+        reason=answer.reason,
+        outcome=answer.outcome,
+        appointment_at=answer.appointment_at,
+        sealed=words if answer.comment or answer.partner_reference else None,
+    )
+
+
+@dataclass(slots=True)
+class StateChange:
+    """What a batch of events says about one referral.
+
+    ``origin`` creates the row; ``settles``: somebody other than the partner moved it, so what
+    the partner asked before no longer counts; ``answer_id``: the answer last dealt with.
+    """
+
+    status: ReferralStatus
+    version: int
+    origin: ReferralProposed | ReferralRequested | None = None
+    settles: bool = False
+    answer_id: UUID | None = None
+
+
+def fold_states(events: Sequence[tuple[int, Event]]) -> dict[UUID, StateChange]:
+    """Referral id → its newest state, from (stream version, event) in order."""
+    changes: dict[UUID, StateChange] = {}
+    for version, event in events:
+        match event:
+            case ReferralProposed() | ReferralRequested():
+                proposed = isinstance(event, ReferralProposed)
+                status = ReferralStatus.DRAFT if proposed else ReferralStatus.REQUESTED
+                change = changes.setdefault(event.referral_id, StateChange(status, version))
+                change.origin = change.origin or event
+                change.status = status
+            case ReferralMoved() | AnswerRefused():
+                change = changes.setdefault(
+                    event.referral_id, StateChange(event.status, version)
+                )
+                change.status = event.status
+                change.settles |= event.answer_id is None
+                change.answer_id = event.answer_id or change.answer_id
+            case _:
+                continue
+        change.version = version
+    return changes
+
+
+def tells_partner(event: ReferralCancelled) -> bool:
+    """Whether a cancellation is news to the partner: not if the partner asked for it."""
+    return Author.PARTNER not in (event.author, event.on_behalf_of)
+
+
+def expired(agreed_until: date | None, today: date) -> bool:
+    """Whether the agreement no longer covers a disclosure; its last day still does."""
+    return agreed_until is not None and agreed_until < today
+
+
+def compose_request(
+    event: ReferralRequested, person: dict[str, Any], at: datetime, answer_url: str
+) -> bytes:
+    """The body of a request: the same bytes whenever it is composed again."""
+    message = ReferralMessage(
+        referral_id=event.referral_id,
+        partner_id=event.partner_id,
+        service_id=event.service_id,
+        thematique=event.thematique,
+        urgent=event.urgent,
+        do_not_contact=event.do_not_contact,
+        replaces=event.replaces,
+        agreed_until=event.agreed_until,
+        person=person,
+        answer_url=answer_url,
+    )
+    webhook = ReferralRequestedWebhook(timestamp=at, data=message)
+    return webhook.model_dump_json(exclude_none=True).encode()
+
+
+def compose_cancellation(
+    event: ReferralCancelled, partner_id: str, service_id: str, at: datetime
+) -> bytes:
+    """The body of a cancellation: says nothing of the person, and no comment."""
+    message = CancellationMessage(
+        referral_id=event.referral_id,
+        partner_id=partner_id,
+        service_id=service_id,
+        reason=event.reason if event.reason is not Reason.OTHER else None,
+    )
+    webhook = ReferralCancelledWebhook(timestamp=at, data=message)
+    return webhook.model_dump_json(exclude_none=True).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySchedule:
+    """Seconds before each retry; one entry for each."""
+
+    seconds: tuple[float, ...]
+    jitter: float = 0.2
+
+    @classmethod
+    def parse(cls, text: str) -> "RetrySchedule":
+        """From comma-separated seconds; raises ``ValueError`` for anything else."""
+        seconds = tuple(float(item) for item in text.split(",") if item.strip())
+        if any(not 0 <= s <= 30 * 86_400 for s in seconds):
+            raise ValueError("a retry is due within 30 days")
+        return cls(seconds)
+
+    def delay(
+        self, attempts: int, share: float, retry_after: float | None = None
+    ) -> float | None:
+        """Seconds until the next attempt, after so many; None: give up.
+
+        ``share`` in 0…1 places the delay within the jitter; what the partner asked for
+        (``Retry-After``) can only make it longer.
+        """
+        if attempts > len(self.seconds):
+            return None
+        base = self.seconds[attempts - 1]
+        return max(base * (1 + self.jitter * (2 * share - 1)), retry_after or 0.0)

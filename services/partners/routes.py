@@ -1,0 +1,262 @@
+"""JSON for administrators of partners, and the door through which partners answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from pydantic import Field, StringConstraints, ValidationError
+from starlette.responses import Response
+
+from contracts.base import Strict
+from contracts.intake import Ref
+from contracts.webhooks import AnswerWebhook
+from infra.database import Database, driver, is_infrastructure
+from infra.eventstore.events import Meta
+from infra.telemetry import next_hop
+from infra.vault import PersonErasedError
+from infra.web.auth import Principal, RequireRole
+from infra.web.problems import Problem, invalid
+from infra.webhooks.guard import MAX_URL
+from infra.webhooks.signature import SignatureError, StaleTimestampError
+from services.partners import tables
+from services.partners.handlers.answers import (
+    Answers,
+    DuplicateIdError,
+    MalformedAnswerError,
+    NirError,
+)
+from services.partners.handlers.endpoints import Endpoints, InvalidEndpointError
+from services.partners.model import ForbiddenTransitionError, ReasonNotYoursError
+
+MAX_ANSWER_BYTES = 64 * 1024
+BODY_SECONDS = 15
+ANSWERS = "/v1/answers"
+
+Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
+Reader = Annotated[Principal, Depends(RequireRole("partner_admin", "adviser"))]
+State = Literal["pending", "succeeded", "dead", "cancelled", "manual"]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
+
+
+class EndpointRequest(Strict):
+    """Where a partner takes messages: for these services, or for all of them if none given."""
+
+    partner_id: Ref
+    service_ids: Annotated[list[Ref], Field(max_length=100)] = []
+    url: Url
+
+
+def router(database: Database, endpoints: Endpoints) -> APIRouter:
+    """The administrators' routes."""
+    routes = APIRouter(prefix="/v1")
+
+    @routes.post("/endpoints", status_code=201, tags=["endpoints"])
+    async def register_endpoint(
+        request: Request, admin: Admin, body: EndpointRequest
+    ) -> dict[str, Any]:
+        """Register an address. The secret is in this answer, and in no other."""
+        meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
+        try:
+            new = await endpoints.register(body.partner_id, body.service_ids, body.url, meta)
+        except InvalidEndpointError as error:
+            raise _field(422, "invalid", error.field, error.detail) from error
+        return {"endpoint_id": new.endpoint_id, "secret": new.secret, **body.model_dump()}
+
+    @routes.get("/endpoints", tags=["endpoints"])
+    async def list_endpoints(admin: Admin, partner_id: str | None = None) -> dict[str, Any]:
+        """Addresses, oldest first; without their secrets."""
+        return {"endpoints": await _fetch(database, tables.ENDPOINTS, partner_id)}
+
+    @routes.get("/deliveries", tags=["deliveries"])
+    async def list_deliveries(
+        admin: Admin,
+        state: State | None = None,
+        partner_id: str | None = None,
+        referral_id: UUID | None = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        after: Annotated[int, Query(ge=0)] = 0,
+    ) -> dict[str, Any]:
+        """Deliveries in the order they were made, a page at a time; nothing of the person."""
+        rows = await _fetch(
+            database, tables.DELIVERIES, after, state, partner_id, referral_id, limit
+        )
+        return {
+            "deliveries": rows,
+            "next": rows[-1]["seq"] if len(rows) == limit else None,
+        }
+
+    @routes.get("/partners", tags=["directory"])
+    async def list_partners(reader: Reader) -> dict[str, Any]:
+        """The directory's organisations (data·inclusion structures)."""
+        rows = await _fetch(database, tables.PARTNERS)
+        return {"partners": [_with_json(row, "structure") for row in rows]}
+
+    @routes.get("/services", tags=["directory"])
+    async def list_services(reader: Reader, partner_id: str | None = None) -> dict[str, Any]:
+        """What the partners offer (data·inclusion services)."""
+        rows = await _fetch(database, tables.SERVICES, partner_id)
+        return {"services": [_with_json(row, "service") for row in rows]}
+
+    return routes
+
+
+def add_answers(app: FastAPI, answers: Answers) -> None:
+    """The partners' route: a bare one, because it is hot; so its documentation is by hand."""
+
+    async def receive(request: Request) -> Response:
+        body = await _body(request)
+        trace = next_hop(request.headers.get("traceparent"))
+        accepted = await _refusing(lambda: answers.receive(request.headers, body, trace))
+        content = {
+            "answer_id": str(accepted.answer_id),
+            "referral_id": str(accepted.referral_id),
+            "status": accepted.status,
+        }
+        return Response(orjson.dumps(content), 202, media_type="application/json")
+
+    app.add_route(ANSWERS, receive, methods=["POST"], include_in_schema=False)
+    _document(app)
+
+
+async def _body(request: Request) -> bytes:
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise Problem(415, "unsupported-media-type", "Send application/json")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise Problem(413, "too-large", "An answer has at most 64 KiB")
+    except TimeoutError as error:
+        raise Problem(408, "too-slow", "The body did not arrive in time") from error
+    return bytes(body)
+
+
+async def _refusing(receive: Callable[[], Awaitable[Any]]) -> Any:
+    """Each reason not to take an answer, as its problem document."""
+    try:
+        return await receive()
+    except MalformedAnswerError as error:
+        raise Problem(400, "malformed", "The body cannot be read", str(error)) from error
+    except StaleTimestampError as error:
+        raise Problem(
+            401,
+            "timestamp-stale",
+            "The message was signed too long ago",
+            "webhook-timestamp must be within five minutes of our clock; sign again",
+        ) from error
+    except SignatureError as error:
+        # the same for an unknown referral: whether one exists is nobody's business
+        raise Problem(401, "signature-invalid", "The signature is not valid") from error
+    except NirError as error:
+        raise _field(422, "nir-refused", error.field, "must not hold a NIR") from error
+    except ValidationError as error:
+        raise invalid(error) from error
+    except ReasonNotYoursError as error:
+        detail = "this reason is not one that a partner gives"
+        raise _field(422, "reason-not-yours", "data.reason", detail) from error
+    except Exception as error:
+        raise _conflict(error) from error
+
+
+def _conflict(error: Exception) -> Exception:
+    if isinstance(error, ForbiddenTransitionError):
+        return Problem(
+            409,
+            "forbidden-transition",
+            "The referral's state does not allow this",
+            current_status=error.current,
+            asked_status=error.asked,
+        )
+    if isinstance(error, DuplicateIdError):
+        return Problem(409, "duplicate-id", "This webhook-id was used for another message")
+    if isinstance(error, PersonErasedError):
+        return Problem(410, "erased", "The person asked to be forgotten")
+    if is_infrastructure(error):
+        return Problem(
+            503,
+            "unavailable",
+            "Not stored; send it again",
+            headers={"retry-after": "5"},
+        )
+    return error
+
+
+def _field(status: int, slug: str, name: str, detail: str) -> Problem:
+    return Problem(
+        status,
+        slug,
+        "The content does not fit its schema",
+        errors=[{"field": name, "detail": detail}],
+    )
+
+
+async def _fetch(database: Database, statement: str, *values: Any) -> list[dict[str, Any]]:
+    async with database.reading() as connection:
+        raw = await driver(connection)
+        return [dict(row) for row in await raw.fetch(statement, *values)]
+
+
+def _with_json(row: dict[str, Any], name: str) -> dict[str, Any]:
+    return row | {name: orjson.loads(row[name])}
+
+
+_HEADERS = {
+    "webhook-id": "Unique to the message; the same for a repeat of it.",
+    "webhook-timestamp": "When it was signed, in seconds since 1970.",
+    "webhook-signature": "v1,<base64 HMAC-SHA-256 of id.timestamp.body>; several by spaces.",
+}
+_ANSWERS = {
+    "202": "Stored. A repeat gets the same answer.",
+    "400": "Not JSON, or without data.referral_id.",
+    "401": "Not signed with a secret of the partner, or too long ago.",
+    "409": "The referral's state does not allow it, or the id was used before.",
+    "410": "The person was erased.",
+    "413": "Too large.",
+    "415": "Not application/json.",
+    "422": "A field is wrong; `errors` names it.",
+    "503": "Not stored; send it again.",
+}
+
+
+def _document(app: FastAPI) -> None:
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = generate()
+        if ANSWERS not in schema["paths"]:
+            body = AnswerWebhook.model_json_schema(ref_template="#/components/schemas/{model}")
+            components = schema.setdefault("components", {}).setdefault("schemas", {})
+            components |= body.pop("$defs", {}) | {"AnswerWebhook": body}
+            schema["paths"][ANSWERS] = {"post": _operation()}
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _operation() -> dict[str, Any]:
+    reference = {"$ref": "#/components/schemas/AnswerWebhook"}
+    return {
+        "tags": ["answers"],
+        "summary": "Answer a referral",
+        "description": "A Standard Webhook, signed with the secret of an endpoint.",
+        "operationId": "answer",
+        "parameters": [
+            _header(name, text) for name, text in _HEADERS.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": reference}},
+        },
+        "responses": {status: {"description": text} for status, text in _ANSWERS.items()},
+    }  # fmt: skip
+
+
+def _header(name: str, text: str) -> dict[str, Any]:
+    kind = {"type": "string"}
+    return {"name": name, "in": "header", "required": True, "description": text, "schema": kind}

@@ -1,0 +1,195 @@
+"""What the partner service hears from the referral service: whom to tell what."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.partners import DisclosureMade
+from contracts.referrals import EVENTS as REFERRAL_EVENTS
+from contracts.referrals import (
+    AnswerRefused,
+    ReferralCancelled,
+    ReferralMoved,
+    ReferralProposed,
+    ReferralRequested,
+)
+from contracts.registry import parse_event
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Recorded
+from infra.eventstore.writer import Pending, Writer
+from infra.ids import derived_id
+from infra.platform import Platform
+from infra.subscription import Subscription
+from services.partners import projections, tables
+from services.partners.model import CANCELLED, REQUESTED, expired, tells_partner
+
+HEARD = {
+    event.type: event
+    for event in REFERRAL_EVENTS
+    if issubclass(event, ReferralProposed | ReferralRequested | ReferralMoved | AnswerRefused)
+}
+Key = tuple[str, str]
+Row = dict[str, Any]
+
+
+def subscriptions(
+    platform: Platform, database: Database, writer: Writer
+) -> list[Subscription[Recorded]]:
+    """``deliveries``: a request or a cancellation becomes a message to the partner."""
+    handler = Deliveries(writer, platform.clock)
+    return [platform.subscription("deliveries", database, "referrals", handler.handle)]
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """Makes deliveries. Their ids derive from the event, so a repeat makes none twice."""
+
+    writer: Writer
+    clock: Clock
+
+    async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """States, deliveries and disclosures of a batch, in sets."""
+        heard = [(m, parse_event(m.type, m.data)) for m in messages if m.type in HEARD]
+        await projections.keep_states(tx, heard)
+        requests = [(m, e) for m, e in heard if isinstance(e, ReferralRequested)]
+        cancelled = [(m, e) for m, e in heard if isinstance(e, ReferralCancelled)]
+        disclosures = await self._request(tx, requests) if requests else []
+        if cancelled:
+            await self._cancel(tx, cancelled)
+        await self.writer.write(tx, disclosures)
+
+    async def _request(
+        self, tx: AsyncConnection, requests: list[tuple[Recorded, ReferralRequested]]
+    ) -> list[Pending]:
+        endpoints = await _endpoints(tx, {(e.partner_id, e.service_id) for _, e in requests})
+        opened = await self.writer.vault.unseal([m for m, _ in requests])
+        alive = await self.writer.vault.keys({e.person_id for _, e in requests})
+        rows = []
+        for recorded, event in requests:
+            row = _row(recorded, event, endpoints.get((event.partner_id, event.service_id)))
+            rows.append(row | self._standing(event, row, event.person_id in alive))
+        new = await self._insert(tx, rows)
+        return [
+            _disclosure(recorded, event, opened.get(recorded.event_id))
+            for (recorded, event), row in zip(requests, rows, strict=True)
+            if row["delivery_id"] in new and row["state"] == "pending"
+        ]
+
+    def _standing(self, event: ReferralRequested, row: Row, alive: bool) -> Row:
+        """State, due time and reason of a new delivery."""
+        now, error = self.clock(), None
+        if not alive:
+            error = "person-erased"
+        elif expired(event.agreed_until, now.date()):
+            error = "agreement-expired"
+        if error:
+            return {"state": "cancelled", "next_attempt_at": None, "last_error": error}
+        return self._waiting(row)
+
+    def _waiting(self, row: Row) -> Row:
+        """Due now; by phone or paper (``manual``) where the partner gave no address."""
+        if row["endpoint_id"] is None:
+            return {"state": "manual", "next_attempt_at": None, "last_error": "no-endpoint"}
+        return {"state": "pending", "next_attempt_at": self.clock(), "last_error": None}
+
+    async def _cancel(
+        self, tx: AsyncConnection, cancelled: list[tuple[Recorded, ReferralCancelled]]
+    ) -> None:
+        raw = await driver(tx)
+        ids = [event.referral_id for _, event in cancelled]
+        await raw.execute(tables.CANCEL_DELIVERIES, ids, self.clock())
+        known = {r["referral_id"]: r for r in await raw.fetch(tables.KNOWN_TO_PARTNER, ids)}
+        told = [(m, e) for m, e in cancelled if e.referral_id in known and tells_partner(e)]
+        wanted = {_key(known[e.referral_id]) for _, e in told}
+        endpoints = await _endpoints(tx, wanted) if wanted else {}
+        rows = []
+        for recorded, event in told:
+            request = known[event.referral_id]
+            row = _cancellation(recorded, event, request, endpoints.get(_key(request)))
+            row |= self._waiting(row)
+            if row["state"] == "pending" and request["leased_until"]:
+                # the request is being sent at this moment: its cancellation must not overtake
+                row["next_attempt_at"] = request["leased_until"]
+            rows.append(row)
+        await self._insert(tx, rows)
+
+    async def _insert(self, tx: AsyncConnection, rows: list[Row]) -> set[UUID]:
+        if not rows:
+            return set()
+        raw = await driver(tx)
+        columns = [[row[name] for row in rows] for name in tables.DELIVERY_COLUMNS]
+        new = await raw.fetch(tables.INSERT_DELIVERIES, *columns, self.clock())
+        return {row["delivery_id"] for row in new}
+
+
+async def _endpoints(tx: AsyncConnection, wanted: Iterable[Key]) -> dict[Key, UUID]:
+    """(partner, service) → the endpoint to deliver to, where there is one."""
+    raw = await driver(tx)
+    columns = map(list, zip(*sorted(wanted), strict=True))
+    rows = await raw.fetch(tables.ENDPOINTS_FOR, *columns)
+    # Locked, so that one being disabled at this moment does not get a delivery that nobody
+    # would ever look at: whoever disables it sees our rows, or we see that it is disabled.
+    locked = await raw.fetch(tables.LOCK_ENDPOINTS, [row["endpoint_id"] for row in rows])
+    active = {row["endpoint_id"] for row in locked}
+    return {_key(row): row["endpoint_id"] for row in rows if row["endpoint_id"] in active}
+
+
+def _key(row: Any) -> Key:
+    return row["partner_id"], row["service_id"]
+
+
+def _row(recorded: Recorded, event: ReferralRequested, endpoint: UUID | None) -> Row:
+    return _common(recorded, REQUESTED, endpoint) | {
+        "partner_id": event.partner_id,
+        "service_id": event.service_id,
+        "referral_id": event.referral_id,
+        "person_id": event.person_id,
+        "sealed": recorded.sealed,
+        "agreed_until": event.agreed_until,
+    }
+
+
+def _cancellation(
+    recorded: Recorded, event: ReferralCancelled, request: Any, endpoint: UUID | None
+) -> Row:
+    return _common(recorded, CANCELLED, endpoint) | {
+        "partner_id": request["partner_id"],
+        "service_id": request["service_id"],
+        "referral_id": event.referral_id,
+        "person_id": request["person_id"],
+        "sealed": None,  # the comment is not for the partner
+        "agreed_until": None,
+    }
+
+
+def _common(recorded: Recorded, message: str, endpoint: UUID | None) -> Row:
+    return {
+        "delivery_id": derived_id(recorded.event_id, "delivery"),
+        "endpoint_id": endpoint,
+        "message": message,
+        "event_id": recorded.event_id,
+        "event_type": recorded.type,
+        "occurred_at": recorded.occurred_at,
+        "data": recorded.data,
+        "traceparent": recorded.meta.traceparent,
+    }
+
+
+def _disclosure(recorded: Recorded, event: ReferralRequested, clear: bytes | None) -> Pending:
+    """Which fields go to whom. The digest is of ciphertext: erasure leaves it meaningless."""
+    disclosed = DisclosureMade(
+        referral_id=event.referral_id,
+        person_id=event.person_id,
+        partner_id=event.partner_id,
+        agreement_id=event.agreement_id,
+        fields=sorted(orjson.loads(clear)["fields"]) if clear else [],
+        digest=hashlib.sha256(recorded.sealed or b"").hexdigest(),
+    )
+    stream = f"referral-{event.referral_id}"
+    return Pending(stream, [disclosed], event.person_id, recorded.caused())

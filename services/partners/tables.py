@@ -1,0 +1,214 @@
+"""The statements of the partner service, each on a whole set."""
+
+UPSERT_PARTNERS = """
+INSERT INTO partners (partner_id, kind, name, structure)
+SELECT partner_id, kind, name, structure::json
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+  AS new (partner_id, kind, name, structure)
+ON CONFLICT (partner_id) DO UPDATE
+SET kind = excluded.kind, name = excluded.name, structure = excluded.structure
+"""
+UPSERT_SERVICES = """
+INSERT INTO services
+  (service_id, partner_id, kind, name, policy, minimum_age, maximum_age, service)
+SELECT service_id, partner_id, kind, name, policy, minimum_age, maximum_age, service::json
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[],
+            $8::text[])
+  AS new (service_id, partner_id, kind, name, policy, minimum_age, maximum_age, service)
+ON CONFLICT (service_id) DO UPDATE
+SET partner_id = excluded.partner_id, kind = excluded.kind, name = excluded.name,
+    policy = excluded.policy, minimum_age = excluded.minimum_age,
+    maximum_age = excluded.maximum_age, service = excluded.service
+"""
+PARTNERS = "SELECT partner_id, kind, name, structure::text FROM partners ORDER BY partner_id"
+SERVICES = """
+SELECT service_id, partner_id, kind, name, policy, minimum_age, maximum_age, service::text
+FROM services WHERE $1::text IS NULL OR partner_id = $1 ORDER BY service_id
+"""
+SERVICES_OF = "SELECT service_id FROM services WHERE partner_id = $1"
+PARTNER_EXISTS = "SELECT 1 FROM partners WHERE partner_id = $1"
+
+INSERT_STATES = """
+INSERT INTO referral_states
+  (referral_id, partner_id, service_id, case_id, person_id, status, updated_version)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::text[],
+                     $7::int[])
+ON CONFLICT (referral_id) DO UPDATE
+SET status = excluded.status, updated_version = excluded.updated_version
+WHERE referral_states.updated_version < excluded.updated_version
+"""
+UPDATE_STATES = """
+UPDATE referral_states r
+SET status = n.status,
+    updated_version = n.version,
+    asked_status = CASE WHEN n.settles OR r.asked_answer_id = n.answer_id
+                        THEN NULL ELSE r.asked_status END
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::boolean[], $5::uuid[])
+  AS n (referral_id, status, version, settles, answer_id)
+WHERE r.referral_id = n.referral_id AND r.updated_version < n.version
+"""
+
+INSERT_ENDPOINT = """
+INSERT INTO endpoints (endpoint_id, partner_id, service_ids, url, created_at)
+VALUES ($1, $2, $3, $4, $5)
+"""
+INSERT_SECRET = """
+INSERT INTO endpoint_secrets (secret_id, endpoint_id, wrapped, created_at)
+VALUES ($1, $2, $3, $4)
+"""
+SUPERSEDE_ENDPOINTS = """
+UPDATE endpoints SET state = 'disabled', reason = 'superseded'
+WHERE partner_id = $1 AND url = $2 AND state = 'active' AND endpoint_id <> $3
+RETURNING endpoint_id
+"""
+EXPIRE_SECRETS = """
+UPDATE endpoint_secrets SET expires_at = $2
+WHERE endpoint_id = ANY($1::uuid[]) AND expires_at IS NULL
+"""
+MOVE_DELIVERIES = """
+UPDATE deliveries SET endpoint_id = $2
+WHERE endpoint_id = ANY($1::uuid[]) AND state = 'pending'
+"""
+ENDPOINTS = """
+SELECT endpoint_id, partner_id, service_ids, url, state, reason, created_at
+FROM endpoints WHERE $1::text IS NULL OR partner_id = $1 ORDER BY created_at, endpoint_id
+LIMIT 1000
+"""
+ENDPOINTS_FOR = """
+SELECT DISTINCT ON (w.partner_id, w.service_id) w.partner_id, w.service_id, e.endpoint_id
+FROM unnest($1::text[], $2::text[]) AS w (partner_id, service_id)
+JOIN endpoints e ON e.partner_id = w.partner_id AND e.state = 'active'
+ AND (e.service_ids = '{}' OR w.service_id = ANY(e.service_ids))
+ORDER BY w.partner_id, w.service_id, e.created_at DESC, e.endpoint_id
+"""
+LOCK_ENDPOINTS = """
+SELECT endpoint_id FROM endpoints WHERE endpoint_id = ANY($1::uuid[]) AND state = 'active'
+ORDER BY endpoint_id FOR SHARE
+"""
+SECRETS_OF_ENDPOINTS = """
+SELECT endpoint_id, secret_id, wrapped FROM endpoint_secrets
+WHERE endpoint_id = ANY($1::uuid[]) AND (expires_at IS NULL OR expires_at > $2)
+ORDER BY created_at DESC
+"""
+SECRETS_FOR_REFERRAL = """
+SELECT r.partner_id, s.endpoint_id, s.secret_id, s.wrapped
+FROM referral_states r
+JOIN endpoints e ON e.partner_id = r.partner_id
+JOIN endpoint_secrets s ON s.endpoint_id = e.endpoint_id
+WHERE r.referral_id = $1 AND (s.expires_at IS NULL OR s.expires_at > $2)
+ORDER BY s.created_at DESC LIMIT 20
+"""
+
+DELIVERY_COLUMNS = (
+    "delivery_id", "endpoint_id", "partner_id", "service_id", "referral_id", "person_id",
+    "message", "event_id", "event_type", "occurred_at", "data", "sealed", "traceparent",
+    "agreed_until", "state", "next_attempt_at", "last_error",
+)  # fmt: skip
+_DELIVERY_TYPES = (
+    "uuid", "uuid", "text", "text", "uuid", "uuid", "text", "uuid", "text", "timestamptz",
+    "text", "bytea", "text", "date", "text", "timestamptz", "text",
+)  # fmt: skip
+_ARRAYS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_DELIVERY_TYPES, 1))
+INSERT_DELIVERIES = f"""
+INSERT INTO deliveries ({", ".join(DELIVERY_COLUMNS)}, created_at, updated_at)
+SELECT *, ${len(_DELIVERY_TYPES) + 1}, ${len(_DELIVERY_TYPES) + 1}
+FROM unnest({_ARRAYS})
+ON CONFLICT (delivery_id) DO NOTHING
+RETURNING delivery_id
+"""
+CANCEL_DELIVERIES = """
+UPDATE deliveries SET state = 'cancelled', updated_at = $2
+WHERE referral_id = ANY($1::uuid[]) AND message = 'referral.requested'
+  AND state IN ('pending', 'manual')
+"""
+KNOWN_TO_PARTNER = """
+SELECT referral_id, partner_id, service_id, person_id, endpoint_id,
+       CASE WHEN lease IS NOT NULL THEN next_attempt_at END AS leased_until
+FROM deliveries
+WHERE referral_id = ANY($1::uuid[]) AND message = 'referral.requested' AND attempts > 0
+"""
+DUE = """
+SELECT EXISTS (
+  SELECT 1 FROM endpoints e CROSS JOIN LATERAL (
+    SELECT 1 FROM deliveries d
+    WHERE d.endpoint_id = e.endpoint_id AND d.state = 'pending' AND d.next_attempt_at <= $1
+    LIMIT 1
+  ) due
+  WHERE e.state = 'active' AND e.endpoint_id <> ALL($2::uuid[])
+)
+"""
+CLAIM = """
+WITH due AS (
+  SELECT d.delivery_id
+  FROM endpoints e
+  LEFT JOIN unnest($5::uuid[], $6::int[]) AS busy (endpoint_id, free) USING (endpoint_id)
+  CROSS JOIN LATERAL (
+    SELECT delivery_id, next_attempt_at FROM deliveries
+    WHERE endpoint_id = e.endpoint_id AND state = 'pending' AND next_attempt_at <= $1
+    ORDER BY next_attempt_at LIMIT coalesce(busy.free, $7::int) FOR UPDATE SKIP LOCKED
+  ) d
+  WHERE e.state = 'active'
+  ORDER BY d.next_attempt_at LIMIT $2
+)
+UPDATE deliveries d
+SET lease = $3, next_attempt_at = $4, attempts = d.attempts + 1, updated_at = $1
+FROM due, endpoints e
+WHERE d.delivery_id = due.delivery_id AND e.endpoint_id = d.endpoint_id
+RETURNING d.delivery_id, d.endpoint_id, d.partner_id, d.service_id, d.referral_id,
+  d.person_id, d.message, d.event_id, d.event_type, d.occurred_at, d.data, d.sealed,
+  d.traceparent, d.agreed_until, d.attempts, e.url
+"""
+RECORD = """
+UPDATE deliveries d
+SET state = CASE WHEN d.state = 'pending' OR n.state = 'succeeded'
+                 THEN n.state ELSE d.state END,
+    next_attempt_at = n.next_attempt_at, lease = NULL, last_error = n.error,
+    last_status = n.status, updated_at = $7
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::int[])
+  AS n (delivery_id, lease, state, next_attempt_at, error, status)
+WHERE d.delivery_id = n.delivery_id AND d.lease = n.lease
+RETURNING d.delivery_id, d.state
+"""
+DISABLE_ENDPOINTS = """
+UPDATE endpoints SET state = 'disabled', reason = $2
+WHERE endpoint_id = ANY($1::uuid[]) AND state = 'active'
+RETURNING endpoint_id, partner_id
+"""
+BURY_DELIVERIES = """
+UPDATE deliveries
+SET state = 'dead', last_error = 'endpoint-disabled', lease = NULL, next_attempt_at = NULL,
+    updated_at = $2
+WHERE endpoint_id = ANY($1::uuid[]) AND state = 'pending'
+RETURNING delivery_id, referral_id, partner_id, person_id, attempts
+"""
+DELIVERIES = """
+SELECT seq, delivery_id, endpoint_id, partner_id, service_id, referral_id, message, state,
+       attempts, last_error, last_status, created_at, updated_at,
+       CASE WHEN state = 'pending' THEN next_attempt_at END AS next_attempt_at
+FROM deliveries
+WHERE seq > $1 AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR partner_id = $3)
+  AND ($4::uuid IS NULL OR referral_id = $4)
+ORDER BY seq LIMIT $5
+"""
+
+LOCK_STATE = """
+SELECT referral_id, partner_id, person_id, coalesce(asked_status, status) AS status
+FROM referral_states WHERE referral_id = $1 FOR UPDATE
+"""
+ANSWER = """
+SELECT body_digest, answer_id, referral_id, status FROM answers
+WHERE partner_id = $1 AND webhook_id = $2
+"""
+INSERT_ANSWER = """
+INSERT INTO answers (partner_id, webhook_id, body_digest, answer_id, referral_id, person_id,
+                     status, received_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (partner_id, webhook_id) DO NOTHING
+RETURNING answer_id
+"""
+ASK = (
+    "UPDATE referral_states SET asked_status = $2, asked_answer_id = $3 WHERE referral_id = $1"
+)
+
+TRUNCATE_DIRECTORY = "TRUNCATE partners, services"
+TRUNCATE_STATES = "TRUNCATE referral_states"

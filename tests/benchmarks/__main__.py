@@ -1,0 +1,32 @@
+"""``make bench [ONLY=name]``."""
+
+import asyncio
+import sys
+
+from tests.benchmarks import append, intake, replay, verify, whole_way
+
+MEASURES = {
+    "append": append.main,
+    "intake": intake.main,
+    "whole_way.embedded": whole_way.embedded,
+    "whole_way.kafka": whole_way.kafka,
+    "replay": replay.main,
+    "verify": verify.main,
+}
+
+
+def main(only: str) -> None:
+    """Run every measure whose name starts with ``only``, or the family it belongs to."""
+    chosen = [run for name, run in MEASURES.items() if _wanted(name, only)]
+    if not chosen:
+        raise SystemExit(f"no measure {only}: one of {', '.join(MEASURES)}")
+    for run in chosen:
+        asyncio.run(run())
+
+
+def _wanted(name: str, only: str) -> bool:
+    return name.startswith(only) or only.startswith(f"{name}.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "")

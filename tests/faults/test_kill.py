@@ -1,0 +1,23 @@
+"""``kill -9`` at random moments while contacts flow in: a short campaign of each kind.
+
+The whole campaign is ``make faults``.
+"""
+
+import os
+
+import pytest
+
+from tests.faults.campaign import compare
+
+SEED = int(os.environ.get("SEED", "20261123"))
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "kind", ["embedded", "processes", pytest.param("kafka", marks=pytest.mark.kafka)]
+)
+async def test_killed_processes_lose_and_double_nothing(kind: str):
+    result = await compare(kind, contacts=120, kills=6, seed=SEED)
+    assert result.problems == []
+    assert result.figures["kills"] == 6

@@ -1,0 +1,255 @@
+"""A partner service on real databases, a partner's endpoint on loopback, and referrals."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+from aiohttp import web
+
+from contracts.base import Event
+from contracts.referrals import (
+    Disclosure,
+    ReferralMoved,
+    ReferralProposed,
+    ReferralRequested,
+)
+from contracts.values import Author, PartnerKind, ReferralStatus, Thematique
+from infra.clock import Clock, system_clock
+from infra.database import Database, driver
+from infra.eventstore.writer import Pending
+from infra.platform import Platform
+from infra.settings import Settings
+from infra.subscription import Subscription
+from infra.web.app import Service
+from infra.web.auth import create_key
+from infra.webhooks.signature import parse_secret, sign
+from infra.webhooks.worker import DeliveryWorker
+from services.partners.app import build
+from services.partners.handlers import seed
+from tests.support.postgres import Databases
+
+PARTNER = "petite-foret--mission-locale"
+SERVICE = f"{PARTNER}--accompagnement"
+CANARY = "Zéphyrine-Canari"
+FIELDS = {"family_name": CANARY, "phone": "+33600000001"}
+KEY = "agk_test-partner-admin"
+
+
+def platform_of(databases: Databases, clock: Clock = system_clock, **given: Any) -> Platform:
+    """A platform as a process would have it, with loopback opened and quick retries."""
+    settings = Settings(
+        **{
+            "data": databases.directory,
+            "delivery_allowed_networks": "127.0.0.0/8",
+            "delivery_schedule": "0.01,0.01,0.01",
+            "poll_seconds": 0.02,
+            "public_url": "https://hub.example",
+        }
+        | given
+    )
+    return Platform(settings, databases.url, databases.vault_url, clock)
+
+
+@dataclass
+class Received:
+    """A request that reached the sink."""
+
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        parsed: dict[str, Any] = orjson.loads(self.body)
+        return parsed
+
+
+Reply = Callable[[web.Request], Any]
+
+
+@dataclass
+class Sink:
+    """A partner's endpoint; ``replies`` are used up one by one, then it says 204."""
+
+    url: str
+    received: list[Received] = field(default_factory=list)
+    replies: list[web.StreamResponse | Reply] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.received.append(Received(headers, await request.read()))
+        self._arrived.set()
+        reply = self.replies.pop(0) if self.replies else web.Response(status=204)
+        if isinstance(reply, web.StreamResponse):
+            return reply
+        answer: web.StreamResponse = await reply(request)
+        return answer
+
+    async def wait_for(self, count: int) -> list[Received]:
+        """What arrived, once there are so many."""
+        async with asyncio.timeout(20):
+            while len(self.received) < count:
+                self._arrived.clear()
+                await self._arrived.wait()
+        return self.received
+
+
+@asynccontextmanager
+async def sink_on_loopback(host: str = "127.0.0.1") -> AsyncIterator[Sink]:
+    """A sink on a free port."""
+    sink = Sink("")
+    app = web.Application()
+    app.router.add_post("/{path:.*}", sink.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, host, 0)
+    await site.start()
+    assert site._server is not None
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    sink.url = f"http://{host}:{port}/hook"
+    try:
+        yield sink
+    finally:
+        await runner.cleanup()
+
+
+class Hub:
+    """The partner service, and the referral service's events that it hears."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.service: Service = build(platform)
+        self.referrals: Database = platform.database("referrals")
+        self.versions: dict[UUID, int] = {}
+
+    @property
+    def database(self) -> Database:
+        return self.service.database
+
+    @property
+    def subscription(self) -> Subscription[Any]:
+        (found,) = [w for w in self.service.workers if isinstance(w, Subscription)]
+        return found
+
+    @property
+    def worker(self) -> DeliveryWorker[Any]:
+        (found,) = [w for w in self.service.workers if isinstance(w, DeliveryWorker)]
+        return found
+
+    async def prepare(self) -> None:
+        await seed(self.platform, "petite-foret")
+        async with self.database.transaction() as tx:
+            await create_key(tx, "tests", "partner_admin", key=KEY)
+
+    async def close(self) -> None:
+        await self.referrals.close()
+        await self.database.close()
+
+    async def say(self, person_id: UUID, *events: Event) -> None:
+        """Append to the referral service's events."""
+        pending = [
+            Pending(f"referral-{e.referral_id}", [e], person_id)  # type: ignore[attr-defined]
+            for e in events
+        ]
+        async with self.referrals.transaction() as tx:
+            await self.platform.writer("referrals").write(tx, pending, new_persons=True)
+
+    async def refer(
+        self, partner_id: str = PARTNER, service_id: str = SERVICE, **given: Any
+    ) -> ReferralRequested:
+        """A referral is proposed and requested."""
+        referral, person, case = uuid4(), uuid4(), uuid4()
+        about: dict[str, Any] = {
+            "referral_id": referral,
+            "case_id": case,
+            "person_id": person,
+            "partner_id": partner_id,
+            "partner_kind": PartnerKind.MISSION_LOCALE,
+            "service_id": service_id,
+        }
+        requested = ReferralRequested(
+            **about
+            | {
+                "thematique": Thematique("se-former--trouver-sa-formation"),
+                "agreement_id": uuid4(),
+                "agreed_until": date(2099, 1, 1),
+                "sealed": Disclosure(fields=FIELDS),
+            }
+            | given
+        )
+        await self.say(person, ReferralProposed(**about, proposal_id=uuid4()), requested)
+        return requested
+
+    async def move(
+        self, referral: ReferralRequested, event: type[ReferralMoved], **given: Any
+    ) -> None:
+        """The referral service moves a referral."""
+        moved = event(
+            referral_id=referral.referral_id,
+            case_id=referral.case_id,
+            **{"author": Author.ADVISER, "status": ReferralStatus.CANCELLED} | given,
+        )
+        await self.say(referral.person_id, moved)
+
+    async def run_until(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """Run the service until a query answers something; then stop it and build another."""
+        async with self.service.running():
+            rows = await self.until(statement, *values)
+        self.service = build(self.platform)
+        return rows
+
+    async def turn(self) -> None:
+        """Send what is due, and record what became of it."""
+        await self.worker.step()
+        await self.worker._drain()
+        await self.worker._sender.close()
+
+    async def hear(self) -> None:
+        """Let the subscription catch up."""
+        source = self.subscription.source
+        await source.start(self.subscription)
+        while await self.subscription.step():
+            pass
+        await source.stop()
+
+    async def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """What a query answers."""
+        async with self.database.reading() as connection:
+            raw = await driver(connection)
+            return [dict(row) for row in await raw.fetch(statement, *values)]
+
+    async def events(self, kind: str) -> list[dict[str, Any]]:
+        """The data of this service's events of a kind (``delivery.succeeded`` …)."""
+        rows = await self.rows(
+            "SELECT data::text FROM events WHERE type = $1 ORDER BY position",
+            f"fr.aiguillage.partners.{kind}.v1",
+        )
+        return [orjson.loads(row["data"]) for row in rows]
+
+    async def until(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """Wait until a query answers something."""
+        async with asyncio.timeout(20):
+            while not (rows := await self.rows(statement, *values)):
+                await asyncio.sleep(0.01)
+        return rows
+
+
+def answer_body(referral_id: UUID, status: str = "accepted", **given: Any) -> bytes:
+    """The body of a partner's answer."""
+    data = {"referral_id": str(referral_id), "status": status} | given
+    return orjson.dumps(
+        {"type": "referral.answered", "timestamp": "2026-11-23T10:00:00Z", "data": data}
+    )
+
+
+def signed(
+    secret: str, body: bytes, webhook_id: str, at: datetime | None = None
+) -> dict[str, str]:
+    """The headers of a signed request."""
+    headers = sign([parse_secret(secret)], webhook_id, at or datetime.now(UTC), body)
+    return headers | {"content-type": "application/json"}

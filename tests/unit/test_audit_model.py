@@ -1,0 +1,116 @@
+"""Folding a pathway and saying it in French, without any store."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from contracts import referrals
+from contracts.registry import EVENT_TYPES
+from contracts.values import (
+    Author,
+    BusinessStatus,
+    CaseStatus,
+    PartnerKind,
+    Reason,
+    ReferralStatus,
+    Thematique,
+)
+from services.audit.model import SENTENCES, Pathway, evolve, sentence
+
+CASE, REFERRAL, OTHER = UUID(int=1), UUID(int=2), UUID(int=3)
+THEMATIQUE = next(iter(Thematique))
+MOVES = [e for e in referrals.EVENTS if issubclass(e, referrals.ReferralMoved)]
+NAMES_OF_A_PATHWAY = {"person_id", "case_id", "referral_id"}
+ABOUT_A_PERSON = [
+    event_type
+    for event_type, model in EVENT_TYPES.items()
+    if NAMES_OF_A_PATHWAY & set(model.model_fields) and model not in MOVES
+]
+
+
+def opened() -> Pathway:
+    case = referrals.CaseOpened(
+        case_id=CASE, person_id=OTHER, need_id=OTHER, thematique=THEMATIQUE
+    )
+    proposed = referrals.ReferralProposed(
+        referral_id=REFERRAL, case_id=CASE, person_id=OTHER, proposal_id=OTHER,
+        partner_id="ml-1", partner_kind=PartnerKind.MISSION_LOCALE, service_id="s",
+    )  # fmt: skip
+    return evolve(evolve(Pathway(), case), proposed)
+
+
+def moved(event: type[referrals.ReferralMoved], **more: Any) -> referrals.ReferralMoved:
+    given = {"referral_id": REFERRAL, "case_id": CASE, "status": ReferralStatus.REQUESTED}
+    return event(**{**given, "author": Author.PARTNER, **more})
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [(event, status) for status, event in referrals.EVENT_OF_STATUS.items()],
+)
+def test_each_event_of_a_status_leads_to_that_status(
+    event: type[referrals.ReferralMoved], status: ReferralStatus
+) -> None:
+    assert evolve(opened(), moved(event)).referrals[REFERRAL].status is status
+
+
+def test_a_business_status_refines_without_changing_the_status() -> None:
+    received = moved(referrals.ReferralReceived, business_status=BusinessStatus.UNDER_STUDY)
+    referral = evolve(opened(), received).referrals[REFERRAL]
+    assert referral.status is ReferralStatus.DRAFT
+    assert referral.business_status is BusinessStatus.UNDER_STUDY
+
+
+def test_an_event_of_a_referral_that_is_not_there_changes_nothing() -> None:
+    before = opened()
+    assert evolve(before, moved(referrals.ReferralAccepted, referral_id=OTHER)) == before
+    closed = referrals.CaseClosed(case_id=OTHER, status=CaseStatus.COMPLETED)
+    assert evolve(before, closed) == before
+
+
+def test_a_case_without_candidates_says_so_until_it_is_proposed_again() -> None:
+    exhausted = referrals.CaseExhausted(case_id=CASE, reason="no-candidate")
+    pathway = evolve(opened(), exhausted)
+    assert pathway.cases[CASE].exhausted == "no-candidate"
+    proposal = referrals.ProposalMade(
+        proposal_id=OTHER, case_id=CASE, person_id=OTHER, rules="r", rules_digest="d",
+        evaluated_on=date(2026, 1, 5), ranked=["s"], policy="confirm",
+    )  # fmt: skip
+    again = evolve(pathway, proposal).cases[CASE]
+    assert (again.exhausted, again.proposal_id) == (None, OTHER)
+
+
+def test_an_appointment_is_kept_with_its_referral() -> None:
+    moment = datetime(2026, 1, 9, 14, tzinfo=UTC)
+    event = referrals.AppointmentSet(referral_id=REFERRAL, case_id=CASE, starts_at=moment)
+    assert evolve(opened(), event).referrals[REFERRAL].appointment_at == moment
+    assert sentence(event) == "Rendez-vous fixé le 09/01/2026 à 15 h 00"
+
+
+def test_folding_leaves_the_former_pathway_as_it_was() -> None:
+    before = opened()
+    evolve(before, moved(referrals.ReferralAccepted))
+    assert before == opened()
+
+
+@pytest.mark.parametrize("event", MOVES)
+@pytest.mark.parametrize("reason", [None, *Reason])
+def test_every_move_has_a_sentence(
+    event: type[referrals.ReferralMoved], reason: Reason | None
+) -> None:
+    said = sentence(moved(event, reason=reason, on_behalf_of=Author.PARTNER))
+    assert said.startswith("Orientation ")
+    assert "None" not in said
+
+
+@pytest.mark.parametrize("business_status", BusinessStatus)
+def test_every_business_status_is_said_in_french(business_status: BusinessStatus) -> None:
+    said = sentence(moved(referrals.ReferralReceived, business_status=business_status))
+    assert business_status not in said
+
+
+@pytest.mark.parametrize("event_type", ABOUT_A_PERSON)
+def test_every_event_about_a_person_has_its_own_sentence(event_type: str) -> None:
+    assert EVENT_TYPES[event_type] in SENTENCES

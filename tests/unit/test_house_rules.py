@@ -1,0 +1,163 @@
+"""Rules of the house that no linter knows. Each names the file at fault."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+
+from contracts.registry import SERVICES
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("contracts", "infra", "services")
+MAX_LINES = 400
+FILES_OF_A_SERVICE = {
+    "__init__", "app", "handlers", "model", "pages", "projections", "routes",
+    "subscriptions", "tables",
+}  # fmt: skip
+FOLDERS_OF_A_SERVICE = {"migrations", "seed", "templates"}
+TEXTS = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".sql", ".txt", ".xml", ".html", ""}
+ADDRESS_OF_MACHINE = re.compile(r"/(?:root|work|home|Users)/|/tmp/[a-z]")
+ALLOWED_TMP = {"infra/embedded.py"}  # PostgreSQL's sockets must have a short path
+
+
+def committed() -> list[Path]:
+    """Files that git knows, or would know after `git add`."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    paths = [ROOT / line for line in listed.stdout.splitlines()]
+    return [path for path in paths if path.is_file()]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def python_files(*folders: str) -> list[Path]:
+    return [
+        path
+        for path in committed()
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in folders
+    ]
+
+
+def public_definitions(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Public classes and functions of a module, and public methods of public classes."""
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in tree.body:
+        if isinstance(node, kinds) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef) and not _is_protocol(node):
+                yield from (
+                    child
+                    for child in node.body
+                    if isinstance(child, kinds) and not child.name.startswith("_")
+                )
+
+
+def _is_protocol(node: ast.ClassDef) -> bool:
+    return any("Protocol" in ast.unparse(base) for base in node.bases)
+
+
+def _overrides(node: ast.stmt) -> bool:
+    decorators = getattr(node, "decorator_list", [])
+    return any("override" in ast.unparse(decorator) for decorator in decorators)
+
+
+def test_no_file_is_longer_than_one_can_keep_in_mind() -> None:
+    long = {
+        name_of(path): lines
+        for path in python_files(*SOURCES, "tests")
+        if (lines := len(path.read_text().splitlines())) > MAX_LINES
+    }
+    assert long == {}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_services_use_the_same_file_names_and_no_others(service: str) -> None:
+    folder = ROOT / "services" / service
+    files = {path.stem for path in folder.glob("*.py")}
+    packages = {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert files <= FILES_OF_A_SERVICE
+    assert packages <= FILES_OF_A_SERVICE | FOLDERS_OF_A_SERVICE
+    assert {"app", "migrations"} <= files | packages
+
+
+def test_public_names_say_what_they_mean() -> None:
+    silent = []
+    for path in python_files(*SOURCES):
+        if "migrations" in name_of(path) or "alembic" in name_of(path):
+            continue
+        tree = ast.parse(path.read_text())
+        if tree.body and not ast.get_docstring(tree):
+            silent.append(name_of(path))
+        silent += [
+            f"{name_of(path)}: {node.name}"  # type: ignore[attr-defined]
+            for node in public_definitions(tree)
+            if not ast.get_docstring(node) and not _overrides(node)  # type: ignore[arg-type]
+        ]
+    assert silent == []
+
+
+def test_nothing_is_left_for_later_in_the_code() -> None:
+    unfinished = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|raise NotImplementedError")
+    found = [
+        f"{name_of(path)}:{number}"
+        for path in python_files(*SOURCES)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if unfinished.search(line)
+    ]
+    assert found == []
+
+
+def test_no_test_is_skipped_for_good() -> None:
+    forbidden = re.compile(r"pytest\.mark\.(skip|xfail)\b|importorskip")
+    found = [
+        name_of(path)
+        for path in python_files("tests")
+        if path != Path(__file__) and forbidden.search(path.read_text())
+    ]
+    assert found == []
+
+
+def test_no_text_names_a_place_on_a_machine() -> None:
+    found = [
+        f"{name_of(path)}:{number}"
+        for path in committed()
+        if path.suffix in TEXTS and path != Path(__file__) and name_of(path) not in ALLOWED_TMP
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if ADDRESS_OF_MACHINE.search(line)
+    ]
+    assert found == []
+
+
+def test_lock_holds_no_addresses_and_a_hash_for_everything() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    entries = re.split(r"\n(?=[a-z0-9])", lock.partition("\n")[2])
+    pinned = [entry for entry in entries if re.match(r"[a-z0-9]", entry)]
+    assert len(pinned) > 50
+    assert [entry.split()[0] for entry in pinned if "--hash=sha256:" not in entry] == []
+
+
+def test_lock_covers_what_the_project_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = {
+        canonicalize_name(name.partition("[")[0]): version.split()[0]
+        for name, found, version in (line.partition("==") for line in lines)
+        if found and not name.lstrip().startswith("#")
+    }
+    missing = [text for text in wanted if not _covered(Requirement(text), pins)]
+    assert missing == [], "see the command in the head of requirements.lock"
+
+
+def _covered(wanted: Requirement, pins: Mapping[NormalizedName, str]) -> bool:
+    version = pins.get(canonicalize_name(wanted.name))
+    return version is not None and wanted.specifier.contains(version, prereleases=True)

@@ -1,0 +1,205 @@
+"""What the partner service decides."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.referrals import (
+    AnswerRefused,
+    ReferralAccepted,
+    ReferralCancelled,
+    ReferralProposed,
+    ReferralRequested,
+)
+from contracts.values import (
+    AUTHOR_OF_REASON,
+    TRANSITIONS,
+    Author,
+    BusinessStatus,
+    PartnerKind,
+    Reason,
+    ReferralStatus,
+    Thematique,
+)
+from contracts.webhooks import NEEDS_REASON, Answer
+from services.partners.model import (
+    ForbiddenTransitionError,
+    ReasonNotYoursError,
+    RetrySchedule,
+    check_answer,
+    compose_cancellation,
+    compose_request,
+    expired,
+    fold_states,
+    received,
+    tells_partner,
+)
+
+R = ReferralStatus
+ASKABLE = [s for s in R if s not in (R.DRAFT, R.ENTERED_IN_ERROR)]
+AT = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+def answer(status: ReferralStatus, **given: Any) -> Answer:
+    words: dict[str, Any] = {"referral_id": uuid4(), "status": status}
+    if status in NEEDS_REASON:
+        words["reason"] = Reason.CLIENT_DECLINED
+    if status is R.COMPLETED:
+        words["outcome"] = "job-found"
+    if status is R.REQUESTED:
+        words["business_status"] = BusinessStatus.RECEIVED
+    return Answer.model_validate(words | given)
+
+
+@pytest.mark.parametrize("current", list(R))
+@pytest.mark.parametrize("asked", ASKABLE)
+def test_only_transitions_of_a_partner_are_allowed(current: R, asked: R):
+    allowed = Author.PARTNER in TRANSITIONS.get((current, asked), ())
+    allowed |= current is asked is R.REQUESTED
+    if allowed:
+        check_answer(current, answer(asked))
+    else:
+        with pytest.raises(ForbiddenTransitionError) as caught:
+            check_answer(current, answer(asked))
+        assert (caught.value.current, caught.value.asked) == (current, asked)
+
+
+@pytest.mark.parametrize("current", [R.REQUESTED, R.ACCEPTED, R.IN_PROGRESS, R.ON_HOLD])
+def test_open_referral_may_be_refined_in_place(current: R):
+    check_answer(current, answer(current, business_status=BusinessStatus.WAITLISTED))
+
+
+@pytest.mark.parametrize("current", [R.REJECTED, R.COMPLETED, R.FAILED, R.CANCELLED])
+def test_closed_referral_is_not_refined(current: R):
+    with pytest.raises(ForbiddenTransitionError):
+        check_answer(current, answer(current, business_status=BusinessStatus.WAITLISTED))
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_reason_must_be_one_that_partners_give(reason: Reason):
+    asked = answer(R.REJECTED, reason=reason, comment="why")
+    if Author.PARTNER in AUTHOR_OF_REASON[reason]:
+        check_answer(R.REQUESTED, asked)
+    else:
+        with pytest.raises(ReasonNotYoursError):
+            check_answer(R.REQUESTED, asked)
+
+
+def test_words_of_an_answer_are_only_in_its_sealed_part():
+    given = answer(R.ACCEPTED, comment="Canari", partner_reference="Canari/1")
+    event = received(uuid4(), "p", uuid4(), given)
+    assert b"Canari" not in event.clear_json()
+    assert b"Canari" in (event.sealed_json() or b"")
+    assert received(uuid4(), "p", uuid4(), answer(R.ACCEPTED)).sealed is None
+
+
+def request(referral_id: UUID, **given: Any) -> ReferralRequested:
+    return ReferralRequested(
+        **{
+            "referral_id": referral_id,
+            "case_id": uuid4(),
+            "person_id": uuid4(),
+            "partner_id": "p",
+            "partner_kind": PartnerKind.PLIE,
+            "service_id": "s",
+            "thematique": Thematique("se-former--trouver-sa-formation"),
+            "agreement_id": uuid4(),
+            "agreed_until": date(2027, 1, 1),
+        }
+        | given
+    )
+
+
+def moved(kind: Any, referral_id: UUID, status: R, **given: Any) -> Any:
+    author = {"author": Author.PARTNER} | given
+    return kind(referral_id=referral_id, case_id=uuid4(), status=status, **author)
+
+
+def test_last_event_of_a_batch_tells_the_state():
+    referral, answer_id = uuid4(), uuid4()
+    requested = request(referral)
+    proposed = ReferralProposed(
+        **requested.model_dump(include=set(ReferralProposed.model_fields) - {"replaces"}),
+        proposal_id=uuid4(),
+    )
+    accepted = moved(ReferralAccepted, referral, R.ACCEPTED, answer_id=answer_id)
+    (change,) = fold_states([(1, proposed), (3, requested), (4, accepted)]).values()
+    assert (change.status, change.version, change.origin) == (R.ACCEPTED, 4, proposed)
+    assert (change.settles, change.answer_id) == (False, answer_id)
+
+
+def test_move_by_somebody_else_settles_what_the_partner_asked():
+    referral, late = uuid4(), uuid4()
+    cancelled = moved(ReferralCancelled, referral, R.CANCELLED, author=Author.HUB)
+    refused = AnswerRefused(
+        referral_id=referral, answer_id=late, status=R.CANCELLED, asked=R.ACCEPTED, problem=""
+    )
+    (change,) = fold_states([(4, cancelled), (5, refused)]).values()
+    assert (change.status, change.settles, change.answer_id) == (R.CANCELLED, True, late)
+
+
+@pytest.mark.parametrize(
+    ("author", "on_behalf_of", "told"),
+    [
+        (Author.HUB, None, True),
+        (Author.ADVISER, None, True),
+        (Author.PARTNER, None, False),
+        (Author.ADVISER, Author.PARTNER, False),
+    ],
+)
+def test_cancellation_is_told_unless_the_partner_asked_for_it(
+    author: Author, on_behalf_of: Author | None, told: bool
+):
+    event = moved(
+        ReferralCancelled, uuid4(), R.CANCELLED, author=author, on_behalf_of=on_behalf_of
+    )
+    assert tells_partner(event) is told
+
+
+def test_agreement_covers_its_last_day():
+    assert not expired(date(2026, 11, 23), date(2026, 11, 23))
+    assert expired(date(2026, 11, 22), date(2026, 11, 23))
+    assert not expired(None, date(2026, 11, 23))
+
+
+def test_body_composed_again_is_the_same_bytes():
+    event, fields = request(uuid4(), urgent=True), {"phone": "+33600000001", "a": [1]}
+    first = compose_request(event, fields, AT, "https://hub.example/v1/answers")
+    again = ReferralRequested.model_validate_json(event.clear_json())
+    assert compose_request(again, fields, AT, "https://hub.example/v1/answers") == first
+    assert b"agreement_id" not in first
+    assert b"person_id" not in first
+
+
+def test_cancellation_says_nothing_that_somebody_wrote():
+    event = moved(ReferralCancelled, uuid4(), R.CANCELLED, reason=Reason.OTHER)
+    assert b"reason" not in compose_cancellation(event, "p", "s", AT)
+
+
+@given(st.integers(1, 10), st.floats(0, 1))
+def test_delay_is_within_a_fifth_of_the_schedule(attempts: int, share: float):
+    schedule = RetrySchedule.parse("5,60,300,1800,7200,18000,36000,50400,72000,86400")
+    delay = schedule.delay(attempts, share)
+    assert delay is not None
+    assert 0.8 <= delay / schedule.seconds[attempts - 1] <= 1.2000001
+
+
+def test_wait_asked_for_only_lengthens_the_delay():
+    schedule = RetrySchedule((60,))
+    assert schedule.delay(1, 0.5, 600) == 600
+    assert schedule.delay(1, 0.5, 1) == 60
+
+
+def test_schedule_that_has_ended_gives_up():
+    assert RetrySchedule((1, 2)).delay(3, 0.5) is None
+    assert RetrySchedule(()).delay(1, 0.5) is None
+
+
+@pytest.mark.parametrize("text", ["5,soon", "-1", "99999999"])
+def test_schedule_that_is_malformed_is_refused(text: str):
+    with pytest.raises(ValueError, match=r"30 days|could not convert"):
+        RetrySchedule.parse(text)
