@@ -6,9 +6,10 @@ seen by whoever made it. Facts about the person never leave the sealed part of o
 
 from datetime import date, datetime
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
+from uuid_utils.compat import uuid5
 
 from contracts.base import Contract, Event, Sealed, Strict
 from contracts.values import (

@@ -38,12 +38,20 @@ def public_topic_of(settings: Settings) -> str:
 
 
 async def close(client: Any, seconds: float = STOP_SECONDS) -> None:
-    """Stop a consumer, producer or admin client within about ``seconds``; never raises."""
+    """Stop a consumer, producer or admin client within about ``seconds``; never raises.
+
+    In a task of its own: ``stop()`` may raise the ``CancelledError`` of one of its inner tasks,
+    which must not be taken for our own.
+    """
+    stop = client.stop if hasattr(client, "stop") else client.close
+    stopping = asyncio.create_task(stop())
     try:
-        async with asyncio.timeout(seconds):
-            await (client.stop if hasattr(client, "stop") else client.close)()
-    except Exception as error:
-        log.warning("client closed by force", error=type(error).__name__)
+        await asyncio.wait([stopping], timeout=seconds)
+    finally:
+        stopping.cancel()
+    await asyncio.wait([stopping], timeout=1)
+    if not stopping.done() or stopping.cancelled() or stopping.exception():
+        log.warning("client closed by force", client=type(client).__name__)
         await _force(client)
 
 
@@ -51,9 +59,8 @@ async def _force(client: Any) -> None:
     found = [_inner(client, path) for path in _INNER_TASKS]
     tasks = [task for task in found if isinstance(task, asyncio.Task) and not task.done()]
     tasks += [task for task in _inner(client, "_fetcher._pending_tasks") or ()]
-    accumulator = _inner(client, "_message_accumulator")
-    if accumulator is not None:  # or the task that flushes it would wait for ever
-        accumulator.fail_all(ConnectionError("closed by force"))
+    for future in _undelivered(client):  # or the task that flushes them would wait for ever
+        future.cancel()
     for task in tasks:
         task.cancel()
     if tasks:
@@ -63,6 +70,14 @@ async def _force(client: Any) -> None:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1):
                 await connection.close()
+
+
+def _undelivered(client: Any) -> list[asyncio.Future[Any]]:
+    queued = _inner(client, "_message_accumulator._batches") or {}
+    batches = [batch for waiting in queued.values() for batch in waiting]
+    batches += _inner(client, "_message_accumulator._pending_batches") or ()
+    found = [_inner(b, name) for b in batches for name in ("future", "_drain_waiter")]
+    return [future for future in found if future is not None]
 
 
 def _inner(client: Any, path: str) -> Any:

@@ -20,7 +20,7 @@ from tests.support.schemas import documents, load
 
 NAMES = sorted(publish.published())
 EXAMPLES = settings(
-    max_examples=15,
+    max_examples=10,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],

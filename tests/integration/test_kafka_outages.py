@@ -29,8 +29,12 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JarBroker]:
 
 @pytest.fixture
 async def hub(
-    mortal: JarBroker, databases: Databases, topic_prefix: str
+    mortal: JarBroker,
+    databases: Databases,
+    topic_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[World]:
+    monkeypatch.setattr("infra.relay.SEND_SECONDS", 3.0)  # only to spare time
     async with world(databases, mortal.bootstrap, topic_prefix) as made:
         yield made
     if not mortal._alive():

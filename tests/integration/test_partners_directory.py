@@ -1,7 +1,5 @@
 """The directory: seeded once, changed by events, rebuilt from them."""
 
-from collections.abc import AsyncIterator
-
 import httpx2
 import pytest
 from data_inclusion.schema.v1 import Categorie, Service, Structure
@@ -10,8 +8,7 @@ from contracts.partners import PartnerRegistered, ServicePublished
 from services.partners import projections
 from services.partners.handlers import seed
 from services.partners.handlers.directory import load_seed, publish
-from tests.support.partners import KEY, Hub, platform_of
-from tests.support.postgres import Databases
+from tests.support.partners import KEY, Hub
 
 SERVED = {
     Categorie.TROUVER_UN_EMPLOI, Categorie.PREPARER_SA_CANDIDATURE, Categorie.SE_FORMER,
@@ -19,15 +16,6 @@ SERVED = {
     Categorie.REMOBILISATION, Categorie.MOBILITE, Categorie.LECTURE_ECRITURE_CALCUL,
     Categorie.DIFFICULTES_ADMINISTRATIVES_OU_JURIDIQUES,
 }  # fmt: skip
-
-
-@pytest.fixture
-async def hub(databases: Databases) -> AsyncIterator[Hub]:
-    hub = Hub(platform_of(databases))
-    await hub.prepare()
-    yield hub
-    await hub.close()
-    await hub.platform.close()
 
 
 def test_seed_is_valid_data_inclusion_and_serves_every_need_of_the_place():

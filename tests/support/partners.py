@@ -8,7 +8,9 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx2
 import orjson
+import pytest
 from aiohttp import web
 
 from contracts.base import Event
@@ -253,3 +255,75 @@ def signed(
     """The headers of a signed request."""
     headers = sign([parse_secret(secret)], webhook_id, at or datetime.now(UTC), body)
     return headers | {"content-type": "application/json"}
+
+
+async def register(hub: Hub, url: str, **given: Any) -> dict[str, Any]:
+    """Register an endpoint of the partner; answers it, with its secret."""
+    body = {"partner_id": PARTNER, "service_ids": [SERVICE], "url": url} | given
+    answer = await call(hub, "POST", "/v1/endpoints", json=body)
+    assert answer.status_code == 201, answer.text
+    registered: dict[str, Any] = answer.json()
+    return registered
+
+
+async def call(hub: Hub, method: str, path: str, **given: Any) -> httpx2.Response:
+    """A request to the service; with the administrator's key unless headers are given."""
+    given.setdefault("headers", {"authorization": f"Bearer {KEY}"})
+    transport = httpx2.ASGITransport(hub.service.app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://hub") as client:
+        return await client.request(method, path, **given)
+
+
+class Desk:
+    """A hub with one referral delivered to a partner whose secret we hold."""
+
+    def __init__(self, hub: Hub, secret: str, referral: ReferralRequested) -> None:
+        self.hub = hub
+        self.secret = secret
+        self.referral = referral
+        self.id = referral.referral_id
+
+    async def post(self, body: bytes, headers: Any) -> httpx2.Response:
+        return await call(self.hub, "POST", "/v1/answers", content=body, headers=headers)
+
+    async def answer(self, status: str, webhook_id: str, **given: Any) -> httpx2.Response:
+        body = answer_body(self.id, status, **given)
+        return await self.post(body, signed(self.secret, body, webhook_id))
+
+    async def stored(self) -> list[dict[str, Any]]:
+        return await self.hub.events("answer.received")
+
+
+def problem(slug: str, title: str, status: int, **more: Any) -> dict[str, Any]:
+    """A problem document."""
+    return {
+        "type": f"https://aiguillage.fr/problems/{slug}",
+        "title": title,
+        "status": status,
+    } | more
+
+
+@pytest.fixture
+async def hub(databases: Databases) -> AsyncIterator[Hub]:
+    """A hub with the seed's directory."""
+    hub = Hub(platform_of(databases))
+    await hub.prepare()
+    yield hub
+    await hub.close()
+    await hub.platform.close()
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    """A partner's endpoint."""
+    async with sink_on_loopback() as sink:
+        yield sink
+
+
+@pytest.fixture
+async def desk(hub: Hub) -> Desk:
+    """A referral that was made known to a partner whose secret we hold."""
+    endpoint = await register(hub, "http://127.0.0.1:9/hook")
+    referral = await hub.refer()
+    await hub.hear()
+    return Desk(hub, endpoint["secret"], referral)

@@ -1,0 +1,81 @@
+# Every target installs what it needs first. `make` alone lists them.
+SHELL := /bin/bash
+PY := .venv/bin/python
+INSTALLED := .venv/installed
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+DATA ?= .data
+COUNT ?= 50
+# Tool and Debian package: Kafka's jars, AsyncAPI's schema and the tutorial's commands need them.
+TOOLS := java:default-jre-headless mvn:maven npm:npm node:nodejs curl:curl
+
+.PHONY: help install demo up test test-fast faults bench lint schemas clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(INSTALLED) ## Everything, into .venv and .cache
+
+demo: $(INSTALLED) ## A day at Petite-Forêt, checked (KAFKA=1: with Apache Kafka between the services)
+	.venv/bin/aiguillage demo $(if $(filter 1,$(KAFKA)),--kafka)
+
+up: $(INSTALLED) ## Keep the hub running; data stay in DATA (.data)
+	.venv/bin/aiguillage up --data $(DATA)
+
+test: lint ## Lint, types, import contracts, schemas and every test
+	$(PY) -m contracts.publish --check
+	$(PY) -m pytest
+
+test-fast: $(INSTALLED) ## Unit tests and contracts
+	$(PY) -m pytest -q -m "not slow and not kafka and not faults" tests/unit tests/contracts
+
+faults: $(INSTALLED) ## Kill processes at random moments (COUNT=50, SEED= to repeat a run)
+	$(PY) -m tests.faults.campaign --kind embedded --kills $(COUNT) $(if $(SEED),--seed $(SEED))
+	$(PY) -m tests.faults.campaign --kind kafka --kills $(COUNT) $(if $(SEED),--seed $(SEED))
+
+bench: $(INSTALLED) ## Measure, beside peers (ONLY=name for one measure)
+	@$(PY) -m tests.benchmarks $(ONLY)
+
+lint: $(INSTALLED) ## Style, types, import contracts
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo --cache-dir .cache/import_linter
+
+schemas: $(INSTALLED) ## Rewrite what is generated: JSON Schemas, OpenAPI, event reference
+	$(PY) -m contracts.publish
+	$(PY) -m services.openapi --write
+	$(PY) -m contracts.catalogue
+
+clean: ## Remove what was installed and cached; data stay
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find contracts infra services tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@mkdir -p .cache
+	@$(MAKE) --no-print-directory .tools
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(PY) -m tests.support.asyncapi
+	$(PY) -c "from infra.broker import prepare; prepare()" || \
+	  echo "Kafka's jars could not be fetched: what needs a broker will say what to install" >&2
+	@touch $@
+
+# The bare machine: a recent Python, then what Debian provides, if we may install it.
+.PHONY: .tools
+.tools:
+	@test -n "$(PYTHON)" && $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+	  { echo "Python 3.11 or later is needed (PYTHON=/path/to/python3)" >&2; exit 1; }
+	@missing=""; \
+	for tool in $(TOOLS); do \
+	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; \
+	done; \
+	$(PYTHON) -c "import ensurepip" 2>/dev/null || missing="$$missing python3-venv"; \
+	test -z "$$missing" && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
+	    --no-install-recommends $$missing >/dev/null || echo "Not installed:$$missing" >&2; \
+	else \
+	  echo "Missing; as root: apt-get install$$missing" >&2; \
+	fi
