@@ -154,11 +154,37 @@ class Vault:
         """
         wanted = set(person_ids)
         found = await self.keys(wanted)
-        missing = [p for p in wanted if p not in found]
-        if missing:
-            await self._create(missing)
-            found |= await self._fetch(missing)
+        if missing := wanted - found.keys():
+            found |= await self.create(missing)
+        if late := wanted - found.keys():
+            found |= await self._fetch(list(late))
         return found
+
+    async def create(self, person_ids: Iterable[UUID]) -> dict[UUID, PersonKey]:
+        """Keys for new persons; one who has a key already is absent from the answer.
+
+        Raises ``PersonErasedError`` if one of them was erased.
+        """
+        made = {p: self._new_key(p) for p in sorted(person_ids)}
+        if not made:
+            return {}
+        rows = [
+            (key.key_id, p, wrapped, self.master.epoch) for p, (key, wrapped) in made.items()
+        ]
+        try:
+            async with self._database.transaction() as tx:
+                raw = await driver(tx)
+                inserted = await raw.fetch(
+                    "INSERT INTO vault.person_keys (key_id, person_id, wrapped, epoch) "
+                    "SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::int[]) "
+                    "ON CONFLICT (person_id) DO NOTHING RETURNING person_id",
+                    *map(list, zip(*rows, strict=True)),
+                )
+        except (asyncpg.PostgresError, DBAPIError) as error:
+            if getattr(error, "sqlstate", None) == PERSON_ERASED:
+                raise PersonErasedError from error
+            raise
+        return {p: self._remember(made[p][0]) for p in (row["person_id"] for row in inserted)}
 
     async def unseal(self, events: Sequence[Recorded]) -> dict[UUID, bytes]:
         """Event id → personal part, where there is one and the person still has a key."""
@@ -203,23 +229,7 @@ class Vault:
         cipher = AESGCM(self.master.unwrap(row["wrapped"], bound))
         return PersonKey(row["key_id"], row["person_id"], cipher)
 
-    async def _create(self, person_ids: list[UUID]) -> None:
-        rows = [self._new_key(person_id) for person_id in sorted(person_ids)]
-        try:
-            async with self._database.transaction() as tx:
-                raw = await driver(tx)
-                await raw.execute(
-                    "INSERT INTO vault.person_keys (key_id, person_id, wrapped, epoch) "
-                    "SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::int[]) "
-                    "ON CONFLICT (person_id) DO NOTHING",
-                    *map(list, zip(*rows, strict=True)),
-                )
-        except (asyncpg.PostgresError, DBAPIError) as error:
-            if getattr(error, "sqlstate", None) == PERSON_ERASED:
-                raise PersonErasedError from error
-            raise
-
-    def _new_key(self, person_id: UUID) -> tuple[UUID, UUID, bytes, int]:
-        key_id = uuid4()
-        wrapped = self.master.wrap(os.urandom(32), key_id.bytes + person_id.bytes)
-        return key_id, person_id, wrapped, self.master.epoch
+    def _new_key(self, person_id: UUID) -> tuple[PersonKey, bytes]:
+        key_id, data_key = uuid4(), os.urandom(32)
+        wrapped = self.master.wrap(data_key, key_id.bytes + person_id.bytes)
+        return PersonKey(key_id, person_id, AESGCM(data_key)), wrapped

@@ -5,4 +5,5 @@ pytest_plugins = [
     "tests.support.kafka",
     "tests.support.platform",
     "tests.support.partners",
+    "tests.support.intake",
 ]

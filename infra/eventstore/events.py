@@ -112,7 +112,7 @@ def new_event(
 
 def rfc3339(moment: datetime) -> str:
     """UTC with microseconds and Z: one text for one instant."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
 def entry_bytes(service: str, event: Recorded) -> bytes:

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+import structlog
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from infra.database import is_infrastructure
+
+log = structlog.get_logger()
 CONTENT_TYPE = "application/problem+json"
 TYPE_BASE = "https://aiguillage.fr/problems/"
 
@@ -105,5 +109,12 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:
-    """Anything else: says that it is our fault, and nothing about what was being handled."""
+    """Anything else: says that it is our fault, and nothing about what was being handled.
+
+    Where the database is away for a while it says so, and when to come back.
+    """
+    log.error("request failed", exc_info=error)
+    if is_infrastructure(error):
+        again = {"retry-after": "5"}
+        return Problem(503, "unavailable", "Try again in a moment", headers=again).response()
     return Problem(500, "internal", "Something went wrong on our side").response()

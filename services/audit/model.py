@@ -212,7 +212,7 @@ def _sentence_of_move(event: referrals.ReferralMoved) -> str:
         author = f"{author}, au nom de : {_AUTHORS[event.on_behalf_of]}"
     refined = f" ({_BUSINESS[event.business_status]})" if event.business_status else ""
     reason = f" : {_REASONS[event.reason]}" if event.reason else ""
-    return f"Orientation {label} par {author}{refined}{reason}"
+    return f"Demande {label} par {author}{refined}{reason}"
 
 
 def _sentence_of_contact(event: intake.ContactRecorded) -> str:
@@ -254,9 +254,9 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     referrals.ProposalMade: lambda e: (
         f"Proposition établie : {len(e.ranked)} service(s) classé(s)"
     ),
-    referrals.ReferralProposed: lambda e: f"Orientation proposée vers {e.partner_id}",
-    referrals.ReferralConfirmed: lambda e: f"Orientation confirmée par {_AUTHORS[e.author]}",
-    referrals.ReferralRequested: lambda e: f"Orientation envoyée à {e.partner_id}",
+    referrals.ReferralProposed: lambda e: f"Demande proposée vers {e.partner_id}",
+    referrals.ReferralConfirmed: lambda e: f"Demande confirmée par {_AUTHORS[e.author]}",
+    referrals.ReferralRequested: lambda e: f"Demande envoyée à {e.partner_id}",
     referrals.AnswerRefused: lambda e: "Réponse du partenaire non recevable ; rien n'a changé",
     referrals.AppointmentSet: lambda e: f"Rendez-vous fixé le {_moment(e.starts_at)}",
     partners.DisclosureMade: lambda e: (

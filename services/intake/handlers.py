@@ -168,7 +168,7 @@ class Intake:
         if not group.received:
             return
         raw = await driver(tx)
-        await self._writer.vault.ensure(group.versions)
+        await self._writer.vault.create(group.versions)
         await tables.add_persons(raw, group.versions, group.now)
         if not await tables.add_refs(raw, group.new_refs):
             raise ConcurrencyError("person_refs")

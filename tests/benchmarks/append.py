@@ -16,8 +16,15 @@ from tests.benchmarks.measure import Bench, Run, bench, compare
 
 SINGLE, BATCH, COPY = 1500, 100, 10_000
 SEALED = b"x" * 300
+BARE = """
+CREATE TABLE bare (position bigserial PRIMARY KEY, id uuid, stream text, version int,
+                   data json, sealed bytea, UNIQUE (stream, version))
+"""
 RAW = """
-INSERT INTO bare SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::bytea[])
+INSERT INTO bare (id, stream, version, data, sealed)
+SELECT id, stream, version, data::json, sealed
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::bytea[])
+  AS new (id, stream, version, data, sealed)
 """
 
 
@@ -61,9 +68,12 @@ def raw(connection: Any, size: int, rounds: int) -> Run:
     async def run() -> int:
         for _ in range(rounds):
             columns = (
-                [uuid4() for _ in range(size)], [f"s-{n}" for n in range(size)], [1] * size,
-                ['{"n": 1}'] * size, [SEALED] * size,
-            )  # fmt: skip
+                [uuid4() for _ in range(size)],
+                [f"s-{uuid4()}" for _ in range(size)],
+                [1] * size,
+                ['{"n": 1}'] * size,
+                [SEALED] * size,
+            )
             await connection.execute(RAW, *columns)
         return size * rounds
 
@@ -76,10 +86,7 @@ async def main() -> None:
         database = Database(place.url, "intake", pool_size=2)
         recorder = _recorder(place)
         bare = await asyncpg.connect(place.url)
-        await bare.execute(
-            "CREATE TABLE bare (id uuid PRIMARY KEY, stream text, version int, data text, "
-            "sealed bytea)"
-        )
+        await bare.execute(BARE)
         for measure, size, rounds in (
             ("append.single", 1, SINGLE),
             ("append.batch", BATCH, 100),

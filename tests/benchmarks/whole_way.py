@@ -165,6 +165,6 @@ async def _sink(hub: Hub) -> AsyncIterator[tuple[Sink, str]]:
         "url": f"http://127.0.0.1:{runner.addresses[0][1]}/hook",
     }
     await hub.post("partners", "/v1/endpoints", "partner_admin", body)
-    chosen = next(s["service_id"] for s in mine if NEED in s["thematiques"])
+    chosen = next(s["service_id"] for s in mine if NEED in s["service"]["thematiques"])
     yield sink, chosen
     await runner.cleanup()

@@ -225,11 +225,11 @@ CHECKS = {
     "events in the log twice": (
         "SELECT count(*) - count(DISTINCT event_id) + 0 * $1::int FROM audit.entries"
     ),
-    "disclosures not one per request": (
+    "disclosures not one per message": (
         "SELECT abs("
         "(SELECT count(*) FROM partners.events WHERE type LIKE '%.disclosure.made.%')"
-        " - (SELECT count(*) FROM referrals.events WHERE type LIKE '%.referral.requested.%'))"
-        " + 0 * $1::int"
+        " - (SELECT count(*) FROM partners.deliveries WHERE endpoint_id IS NOT NULL "
+        "AND message = 'referral.requested')) + 0 * $1::int"
     ),
     "deliveries recorded twice": (
         "SELECT count(*) + 0 * $1::int FROM (SELECT data->>'delivery_id' FROM partners.events "

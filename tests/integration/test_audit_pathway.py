@@ -121,11 +121,11 @@ async def test_the_whole_pathway_stands_in_the_order_of_the_log(
         "Contact sans rendez-vous (mairie)",
         "Besoin exprimé : Confirmer son choix de métier",
         "Dossier ouvert : Confirmer son choix de métier",
-        "Orientation proposée vers ml-1",
-        "Orientation envoyée à ml-1",
+        "Demande proposée vers ml-1",
+        "Demande envoyée à ml-1",
         "Réponse reçue de ml-1 : validée",
-        "Orientation validée par le partenaire (rendez-vous fixé)",
-        "Orientation terminée par le partenaire",
+        "Demande validée par le partenaire (rendez-vous fixé)",
+        "Demande terminée par le partenaire",
         "Dossier clos : terminé",
     ]
     item = found["timeline"][7]

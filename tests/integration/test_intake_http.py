@@ -1,117 +1,32 @@
-"""`POST /v1/events` on a real PostgreSQL: what is accepted, and what each bad input gets."""
+"""`POST /v1/events` on a real PostgreSQL: what is accepted, repeated, batched, kept secret."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
-from uuid import UUID, uuid4
 
-import httpx2
-import orjson
+import asyncpg
 import pytest
 from httpx2 import ASGITransport, AsyncClient
+from sqlalchemy.engine import make_url
 
+from contracts.examples import FRONT_DESK, example
 from contracts.examples import envelope as wrap
-from contracts.examples import example
 from contracts.intake import (
     PUBLIC_TYPES,
     PublicAgreement,
     PublicContact,
     PublicFacts,
     PublicWithdrawal,
-    Receipt,
     case_id_of,
 )
 from infra.database import driver
 from infra.platform import Platform
 from infra.settings import Settings
-from infra.web.app import Service
 from infra.web.auth import create_key
 from services.intake.app import build
+from tests.support.intake import BATCH, STRUCTURED, Desk, contact, problem, with_data
 from tests.support.postgres import Databases
-
-STRUCTURED = {"content-type": "application/cloudevents+json"}
-BATCH = {"content-type": "application/cloudevents-batch+json"}
-SOURCE = "https://petite-foret.example/systems/front-desk"
-NIR = "2 69 05 49 588 157 80"
-TABLES = ("events", "inbox", "persons", "person_refs", "refused_records", "dead_letters")
-PROBLEMS = "https://aiguillage.fr/problems/"
-
-
-class Desk:
-    """A municipal system that emits to the intake."""
-
-    def __init__(self, client: AsyncClient, service: Service, platform: Platform) -> None:
-        self.client = client
-        self.service = service
-        self.platform = platform
-
-    async def send(self, body: Any, headers: dict[str, str] = STRUCTURED) -> httpx2.Response:
-        content = body if isinstance(body, bytes) else orjson.dumps(body)
-        return await self.client.post("/v1/events", content=content, headers=headers)
-
-    async def receipt(self, event: Any) -> Receipt:
-        answer = await self.send(event)
-        assert answer.status_code == 202, answer.text
-        return Receipt.model_validate_json(answer.content)
-
-    async def rows(self, table: str) -> list[str]:
-        async with self.service.database.reading() as connection:
-            raw = await driver(connection)
-            found = await raw.fetch(f"SELECT t::text AS row FROM {table} t ORDER BY 1")
-        return [row["row"] for row in found]
-
-    async def types(self) -> list[str]:
-        async with self.service.database.reading() as connection:
-            raw = await driver(connection)
-            rows = await raw.fetch("SELECT type FROM events ORDER BY position")
-        return [row["type"].removeprefix("fr.aiguillage.intake.") for row in rows]
-
-    async def all_rows(self) -> list[str]:
-        return [row for table in TABLES for row in await self.rows(table)]
-
-
-@pytest.fixture
-async def desk(databases: Databases) -> AsyncIterator[Desk]:
-    settings = Settings(data=databases.directory)
-    platform = Platform(settings, databases.url, databases.vault_url)
-    async with build(platform).running() as service:
-        async with service.database.transaction() as tx:
-            await create_key(tx, "front-desk", "municipal", ["*"], "desk-key")
-            await create_key(tx, "narrow", "municipal", [SOURCE], "narrow-key")
-            await create_key(tx, "anne", "adviser", (), "adviser-key")
-        transport = ASGITransport(app=service.app)
-        headers = {"authorization": "Bearer desk-key"}
-        async with AsyncClient(
-            transport=transport, base_url="http://intake", headers=headers
-        ) as client:
-            yield Desk(client, service, platform)
-    await platform.close()
-
-
-def contact(**data: Any) -> dict[str, Any]:
-    given = {"mode": "walk-in", "person": {"ref": "u-1"}} | data
-    return wrap(PublicContact.TYPE, {k: v for k, v in given.items() if v is not None}, Random())
-
-
-def with_data(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    event = json.loads(json.dumps(event))
-    *parents, last = path.split(".")
-    target = event
-    for name in parents:
-        target = target.setdefault(name, {})
-    target[last] = value
-    return event
-
-
-def problem(slug: str, status: int, title: str, **rest: Any) -> dict[str, Any]:
-    return {"type": PROBLEMS + slug, "title": title, "status": status, **rest}
-
-
-def fault(slug: str, title: str, field: str, status: int = 422) -> dict[str, Any]:
-    return problem(slug, status, title, errors=[{"field": field, "detail": title}])
-
 
 # What is accepted
 
@@ -150,7 +65,7 @@ async def test_contact_tells_everything_in_order_needs_last(desk: Desk):
 async def test_binary_mode_is_read_with_its_percent_encoding(desk: Desk):
     headers = {
         "content-type": "application/json", "ce-specversion": "1.0", "ce-id": "caf%C3%A9-1",
-        "ce-source": SOURCE, "ce-type": PublicContact.TYPE, "ce-time": "2026-11-23T10:00:00Z",
+        "ce-source": FRONT_DESK, "ce-type": PublicContact.TYPE, "ce-time": "2026-11-23T10:00:00Z",
     }  # fmt: skip
     answer = await desk.send({"mode": "phone"}, headers)
     assert answer.status_code == 202
@@ -261,273 +176,7 @@ async def test_two_processes_that_receive_the_same_create_one(desk: Desk):
     assert (await desk.types()).count("contact.recorded.v1") == 60
 
 
-# Bad input: the exact problem document, and nothing written
-
-
-MALFORMED = "not JSON at line 1, column 2"
-INVALID = "The content does not fit its schema"
-NO_ENVELOPE = "This is not a CloudEvent"
-NO_NIR = "A NIR (social security number) is never taken"
-NO_COMMUNE = "There is no commune of this INSEE code"
-NO_MEDIA = problem(
-    "unsupported-media-type", 415, "The content type is not read here",
-    detail="send application/cloudevents+json, application/cloudevents-batch+json, "
-    "or ce- headers with application/json",
-)  # fmt: skip
-
-
-def invalid(field: str, detail: str, title: str = INVALID) -> dict[str, Any]:
-    return problem("invalid", 422, title, errors=[{"field": field, "detail": detail}])
-
-
-BAD_EVENTS = {
-    "unknown type": (
-        contact() | {"type": "fr.aiguillage.public.rumour.heard.v1"},
-        fault("unknown-type", "Nobody knows this type of event", "type"),
-    ),
-    "an event of ours": (
-        contact() | {"type": "fr.aiguillage.intake.contact.recorded.v1"},
-        fault("unknown-type", "Nobody knows this type of event", "type"),
-    ),
-    "no data": (
-        {k: v for k, v in contact().items() if k != "data"},
-        invalid("data", "Input should be an object"),
-    ),
-    "missing field": (
-        with_data(contact(), "data", {}),
-        invalid("data.mode", "Field required"),
-    ),
-    "unknown field": (
-        contact(nome="x"),
-        invalid("data.nome", "Extra inputs are not permitted"),
-    ),
-    "a yes that is no boolean": (
-        contact(do_not_contact="yes"),
-        invalid("data.do_not_contact", "Input should be a valid boolean"),
-    ),
-    "person without a name": (
-        contact(person={}),
-        invalid(
-            "data.person", "give ref (your own id of the person) or person_id (ours)"
-        ),
-    ),
-    "commune that is no code": (
-        contact(person={"ref": "u", "facts": {"commune": {"value": "Lille"}}}),
-        invalid(
-            "data.person.facts.commune.value",
-            "String should match pattern '^([0-9]{2}|2[AB])[0-9]{3}$'",
-        ),
-    ),
-    "commune that does not exist": (
-        contact(person={"ref": "u", "facts": {"commune": {"value": "59999"}}}),
-        fault("invalid", NO_COMMUNE, "data.person.facts.commune.value"),
-    ),
-    "unknown person": (
-        contact(person={"person_id": str(UUID(int=7, version=4))}),
-        fault("unknown-person", "No such person", "data.person.person_id"),
-    ),
-    "agreement never given": (
-        wrap(PublicWithdrawal.TYPE,
-             {"person": {"ref": "u"}, "agreement_id": str(uuid4())}, Random()),
-        fault("unknown-agreement", "The person never gave this agreement",
-              "data.agreement_id"),
-    ),
-    "another version of CloudEvents": (
-        contact() | {"specversion": "0.3"},
-        invalid("specversion", "must be 1.0", NO_ENVELOPE),
-    ),
-    "no id": (
-        {k: v for k, v in contact().items() if k != "id"},
-        invalid("id", "is missing", NO_ENVELOPE),
-    ),
-    "time that is no time": (
-        contact() | {"time": "yesterday"},
-        invalid("time", "must be an RFC 3339 date and time with its offset", NO_ENVELOPE),
-    ),
-    "a list": ([1], invalid("event", "must be a JSON object", NO_ENVELOPE)),
-    "NIR in a name": (
-        contact(person={"ref": "u", "identity": {"family_name": f"Benali {NIR}"}}),
-        fault("nir-refused", NO_NIR, "data.person.identity.family_name"),
-    ),
-    "NIR as the person's reference": (
-        contact(person={"ref": NIR.replace(" ", "")}),
-        fault("nir-refused", NO_NIR, "data.person.ref"),
-    ),
-    "NIR in a note": (
-        contact(note=f"sécu {NIR[:-3]}."), fault("nir-refused", NO_NIR, "data.note"),
-    ),
-    "NIR in an unknown field": (
-        contact(foo=[{"bar": NIR}]), fault("nir-refused", NO_NIR, "data.foo.0.bar"),
-    ),
-    "NIR as a number": (
-        contact(foo=2690549588157), fault("nir-refused", NO_NIR, "data.foo"),
-    ),
-    "NIR as the name of a field": (
-        contact(**{NIR: 1}), fault("nir-refused", NO_NIR, "data.*"),
-    ),
-    "NIR as the id": (
-        contact() | {"id": NIR.replace(" ", ".")}, fault("nir-refused", NO_NIR, "id"),
-    ),
-    "NIR in the source": (
-        contact() | {"source": "urn:person:" + NIR.replace(" ", "")},
-        fault("nir-refused", NO_NIR, "source"),
-    ),
-    "NIR as the subject": (
-        contact() | {"subject": "1-85-03-2A-606-123-45"},
-        fault("nir-refused", NO_NIR, "subject"),
-    ),
-    "NIR in an extension": (
-        contact() | {"nir": 269054958815780}, fault("nir-refused", NO_NIR, "nir"),
-    ),
-}  # fmt: skip
-
-
-async def test_bad_event_gets_its_problem_and_leaves_nothing(desk: Desk, subtests):
-    for name, (event, expected) in BAD_EVENTS.items():
-        with subtests.test(name):
-            answer = await desk.send(event)
-            assert answer.json() == expected
-            assert answer.status_code == expected["status"]
-            assert answer.headers["content-type"] == "application/problem+json"
-            assert await desk.all_rows() == []
-
-
-async def test_invalid_thematique_is_named_by_its_place(desk: Desk):
-    answer = await desk.send(contact(needs=[{"thematique": "trouver-la-lune"}]))
-    document = answer.json()
-    (error,) = document.pop("errors")
-    assert document == problem("invalid", 422, INVALID)
-    assert error["field"] == "data.needs.0.thematique"
-    assert error["detail"].startswith("Input should be 'choisir-un-metier--")
-    assert "lune" not in answer.text
-    assert await desk.all_rows() == []
-
-
-BAD_REQUESTS: dict[str, tuple[bytes, dict[str, str], dict[str, Any]]] = {
-    "malformed JSON": (
-        b"{", STRUCTURED,
-        problem("malformed", 400, "This is not JSON", detail=MALFORMED),
-    ),
-    "malformed batch": (
-        b"{}", BATCH,
-        problem("malformed", 400, "This is not JSON",
-                detail="a batch is a JSON array of events"),
-    ),
-    "plain JSON": (b"{}", {"content-type": "application/json"}, NO_MEDIA),
-    "a form": (b"a=1", {"content-type": "application/x-www-form-urlencoded"}, NO_MEDIA),
-    "XML": (b"<a/>", {"content-type": "application/cloudevents+xml"}, NO_MEDIA),
-    "no content type": (b"{}", {}, NO_MEDIA),
-    "Latin-1": (
-        b"{}", {"content-type": "application/cloudevents+json; charset=iso-8859-1"},
-        problem("unsupported-media-type", 415, "The content type is not read here",
-                detail="JSON is UTF-8"),
-    ),
-    "binary without an id": (
-        b"{}", {"content-type": "application/json", "ce-specversion": "1.0"},
-        problem("invalid", 422, NO_ENVELOPE,
-                errors=[{"field": "id", "detail": "is missing"}]),
-    ),
-    "NIR in a binary header": (
-        b"{}", {"content-type": "application/json", "ce-specversion": "1.0", "ce-id": "1",
-                "ce-source": "/s", "ce-type": PublicContact.TYPE,
-                "ce-subject": NIR.replace(" ", "%20")},
-        fault("nir-refused", NO_NIR, "subject"),
-    ),
-    "over 256 KiB": (
-        b" " * (256 * 1024 + 1), STRUCTURED,
-        problem("too-large", 413, "The body is too large",
-                detail="A body has at most 262144 bytes"),
-    ),
-    "over 500 events": (
-        orjson.dumps([{}] * 501), BATCH,
-        problem("too-many-events", 413, "A batch has at most 500 events"),
-    ),
-    "wrong key": (
-        b"{}", STRUCTURED | {"authorization": "Bearer nonsense"},
-        problem("unauthorized", 401, "No valid key",
-                detail="The key is not known, or was revoked"),
-    ),
-    "no key": (
-        b"{}", STRUCTURED | {"authorization": ""},
-        problem("unauthorized", 401, "No valid key", detail="Send Authorization: Bearer KEY"),
-    ),
-    "a key of another role": (
-        b"{}", STRUCTURED | {"authorization": "Bearer adviser-key"},
-        problem("forbidden", 403, "A key of role adviser may not do this"),
-    ),
-    "a source outside the key's scope": (
-        orjson.dumps(contact() | {"source": "https://elsewhere.example"}),
-        STRUCTURED | {"authorization": "Bearer narrow-key"},
-        fault("source-not-allowed", "The key may not speak for this source", "source", 403),
-    ),
-}  # fmt: skip
-
-
-async def test_bad_request_gets_its_problem_and_leaves_nothing(desk: Desk, subtests):
-    for name, (body, headers, expected) in BAD_REQUESTS.items():
-        with subtests.test(name):
-            answer = await desk.send(body, headers)
-            assert answer.json() == expected
-            assert answer.status_code == expected["status"]
-            assert await desk.all_rows() == []
-
-
-async def test_body_is_not_read_beyond_its_bound(desk: Desk):
-    sent = 0
-
-    async def endless() -> AsyncIterator[bytes]:
-        nonlocal sent
-        while True:
-            sent += 64 * 1024
-            yield b" " * 64 * 1024
-
-    answer = await desk.client.post("/v1/events", content=endless(), headers=STRUCTURED)
-    assert answer.status_code == 413
-    assert sent <= 6 * 64 * 1024
-
-
-async def test_same_id_with_other_content_is_refused_and_changes_nothing(desk: Desk):
-    event = contact()
-    await desk.send(event)
-    before = await desk.all_rows()
-    for other in (
-        with_data(event, "data.mode", "phone"),
-        with_data(event, "data.person.ref", "u-2"),
-        event | {"time": "2020-01-01T00:00:00Z"},
-        event | {"type": PublicFacts.TYPE, "data": {"person": {"ref": "u-1"}}},
-    ):
-        answer = await desk.send(other)
-        title = "An event of this source and id came before, with other content"
-        assert answer.json() == fault("duplicate-id", title, "id", 409)
-    assert await desk.all_rows() == before
-
-
-async def test_reference_of_another_person_is_refused(desk: Desk):
-    first = await desk.receipt(contact(person={"ref": "u-1"}))
-    await desk.receipt(contact(person={"ref": "u-2"}))
-    before = await desk.all_rows()
-    answer = await desk.send(contact(person={"ref": "u-2", "person_id": str(first.person_id)}))
-    assert answer.json() == fault(
-        "invalid", "Another person has this reference", "data.person.ref"
-    )
-    assert await desk.all_rows() == before
-
-
-async def test_bad_event_in_a_batch_stops_no_other(desk: Desk):
-    good = [contact(person={"ref": f"u-{n}"}) for n in range(3)]
-    clash = with_data(good[0], "data.mode", "phone")
-    batch = [good[0], {"id": "1"}, good[1], good[0], clash, contact(note=NIR), good[2]]
-    answer = await desk.send(batch, BATCH)
-    assert answer.status_code == 202
-    results = answer.json()["results"]
-    assert [r["status"] for r in results] == [202, 422, 202, 202, 409, 422, 202]
-    assert results[0] == results[3]
-    assert results[1]["problem"] == invalid("specversion", "is missing", NO_ENVELOPE)
-    assert results[5]["problem"] == fault("nir-refused", NO_NIR, "data.note")
-    for result, event in zip((results[0], results[2], results[6]), good, strict=True):
-        assert Receipt.model_validate(result["receipt"]).id == event["id"]
-    assert len(await desk.rows("inbox")) == len(await desk.rows("persons")) == 3
-    assert (await desk.send(batch, BATCH)).content == answer.content
+# Batches
 
 
 async def test_batch_of_five_hundred_is_taken_in_order(desk: Desk):
@@ -596,9 +245,6 @@ async def test_intake_starts_without_a_database_and_recovers(
 
 
 async def _rename(server: str, old: str, new: str) -> None:
-    import asyncpg
-    from sqlalchemy.engine import make_url
-
     connection = await asyncpg.connect(server)
     old_name, new_name = make_url(old).database, make_url(new).database
     await connection.execute(

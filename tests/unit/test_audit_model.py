@@ -101,7 +101,7 @@ def test_every_move_has_a_sentence(
     event: type[referrals.ReferralMoved], reason: Reason | None
 ) -> None:
     said = sentence(moved(event, reason=reason, on_behalf_of=Author.PARTNER))
-    assert said.startswith("Orientation ")
+    assert said.startswith("Demande ")
     assert "None" not in said
 
 

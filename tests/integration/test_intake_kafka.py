@@ -1,0 +1,254 @@
+"""What municipal systems produce straight to Kafka: taken like HTTP, the bad ones kept."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaProducer
+from httpx2 import ASGITransport, AsyncClient
+
+from contracts.envelope import STRUCTURED
+from contracts.examples import envelope as wrap
+from contracts.intake import PublicContact, PublicWithdrawal
+from infra.broker import Broker
+from infra.database import driver
+from infra.kafka import close, public_topic_of
+from infra.platform import Platform
+from infra.settings import Settings
+from infra.sources.base import ForeignRecord
+from infra.subscription import Subscription
+from infra.web.app import Service
+from infra.web.auth import create_key
+from services.intake.app import build
+from services.intake.handlers import Gate, Intake
+from services.intake.subscriptions import MAX_RECORD_BYTES, PublicRecords, refused
+from tests.support.postgres import Databases
+
+CANARY = "Zyxwanary"
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def service(platform: Platform) -> AsyncIterator[Service]:
+    async with build(platform).running() as service:
+        yield service
+
+
+def records_of(platform: Platform, service: Service) -> PublicRecords:
+    """The handler as the service wires it."""
+    master = platform.vault.master
+    intake = Intake(service.database, platform.writer("intake"), platform.clock)
+    return PublicRecords(Gate(master), intake, master, platform.clock)
+
+
+def contact(person: Json | None = None, **data: Any) -> Json:
+    said = {"mode": "phone", "person": person or {"ref": "u-1"}} | data
+    return wrap(PublicContact.TYPE, said, Random(), "urn:library")
+
+
+def structured(event: Any, offset: int = 0) -> ForeignRecord:
+    value = event if isinstance(event, bytes) else orjson.dumps(event)
+    return ForeignRecord("public", 0, offset, value, (("content-type", STRUCTURED.encode()),))
+
+
+def binary(event: Json, offset: int = 0) -> ForeignRecord:
+    named = {k: v for k, v in event.items() if k not in ("data", "datacontenttype")}
+    headers = [(f"ce_{name}", str(value).encode()) for name, value in named.items()]
+    headers.append(("content-type", event["datacontenttype"].encode()))
+    return ForeignRecord("public", 0, offset, orjson.dumps(event["data"]), tuple(headers))
+
+
+class Topic:
+    """Hands records to the handler as the subscription would."""
+
+    def __init__(self, records: PublicRecords, service: Service) -> None:
+        self.records = records
+        self.service = service
+
+    async def deliver(self, *given: ForeignRecord) -> None:
+        numbered = [replace(record, offset=n) for n, record in enumerate(given)]
+        async with self.service.database.transaction() as tx:
+            await self.records.handle(numbered, tx)
+
+    async def replay(self) -> int:
+        async with self.service.database.transaction() as tx:
+            return await self.records.replay_refused(tx)
+
+    async def rows(self, query: str) -> list[Any]:
+        async with self.service.database.reading() as connection:
+            raw = await driver(connection)
+            return list(await raw.fetch(query))
+
+    async def refused(self) -> list[tuple[int, str, list[str], int]]:
+        rows = await self.rows(
+            'SELECT "offset", reason, fields, attempts FROM refused_records ORDER BY 1'
+        )
+        return [tuple(row) for row in rows]
+
+    async def counts(self) -> dict[str, int]:
+        async with self.service.database.reading() as connection:
+            return await refused(connection)
+
+    async def contacts(self) -> int:
+        rows = await self.rows(f"SELECT 1 FROM events WHERE type = '{_TYPE}'")
+        return len(rows)
+
+
+_TYPE = "fr.aiguillage.intake.contact.recorded.v1"
+
+
+@pytest.fixture
+def topic(platform: Platform, service: Service) -> Topic:
+    return Topic(records_of(platform, service), service)
+
+
+async def test_record_in_either_mode_is_taken(topic: Topic):
+    await topic.deliver(structured(contact()), binary(contact()))
+    assert await topic.contacts() == 2
+    assert await topic.refused() == []
+    metas = await topic.rows("SELECT meta->>'actor' AS actor FROM events")
+    assert {row["actor"] for row in metas} == {"system:kafka"}
+
+
+async def test_event_that_came_by_http_too_is_taken_once(topic: Topic, service: Service):
+    async with service.database.transaction() as tx:
+        key = await create_key(tx, "library", "municipal", ["*"])
+    event = contact()
+    async with AsyncClient(
+        transport=ASGITransport(app=service.app), base_url="http://intake"
+    ) as client:
+        await topic.deliver(structured(event), binary(event))
+        answer = await client.post(
+            "/v1/events",
+            content=orjson.dumps(event),
+            headers={"authorization": f"Bearer {key}", "content-type": STRUCTURED},
+        )
+    assert answer.status_code == 202
+    assert await topic.contacts() == 1
+    assert await topic.refused() == []
+
+
+async def test_bad_record_is_kept_with_its_reason_and_stops_no_other(topic: Topic):
+    event = contact()
+    bad: Sequence[tuple[ForeignRecord, str, list[str]]] = [
+        (structured(b"{"), "malformed", []),
+        (ForeignRecord("public", 0, 0, None, ()), "invalid", ["specversion"]),
+        (structured({**contact(), "type": CANARY}), "unknown-type", ["type"]),
+        (structured(contact(mode=CANARY)), "invalid", ["data.mode"]),
+        (structured(contact(**{CANARY: 1})), "invalid", ["data.*"]),
+        (structured({**contact(), CANARY: 1}), "invalid", ["*"]),
+        (structured(contact(note="185035960612345")), "nir-refused", ["data.note"]),
+        (binary({**contact(), "subject": "185035960612345"}), "nir-refused", ["subject"]),
+        (structured({**event, "data": {"mode": "online"}}), "duplicate-id", ["id"]),
+        (structured(b"[" + b" " * MAX_RECORD_BYTES), "too-large", []),
+        (replace(structured(contact()), headers=(("content-type", b"text/xml"),)),
+         "unsupported-media-type", []),
+        (structured(contact({"ref": "u", "facts": {"commune": {"value": "59999"}}})),
+         "invalid", ["data.person.facts.commune.value"]),
+    ]  # fmt: skip
+    given = [structured(event), *(record for record, _, _ in bad), structured(contact())]
+    await topic.deliver(*given)
+    assert await topic.contacts() == 2
+    assert await topic.refused() == [
+        (n, reason, fields, 1) for n, (_, reason, fields) in enumerate(bad, 1)
+    ]
+    assert (await topic.counts())["invalid"] == 5
+
+
+async def test_kept_record_is_in_no_table_in_clear(topic: Topic):
+    person = {"ref": CANARY, "identity": {"family_name": CANARY}}
+    await topic.deliver(
+        structured(contact(person, note=CANARY)),
+        structured(contact(person, **{CANARY: CANARY})),
+        binary({**contact(person), "type": CANARY, "subject": CANARY}),
+        structured(f'"{CANARY}'.encode()),
+    )
+    assert len(await topic.refused()) == 3
+    for table in ("refused_records", "events", "inbox", "person_refs", "dead_letters"):
+        text = "\n".join(
+            r["row"] for r in await topic.rows(f"SELECT t::text row FROM {table} t")
+        )
+        for secret in (CANARY, CANARY.encode().hex()):
+            assert secret not in text
+
+
+async def test_refused_record_is_taken_when_it_is_replayed_after_a_repair(topic: Topic):
+    withdrawal = wrap(
+        PublicWithdrawal.TYPE,
+        {"person": {"person_id": "00000000-0000-4000-8000-000000000007"}},
+        Random(),
+    )
+    await topic.deliver(structured(withdrawal), structured(b"{"))
+    assert await topic.replay() == 2
+    assert [row[3] for row in await topic.refused()] == [2, 2]
+    async with topic.service.database.transaction() as tx:
+        raw = await driver(tx)
+        await raw.execute(
+            "INSERT INTO persons VALUES ('00000000-0000-4000-8000-000000000007', now())"
+        )
+    await topic.records._intake._writer.vault.create(
+        [row["person_id"] for row in await topic.rows("SELECT person_id FROM persons")]
+    )
+    assert await topic.replay() == 1
+    assert [row[:3] for row in await topic.refused()] == [(1, "malformed", [])]
+    types = [row["type"] for row in await topic.rows("SELECT type FROM events")]
+    assert types == ["fr.aiguillage.intake.agreement.withdrawn.v1"]
+
+
+async def test_more_refused_records_than_one_page_are_all_tried(topic: Topic):
+    await topic.deliver(*(structured(b"{") for _ in range(450)))
+    assert await topic.replay() == 450
+    assert {row[3] for row in await topic.refused()} == {2}
+
+
+@pytest.mark.kafka
+async def test_records_on_a_real_topic_are_taken_once_and_in_order(
+    databases: Databases, broker: Broker, topic_prefix: str
+):
+    settings = Settings(
+        data=databases.directory, poll_seconds=0.05, kafka_bootstrap=broker.bootstrap,
+        topic_prefix=topic_prefix,
+    )  # fmt: skip
+    platform = Platform(settings, databases.url, databases.vault_url)
+    async with build(platform).running() as service:
+        topic = Topic(records_of(platform, service), service)
+        await _until(lambda: _running(service))
+        events = [contact({"ref": f"u-{n % 5}"}) for n in range(40)]
+        await _produce(settings, [*events, *events[:10]], [b"{", b"null"])
+        await _until(lambda: _has(topic, 40, 2))
+        assert await topic.contacts() == 40
+        assert await topic.counts() == {"invalid": 1, "malformed": 1}
+        assert service.stuck() == []
+    await platform.close()
+
+
+async def _produce(settings: Settings, events: Sequence[Json], bad: Sequence[bytes]) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap)
+    await producer.start()
+    kind = [("content-type", STRUCTURED.encode())]
+    for value in (*map(orjson.dumps, events), *bad):
+        await producer.send_and_wait(public_topic_of(settings), value, headers=kind)
+    await close(producer)
+
+
+async def _running(service: Service) -> bool:
+    (subscription,) = (w for w in service.workers if isinstance(w, Subscription))
+    try:
+        await subscription.lag()
+    except ConnectionError:
+        return False
+    return True
+
+
+async def _has(topic: Topic, contacts: int, bad: int) -> bool:
+    return await topic.contacts() >= contacts and sum((await topic.counts()).values()) >= bad
+
+
+async def _until(holds: Any) -> None:
+    async with asyncio.timeout(60):
+        while not await holds():
+            await asyncio.sleep(0.05)
