@@ -35,6 +35,7 @@ INFRASTRUCTURE_ERRORS: tuple[type[BaseException], ...] = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,
     PoolTimeoutError,
+    asyncpg.InternalClientError,  # a rollback on a connection that is being cut
 )
 
 

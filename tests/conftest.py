@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.kafka",
     "tests.support.platform",
+    "tests.support.sources",
     "tests.support.partners",
     "tests.support.intake",
 ]

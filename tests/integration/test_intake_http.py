@@ -65,7 +65,8 @@ async def test_contact_tells_everything_in_order_needs_last(desk: Desk):
 async def test_binary_mode_is_read_with_its_percent_encoding(desk: Desk):
     headers = {
         "content-type": "application/json", "ce-specversion": "1.0", "ce-id": "caf%C3%A9-1",
-        "ce-source": FRONT_DESK, "ce-type": PublicContact.TYPE, "ce-time": "2026-11-23T10:00:00Z",
+        "ce-source": FRONT_DESK, "ce-type": PublicContact.TYPE,
+        "ce-time": "2026-11-23T10:00:00Z",
     }  # fmt: skip
     answer = await desk.send({"mode": "phone"}, headers)
     assert answer.status_code == 202
@@ -242,6 +243,40 @@ async def test_intake_starts_without_a_database_and_recovers(
             assert (await down.send(contact())).status_code == 202
     await platform.close()
     await _rename(postgres_url, absent, databases.url)
+
+
+async def test_connections_cut_under_load_lose_and_double_nothing(
+    desk: Desk, postgres_url: str
+):
+    events = [contact(person={"ref": f"u-{n % 9}"}) for n in range(150)]
+
+    async def insist(event: dict[str, Any]) -> None:
+        async with asyncio.timeout(60):
+            while (answer := await desk.send(event)).status_code != 202:
+                assert answer.status_code == 503, answer.text
+                await asyncio.sleep(0.02)
+
+    sending = asyncio.gather(*[insist(event) for event in events])
+    cutter = await asyncpg.connect(postgres_url)
+    for _ in range(8):
+        await asyncio.sleep(0.03)
+        await cutter.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
+            make_url(desk.platform.database_url).database,
+        )
+    await cutter.close()
+    await sending
+    assert (await desk.types()).count("contact.recorded.v1") == 150
+    assert len(await desk.rows("inbox")) == 150
+    assert len(await desk.rows("persons")) == 9
+
+
+async def test_stopping_intake_asks_to_come_back(desk: Desk):
+    for worker in desk.service.workers:
+        worker.stop()
+    answer = await desk.send(contact())
+    assert answer.json() == problem("overloaded", 503, "Too much is waiting already")
+    assert answer.headers["retry-after"] == "1"
 
 
 async def _rename(server: str, old: str, new: str) -> None:

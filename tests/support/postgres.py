@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
@@ -36,15 +37,17 @@ class Databases:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """URL of a server; the tests make their own databases in it."""
     given = os.environ.get("AIGUILLAGE_TEST_DATABASE_URL")
     if given:
         yield given
         return
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg"))
-    yield server.start()
-    server.stop("immediate")
+    # not below pytest's own directory: a second session takes other users' access to it away
+    with TemporaryDirectory(prefix="aiguillage-tests-") as directory:
+        server = EmbeddedPostgres(Path(directory))
+        yield server.start()
+        server.stop("immediate")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
+import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,7 +23,7 @@ from infra.settings import Settings
 from infra.sources.base import Source
 from infra.sources.kafka import KafkaSource
 from infra.sources.postgres import PostgresSource
-from infra.subscription import Subscription
+from infra.subscription import Subscription, set_paused
 from tests.support.postgres import Databases
 
 WAIT_SECONDS = 90
@@ -287,3 +288,48 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 def _plain_url(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=["table", pytest.param("topic", marks=pytest.mark.kafka)])
+async def either(
+    request: pytest.FixtureRequest, databases: Databases, topic_prefix: str
+) -> AsyncIterator[World]:
+    bootstrap = None
+    if request.param == "topic":
+        bootstrap = request.getfixturevalue("broker").bootstrap
+    async with world(databases, bootstrap, topic_prefix) as made:
+        if made.kafka:
+            made.start(made.relay())
+        yield made
+
+
+async def paused(either: World) -> bool:
+    rows = await either.fetch("SELECT 1 FROM referrals.subscriptions WHERE paused")
+    return bool(rows)
+
+
+async def set_pause(either: World, value: bool) -> None:
+    async with either.referrals.transaction() as tx:
+        await set_paused(tx, "consumer", value)
+
+
+async def steps(either: World, member: Subscription[Recorded], count: int) -> None:
+    """Let a running member go round so many times."""
+    for _ in range(count):
+        before = member.last_step
+        await either.until(lambda before=before: _moved(member, before))
+
+
+async def _moved(member: Subscription[Recorded], before: float) -> bool:
+    return member.last_step > before
+
+
+async def parked_are(either: World, count: int) -> bool:
+    return len(await either.parked()) == count
+
+
+async def lag_is(member: Subscription[Recorded], expected: int) -> bool:
+    try:
+        return await member.lag() == expected
+    except ConnectionError:  # not connected yet
+        return False
