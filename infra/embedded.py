@@ -67,6 +67,8 @@ class EmbeddedPostgres:
     def stop(self, mode: str = "fast") -> None:
         """Stop the server; ``fast`` ends its connections, ``immediate`` is a crash."""
         if self.running():
+            if self._user is not None:  # others may have closed a directory above in between
+                ensure_prefix_permissions(self.pgdata)
             pg_ctl(
                 ["-w", "-m", mode, "-t", str(STOP_SECONDS), "stop"],
                 pgdata=self.pgdata,

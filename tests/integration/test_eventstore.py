@@ -150,11 +150,14 @@ async def test_service_reads_but_cannot_write_the_events_of_another(databases: D
 
 
 async def test_statement_on_the_driver_belongs_to_the_transaction(database: Database):
-    with pytest.raises(RuntimeError, match="undone"):
+    async def undone() -> None:
         async with database.transaction() as tx:
             raw = await driver(tx)
             await raw.execute("INSERT INTO subscriptions (subscription) VALUES ('x')")
             raise RuntimeError("undone")
+
+    with pytest.raises(RuntimeError, match="undone"):
+        await undone()
     async with database.reading() as tx:
         raw = await driver(tx)
         assert await raw.fetchval("SELECT count(*) FROM subscriptions") == 0
