@@ -36,16 +36,22 @@ class Writer:
         self._clock = clock
 
     async def write(
-        self, tx: AsyncConnection, pending: Sequence[Pending], *, new_persons: bool = False
+        self,
+        tx: AsyncConnection,
+        pending: Sequence[Pending],
+        *,
+        new_persons: bool = False,
+        recorded_at: datetime | None = None,
     ) -> list[Recorded]:
         """Append in one statement, last in the transaction.
 
         ``new_persons``: create the keys of persons who have none (the intake only).
+        ``recorded_at``: now, if the caller already looked at the clock.
         Raises ``ConcurrencyError``, and ``PersonErasedError`` where something personal would
         have to be sealed for a person whose key is gone.
         """
         keys = await self._keys(pending, new_persons)
-        now = self._clock()
+        now = recorded_at or self._clock()
         appends = [
             Append(p.stream, [_sealed(e, p, keys, now) for e in p.events], p.expected)
             for p in pending

@@ -151,8 +151,9 @@ class Work:
         if not self._pending:
             return
         events = [event for pending in self._pending for event in pending.events]
-        await projections.apply(self._tx, events, self._clock())
-        await self._writer.write(self._tx, self._pending)
+        now = self._clock()
+        await projections.apply(self._tx, events, now)
+        await self._writer.write(self._tx, self._pending, recorded_at=now)
         self._pending = []
 
 

@@ -33,9 +33,7 @@ class Finished:
     err: str
 
 
-async def aiguillage(
-    *arguments: str, environment: Mapping[str, str] | None = None
-) -> Finished:
+async def aiguillage(*arguments: str, environment: Mapping[str, str] | None = None) -> Finished:
     """Run `aiguillage …` to its end; one that does not end is killed, and fails the test."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, *cli(*arguments),

@@ -138,25 +138,25 @@ BAD_EVENTS = {
 }  # fmt: skip
 
 
-async def test_bad_event_gets_its_problem_and_leaves_nothing(desk: Desk, subtests):
+async def test_bad_event_gets_its_problem_and_leaves_nothing(intake_desk: Desk, subtests):
     for name, (event, expected) in BAD_EVENTS.items():
         with subtests.test(name):
-            answer = await desk.send(event)
+            answer = await intake_desk.send(event)
             assert answer.json() == expected
             assert answer.status_code == expected["status"]
             assert answer.headers["content-type"] == "application/problem+json"
-            assert await desk.all_rows() == []
+            assert await intake_desk.all_rows() == []
 
 
-async def test_invalid_thematique_is_named_by_its_place(desk: Desk):
-    answer = await desk.send(contact(needs=[{"thematique": "trouver-la-lune"}]))
+async def test_invalid_thematique_is_named_by_its_place(intake_desk: Desk):
+    answer = await intake_desk.send(contact(needs=[{"thematique": "trouver-la-lune"}]))
     document = answer.json()
     (error,) = document.pop("errors")
     assert document == problem("invalid", 422, INVALID)
     assert error["field"] == "data.needs.0.thematique"
     assert error["detail"].startswith("Input should be 'choisir-un-metier--")
     assert "lune" not in answer.text
-    assert await desk.all_rows() == []
+    assert await intake_desk.all_rows() == []
 
 
 BAD_REQUESTS: dict[str, tuple[bytes, dict[str, str], dict[str, Any]]] = {
@@ -219,16 +219,16 @@ BAD_REQUESTS: dict[str, tuple[bytes, dict[str, str], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-async def test_bad_request_gets_its_problem_and_leaves_nothing(desk: Desk, subtests):
+async def test_bad_request_gets_its_problem_and_leaves_nothing(intake_desk: Desk, subtests):
     for name, (body, headers, expected) in BAD_REQUESTS.items():
         with subtests.test(name):
-            answer = await desk.send(body, headers)
+            answer = await intake_desk.send(body, headers)
             assert answer.json() == expected
             assert answer.status_code == expected["status"]
-            assert await desk.all_rows() == []
+            assert await intake_desk.all_rows() == []
 
 
-async def test_body_is_not_read_beyond_its_bound(desk: Desk):
+async def test_body_is_not_read_beyond_its_bound(intake_desk: Desk):
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -237,43 +237,45 @@ async def test_body_is_not_read_beyond_its_bound(desk: Desk):
             sent += 64 * 1024
             yield b" " * 64 * 1024
 
-    answer = await desk.client.post("/v1/events", content=endless(), headers=STRUCTURED)
+    answer = await intake_desk.client.post("/v1/events", content=endless(), headers=STRUCTURED)
     assert answer.status_code == 413
     assert sent <= 6 * 64 * 1024
 
 
-async def test_same_id_with_other_content_is_refused_and_changes_nothing(desk: Desk):
+async def test_same_id_with_other_content_is_refused_and_changes_nothing(intake_desk: Desk):
     event = contact()
-    await desk.send(event)
-    before = await desk.all_rows()
+    await intake_desk.send(event)
+    before = await intake_desk.all_rows()
     for other in (
         with_data(event, "data.mode", "phone"),
         with_data(event, "data.person.ref", "u-2"),
         event | {"time": "2020-01-01T00:00:00Z"},
         event | {"type": PublicFacts.TYPE, "data": {"person": {"ref": "u-1"}}},
     ):
-        answer = await desk.send(other)
+        answer = await intake_desk.send(other)
         title = "An event of this source and id came before, with other content"
         assert answer.json() == fault("duplicate-id", title, "id", 409)
-    assert await desk.all_rows() == before
+    assert await intake_desk.all_rows() == before
 
 
-async def test_reference_of_another_person_is_refused(desk: Desk):
-    first = await desk.receipt(contact(person={"ref": "u-1"}))
-    await desk.receipt(contact(person={"ref": "u-2"}))
-    before = await desk.all_rows()
-    answer = await desk.send(contact(person={"ref": "u-2", "person_id": str(first.person_id)}))
+async def test_reference_of_another_person_is_refused(intake_desk: Desk):
+    first = await intake_desk.receipt(contact(person={"ref": "u-1"}))
+    await intake_desk.receipt(contact(person={"ref": "u-2"}))
+    before = await intake_desk.all_rows()
+    answer = await intake_desk.send(
+        contact(person={"ref": "u-2", "person_id": str(first.person_id)})
+    )
     assert answer.json() == fault(
         "invalid", "Another person has this reference", "data.person.ref"
     )
-    assert await desk.all_rows() == before
+    assert await intake_desk.all_rows() == before
 
 
-async def test_bad_event_in_a_batch_stops_no_other(desk: Desk):
+async def test_bad_event_in_a_batch_stops_no_other(intake_desk: Desk):
     good = [contact(person={"ref": f"u-{n}"}) for n in range(3)]
     clash = with_data(good[0], "data.mode", "phone")
     batch = [good[0], {"id": "1"}, good[1], good[0], clash, contact(note=NIR), good[2]]
-    answer = await desk.send(batch, BATCH)
+    answer = await intake_desk.send(batch, BATCH)
     assert answer.status_code == 202
     results = answer.json()["results"]
     assert [r["status"] for r in results] == [202, 422, 202, 202, 409, 422, 202]
@@ -282,5 +284,5 @@ async def test_bad_event_in_a_batch_stops_no_other(desk: Desk):
     assert results[5]["problem"] == fault("nir-refused", NO_NIR, "data.note")
     for result, event in zip((results[0], results[2], results[6]), good, strict=True):
         assert Receipt.model_validate(result["receipt"]).id == event["id"]
-    assert len(await desk.rows("inbox")) == len(await desk.rows("persons")) == 3
-    assert (await desk.send(batch, BATCH)).content == answer.content
+    assert len(await intake_desk.rows("inbox")) == len(await intake_desk.rows("persons")) == 3
+    assert (await intake_desk.send(batch, BATCH)).content == answer.content

@@ -213,10 +213,6 @@ async def test_rebuilt_tables_equal_the_live_ones(platform: Platform, service: S
     async with service.database.transaction() as tx:
         assert await projections.rebuild(tx) > 0
     rebuilt = await case_of(service, person_id)
-    for case in (live, rebuilt):
-        case.pop("opened_at")
-        for referral in case["referrals"]:
-            referral.pop("updated_at")
     assert rebuilt == live
 
 

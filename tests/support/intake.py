@@ -62,7 +62,7 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(databases: Databases) -> AsyncIterator[Desk]:
+async def intake_desk(databases: Databases) -> AsyncIterator[Desk]:
     settings = Settings(data=databases.directory)
     platform = Platform(settings, databases.url, databases.vault_url)
     async with build(platform).running() as service:
