@@ -2,7 +2,9 @@
 
 A durable commit costs the same for one event as for hundreds. Whoever calls ``submit`` waits
 for the commit that holds its items; nobody is answered before. While one group commits, the
-next gathers, so groups grow with the load and a lone caller waits for nobody.
+next gathers, so groups grow with the load and a lone caller waits for nobody. Under load a
+second group is decided while the first is being written: else this process and the database
+would wait for each other in turn.
 """
 
 import asyncio
@@ -30,6 +32,9 @@ SIZE = Histogram(
 
 GROUP_ITEMS = 500
 WAITING_ITEMS = 5_000
+LANES = 2
+CROWD_ITEMS = 16
+"""With fewer waiting, a further group at the same time would cost more than it gains."""
 COMMIT_SECONDS = 20.0
 IDLE_SECONDS = 1.0
 
@@ -64,6 +69,7 @@ class GroupCommit(Generic[T, R]):
         group_items: int = GROUP_ITEMS,
         waiting_items: int = WAITING_ITEMS,
         commit_seconds: float = COMMIT_SECONDS,
+        lanes: int = LANES,
     ) -> None:
         self.name = name
         self.last_step = time.monotonic()
@@ -71,6 +77,8 @@ class GroupCommit(Generic[T, R]):
         self._group_items = group_items
         self._waiting_items = waiting_items
         self._commit_seconds = commit_seconds
+        self._lanes = lanes
+        self._running: set[asyncio.Task[None]] = set()
         self._queue: deque[_Unit[T, R]] = deque()
         self._items = 0
         self._wake = asyncio.Event()
@@ -95,15 +103,17 @@ class GroupCommit(Generic[T, R]):
     async def run(self) -> None:
         """Commit group after group until ``stop``, then what is still waiting."""
         try:
-            while self._queue or not self._stopping:
+            while self._queue or self._running or not self._stopping:
                 self.last_step = time.monotonic()
-                if self._queue:
-                    await self._round(self._take())
+                if self._free_lane():
+                    self._start(self._take())
                 else:
                     await self._idle()
         finally:
             self._stopping = True
             self._fail_waiting(UnavailableError())
+            for lane in self._running:
+                lane.cancel()
 
     def stop(self) -> None:
         """Take nothing more, commit what waits, then end."""
@@ -123,6 +133,21 @@ class GroupCommit(Generic[T, R]):
                 count += len(unit.items)
         self._waiting_gauge.set(self._items)
         return units
+
+    def _free_lane(self) -> bool:
+        if not self._queue:
+            return False
+        busy = len(self._running)
+        return not busy or (busy < self._lanes and self._items >= CROWD_ITEMS)
+
+    def _start(self, units: list[_Unit[T, R]]) -> None:
+        lane = asyncio.create_task(self._round(units))
+        self._running.add(lane)
+        lane.add_done_callback(self._ended)
+
+    def _ended(self, lane: asyncio.Task[None]) -> None:
+        self._running.discard(lane)
+        self._wake.set()
 
     async def _round(self, units: list[_Unit[T, R]]) -> None:
         try:
