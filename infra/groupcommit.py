@@ -141,6 +141,8 @@ class GroupCommit(Generic[T, R]):
         return not busy or (busy < self._lanes and self._items >= CROWD_ITEMS)
 
     def _start(self, units: list[_Unit[T, R]]) -> None:
+        if not units:  # every caller has gone
+            return
         lane = asyncio.create_task(self._round(units))
         self._running.add(lane)
         lane.add_done_callback(self._ended)

@@ -5,6 +5,7 @@ erases it everywhere at once. A sealed part is ``version(1) ‖ key id(16) ‖ n
 ciphertext ‖ tag`` and authenticates event id, type and person (docs/adr/0005).
 """
 
+import hmac
 import os
 import time
 from collections import OrderedDict
@@ -16,7 +17,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, hmac
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy.exc import DBAPIError
@@ -95,10 +96,8 @@ def read_or_create_secret(path: Path) -> bytes:
 
 def keyed_digest(key: bytes, *parts: bytes) -> bytes:
     """HMAC-SHA-256 of parts: for comparing personal values without storing them."""
-    mac = hmac.HMAC(key, hashes.SHA256())
-    for part in parts:
-        mac.update(len(part).to_bytes(4) + part)
-    return mac.finalize()
+    framed = b"".join(len(part).to_bytes(4) + part for part in parts)
+    return hmac.digest(key, framed, "sha256")
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,18 +301,23 @@ async def scaled_out(
 ) -> Hub:
     """Migrate, make keys, load the directory, then start one process per service."""
     url = server.url(DATABASE)
+    address = await prepare(directory, url)
+    hub = await scaled_hub(directory, environment | {"AIGUILLAGE_DATABASE_URL": url}, address)
+    await directory_known(hub)
+    return hub
+
+
+async def prepare(directory: Path, url: str) -> dict[str, Any]:
+    """What services need before they can work; answers how to reach it."""
     await migrate(url, vault_url(url))
     platform = Platform(Settings(data=directory), url, vault_url(url))
     keys = await first_keys(platform)
     await seed(platform, platform.settings.seed)
     await platform.close()
-    address = {"keys": keys, "vkey": vkey(platform.settings), "database_url": url}
-    hub = await scaled_hub(directory, environment | {"AIGUILLAGE_DATABASE_URL": url}, address)
-    await _directory_known(hub)
-    return hub
+    return {"keys": keys, "vkey": vkey(platform.settings), "database_url": url}
 
 
-async def _directory_known(hub: Hub) -> None:
+async def directory_known(hub: Hub) -> None:
     """Wait until the router has the whole directory, which comes by Kafka too."""
     services = (await hub.get("partners", "/v1/services", "partner_admin"))["services"]
     async with asyncio.timeout(QUIET_SECONDS):

@@ -140,9 +140,15 @@ async def scaled_hub(
     hub = Hub(dict(address), {}, _session())
     for name in (*SERVICES, "relay"):
         arguments = cli("run", name, "--data", str(directory), "--port", "0", "--json")
-        child = Child(name, arguments, directory / f"{name}.log", environment)
-        hub.address |= orjson.loads(await child.start())
-        hub.children[name] = child
+        hub.children[name] = Child(name, arguments, directory / f"{name}.log", environment)
+    started = await asyncio.gather(
+        *(child.start() for child in hub.children.values()), return_exceptions=True
+    )
+    if failed := next((e for e in started if isinstance(e, BaseException)), None):
+        await hub.stop()
+        raise failed
+    for line in started:
+        hub.address |= orjson.loads(str(line))
     return hub
 
 

@@ -33,7 +33,7 @@ BEHAVIOURS: dict[str, list[Step]] = {
     "silent": [],
 }
 ANSWER_SECONDS = 10
-TRIES = 60
+TRIES = 300
 
 
 class Partner:

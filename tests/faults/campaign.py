@@ -135,9 +135,9 @@ async def run(kind: str, directory: Path, count: int, kills: int, seed: int) -> 
         if not kills:
             stop.set()
         result.figures["kills"] = await killer
-        await _quiet(hub, partners, result)
+        await quiet(hub, partners, result)
         result.figures["seconds"] = round(time.monotonic() - started, 1)
-        await _check(hub, persons, result)
+        await check(hub, persons, result)
     return result
 
 
@@ -160,7 +160,7 @@ async def _send_all(hub: Hub, events: list[dict[str, Any]], result: Result) -> d
     async def sender() -> None:
         while queue:
             number, event = queue.pop()
-            receipt = await _send(hub, event, result)
+            receipt = await send(hub, event, result)
             persons[f"fault-{number}"] = receipt["person_id"]
 
     async with asyncio.timeout(SEND_SECONDS):
@@ -168,7 +168,7 @@ async def _send_all(hub: Hub, events: list[dict[str, Any]], result: Result) -> d
     return persons
 
 
-async def _send(hub: Hub, event: dict[str, Any], result: Result) -> Any:
+async def send(hub: Hub, event: dict[str, Any], result: Result) -> Any:
     """Send until it is accepted, as a municipal system would: the same event, again."""
     while True:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
@@ -183,8 +183,8 @@ async def _send(hub: Hub, event: dict[str, Any], result: Result) -> Any:
         await asyncio.sleep(0.05)
 
 
-async def _quiet(hub: Hub, partners: dict[str, str], result: Result) -> None:
-    """Wait until nothing moves any more, as the databases see it."""
+async def quiet(hub: Hub, partners: dict[str, str], result: Result) -> None:
+    """Wait until all is read and nothing moves any more, as the databases see it."""
     before, same = None, 0
     database = await asyncpg.connect(hub.address["database_url"])
     try:
@@ -206,8 +206,23 @@ async def _counts(database: Any) -> dict[str, Any]:
     pending = await database.fetchval(
         "SELECT count(*) FROM partners.deliveries WHERE state IN ('pending', 'leased')"
     )
-    idle = logged == sum(events.values()) and pending == 0
-    return {**events, "logged": logged, "pending": pending, "idle": idle}
+    behind = sum([await _behind(database, service, events) for service in SERVICES])
+    idle = logged == sum(events.values()) and pending == behind == 0
+    return {**events, "logged": logged, "pending": pending, "behind": behind, "idle": idle}
+
+
+async def _behind(database: Any, subscriber: str, events: dict[str, int]) -> int:
+    """Subscriptions that have read less than there is: another member may yet take over."""
+    rows = await database.fetch(
+        f"SELECT source, sum(next) AS read FROM {subscriber}.offsets "
+        "GROUP BY subscription, source"
+    )
+    return sum(
+        row["read"] < count
+        for row in rows
+        for service, count in events.items()
+        if row["source"].endswith(service)
+    )
 
 
 # --- what must hold -----------------------------------------------------------------------
@@ -254,7 +269,8 @@ CHECKS = {
 }
 
 
-async def _check(hub: Hub, persons: dict[str, str], result: Result) -> None:
+async def check(hub: Hub, persons: dict[str, str], result: Result) -> None:
+    """Look for what was lost or doubled; ``persons`` is reference → id of all there are."""
     database = await asyncpg.connect(hub.address["database_url"])
     for what, query in CHECKS.items():
         if found := await database.fetchval(query, len(persons)):
@@ -282,7 +298,7 @@ async def _stories(database: Any, by_person: dict[str, str]) -> dict[str, Any]:
     for row in await database.fetch("SELECT person_id, status, exhausted FROM referrals.cases"):
         stories[by_person[str(row["person_id"])]]["case"] = (row["status"], row["exhausted"])
     rows = await database.fetch(
-        "SELECT r.person_id, r.service_id, r.status, array(SELECT split_part(e.type, '.', 4) "
+        "SELECT r.person_id, r.service_id, r.status, array(SELECT split_part(e.type, '.', 5) "
         "FROM referrals.events e WHERE e.stream = 'referral-' || r.referral_id "
         "ORDER BY e.version) AS moves FROM referrals.referrals r"
     )

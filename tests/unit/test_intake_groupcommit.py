@@ -58,6 +58,26 @@ async def test_those_who_come_during_a_commit_share_the_next():
     assert ledger.groups == [[1], [2, 3, 4]]
 
 
+async def test_crowd_is_taken_by_two_groups_at_a_time_and_no_more():
+    inside, most = 0, 0
+
+    async def commit(items: Sequence[int]) -> list[int]:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await settled()
+        inside -= 1
+        return list(items)
+
+    group: GroupCommit[int, int] = GroupCommit("test", commit, group_items=20)
+    running = asyncio.create_task(group.run())
+    answers = await asyncio.gather(*[group.submit([n]) for n in range(200)])
+    group.stop()
+    await running
+    assert answers == [[n] for n in range(200)]
+    assert most == 2
+
+
 async def test_items_submitted_together_are_never_split():
     ledger = Ledger()
     async with running(ledger, group_items=4) as group:
