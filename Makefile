@@ -5,6 +5,7 @@ INSTALLED := .venv/installed
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATA ?= .data
 COUNT ?= 50
+OUTAGE ?= 60
 # Tool and Debian package: Kafka's jars, AsyncAPI's schema and the tutorial's commands need them.
 TOOLS := java:default-jre-headless mvn:maven npm:npm node:nodejs curl:curl
 
@@ -28,9 +29,10 @@ test: lint ## Lint, types, import contracts, schemas and every test
 test-fast: $(INSTALLED) ## Unit tests and contracts
 	$(PY) -m pytest -q -m "not slow and not kafka and not faults" tests/unit tests/contracts
 
-faults: $(INSTALLED) ## Kill processes at random moments (COUNT=50, SEED= to repeat a run)
+faults: $(INSTALLED) ## Kill processes, stop broker and database (COUNT=50, OUTAGE=60 s, SEED= to repeat)
 	$(PY) -m tests.faults.campaign --kind embedded --kills $(COUNT) $(if $(SEED),--seed $(SEED))
 	$(PY) -m tests.faults.campaign --kind kafka --kills $(COUNT) $(if $(SEED),--seed $(SEED))
+	OUTAGE_SECONDS=$(OUTAGE) $(PY) -m pytest -q tests/faults/test_outage.py tests/faults/test_sharing.py
 
 bench: $(INSTALLED) ## Measure, beside peers (ONLY=name for one measure)
 	@$(PY) -m tests.benchmarks $(ONLY)

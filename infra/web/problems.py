@@ -96,6 +96,8 @@ async def on_problem(request: Request, error: Exception) -> Response:
 async def on_request_invalid(request: Request, error: Exception) -> Response:
     """FastAPI's handler for parameters and bodies that do not fit."""
     assert isinstance(error, RequestValidationError)
+    if any(e["type"] == "json_invalid" for e in error.errors()):
+        return Problem(400, "malformed", "This is not JSON").response()
     errors = [_field_error({"loc": e["loc"][1:], "msg": e["msg"]}) for e in error.errors()]
     return Problem(422, "invalid", "The request is not valid", errors=errors).response()
 

@@ -8,13 +8,18 @@ from typing import Any
 import orjson
 import pytest
 
+from services.processes import Hub
 from tests.e2e.hubs import Up, cases, contact, emit, rows, until, with_referral
 
 POISON = "ALTER TABLE referrals.cases ADD CONSTRAINT poison CHECK (person_id <> '{}') NOT VALID"
+UNREAD = (
+    "SELECT (SELECT max(position) FROM intake.events) > position AS unread "
+    "FROM referrals.offsets WHERE subscription = 'routing'"
+)
 REPAIR = "ALTER TABLE referrals.cases DROP CONSTRAINT poison"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def up() -> AsyncIterator[Up]:
     with TemporaryDirectory(prefix="aiguillage-poison-") as directory:
         made = Up(Path(directory) / "data")
@@ -29,8 +34,8 @@ async def routing(up: Up) -> dict[str, Any]:
     return next(r for r in orjson.loads(done.out) if r["subscription"] == "routing")
 
 
-async def parked(up: Up) -> bool:
-    return bool((await routing(up))["parked"])
+async def parked(hub: Hub, at_least: int) -> bool:
+    return len(await rows(hub, "SELECT 1 FROM referrals.dead_letters")) >= at_least
 
 
 async def test_poison_waits_others_go_on_and_the_repair_is_replayed_in_order(up: Up):
@@ -43,11 +48,12 @@ async def test_poison_waits_others_go_on_and_the_repair_is_replayed_in_order(up:
     await emit(hub, contact("poisoned", 2))
     other = (await emit(hub, contact("healthy", 3)))["person_id"]
     assert (await with_referral(hub, other))["status"] == "requested"
-    await until(lambda: parked(up))
+    await until(lambda: parked(hub, 1))
     assert len(await cases(hub, person)) == 1
     before = (await routing(up))["parked"]
+    assert before > 0
     await emit(hub, contact("poisoned", 4))  # waits behind what is parked
-    await until(lambda: _more(up, before))
+    await until(lambda: parked(hub, before + 1))
 
     assert (await up.run("subscriptions", "replay", "referrals", "routing")).code == 1
     await rows(hub, REPAIR)
@@ -60,21 +66,20 @@ async def test_poison_waits_others_go_on_and_the_repair_is_replayed_in_order(up:
     assert len(order) == len({row["position"] for row in order})
 
 
-async def _more(up: Up, before: int) -> bool:
-    return bool((await routing(up))["parked"] > before)
-
-
 async def test_paused_subscription_waits_for_resume(up: Up):
     assert up.hub is not None
     hub = up.hub
     assert (await up.run("subscriptions", "pause", "referrals", "routing")).code == 0
     person = (await emit(hub, contact("paused", 5)))["person_id"]
-    await until(lambda: _behind(up))
+    await until(lambda: _unread(hub))
+    row = await routing(up)
+    assert row["paused"]
+    assert row["lag"] > 0
     assert await cases(hub, person) == []
     assert (await up.run("subscriptions", "resume", "referrals", "routing")).code == 0
     await with_referral(hub, person)
 
 
-async def _behind(up: Up) -> bool:
-    row = await routing(up)
-    return bool(row["paused"] and row["lag"] > 0)
+async def _unread(hub: Hub) -> bool:
+    (row,) = await rows(hub, UNREAD)
+    return bool(row["unread"])
