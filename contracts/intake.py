@@ -45,6 +45,12 @@ class Dated(Strict, Generic[T]):
     )
 
 
+class Sensitive(Dated[T]):
+    """A statement that may only be kept with the person's explicit agreement (RGPD art. 9)."""
+
+    agreement: Evidence = Field(description="How the person agreed that this is recorded.")
+
+
 class Identity(Strict):
     """Who the person is. Always sealed; a NIR is refused in every field."""
 
@@ -64,7 +70,7 @@ class Facts(Strict):
     situation: Dated[Situation] | None = None
     registered_with_france_travail_since: Dated[date] | None = None
     minimum_benefit: Dated[Literal["rsa", "ass", "aah", "none"]] | None = None
-    recognised_disability: Dated[bool] | None = None
+    recognised_disability: Sensitive[bool] | None = None
     priority_neighbourhood: Dated[Literal["yes", "no", "unknown"]] | None = None
     study_level: Dated[Literal["none", "cap-bep", "bac", "bac+2", "bac+3-or-more"]] | None = (
         None
@@ -94,6 +100,9 @@ class Need(Strict):
     thematique: Thematique
     note: FreeText | None = None
     urgent: bool = False
+    parallel: bool = Field(
+        False, description="Ask several partners at once; the first to accept has it."
+    )
 
 
 class Information(Strict):
@@ -255,6 +264,7 @@ class NeedExpressed(Event):
     thematique: Thematique
     urgent: bool = False
     do_not_contact: bool = False
+    parallel: bool = False
     sealed: NoteSealed | None = None
 
 

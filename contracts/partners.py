@@ -1,11 +1,20 @@
 """What the partner service says: directory, deliveries, disclosures, answers."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from contracts.base import Event, Sealed
-from contracts.values import BusinessStatus, PartnerKind, Reason, ReferralStatus
+from pydantic import Field
+
+from contracts.base import Contract, Event, Sealed
+from contracts.values import (
+    BusinessStatus,
+    CapacityStatus,
+    Channel,
+    PartnerKind,
+    Reason,
+    ReferralStatus,
+)
 
 
 class PartnerRegistered(Event):
@@ -18,8 +27,20 @@ class PartnerRegistered(Event):
     structure: dict[str, Any]
 
 
+class Deadlines(Contract):
+    """After how many working days without an answer what happens (referral-states)."""
+
+    remind: int = Field(3, ge=1, le=250)
+    escalate: int = Field(7, ge=1, le=250)
+    expire: int = Field(10, ge=1, le=250)
+
+
 class ServicePublished(Event):
-    """What a partner offers (data·inclusion Service), with what that schema lacks."""
+    """What a partner offers (data·inclusion Service), with what that schema lacks.
+
+    ``delay_days``: usual working days until a first appointment. ``commission``: a person is
+    taken only once a commission has met. ``channels``: best first.
+    """
 
     type = "fr.aiguillage.partners.service.published.v1"
     service_id: str
@@ -31,7 +52,27 @@ class ServicePublished(Event):
     minimum_age: int | None = None
     maximum_age: int | None = None
     policy: str = "confirm"
+    publics: list[str] = []
+    modes: list[str] = []
+    code_insee: str | None = None
+    opening: str | None = None
+    delay_days: int | None = None
+    channels: list[Channel] = []
+    commission: bool = False
+    deadlines: Deadlines | None = None
     service: dict[str, Any]
+
+
+class CapacityReported(Event):
+    """A partner said whether a service takes people now; the newest report counts."""
+
+    type = "fr.aiguillage.partners.capacity.reported.v1"
+    service_id: str
+    partner_id: str
+    status: CapacityStatus
+    seats: int | None = None
+    until: date | None = None
+    reported_at: datetime
 
 
 class EndpointRegistered(Event):
@@ -118,10 +159,12 @@ class AnswerReceived(Event):
     reason: Reason | None = None
     outcome: str | None = None
     appointment_at: datetime | None = None
+    commission_on: date | None = None
+    suggested_service_id: str | None = None
     sealed: AnswerSealed | None = None
 
 
 EVENTS: tuple[type[Event], ...] = (
-    PartnerRegistered, ServicePublished, EndpointRegistered, EndpointDisabled,
+    PartnerRegistered, ServicePublished, CapacityReported, EndpointRegistered, EndpointDisabled,
     DisclosureMade, DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered, AnswerReceived,
 )  # fmt: skip

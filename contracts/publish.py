@@ -21,6 +21,7 @@ from contracts.registry import EVENT_TYPES, sealed_model
 from contracts.webhooks import (
     AnswerWebhook,
     ReferralCancelledWebhook,
+    ReferralRemindedWebhook,
     ReferralRequestedWebhook,
 )
 
@@ -30,6 +31,7 @@ Schema = dict[str, Any]
 
 WEBHOOKS: dict[str, type[BaseModel]] = {
     "fr.aiguillage.webhook.referral.requested.v1": ReferralRequestedWebhook,
+    "fr.aiguillage.webhook.referral.reminded.v1": ReferralRemindedWebhook,
     "fr.aiguillage.webhook.referral.cancelled.v1": ReferralCancelledWebhook,
     "fr.aiguillage.webhook.referral.answered.v1": AnswerWebhook,
 }

@@ -8,12 +8,34 @@ from contracts.base import Contract, Event, Sealed
 from contracts.values import (
     Author,
     BusinessStatus,
+    CapacityStatus,
     CaseStatus,
+    DeadlineStep,
     PartnerKind,
+    Party,
     Reason,
     ReferralStatus,
     Thematique,
 )
+
+
+class Awaits(Contract):
+    """Whose turn it is, and until when: days of the French business calendar.
+
+    On ``remind_on`` the partner is reminded, on ``escalate_on`` an adviser is asked to look, on
+    ``expire_on`` the hub stops waiting and goes on to the next candidate.
+    """
+
+    party: Party
+    remind_on: date | None = None
+    escalate_on: date | None = None
+    expire_on: date | None = None
+
+
+class CommentSealed(Sealed):
+    """Free text given with a state change."""
+
+    comment: str
 
 
 class CaseOpened(Event):
@@ -26,6 +48,7 @@ class CaseOpened(Event):
     thematique: Thematique
     urgent: bool = False
     do_not_contact: bool = False
+    parallel: bool = False
 
 
 class CaseClosed(Event):
@@ -35,14 +58,31 @@ class CaseClosed(Event):
     case_id: UUID
     status: CaseStatus
     outcome: str | None = None
+    sealed: CommentSealed | None = None
+
+
+class CaseRerouted(Event):
+    """A referral came to nothing, and the case goes on to another service."""
+
+    type = "fr.aiguillage.referrals.case.rerouted.v1"
+    case_id: UUID
+    referral_id: UUID
+    replaces: UUID
+    reason: Reason | None = None
 
 
 class CaseExhausted(Event):
-    """No candidate is left: the case waits for an adviser."""
+    """Nothing goes on by itself any more: the case waits for an adviser.
+
+    ``reason``: ``no-candidate``, ``all-tried``, ``attempts`` (the limit), ``withdrawn`` (the
+    person took the agreement back), ``stopped`` (an adviser stopped the last referral) or
+    ``refused`` (an adviser refused the proposal). ``due_on``: the day by which somebody looks.
+    """
 
     type = "fr.aiguillage.referrals.case.exhausted.v1"
     case_id: UUID
     reason: str
+    due_on: date
 
 
 class FactUsed(Contract):
@@ -55,23 +95,55 @@ class FactUsed(Contract):
 
 
 class Condition(Contract):
-    """One condition of the rule table, as applied to this person."""
+    """One condition, as applied to this person.
+
+    ``result``: ``matched``, ``failed`` or ``unknown``. ``row``: the row of the rule table that
+    says so, with its words and its source; none for conditions on the service itself (zone,
+    age, publics).
+    """
 
     code: str
-    text: str
     result: str
+    row: str | None = None
+
+
+class ServiceKnown(Contract):
+    """What was known of a service when it was considered."""
+
+    zone: list[str] = []
+    minimum_age: int | None = None
+    maximum_age: int | None = None
+    publics: list[str] = []
+    code_insee: str | None = None
+    capacity: CapacityStatus | None = None
+    delay_days: int | None = None
+    load: int = 0
 
 
 class Candidate(Contract):
-    """One service that was considered, and why it is proposed or not."""
+    """One service that was considered, and why it is proposed or not.
+
+    ``verdict``: ``eligible``, ``not-eligible`` or ``unknown``. ``parts`` sum up to ``score``.
+    """
 
     service_id: str
     partner_id: str
     partner_kind: PartnerKind
     name: str
+    thematiques: list[str] = []
     verdict: str
     score: float
+    parts: dict[str, float] = {}
     conditions: list[Condition]
+    known: ServiceKnown = ServiceKnown()
+
+
+class Question(Contract):
+    """A fact to ask for: unknown today, and an answer may change the ranking."""
+
+    fact: str
+    text: str
+    services: list[str]
 
 
 class Explanation(Sealed):
@@ -79,7 +151,7 @@ class Explanation(Sealed):
 
     facts: list[FactUsed]
     candidates: list[Candidate]
-    questions: list[str] = []
+    questions: list[Question] = []
     summary: str
 
 
@@ -95,7 +167,29 @@ class ProposalMade(Event):
     evaluated_on: date
     ranked: list[str]
     policy: str
+    questions: int = 0
     sealed: Explanation | None = None
+
+
+class ProposalChanged(Event):
+    """An adviser chose other services than those proposed, and said why."""
+
+    type = "fr.aiguillage.referrals.proposal.changed.v1"
+    proposal_id: UUID
+    case_id: UUID
+    service_ids: list[str]
+    changed_by: str
+    sealed: CommentSealed | None = None
+
+
+class ProposalRefused(Event):
+    """An adviser refused the proposal, and said why."""
+
+    type = "fr.aiguillage.referrals.proposal.refused.v1"
+    proposal_id: UUID
+    case_id: UUID
+    refused_by: str
+    sealed: CommentSealed | None = None
 
 
 class ReferralProposed(Event):
@@ -111,6 +205,7 @@ class ReferralProposed(Event):
     service_id: str
     replaces: UUID | None = None
     attempt: int = 1
+    awaits: Awaits | None = None
 
 
 class ReferralConfirmed(Event):
@@ -144,14 +239,10 @@ class ReferralRequested(Event):
     do_not_contact: bool = False
     agreement_id: UUID
     agreed_until: date
+    requested_on: date
     replaces: UUID | None = None
+    awaits: Awaits | None = None
     sealed: Disclosure | None = None
-
-
-class CommentSealed(Sealed):
-    """Free text given with a state change."""
-
-    comment: str
 
 
 class ReferralMoved(Event):
@@ -166,6 +257,9 @@ class ReferralMoved(Event):
     reason: Reason | None = None
     outcome: str | None = None
     answer_id: UUID | None = None
+    commission_on: date | None = None
+    suggested_service_id: str | None = None
+    awaits: Awaits | None = None
     sealed: CommentSealed | None = None
 
 
@@ -243,12 +337,53 @@ class AppointmentSet(Event):
     starts_at: datetime
 
 
+class AppointmentEnded(Event):
+    """What came of an appointment."""
+
+    referral_id: UUID
+    case_id: UUID
+
+
+class AppointmentAttended(AppointmentEnded):
+    """The person came: the partner goes on with them."""
+
+    type = "fr.aiguillage.referrals.appointment.attended.v1"
+
+
+class AppointmentMissed(AppointmentEnded):
+    """The person did not come, without a word."""
+
+    type = "fr.aiguillage.referrals.appointment.missed.v1"
+
+
+class AppointmentExcused(AppointmentEnded):
+    """The person could not come and said so, or the partner called it off."""
+
+    type = "fr.aiguillage.referrals.appointment.excused.v1"
+
+
+class DeadlinePassed(Event):
+    """An answer stayed out until a day that mattered."""
+
+    type = "fr.aiguillage.referrals.deadline.passed.v1"
+    referral_id: UUID
+    case_id: UUID
+    partner_id: str
+    service_id: str
+    step: DeadlineStep
+    due_on: date
+    requested_on: date
+    expire_on: date | None = None
+
+
 class RulesPublished(Event):
-    """A rule set came into force."""
+    """A rule set came into force: ``content`` is its decision graph (JDM)."""
 
     type = "fr.aiguillage.referrals.rules.published.v1"
     rules: str
+    version: int
     digest: str
+    content: dict[str, Any]
 
 
 EVENT_OF_STATUS: dict[ReferralStatus, type[ReferralMoved]] = {
@@ -263,8 +398,10 @@ EVENT_OF_STATUS: dict[ReferralStatus, type[ReferralMoved]] = {
 }
 
 EVENTS: tuple[type[Event], ...] = (
-    CaseOpened, CaseClosed, CaseExhausted, ProposalMade, ReferralProposed, ReferralConfirmed,
+    CaseOpened, CaseClosed, CaseRerouted, CaseExhausted, ProposalMade, ProposalChanged,
+    ProposalRefused, ReferralProposed, ReferralConfirmed,
     ReferralRequested, ReferralReceived, ReferralAccepted, ReferralRejected, ReferralStarted,
     ReferralHeld, ReferralCompleted, ReferralFailed, ReferralCancelled, ReferralCorrected,
-    AnswerRefused, AppointmentSet, RulesPublished,
+    AnswerRefused, AppointmentSet, AppointmentAttended, AppointmentMissed, AppointmentExcused,
+    DeadlinePassed, RulesPublished,
 )  # fmt: skip

@@ -14,12 +14,16 @@ __all__ = [
     "TRANSITIONS",
     "Author",
     "BusinessStatus",
+    "CapacityStatus",
     "CaseStatus",
+    "Channel",
     "ContactKind",
     "ContactMode",
+    "DeadlineStep",
     "Evidence",
     "FactSource",
     "PartnerKind",
+    "Party",
     "Reason",
     "ReferralStatus",
     "Situation",
@@ -57,6 +61,39 @@ class PartnerKind(StrEnum):
     DIGITAL_SPACE = "digital-space"
     E2C = "e2c"
     CAP_EMPLOI = "cap-emploi"
+
+
+class CapacityStatus(StrEnum):
+    """Whether a service takes people now (SDOH-CC capacity status)."""
+
+    CAPACITY = "capacity"
+    NO_CAPACITY = "no-capacity"
+    WAITLIST = "waitlist"
+
+
+class Channel(StrEnum):
+    """How a partner's service is reached."""
+
+    WEBHOOK = "webhook"
+    REST = "rest"
+    EMAIL = "email"
+    SFTP = "sftp"
+    MANUAL = "manual"
+
+
+class Party(StrEnum):
+    """Whose turn it is."""
+
+    ADVISER = "adviser"
+    PARTNER = "partner"
+
+
+class DeadlineStep(StrEnum):
+    """What happens as an answer stays out: reminder, then the worklist, then no-response."""
+
+    REMIND = "remind"
+    ESCALATE = "escalate"
+    EXPIRE = "expire"
 
 
 class FactSource(StrEnum):

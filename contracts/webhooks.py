@@ -1,6 +1,6 @@
 """Messages between the hub and a partner (Standard Webhooks payloads: type, timestamp, data).
 
-Outgoing: a referral is requested or cancelled. Incoming: the partner's answer.
+Outgoing: a referral is requested, recalled or cancelled. Incoming: the partner's answer.
 """
 
 from datetime import date, datetime
@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from contracts.base import Contract, Strict
+from contracts.intake import Code
 from contracts.values import BusinessStatus, Reason, ReferralStatus, Thematique
 
 
@@ -37,6 +38,17 @@ class CancellationMessage(Contract):
     reason: Reason | None = None
 
 
+class ReminderMessage(Contract):
+    """The partner has not answered yet; without an answer the request lapses."""
+
+    referral_id: UUID
+    partner_id: str
+    service_id: str
+    requested_on: date
+    expires_on: date | None = None
+    answer_url: str
+
+
 class ReferralRequestedWebhook(Contract):
     """Sent when a referral is requested."""
 
@@ -51,6 +63,14 @@ class ReferralCancelledWebhook(Contract):
     type: Literal["referral.cancelled"] = "referral.cancelled"
     timestamp: datetime
     data: CancellationMessage
+
+
+class ReferralRemindedWebhook(Contract):
+    """Sent when an answer is overdue."""
+
+    type: Literal["referral.reminded"] = "referral.reminded"
+    timestamp: datetime
+    data: ReminderMessage
 
 
 PartnerStatus = Literal[
@@ -77,24 +97,26 @@ OutcomeCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,59}$"
 """What came of it, as a code (``enrolled``, ``job-found``): it is kept in clear, so no text."""
 
 
-class Answer(Strict):
+class SpokenAnswer(Strict):
     """A partner's answer. ``requested`` with a business status says "received, under study".
 
     Rejected, on hold, failed and cancelled need a reason; completed needs an outcome
     (SDOH-CC refer-9); the reason ``other`` needs a comment.
     """
 
-    referral_id: UUID
     status: PartnerStatus
     business_status: BusinessStatus | None = None
     reason: Reason | None = None
     outcome: OutcomeCode | None = None
     appointment_at: AwareDatetime | None = None
-    partner_reference: Annotated[str, StringConstraints(max_length=120)] | None = None
+    commission_on: date | None = Field(None, description="Day on which a commission meets.")
+    suggested_service_id: Code | None = Field(
+        None, description="With referred-onward: who may suit better."
+    )
     comment: Annotated[str, StringConstraints(min_length=1, max_length=4000)] | None = None
 
     @model_validator(mode="after")
-    def _complete(self) -> "Answer":
+    def _complete(self) -> "SpokenAnswer":
         if self.status in NEEDS_REASON and self.reason is None:
             raise ValueError(f"status {self.status} needs a reason")
         if self.status is ReferralStatus.COMPLETED and not self.outcome:
@@ -105,7 +127,17 @@ class Answer(Strict):
             )
         if self.reason is Reason.OTHER and not self.comment:
             raise ValueError("reason other needs a comment")
+        scheduled = self.business_status is BusinessStatus.COMMISSION_SCHEDULED
+        if scheduled and self.commission_on is None:
+            raise ValueError("commission-scheduled needs commission_on")
         return self
+
+
+class Answer(SpokenAnswer):
+    """An answer as a partner's system sends it, to a named referral."""
+
+    referral_id: UUID
+    partner_reference: Annotated[str, StringConstraints(max_length=120)] | None = None
 
 
 class AnswerWebhook(Strict):

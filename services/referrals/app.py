@@ -1,54 +1,37 @@
 """The referral service, wired."""
 
-import hashlib
 from pathlib import Path
-from typing import Any
 
-import orjson
-import zen
-
-from contracts.values import PartnerKind
 from infra.platform import Platform
+from infra.ticker import Ticker
 from infra.web.app import Service, create_app
-from services.referrals.handlers import Handlers
-from services.referrals.model.routing import RuleCondition, Rules
+from services.referrals.handlers.advisers import Advisers
+from services.referrals.handlers.deadlines import DeadlineClock
+from services.referrals.handlers.messages import Messages
+from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.routes import router
 from services.referrals.subscriptions import subscriptions
 
-RULES = Path(__file__).with_name("rules.json")
+RULES = Path(__file__).parent / "rules" / "petite-foret.json"
+DEADLINE_SECONDS = 60.0
+"""How often the calendar is looked at: deadlines are days."""
 
 
 def build(platform: Platform) -> Service:
     """Cases, routing and the referral life cycle."""
     database = platform.database("referrals")
-    handlers = Handlers(platform.writer("referrals"), load_rules(RULES), platform.clock)
+    messages = Messages(platform.writer("referrals"), RuleBook(RULES), platform.clock)
+    clock = DeadlineClock(database, messages)
     app = create_app("Aiguillage: referrals", "Cases, proposals and referrals, for advisers.")
-    app.include_router(router(database, handlers))
+    app.include_router(router(database, Advisers(messages)))
     return Service(
         "referrals",
         app,
         database,
-        subscriptions(platform, database, handlers),
+        [
+            *subscriptions(platform, database, messages),
+            Ticker("deadlines", clock.step, DEADLINE_SECONDS),
+        ],
         stuck_seconds=platform.settings.stuck_seconds,
         stop_seconds=platform.settings.stop_seconds,
-    )
-
-
-def load_rules(path: Path) -> Rules:
-    """Read a rule table; its digest is that of the file. Conditions are ZEN expressions."""
-    content = path.read_bytes()
-    table = orjson.loads(content)
-    conditions: dict[PartnerKind, list[RuleCondition]] = {}
-    for row in table["conditions"]:
-        for kind in row["kinds"]:
-            conditions.setdefault(PartnerKind(kind), []).append(_condition(row))
-    preference = {PartnerKind(kind): value for kind, value in table["preference"].items()}
-    digest = hashlib.sha256(content).hexdigest()
-    return Rules(table["name"], digest, conditions, preference)
-
-
-def _condition(row: dict[str, Any]) -> RuleCondition:
-    holds = zen.compile_expression(row["when"]).evaluate
-    return RuleCondition(
-        row["code"], row["text"], row["question"], tuple(row["needs"]), lambda v: holds(dict(v))
     )

@@ -1,7 +1,7 @@
 """The read tables, kept in the transaction that decides (so that a screen is right at once)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,45 +10,69 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
-from contracts.partners import ServicePublished
+from contracts.partners import (
+    CapacityReported,
+    DeliveryDeadLettered,
+    ServicePublished,
+)
 from contracts.referrals import (
+    AnswerRefused,
+    AppointmentEnded,
     AppointmentSet,
+    Awaits,
     CaseClosed,
     CaseExhausted,
     CaseOpened,
+    DeadlinePassed,
     ProposalMade,
     ReferralMoved,
     ReferralProposed,
     ReferralRequested,
+    RulesPublished,
 )
 from contracts.registry import parse_event
+from contracts.values import Author
 from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
 from services.referrals import tables
+from services.referrals.model.deadlines import local_day
+from services.referrals.model.referral import FINAL
 
 REBUILD_BATCH = 1000
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """What a batch of events changes."""
+@dataclass
+class Changes:
+    """What a batch of events changes; a change names only the columns that it touches."""
 
-    cases: list[CaseOpened]
-    case_changes: dict[UUID, Row]
-    referrals: list[ReferralProposed]
-    referral_changes: dict[UUID, Row]
+    now: datetime
+    cases: list[CaseOpened] = field(default_factory=list)
+    proposals: list[ProposalMade] = field(default_factory=list)
+    case_changes: dict[UUID, Row] = field(default_factory=dict)
+    referrals: list[ReferralProposed] = field(default_factory=list)
+    referral_changes: dict[UUID, Row] = field(default_factory=dict)
+    rules: list[RulesPublished] = field(default_factory=list)
+
+    def case(self, case_id: UUID, **changed: Any) -> None:
+        """Columns of a case."""
+        self.case_changes.setdefault(case_id, {}).update(changed)
+
+    def referral(self, referral_id: UUID, **changed: Any) -> None:
+        """Columns of a referral."""
+        self.referral_changes.setdefault(referral_id, {}).update(changed)
 
 
 async def apply(tx: AsyncConnection, events: Sequence[Event], now: datetime) -> None:
-    """Bring cases and referrals up to date with new events of this service."""
-    changed = Tables([], {}, [], {})
+    """Bring the read tables up to date with new events of this service."""
+    changed = Changes(now)
     for event in events:
-        _APPLY.get(type(event), _moved if isinstance(event, ReferralMoved) else _nothing)(
-            changed, event
-        )
-    await _write(tx, changed, now)
+        for kind, change in _APPLY:
+            if isinstance(event, kind):
+                change(changed, event)
+                break
+    await _write(tx, changed)
 
 
 async def rebuild(tx: AsyncConnection) -> int:
@@ -65,92 +89,160 @@ async def rebuild(tx: AsyncConnection) -> int:
 
 async def keep_services(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
     """The directory, as the partner service publishes it; the last word of a batch counts."""
+    raw = await driver(tx)
     published = [m.data for m in messages if m.type == ServicePublished.type]
     latest = {orjson.loads(data)["service_id"]: data for data in published}
     if latest:
-        raw = await driver(tx)
         await raw.execute(tables.UPSERT_SERVICES, list(latest.values()))
+    said = [_parsed(m) for m in messages if m.type == CapacityReported.type]
+    reports = {report.service_id: report for report in said}
+    if reports:
+        rows = [(r.service_id, r.status, r.until, r.reported_at) for r in reports.values()]
+        await raw.execute(tables.KEEP_CAPACITY, *map(list, zip(*rows, strict=True)))
 
 
-def _case_opened(changed: Tables, event: Any) -> None:
-    changed.cases.append(event)
+async def keep_undelivered(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+    """Requests that no partner got: somebody has to phone."""
+    troubles = {DeliveryDeadLettered.type: "delivery-dead"}
+    failed = [m for m in messages if m.type in troubles]
+    if failed:
+        rows = [
+            (_parsed(m).referral_id, troubles[m.type], local_day(m.occurred_at)) for m in failed
+        ]
+        raw = await driver(tx)
+        await raw.execute(tables.KEEP_UNDELIVERED, *map(list, zip(*rows, strict=True)))
 
 
-def _proposal(changed: Tables, event: Any) -> None:
-    changed.case_changes.setdefault(event.case_id, {})["proposal_id"] = event.proposal_id
-
-
-def _closed(changed: Tables, event: Any) -> None:
-    changed.case_changes.setdefault(event.case_id, {})["status"] = event.status
-
-
-def _exhausted(changed: Tables, event: Any) -> None:
-    changed.case_changes.setdefault(event.case_id, {})["exhausted"] = event.reason
-
-
-def _proposed(changed: Tables, event: Any) -> None:
-    changed.referrals.append(event)
-
-
-def _requested(changed: Tables, event: Any) -> None:
-    row = changed.referral_changes.setdefault(event.referral_id, {})
-    row |= {"status": "requested", "agreement_id": event.agreement_id}
-
-
-def _moved(changed: Tables, event: Any) -> None:
-    row = changed.referral_changes.setdefault(event.referral_id, {})
-    given = {n: getattr(event, n) for n in ("status", "business_status", "reason", "outcome")}
-    row |= {name: value for name, value in given.items() if value is not None}
-
-
-def _appointment(changed: Tables, event: Any) -> None:
-    row = changed.referral_changes.setdefault(event.referral_id, {})
-    row["appointment_at"] = event.starts_at
-
-
-def _nothing(changed: Tables, event: Any) -> None:
+async def keep_persons(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+    """Who is the same person as whom, and who may be."""
     return
 
 
-_APPLY: dict[type[Event], Callable[[Tables, Any], None]] = {
-    CaseOpened: _case_opened,
-    ProposalMade: _proposal,
-    CaseClosed: _closed,
-    CaseExhausted: _exhausted,
-    ReferralProposed: _proposed,
-    ReferralRequested: _requested,
-    AppointmentSet: _appointment,
-}
+def _parsed(message: Recorded) -> Any:
+    return parse_event(message.type, message.data)
 
 
-_CASE = ("case_id", "person_id", "need_id", "thematique", "urgent", "do_not_contact")
-_CASE_CHANGE = ("status", "proposal_id", "exhausted")
+def _case_opened(changed: Changes, event: CaseOpened) -> None:
+    changed.cases.append(event)
+
+
+def _proposal(changed: Changes, event: ProposalMade) -> None:
+    changed.proposals.append(event)
+    changed.case(event.case_id, proposal_id=event.proposal_id, questions=event.questions)
+
+
+def _closed(changed: Changes, event: CaseClosed) -> None:
+    changed.case(event.case_id, status=event.status, outcome=event.outcome)
+
+
+def _exhausted(changed: Changes, event: CaseExhausted) -> None:
+    changed.case(event.case_id, exhausted=event.reason, exhausted_due=event.due_on)
+
+
+def _proposed(changed: Changes, event: ReferralProposed) -> None:
+    changed.referrals.append(event)
+    changed.referral(event.referral_id, **_wait(event.awaits))
+    changed.case(event.case_id, exhausted=None, exhausted_due=None)
+
+
+def _requested(changed: Changes, event: ReferralRequested) -> None:
+    changed.referral(
+        event.referral_id,
+        status="requested",
+        agreement_id=event.agreement_id,
+        requested_on=event.requested_on,
+        **_wait(event.awaits),
+    )
+
+
+def _moved(changed: Changes, event: ReferralMoved) -> None:
+    given = {n: getattr(event, n) for n in ("reason", "outcome", "commission_on")}
+    given["suggested_service_id"] = event.suggested_service_id
+    row = {name: value for name, value in given.items() if value is not None}
+    row |= {"status": event.status, "business_status": event.business_status}
+    if event.awaits or event.status in FINAL:
+        row |= _wait(event.awaits)
+    if Author.PARTNER in (event.author, event.on_behalf_of):
+        row["answered_at"] = changed.now
+    changed.referral(event.referral_id, refused_answer=None, **row)
+
+
+def _wait(wait: Awaits | None) -> Row:
+    return {
+        "awaits": wait.party if wait else None,
+        "remind_on": wait.remind_on if wait else None,
+        "escalate_on": wait.escalate_on if wait else None,
+        "expire_on": wait.expire_on if wait else None,
+        "passed": None,
+    }
+
+
+def _deadline(changed: Changes, event: DeadlinePassed) -> None:
+    changed.referral(event.referral_id, passed=event.step)
+
+
+def _answer_refused(changed: Changes, event: AnswerRefused) -> None:
+    changed.referral(event.referral_id, refused_answer=event.asked)
+
+
+def _appointment(changed: Changes, event: AppointmentSet) -> None:
+    changed.referral(event.referral_id, appointment_at=event.starts_at)
+
+
+def _appointment_ended(changed: Changes, event: AppointmentEnded) -> None:
+    changed.referral(event.referral_id, appointment_at=None)
+
+
+def _rules(changed: Changes, event: RulesPublished) -> None:
+    changed.rules.append(event)
+
+
+_APPLY: tuple[tuple[type[Event], Callable[[Changes, Any], None]], ...] = (
+    (ReferralMoved, _moved),
+    (ReferralProposed, _proposed),
+    (ReferralRequested, _requested),
+    (CaseOpened, _case_opened),
+    (ProposalMade, _proposal),
+    (CaseClosed, _closed),
+    (CaseExhausted, _exhausted),
+    (DeadlinePassed, _deadline),
+    (AnswerRefused, _answer_refused),
+    (AppointmentSet, _appointment),
+    (AppointmentEnded, _appointment_ended),
+    (RulesPublished, _rules),
+)
+_CASE = (
+    "case_id", "person_id", "need_id", "thematique", "urgent", "do_not_contact", "parallel",
+)  # fmt: skip
+_PROPOSAL = ("proposal_id", "case_id", "rules_digest", "evaluated_on")
 _REFERRAL = (
     "referral_id", "case_id", "person_id", "proposal_id", "partner_id", "partner_kind",
     "service_id", "attempt", "replaces",
 )  # fmt: skip
-_REFERRAL_CHANGE = (
-    "status", "business_status", "reason", "outcome", "agreement_id", "appointment_at",
-)  # fmt: skip
 
 
-async def _write(tx: AsyncConnection, changed: Tables, now: datetime) -> None:
-    raw = await driver(tx)
+async def _write(tx: AsyncConnection, changed: Changes) -> None:
+    raw, now = await driver(tx), changed.now
     if changed.cases:
         await raw.execute(tables.INSERT_CASES, *_columns(changed.cases, _CASE), now)
+    if changed.proposals:
+        await raw.execute(tables.INSERT_PROPOSALS, *_columns(changed.proposals, _PROPOSAL))
     if changed.case_changes:
-        columns = _changes(changed.case_changes, _CASE_CHANGE)
-        await raw.execute(tables.UPDATE_CASES, *columns)
+        await raw.execute(tables.UPDATE_CASES, *_rows(changed.case_changes))
     if changed.referrals:
         await raw.execute(tables.INSERT_REFERRALS, *_columns(changed.referrals, _REFERRAL), now)
     if changed.referral_changes:
-        columns = _changes(changed.referral_changes, _REFERRAL_CHANGE)
-        await raw.execute(tables.UPDATE_REFERRALS, *columns, now)
+        await raw.execute(tables.UPDATE_REFERRALS, *_rows(changed.referral_changes), now)
+    for event in changed.rules:
+        content = orjson.dumps(event.content).decode()
+        await raw.execute(
+            tables.INSERT_RULES, event.version, event.rules, event.digest, content, now
+        )
 
 
 def _columns(events: Sequence[Event], names: Sequence[str]) -> list[list[Any]]:
     return [[getattr(event, name) for event in events] for name in names]
 
 
-def _changes(rows: dict[UUID, Row], names: Sequence[str]) -> list[list[Any]]:
-    return [list(rows), *([row.get(name) for row in rows.values()] for name in names)]
+def _rows(changes: dict[UUID, Row]) -> tuple[list[UUID], list[str]]:
+    return list(changes), [orjson.dumps(row).decode() for row in changes.values()]

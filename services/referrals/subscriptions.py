@@ -9,11 +9,11 @@ from infra.eventstore.events import Recorded
 from infra.platform import Platform
 from infra.subscription import Subscription
 from services.referrals import projections
-from services.referrals.handlers import Handlers
+from services.referrals.handlers.messages import Messages
 
 
 def subscriptions(
-    platform: Platform, database: Database, handlers: Handlers
+    platform: Platform, database: Database, heard: Messages
 ) -> list[Subscription[Recorded]]:
     """``routing`` opens cases, ``answers`` moves referrals, ``directory`` is a read table."""
 
@@ -22,6 +22,6 @@ def subscriptions(
 
     return [
         platform.subscription("directory", database, "partners", directory),
-        platform.subscription("routing", database, "intake", handlers.on_intake),
-        platform.subscription("answers", database, "partners", handlers.on_answers),
+        platform.subscription("routing", database, "intake", heard.on_intake),
+        platform.subscription("answers", database, "partners", heard.on_partners),
     ]

@@ -1,21 +1,28 @@
 """Statements on the referral service's read tables."""
 
-SERVICES = (
-    "SELECT service_id, partner_id, kind, name, thematiques, zone, minimum_age, maximum_age, "
-    "policy FROM services"
-)
+OPEN = "('requested', 'accepted', 'in-progress', 'on-hold')"
+SERVICES = f"""
+SELECT s.service_id, s.published::text AS published, s.capacity, s.capacity_until,
+       coalesce(o.load, 0)::int AS load
+FROM services s
+LEFT JOIN (SELECT service_id, count(*) AS load FROM referrals WHERE status IN {OPEN}
+           GROUP BY service_id) o USING (service_id)
+WHERE s.published IS NOT NULL ORDER BY s.service_id
+"""
 UPSERT_SERVICES = """
-INSERT INTO services
-SELECT s->>'service_id', s->>'partner_id', s->>'kind', s->>'name',
-       ARRAY(SELECT json_array_elements_text(s->'thematiques')),
-       ARRAY(SELECT json_array_elements_text(coalesce(s->'zone_eligibilite', '[]'))),
-       (s->>'minimum_age')::int, (s->>'maximum_age')::int, coalesce(s->>'policy', 'confirm')
-FROM unnest($1::text[]::json[]) AS s
+INSERT INTO services (service_id, published)
+SELECT s->>'service_id', s FROM unnest($1::text[]::json[]) AS s
+ON CONFLICT (service_id) DO UPDATE SET published = excluded.published
+"""
+KEEP_CAPACITY = """
+INSERT INTO services (service_id, published, capacity, capacity_until, capacity_at)
+SELECT n.service_id, NULL, n.capacity, n.until, n.at
+FROM unnest($1::text[], $2::text[], $3::date[], $4::timestamptz[])
+  AS n (service_id, capacity, until, at)
 ON CONFLICT (service_id) DO UPDATE SET
-  partner_id = excluded.partner_id, kind = excluded.kind, name = excluded.name,
-  thematiques = excluded.thematiques, zone = excluded.zone,
-  minimum_age = excluded.minimum_age, maximum_age = excluded.maximum_age,
-  policy = excluded.policy
+  capacity = excluded.capacity, capacity_until = excluded.capacity_until,
+  capacity_at = excluded.capacity_at
+WHERE services.capacity_at IS NULL OR services.capacity_at <= excluded.capacity_at
 """
 KEEP_PERSON_EVENTS = """
 INSERT INTO person_events (event_id, person_id, position, type, occurred_at, data, sealed)
@@ -24,23 +31,43 @@ FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[],
             $7::bytea[]) AS new (event_id, person_id, position, type, occurred_at, data, sealed)
 ON CONFLICT DO NOTHING
 """
-PERSON_EVENTS = (
-    "SELECT event_id, person_id, position, type, data::text AS data, sealed "
-    "FROM person_events WHERE person_id = ANY($1) ORDER BY person_id, position"
+_SAME_PERSON = """
+WITH RECURSIVE up AS (
+  SELECT id AS wanted, id AS person_id FROM unnest($1::uuid[]) AS id
+  UNION
+  SELECT u.wanted, a.into_id FROM up u JOIN aliases a USING (person_id)
+), same AS (
+  SELECT wanted, person_id FROM up u
+  WHERE NOT EXISTS (SELECT FROM aliases a WHERE a.person_id = u.person_id)
+  UNION
+  SELECT s.wanted, a.person_id FROM same s JOIN aliases a ON a.into_id = s.person_id
 )
+"""
+"""The ids under which a person is known: who was merged into whom, up and down again."""
+PERSON_EVENTS = (
+    _SAME_PERSON
+    + """
+SELECT s.wanted, e.event_id, e.person_id, e.position, e.type, e.data::text AS data, e.sealed
+FROM same s JOIN person_events e USING (person_id) ORDER BY s.wanted, e.position
+"""
+)
+KEEP_ALIAS = """
+INSERT INTO aliases (person_id, into_id) VALUES ($1, $2)
+ON CONFLICT (person_id) DO UPDATE SET into_id = excluded.into_id
+"""
+DROP_ALIAS = "DELETE FROM aliases WHERE person_id = $1"
 INSERT_CASES = """
-INSERT INTO cases (case_id, person_id, need_id, thematique, urgent, do_not_contact, status,
-                   opened_at)
-SELECT *, 'active', $7::timestamptz
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6::boolean[])
+INSERT INTO cases (case_id, person_id, need_id, thematique, urgent, do_not_contact, parallel,
+                   status, opened_at)
+SELECT *, 'active', $8::timestamptz
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6::boolean[],
+            $7::boolean[])
 """
 UPDATE_CASES = """
-UPDATE cases c SET
-  status = coalesce(n.status, c.status),
-  proposal_id = coalesce(n.proposal_id, c.proposal_id),
-  exhausted = coalesce(n.exhausted, c.exhausted)
-FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[])
-  AS n (case_id, status, proposal_id, exhausted)
+UPDATE cases c SET (status, outcome, proposal_id, questions, exhausted, exhausted_due) =
+  (SELECT p.status, p.outcome, p.proposal_id, p.questions, p.exhausted, p.exhausted_due
+   FROM jsonb_populate_record(c, n.change::jsonb) p)
+FROM unnest($1::uuid[], $2::text[]) AS n (case_id, change)
 WHERE c.case_id = n.case_id
 """
 INSERT_REFERRALS = """
@@ -50,45 +77,152 @@ SELECT *, 'draft', $10::timestamptz
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
             $8::int[], $9::uuid[])
 """
-UPDATE_REFERRALS = """
-UPDATE referrals r SET
-  status = coalesce(n.status, r.status),
-  business_status = coalesce(n.business_status, r.business_status),
-  reason = coalesce(n.reason, r.reason),
-  outcome = coalesce(n.outcome, r.outcome),
-  agreement_id = coalesce(n.agreement_id, r.agreement_id),
-  appointment_at = coalesce(n.appointment_at, r.appointment_at),
-  updated_at = $8
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[],
-            $7::timestamptz[])
-  AS n (referral_id, status, business_status, reason, outcome, agreement_id, appointment_at)
+_CHANGING = (
+    "status, business_status, reason, outcome, agreement_id, appointment_at, commission_on, "
+    "suggested_service_id, awaits, remind_on, escalate_on, expire_on, passed, requested_on, "
+    "refused_answer"
+)
+UPDATE_REFERRALS = f"""
+UPDATE referrals r SET ({_CHANGING}, answered_at, updated_at) =
+  (SELECT {_CHANGING}, coalesce(r.answered_at, answered_at), $3::timestamptz
+   FROM jsonb_populate_record(r, n.change::jsonb))
+FROM unnest($1::uuid[], $2::text[]) AS n (referral_id, change)
 WHERE r.referral_id = n.referral_id
 """
-TRIED = (
-    "SELECT case_id, service_id FROM referrals WHERE case_id = ANY($1) "
-    "ORDER BY case_id, attempt"
-)
-OPEN_REFERRALS = """
+"""What a change does not name stays as it is; what it names as null is emptied."""
+SIBLINGS = """
+SELECT DISTINCT s.referral_id, s.case_id, s.attempt
+FROM referrals r JOIN referrals s USING (case_id)
+WHERE r.referral_id = ANY($1) ORDER BY s.case_id, s.attempt
+"""
+OF_CASES = """
+SELECT r.referral_id, c.case_id FROM cases c LEFT JOIN referrals r USING (case_id)
+WHERE c.case_id = ANY($1) ORDER BY c.case_id, r.attempt
+"""
+OPEN_REFERRALS = f"""
 SELECT referral_id, case_id FROM referrals
-WHERE person_id = $1 AND ($2::uuid IS NULL OR agreement_id = $2)
-  AND status IN ('requested', 'accepted', 'in-progress', 'on-hold')
+WHERE person_id = $1 AND ($2::uuid IS NULL OR agreement_id = $2) AND status IN {OPEN}
 ORDER BY referral_id
 """
-CASES = """
-SELECT case_id, person_id, need_id, thematique, urgent, do_not_contact, status, proposal_id,
-       exhausted, opened_at
+DUE = """
+SELECT referral_id FROM referrals
+WHERE next_on <= $1 AND referral_id <> ALL($2::uuid[])
+ORDER BY next_on, referral_id LIMIT $3 FOR UPDATE SKIP LOCKED
+"""
+CASES = (
+    _SAME_PERSON.replace("$1::uuid[]", "array_remove(ARRAY[$1::uuid], NULL)")
+    + """
+SELECT case_id, person_id, need_id, thematique, urgent, do_not_contact, parallel, status,
+       outcome, proposal_id, questions, exhausted, exhausted_due, opened_at
 FROM cases
-WHERE ($1::uuid IS NULL OR person_id = $1) AND ($2::text IS NULL OR status = $2)
+WHERE ($1::uuid IS NULL OR person_id IN (SELECT person_id FROM same))
+  AND ($2::text IS NULL OR status = $2)
   AND ($3::uuid IS NULL OR case_id > $3)
 ORDER BY case_id LIMIT $4
 """
+)
 CASE = CASES.replace("($3::uuid IS NULL OR case_id > $3)", "case_id = $3")
 REFERRALS_OF_CASES = """
 SELECT referral_id, case_id, proposal_id, partner_id, partner_kind, service_id, attempt,
        replaces, status, business_status, reason, outcome, agreement_id, appointment_at,
-       updated_at
+       commission_on, suggested_service_id, awaits, next_on, expire_on, passed, updated_at
 FROM referrals WHERE case_id = ANY($1) ORDER BY case_id, attempt
 """
 KNOWN_CASES = "SELECT case_id FROM cases WHERE case_id = ANY($1)"
-CASE_OF_PROPOSAL = "SELECT case_id FROM cases WHERE proposal_id = $1"
-TRUNCATE = "TRUNCATE cases, referrals"
+CASE_OF_PROPOSAL = "SELECT case_id FROM proposals WHERE proposal_id = $1"
+INSERT_PROPOSALS = """
+INSERT INTO proposals (proposal_id, case_id, rules_digest, evaluated_on)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::date[])
+"""
+KEEP_UNDELIVERED = """
+INSERT INTO undelivered (referral_id, trouble, since)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::date[]) ON CONFLICT DO NOTHING
+"""
+KEEP_DUPLICATE = """
+INSERT INTO duplicates (person_id, other_id, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+"""
+DROP_DUPLICATE = """
+DELETE FROM duplicates
+WHERE (person_id, other_id) IN (($1::uuid, $2::uuid), ($2::uuid, $1::uuid))
+"""
+INSERT_RULES = """
+INSERT INTO rules (version, rules, digest, content, published_at)
+VALUES ($1, $2, $3, $4::json, $5)
+"""
+RULES_IN_FORCE = """
+SELECT version, rules, digest, content::text AS content, published_at
+FROM rules ORDER BY version DESC LIMIT 1
+"""
+RULES_OF_DIGEST = RULES_IN_FORCE.replace("ORDER BY", "WHERE digest = $1 ORDER BY")
+WORKLIST = """
+WITH active AS (SELECT * FROM cases WHERE status = 'active'),
+open AS (
+  SELECT r.* FROM referrals r JOIN active USING (case_id)
+  WHERE r.status IN ('draft', 'requested', 'accepted', 'in-progress', 'on-hold')
+), items AS (
+  SELECT 'to-confirm' AS reason, case_id, referral_id, escalate_on AS due_on
+  FROM open WHERE status = 'draft'
+  UNION ALL
+  SELECT 'unknown-facts', c.case_id, NULL, coalesce(c.exhausted_due, d.escalate_on)
+  FROM active c LEFT JOIN open d ON d.case_id = c.case_id AND d.status = 'draft'
+  WHERE c.questions > 0 AND (c.exhausted IS NOT NULL OR d.referral_id IS NOT NULL)
+  UNION ALL
+  SELECT 'partner-asks', case_id, referral_id, escalate_on
+  FROM open WHERE awaits = 'adviser' AND status <> 'draft'
+  UNION ALL
+  SELECT 'escalated', case_id, referral_id, escalate_on
+  FROM open WHERE awaits = 'partner' AND passed = 'escalate'
+  UNION ALL
+  SELECT 'exhausted', case_id, NULL, exhausted_due FROM active WHERE exhausted IS NOT NULL
+  UNION ALL
+  SELECT u.trouble, o.case_id, o.referral_id, u.since
+  FROM undelivered u JOIN open o USING (referral_id)
+  WHERE o.status = 'requested' AND o.answered_at IS NULL
+  UNION ALL
+  SELECT 'answer-unclear', r.case_id, r.referral_id, r.updated_at::date
+  FROM referrals r JOIN active USING (case_id) WHERE r.refused_answer IS NOT NULL
+    AND NOT EXISTS (SELECT FROM referrals later
+                    WHERE later.case_id = r.case_id AND later.updated_at > r.updated_at)
+)
+SELECT i.reason, c.case_id, c.person_id, i.referral_id, i.due_on, c.urgent, c.thematique,
+       r.partner_id, r.service_id, r.status, r.suggested_service_id, c.exhausted AS detail
+FROM items i JOIN cases c USING (case_id) LEFT JOIN referrals r ON r.referral_id = i.referral_id
+UNION ALL
+SELECT 'duplicate', NULL, person_id, NULL, since, false, NULL, NULL, NULL, NULL, NULL,
+       other_id::text
+FROM duplicates
+ORDER BY urgent DESC, due_on NULLS FIRST, case_id, referral_id
+LIMIT $1 OFFSET $2
+"""
+SILENCES = """
+SELECT partner_id,
+       count(*) FILTER (WHERE status = 'requested' AND answered_at IS NULL) AS unanswered,
+       min(requested_on) FILTER (WHERE status = 'requested' AND answered_at IS NULL) AS oldest,
+       count(*) FILTER (WHERE passed = 'escalate' AND awaits = 'partner') AS escalated,
+       count(*) FILTER (WHERE status = 'cancelled' AND reason = 'no-response') AS lapsed,
+       count(*) FILTER (WHERE answered_at IS NOT NULL) AS answered,
+       max(answered_at) AS last_answer_at,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY answered_at::date - requested_on)
+         FILTER (WHERE answered_at IS NOT NULL) AS median_days
+FROM referrals WHERE requested_on >= $1 GROUP BY partner_id ORDER BY partner_id
+"""
+"""Per partner, of what was requested since a day: what stays out, what lapsed, how fast."""
+BOUNCES = """
+WITH steps AS (
+  SELECT c.person_id, split_part(c.thematique, '--', 1) AS category, r.partner_id,
+         r.requested_on, r.referral_id,
+         lag(r.partner_id, 1) OVER chain AS before,
+         lag(r.partner_id, 2) OVER chain AS first
+  FROM referrals r JOIN cases c USING (case_id)
+  WHERE r.requested_on >= $1
+  WINDOW chain AS (PARTITION BY c.person_id, split_part(c.thematique, '--', 1)
+                   ORDER BY r.requested_on, r.case_id, r.attempt)
+)
+SELECT partner_id, before AS other_partner_id, count(*) AS persons,
+       max(requested_on) AS last_on, (array_agg(referral_id ORDER BY requested_on DESC))[1:20]
+         AS referrals
+FROM steps WHERE partner_id = first AND partner_id <> before
+GROUP BY partner_id, before ORDER BY persons DESC, partner_id, before
+"""
+"""A → B → A: a person sent to one partner, to another, and back to the first."""
+TRUNCATE = "TRUNCATE cases, proposals, referrals, rules"

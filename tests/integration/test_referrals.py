@@ -152,7 +152,7 @@ async def test_proposal_explains_itself_to_the_adviser(platform: Platform, servi
     assert len(proposal["rules_digest"]) == 64
     assert {f["name"] for f in explained["facts"]} >= {"age", "commune", "situation"}
     conditions = {c["code"]: c["result"] for c in explained["candidates"][0]["conditions"]}
-    assert conditions["age-16-25"] == "matched"
+    assert conditions["age"] == "matched"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from contracts import intake
 from contracts.base import Event
-from contracts.intake import AgreementGiven, Facts, Identity
+from contracts.intake import AgreementGiven, Dated, Facts, Identity
 from contracts.values import PartnerKind
 
 PERSON_EVENTS = frozenset(
@@ -37,12 +37,20 @@ class Person:
     agreements: tuple[AgreementGiven, ...] = ()
 
     def stated(self, facts: Facts) -> "Person":
-        """The person after new facts were stated."""
-        return replace(self, facts=_merged(self.facts, facts))
+        """The person after new facts were stated: of two about the same thing, that which was
+        true later counts, whichever was said first."""
+        newer = {
+            name: fact
+            for name in Facts.model_fields
+            if (fact := getattr(facts, name)) is not None
+            and not _older(fact, getattr(self.facts, name))
+        }
+        return replace(self, facts=self.facts.model_copy(update=newer))
 
     def identified(self, identity: Identity) -> "Person":
         """The person after an identity was stated."""
-        return replace(self, identity=_merged(self.identity, identity))
+        given = {n: v for n in Identity.model_fields if (v := getattr(identity, n)) is not None}
+        return replace(self, identity=self.identity.model_copy(update=given))
 
     def agreed(self, agreement: AgreementGiven) -> "Person":
         """The person after an agreement."""
@@ -65,15 +73,20 @@ class Person:
         raise AgreementMissingError(f"no agreement covers {partner_id}")
 
 
-def _merged(old: Any, new: Any) -> Any:
-    update = {n: v for n in type(new).model_fields if (v := getattr(new, n)) is not None}
-    return old.model_copy(update=update)
+def _older(fact: Dated[Any], known: Dated[Any] | None) -> bool:
+    return bool(known and known.as_of and fact.as_of and fact.as_of < known.as_of)
 
 
 def age_on(birth_date: date, day: date) -> int:
     """Completed years on a day ("25 ans révolus" ends on the eve of the 26th birthday)."""
     before = (day.month, day.day) < (birth_date.month, birth_date.day)
     return day.year - birth_date.year - before
+
+
+def months_between(start: date, day: date) -> int:
+    """Completed months from a day to another; 0 if it lies ahead."""
+    months = (day.year - start.year) * 12 + day.month - start.month - (day.day < start.day)
+    return max(months, 0)
 
 
 @dataclass

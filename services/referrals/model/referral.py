@@ -1,15 +1,22 @@
 """How one referral moves: the guard over the one table of states. Pure."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from contracts.base import Event
+from contracts.partners import Deadlines
 from contracts.referrals import (
     EVENT_OF_STATUS,
     AnswerRefused,
+    AppointmentAttended,
+    AppointmentEnded,
+    AppointmentExcused,
+    AppointmentMissed,
     AppointmentSet,
+    Awaits,
     CommentSealed,
+    DeadlinePassed,
     ReferralMoved,
     ReferralProposed,
     ReferralReceived,
@@ -21,13 +28,22 @@ from contracts.values import (
     TRANSITIONS,
     Author,
     BusinessStatus,
+    DeadlineStep,
     PartnerKind,
     Reason,
     ReferralStatus,
 )
 from contracts.webhooks import NEEDS_REASON
+from services.referrals.model.deadlines import (
+    Moment,
+    awaits,
+    local_day,
+    next_step,
+    steps_until,
+)
 
-_FINAL = frozenset(
+_YES = (ReferralStatus.ACCEPTED, ReferralStatus.IN_PROGRESS)
+FINAL = frozenset(
     {
         ReferralStatus.REJECTED,
         ReferralStatus.CANCELLED,
@@ -67,6 +83,11 @@ class Referral:
     replaces: UUID | None = None
     status: ReferralStatus = ReferralStatus.DRAFT
     agreement_id: UUID | None = None
+    awaits: Awaits | None = None
+    passed: frozenset[DeadlineStep] = frozenset()
+    requested_on: date | None = None
+    appointment_on: date | None = None
+    late_yes: bool = False
     version: int = 1
 
     @classmethod
@@ -74,29 +95,59 @@ class Referral:
         """The draft."""
         return cls(
             event.referral_id, event.case_id, event.person_id, event.partner_id,
-            event.partner_kind, event.service_id, event.replaces,
+            event.partner_kind, event.service_id, event.replaces, awaits=event.awaits,
         )  # fmt: skip
 
     @property
     def open(self) -> bool:
         """Whether something may still happen to it."""
-        return self.status not in _FINAL
+        return self.status not in FINAL
+
+    @property
+    def known_to_partner(self) -> bool:
+        """Whether the partner has it, and may still act on it."""
+        return self.open and self.status is not ReferralStatus.DRAFT
 
 
 def evolve_referral(referral: Referral | None, event: Event) -> Referral | None:
     """The referral after an event."""
     if isinstance(event, ReferralProposed):
         return Referral.of(event)
-    if referral is None:
-        return None
+    return None if referral is None else _evolve(referral, event)
+
+
+def _evolve(referral: Referral, event: Event) -> Referral:
     referral = replace(referral, version=referral.version + 1)
-    if isinstance(event, ReferralRequested):
-        return replace(
-            referral, status=ReferralStatus.REQUESTED, agreement_id=event.agreement_id
-        )
-    if isinstance(event, ReferralMoved):
-        return replace(referral, status=event.status)
+    match event:
+        case ReferralRequested():
+            return _waits(_requested(referral, event), event.awaits)
+        case ReferralMoved():
+            return _waits(replace(referral, status=event.status), event.awaits)
+        case AppointmentSet():
+            return replace(referral, appointment_on=local_day(event.starts_at))
+        case AppointmentEnded():
+            return replace(referral, appointment_on=None)
+        case DeadlinePassed():
+            return replace(referral, passed=steps_until(event.step))
+        case AnswerRefused():
+            return replace(referral, late_yes=event.asked in _YES)
     return referral
+
+
+def _requested(referral: Referral, event: ReferralRequested) -> Referral:
+    return replace(
+        referral,
+        status=ReferralStatus.REQUESTED,
+        agreement_id=event.agreement_id,
+        requested_on=event.requested_on,
+    )
+
+
+def _waits(referral: Referral, wait: Awaits | None) -> Referral:
+    """A new wait begins; without one the old goes on, unless nothing can happen any more."""
+    if wait is not None:
+        return replace(referral, awaits=wait, passed=frozenset())
+    return referral if referral.open else replace(referral, awaits=None, passed=frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +161,8 @@ class Move:
     outcome: str | None = None
     business_status: BusinessStatus | None = None
     appointment_at: datetime | None = None
+    commission_on: date | None = None
+    suggested_service_id: str | None = None
     answer_id: UUID | None = None
     on_behalf_of: Author | None = None
 
@@ -118,7 +171,7 @@ def check_move(current: ReferralStatus, move: Move) -> None:
     """Raise ``ForbiddenTransitionError`` or ``InvalidMoveError`` unless the step is allowed."""
     author = move.on_behalf_of or move.author
     if move.status is current:
-        if author is not Author.PARTNER or move.business_status is None or current in _FINAL:
+        if author is not Author.PARTNER or move.business_status is None or current in FINAL:
             raise ForbiddenTransitionError(current, move.status, author)
         if current is ReferralStatus.DRAFT:
             raise ForbiddenTransitionError(current, move.status, author)
@@ -139,12 +192,22 @@ def _check_words(move: Move, author: Author) -> None:
         raise InvalidMoveError("outcome", "completed needs an outcome")
 
 
-def move_referral(referral: Referral, move: Move) -> tuple[Event, ...]:
+def move_referral(
+    referral: Referral, move: Move, today: date, deadlines: Deadlines | None = None
+) -> tuple[Event, ...]:
     """The events of an allowed step; raises as ``check_move`` does."""
     check_move(referral.status, move)
+    return (_moved(referral, move, today, deadlines), *_appointment(referral, move, today))
+
+
+def _moved(
+    referral: Referral, move: Move, today: date, deadlines: Deadlines | None
+) -> ReferralMoved:
     same = move.status is referral.status
     kind = ReferralReceived if same else EVENT_OF_STATUS[move.status]
-    moved = kind(
+    day = local_day(move.appointment_at) if move.appointment_at else referral.appointment_on
+    at = Moment(today, day, move.commission_on)
+    return kind(
         referral_id=referral.referral_id,
         case_id=referral.case_id,
         status=move.status,
@@ -154,16 +217,78 @@ def move_referral(referral: Referral, move: Move) -> tuple[Event, ...]:
         reason=move.reason,
         outcome=move.outcome,
         answer_id=move.answer_id,
+        commission_on=move.commission_on,
+        suggested_service_id=move.suggested_service_id,
+        awaits=awaits(move.status, _business(move), deadlines or Deadlines(), at),
         sealed=CommentSealed(comment=move.comment) if move.comment else None,
     )
-    if move.appointment_at is None:
-        return (moved,)
-    appointment = AppointmentSet(
+
+
+def _business(move: Move) -> BusinessStatus | None:
+    """An appointment given in so many words, or by its date alone."""
+    if move.business_status is None and move.appointment_at:
+        return BusinessStatus.APPOINTMENT_SCHEDULED
+    return move.business_status
+
+
+_ENDED: dict[BusinessStatus, type[AppointmentEnded]] = {
+    BusinessStatus.NO_SHOW: AppointmentMissed,
+    BusinessStatus.EXCUSED: AppointmentExcused,
+    BusinessStatus.APPOINTMENT_CANCELLED: AppointmentExcused,
+}
+
+
+def _appointment(referral: Referral, move: Move, today: date) -> tuple[Event, ...]:
+    """What the step says of an appointment: set, missed, excused, or attended.
+
+    A partner that starts its work on or after the day of the appointment has seen the person.
+    """
+    ids = {"referral_id": referral.referral_id, "case_id": referral.case_id}
+    if move.appointment_at is not None:
+        return (AppointmentSet(**ids, starts_at=move.appointment_at),)
+    if referral.appointment_on is None:
+        return ()
+    if ended := _ENDED.get(move.business_status) if move.business_status else None:
+        return (ended(**ids),)
+    if move.reason is Reason.CLIENT_NO_SHOW:
+        return (AppointmentMissed(**ids),)
+    begun = move.status in (ReferralStatus.IN_PROGRESS, ReferralStatus.COMPLETED)
+    if begun and move.status is not referral.status and referral.appointment_on <= today:
+        return (AppointmentAttended(**ids),)
+    return ()
+
+
+def pass_deadline(referral: Referral, today: date) -> tuple[Event, ...]:
+    """What happens as an answer stays out until today: one step, or nothing if none is due.
+
+    A step whose day has passed unseen (the hub was down) is still taken, the latest only:
+    nobody is reminded on the day on which the request lapses.
+    """
+    due = _due(referral, today)
+    if due is None or referral.requested_on is None:
+        return ()
+    step, day = due
+    passed = DeadlinePassed(
         referral_id=referral.referral_id,
         case_id=referral.case_id,
-        starts_at=move.appointment_at,
+        partner_id=referral.partner_id,
+        service_id=referral.service_id,
+        step=step,
+        due_on=day,
+        requested_on=referral.requested_on,
+        expire_on=referral.awaits.expire_on if referral.awaits else None,
     )
-    return (moved, appointment)
+    if step is not DeadlineStep.EXPIRE:
+        return (passed,)
+    lapsed = Move(ReferralStatus.CANCELLED, Author.HUB, Reason.NO_RESPONSE)
+    return (passed, *move_referral(referral, lapsed, today))
+
+
+def _due(referral: Referral, today: date) -> tuple[DeadlineStep, date] | None:
+    found, passed = None, referral.passed
+    while (step := next_step(referral.awaits, passed)) and step[1] <= today:
+        found, passed = step, steps_until(step[0])
+    return found
 
 
 def refuse_answer(referral: Referral, move: Move, problem: str) -> AnswerRefused:

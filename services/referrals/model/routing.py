@@ -1,43 +1,48 @@
-"""Which services are proposed for a need, in which order, and why. Pure."""
+"""Which services are proposed for a need, in which order, and why. Pure.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+The rule set says whom each kind of partner takes; the directory adds the conditions of a
+service itself (zone, age, publics). Nobody is excluded by what is not known: it makes a
+question. The same arguments always give the same proposal, and what is stored gives it again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from contracts.intake import Facts
-from contracts.referrals import Candidate, Condition, Explanation, FactUsed
-from contracts.values import PartnerKind
-from services.referrals.model.person import Person, age_on
+from contracts.partners import Deadlines
+from contracts.referrals import (
+    Candidate,
+    Condition,
+    Explanation,
+    FactUsed,
+    Question,
+    ServiceKnown,
+)
+from contracts.values import CapacityStatus, PartnerKind
+from services.referrals.model.conditions import (
+    distance_of,
+    in_age,
+    in_publics,
+    in_zone,
+    zones_of,
+)
+from services.referrals.model.person import Person, age_on, months_between
+from services.referrals.model.rules import FAILED, UNKNOWN, Rules, Weights
 
 MAX_ATTEMPTS = 3
-ELIGIBLE, NOT_ELIGIBLE, UNKNOWN = "eligible", "not-eligible", "unknown"
-
-
-@dataclass(frozen=True)
-class RuleCondition:
-    """One row of the eligibility table of a partner kind."""
-
-    code: str
-    text: str
-    question: str
-    needs: tuple[str, ...]
-    holds: Callable[[Mapping[str, Any]], bool]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """A version of the rule table; ``digest`` identifies its exact content."""
-
-    name: str
-    digest: str
-    conditions: Mapping[PartnerKind, Sequence[RuleCondition]]
-    preference: Mapping[PartnerKind, float]
+ELIGIBLE, NOT_ELIGIBLE = "eligible", "not-eligible"
+_RANK = {ELIGIBLE: 0, UNKNOWN: 1, NOT_ELIGIBLE: 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A partner's service, as the directory describes it."""
+    """A partner's service, as the directory describes it.
+
+    ``delay_days``: usual working days until a first appointment; ``load``: referrals that are
+    open there now; ``capacity``: what the partner last said, None if nothing (valid).
+    """
 
     service_id: str
     partner_id: str
@@ -48,95 +53,160 @@ class Service:
     minimum_age: int | None = None
     maximum_age: int | None = None
     policy: str = "confirm"
+    publics: tuple[str, ...] = ()
+    code_insee: str | None = None
+    capacity: CapacityStatus | None = None
+    delay_days: int | None = None
+    load: int = 0
+    commission: bool = False
+    opening: str | None = None
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    categories: frozenset[str] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        categories = frozenset(t.partition("--")[0] for t in self.thematiques)
+        object.__setattr__(self, "categories", categories)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A service in its place, with the reasons."""
+
+    service: Service
+    verdict: str
+    score: float
+    parts: Mapping[str, float]
+    conditions: tuple[Condition, ...]
+
+    @property
+    def order(self) -> tuple[int, float, str]:
+        """Those who suit first, then the score; the id makes it the same each time."""
+        return _RANK[self.verdict], -self.score, self.service.service_id
 
 
 def known_facts(person: Person, day: date) -> dict[str, FactUsed]:
-    """The facts that routing may look at, by name, with source and date; ``age`` is derived."""
+    """The facts that routing looks at on a day, by name, with source and date.
+
+    ``age``, ``registered_months`` and ``has_project`` are derived; what is true only after the
+    day, or was stated as unknown, is not known.
+    """
     found = {}
     for name in Facts.model_fields:
         fact = getattr(person.facts, name)
-        if fact is not None and fact.value != "unknown":
-            found[name] = FactUsed(
-                name=name, value=fact.value, source=fact.source, as_of=fact.as_of
-            )
-    if "birth_date" in found:
-        age = age_on(found["birth_date"].value, day)
-        found["age"] = found["birth_date"].model_copy(update={"name": "age", "value": age})
+        if fact is None or fact.value == "unknown" or (fact.as_of and fact.as_of > day):
+            continue
+        found[name] = FactUsed(
+            name=name, value=fact.value, source=fact.source, as_of=fact.as_of
+        )
+    for name, (origin, derive) in _DERIVED.items():
+        if origin in found:
+            value = derive(found[origin].value, day)
+            found[name] = found[origin].model_copy(update={"name": name, "value": value})
+    found.pop("project", None)  # free text: that there is one is all that counts here
     return found
 
 
-ZONES: dict[str, frozenset[str]] = {
-    "59459": frozenset({"59459", "245901160", "59", "france"}),
+_DERIVED: dict[str, tuple[str, Any]] = {
+    "age": ("birth_date", age_on),
+    "registered_months": ("registered_with_france_travail_since", months_between),
+    "has_project": ("project", lambda text, day: True),
 }
-"""Commune → the zones it lies in (commune, EPCI, département, country)."""
 
 
-def zones_of(commune: str) -> frozenset[str]:
-    """The zones a commune lies in; its EPCI only where we know it."""
-    department = commune[:3] if commune.startswith("97") else commune[:2]
-    return ZONES.get(commune, frozenset({commune, department, "france"}))
+class _Applied:
+    """One person's facts applied to services: what services share is found once."""
+
+    def __init__(self, facts: Mapping[str, Any], thematique: str, rules: Rules) -> None:
+        self.facts = facts
+        self.thematique = thematique
+        self.weights = rules.weights
+        self._rules = rules
+        self._by_kind: dict[PartnerKind, tuple[Condition, ...]] = {}
+        self._by_zone: dict[tuple[str, ...], tuple[Condition, ...]] = {}
+        self._by_age: dict[tuple[int | None, int | None], tuple[Condition, ...]] = {}
+        self._by_publics: dict[tuple[str, ...], tuple[Condition, ...]] = {}
+        self._by_place: dict[str | None, float] = {}
+        commune = facts.get("commune")
+        self._zones = zones_of(commune) if commune else None
+
+    def rank(self, service: Service) -> Ranked:
+        """A service with its verdict, its score and its reasons."""
+        conditions = self._conditions(service)
+        results = {condition.result for condition in conditions}
+        verdict = ELIGIBLE
+        if FAILED in results:
+            verdict = NOT_ELIGIBLE
+        elif UNKNOWN in results:
+            verdict = UNKNOWN
+        parts = self._parts(service, verdict)
+        return Ranked(service, verdict, round(sum(parts.values()), 3), parts, conditions)
+
+    def _conditions(self, service: Service) -> tuple[Condition, ...]:
+        zone, publics = service.zone, service.publics
+        ages = (service.minimum_age, service.maximum_age)
+        by_zone, by_age = self._by_zone.get(zone), self._by_age.get(ages)
+        by_publics, by_kind = self._by_publics.get(publics), self._by_kind.get(service.kind)
+        if by_zone is None:
+            by_zone = self._by_zone[zone] = (in_zone(zone, self._zones),)
+        if by_age is None:
+            by_age = self._by_age[ages] = in_age(ages, self.facts.get("age"))
+        if by_publics is None:
+            by_publics = self._by_publics[publics] = in_publics(publics, self.facts)
+        if by_kind is None:
+            table = self._rules.tables.get(service.kind)
+            by_kind = self._by_kind[service.kind] = (
+                table.conditions(self.facts) if table else ()
+            )
+        return by_zone + by_age + by_publics + by_kind
+
+    def _parts(self, service: Service, verdict: str) -> dict[str, float]:
+        weights, place = self.weights, service.code_insee
+        exact = self.thematique in service.thematiques
+        distance = self._by_place.get(place)
+        if distance is None:
+            distance = self._by_place[place] = distance_of(place, self._zones, weights)
+        parts = {
+            "fit": weights.fit_exact if exact else weights.fit_category,
+            "preference": weights.preference.get(service.kind, 0.0),
+        }
+        if distance:
+            parts["distance"] = distance
+        if verdict == UNKNOWN:
+            parts["certainty"] = weights.unknown
+        if service.capacity is not None or service.load or service.delay_days:
+            parts |= _burden(service, weights)
+        return parts
 
 
-def assess(
-    service: Service, thematique: str, facts: Mapping[str, FactUsed], rules: Rules
-) -> Candidate:
-    """Whether a service suits, and each condition as applied to this person."""
-    conditions = [
-        _in_zone(service, facts),
-        *_in_age(service, facts),
-        *(_rule(rule, facts) for rule in rules.conditions.get(service.kind, ())),
-    ]
-    results = {c.result for c in conditions}
-    unsure = UNKNOWN if UNKNOWN in results else ELIGIBLE
-    verdict = NOT_ELIGIBLE if "failed" in results else unsure
-    fit = 10.0 if thematique in service.thematiques else 5.0
-    score = fit + rules.preference.get(service.kind, 0) - (3 if verdict == UNKNOWN else 0)
-    return Candidate(
-        service_id=service.service_id,
-        partner_id=service.partner_id,
-        partner_kind=service.kind,
-        name=service.name,
-        verdict=verdict,
-        score=score,
-        conditions=conditions,
-    )
-
-
-def _condition(code: str, text: str, holds: bool | None) -> Condition:
-    result = UNKNOWN if holds is None else "matched" if holds else "failed"
-    return Condition(code=code, text=text, result=result)
-
-
-def _in_zone(service: Service, facts: Mapping[str, FactUsed]) -> Condition:
-    text = "Le service couvre la commune de la personne."
-    if not service.zone:
-        return _condition("in-zone", text, True)
-    if "commune" not in facts:
-        return _condition("in-zone", text, None)
-    return _condition("in-zone", text, bool(zones_of(facts["commune"].value) & {*service.zone}))
-
-
-def _in_age(service: Service, facts: Mapping[str, FactUsed]) -> list[Condition]:
-    low, high = service.minimum_age, service.maximum_age
-    if low is None and high is None:
-        return []
-    text = f"Le service reçoit les personnes de {low or 0} à {high or 'tout âge'} ans."
-    age = facts["age"].value if "age" in facts else None
-    holds = None if age is None else (low or 0) <= age <= (high if high is not None else 200)
-    return [_condition("service-age", text, holds)]
-
-
-def _rule(rule: RuleCondition, facts: Mapping[str, FactUsed]) -> Condition:
-    if any(name not in facts for name in rule.needs):
-        return _condition(rule.code, rule.text, None)
-    values = {name: facts[name].value for name in rule.needs}
-    return _condition(rule.code, rule.text, rule.holds(values))
+def _burden(service: Service, weights: Weights) -> dict[str, float]:
+    """What capacity, delay and load cost a service."""
+    parts = {}
+    if service.capacity is CapacityStatus.NO_CAPACITY:
+        parts["capacity"] = weights.no_capacity
+    elif service.capacity is CapacityStatus.WAITLIST:
+        parts["capacity"] = weights.waitlist
+    if service.delay_days:
+        delay = service.delay_days / 5 * weights.delay_per_week
+        parts["delay"] = round(max(delay, weights.delay_most), 3)
+    if service.load:
+        parts["load"] = round(max(service.load * weights.load_per_open, weights.load_most), 3)
+    return parts
 
 
 def concerned(services: Iterable[Service], thematique: str) -> list[Service]:
     """Services for exactly this thématique, or at least of its category."""
-    category = thematique.split("--")[0]
-    return [s for s in services if any(t.split("--")[0] == category for t in s.thematiques)]
+    category = thematique.partition("--")[0]
+    return [s for s in services if category in s.categories]
+
+
+def rank(
+    thematique: str, facts: Mapping[str, Any], services: Iterable[Service], rules: Rules
+) -> list[Ranked]:
+    """The services in order, each with its reasons; ``facts`` by name, unknown ones absent."""
+    applied = _Applied(facts, thematique, rules)
+    found = [applied.rank(service) for service in concerned(services, thematique)]
+    found.sort(key=lambda ranked: ranked.order)
+    return found
 
 
 def propose(
@@ -144,33 +214,98 @@ def propose(
 ) -> Explanation:
     """Rank the services for a need and say why; the same arguments give the same proposal."""
     facts = known_facts(person, day)
-    found = [assess(s, thematique, facts, rules) for s in concerned(services, thematique)]
-    found.sort(key=lambda c: (c.verdict == NOT_ELIGIBLE, -c.score, c.service_id))
-    ranked = [c for c in found if c.verdict != NOT_ELIGIBLE]
+    values = {name: fact.value for name, fact in facts.items()}
+    ranked = rank(thematique, values, services, rules)
     return Explanation(
         facts=list(facts.values()),
-        candidates=found,
-        questions=_questions(found, facts, rules),
+        candidates=[_candidate(one) for one in ranked],
+        questions=_questions(ranked, rules),
         summary=_summary(ranked),
     )
 
 
-def _questions(
-    candidates: Sequence[Candidate], facts: Mapping[str, FactUsed], rules: Rules
-) -> list[str]:
-    asked: dict[str, None] = {}
-    for candidate in candidates:
-        if candidate.verdict == UNKNOWN:
-            for rule in rules.conditions.get(candidate.partner_kind, ()):
-                if any(name not in facts for name in rule.needs):
-                    asked[rule.question] = None
-            if any(c.code == "in-zone" and c.result == UNKNOWN for c in candidate.conditions):
-                asked["Dans quelle commune la personne habite-t-elle ?"] = None
-    return list(asked)
+def _candidate(ranked: Ranked) -> Candidate:
+    service = ranked.service
+    return Candidate.model_construct(
+        service_id=service.service_id,
+        partner_id=service.partner_id,
+        partner_kind=service.kind,
+        name=service.name,
+        thematiques=list(service.thematiques),
+        verdict=ranked.verdict,
+        score=ranked.score,
+        parts=dict(ranked.parts),
+        conditions=list(ranked.conditions),
+        known=ServiceKnown.model_construct(
+            zone=list(service.zone),
+            minimum_age=service.minimum_age,
+            maximum_age=service.maximum_age,
+            publics=list(service.publics),
+            code_insee=service.code_insee,
+            capacity=service.capacity,
+            delay_days=service.delay_days,
+            load=service.load,
+        ),
+    )
 
 
-def _summary(ranked: Sequence[Candidate]) -> str:
-    if not ranked:
+def reevaluate(explanation: Explanation, thematique: str, rules: Rules) -> list[Ranked]:
+    """The ranking again, from nothing but what was stored: facts and what was known of the
+    services. The same rules give the same verdicts, scores and order."""
+    facts = {fact.name: fact.value for fact in explanation.facts}
+    services = [_service(candidate) for candidate in explanation.candidates]
+    return rank(thematique, facts, services, rules)
+
+
+def _service(candidate: Candidate) -> Service:
+    known = candidate.known
+    return Service(
+        candidate.service_id, candidate.partner_id, candidate.partner_kind, candidate.name,
+        tuple(candidate.thematiques), tuple(known.zone), known.minimum_age, known.maximum_age,
+        publics=tuple(known.publics), code_insee=known.code_insee, capacity=known.capacity,
+        delay_days=known.delay_days, load=known.load,
+    )  # fmt: skip
+
+
+_ASKED = {
+    "in-zone": ("commune", "Dans quelle commune habitez-vous ?"),
+    "service-age": ("birth_date", "Quelle est votre date de naissance ?"),
+    "publics": ("situation", "Quelle est votre situation ?"),
+}
+
+
+def _questions(ranked: Sequence[Ranked], rules: Rules) -> list[Question]:
+    """What to ask: facts that are unknown and keep a service from being sure.
+
+    A service that is out anyway asks for nothing: an answer would change nothing for it.
+    """
+    asked: dict[str, tuple[str, list[str]]] = {}
+    for one in ranked:
+        if one.verdict == UNKNOWN:
+            for condition in one.conditions:
+                if condition.result == UNKNOWN:
+                    fact, text = _asked(condition, one.service.kind, rules)
+                    asked.setdefault(text, (fact, []))[1].append(one.service.service_id)
+    return [
+        Question(fact=fact, text=text, services=sorted(set(services)))
+        for text, (fact, services) in asked.items()
+    ]
+
+
+def _asked(condition: Condition, kind: PartnerKind, rules: Rules) -> tuple[str, str]:
+    if condition.row is None:
+        return _ASKED[condition.code]
+    row = rules.tables[kind].rows[condition.row]
+    unknown = next((name for name, cell in row.cells.items() if "null" in cell), condition.code)
+    return _ORIGINS.get(unknown, unknown), row.question
+
+
+_ORIGINS = {name: origin for name, (origin, _) in _DERIVED.items()}
+
+
+def _summary(ranked: Sequence[Ranked]) -> str:
+    names = [one.service.name for one in ranked if one.verdict != NOT_ELIGIBLE]
+    if not names:
         return "Aucun service ne convient automatiquement : un conseiller étudie la situation."
-    names = ", puis ".join(c.name for c in ranked[:MAX_ATTEMPTS])
-    return f"Proposition de contact, à confirmer avec la personne : {names}."
+    shown = ", puis ".join(names[:MAX_ATTEMPTS])
+    return f"Proposition de contact, à confirmer avec la personne : {shown}."

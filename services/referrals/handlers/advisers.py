@@ -1,0 +1,125 @@
+"""What advisers ask for: each is one transaction, judged by the model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.values import Author, CaseStatus
+from infra.database import driver
+from infra.eventstore.events import Meta
+from services.referrals import tables
+from services.referrals.handlers.messages import Messages
+from services.referrals.handlers.work import Work
+from services.referrals.model import advice
+from services.referrals.model.case import Case, Decided, Tried, World
+from services.referrals.model.loop import confirm
+from services.referrals.model.referral import Move, Referral
+
+Decide = Callable[[Case, Tried, World], Decided]
+
+
+class StaleProposalError(Exception):
+    """The case has a newer proposal: that one is judged, not this."""
+
+
+@dataclass(frozen=True)
+class Advisers:
+    """Commands of advisers: each raises ``LookupError`` for an unknown id, or as the model."""
+
+    messages: Messages
+
+    async def confirm(self, tx: AsyncConnection, referral_id: UUID, meta: Meta) -> Referral:
+        """Send a draft."""
+        work = await self._of_referral(tx, referral_id)
+        referral = work.referrals[referral_id]
+        case = work.cases[referral.case_id]
+        events = confirm(case, referral, work.world(case), meta.actor, Author.ADVISER)
+        work.record_referral(referral_id, referral.version, events, meta)
+        await work.write()
+        return work.referrals[referral_id]
+
+    async def move(
+        self, tx: AsyncConnection, referral_id: UUID, move: Move, meta: Meta
+    ) -> Referral:
+        """Move a referral: stop it, correct it, or type in what its partner said."""
+        work = await self._of_referral(tx, referral_id)
+        work.move(work.referrals[referral_id], move, meta)
+        await work.write()
+        return work.referrals[referral_id]
+
+    async def choose(
+        self,
+        tx: AsyncConnection,
+        proposal_id: UUID,
+        services: Sequence[str],
+        note: str,
+        meta: Meta,
+    ) -> Case:
+        """Send the case to other services than proposed."""
+
+        def decide(case: Case, tried: Tried, world: World) -> Decided:
+            return advice.choose(case, tried, services, world, meta.actor, note)
+
+        return await self._on_proposal(tx, proposal_id, decide, meta)
+
+    async def refuse(
+        self, tx: AsyncConnection, proposal_id: UUID, note: str, meta: Meta
+    ) -> Case:
+        """Refuse a proposal."""
+
+        def decide(case: Case, tried: Tried, world: World) -> Decided:
+            return advice.refuse(case, tried, world, meta.actor, note)
+
+        return await self._on_proposal(tx, proposal_id, decide, meta)
+
+    async def propose_again(self, tx: AsyncConnection, case_id: UUID, meta: Meta) -> Case:
+        """Propose anew, with what is known today."""
+        return await self._on_case(tx, case_id, advice.propose_again, meta)
+
+    async def close(
+        self, tx: AsyncConnection, case_id: UUID, status: CaseStatus, ending: Move, meta: Meta
+    ) -> Case:
+        """Close a case."""
+
+        def decide(case: Case, tried: Tried, world: World) -> Decided:
+            return advice.close(case, tried, world, status, ending)
+
+        return await self._on_case(tx, case_id, decide, meta)
+
+    async def _of_referral(self, tx: AsyncConnection, referral_id: UUID) -> Work:
+        work = self.messages.work(tx)
+        await work.load_referrals([referral_id])
+        if referral_id not in work.referrals:
+            raise LookupError("referral")
+        await work.load_world({case.person_id for case in work.cases.values()})
+        return work
+
+    async def _on_proposal(
+        self, tx: AsyncConnection, proposal_id: UUID, decide: Decide, meta: Meta
+    ) -> Case:
+        raw = await driver(tx)
+        case_id = await raw.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
+        if case_id is None:
+            raise LookupError("proposal")
+
+        def newest(case: Case, tried: Tried, world: World) -> Decided:
+            if case.proposal_id != proposal_id:
+                raise StaleProposalError
+            return decide(case, tried, world)
+
+        return await self._on_case(tx, case_id, newest, meta)
+
+    async def _on_case(
+        self, tx: AsyncConnection, case_id: UUID, decide: Decide, meta: Meta
+    ) -> Case:
+        work = self.messages.work(tx)
+        await work.load_cases([case_id])
+        if case_id not in work.cases:
+            raise LookupError("case")
+        case = work.cases[case_id]
+        await work.load_world({case.person_id})
+        work.record(decide(case, work.tried(case_id), work.world(case)), case, meta)
+        await work.write()
+        return work.cases[case_id]

@@ -1,0 +1,84 @@
+"""What the calendar brings: reminders, escalations, requests that lapse."""
+
+import time
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.values import Author, Reason, ReferralStatus
+from infra.database import Database, driver, is_infrastructure
+from infra.eventstore.events import Meta
+from services.referrals import tables
+from services.referrals.handlers.messages import Messages
+from services.referrals.handlers.work import Work
+from services.referrals.model.referral import Move, Referral, pass_deadline
+
+BATCH = 200
+RETRY_SECONDS = 600.0
+LAPSED = Move(ReferralStatus.CANCELLED, Author.HUB, Reason.NO_RESPONSE)
+log = structlog.get_logger()
+
+
+@dataclass
+class DeadlineClock:
+    """Takes the steps that are due, in sets; a referral that fails waits and blocks nobody."""
+
+    database: Database
+    messages: Messages
+    _failed: dict[UUID, float] = field(default_factory=dict)
+
+    async def step(self) -> int:
+        """Take what is due today; answers how many referrals were looked at."""
+        try:
+            return await self._turn(BATCH)
+        except Exception as error:
+            if is_infrastructure(error):
+                raise
+            log.warning("deadlines one by one", error=type(error).__name__)
+            return await self._one_by_one()
+
+    async def _turn(self, limit: int) -> int:
+        async with self.database.transaction() as tx:
+            ids = await self._due(tx, limit)
+            if ids:
+                await self.take(tx, ids)
+            return len(ids)
+
+    async def _one_by_one(self) -> int:
+        async with self.database.reading() as connection:
+            ids = await self._due(connection, BATCH)
+        for referral_id in ids:
+            try:
+                async with self.database.transaction() as tx:
+                    await self.take(tx, [referral_id])
+            except Exception as error:
+                if is_infrastructure(error):
+                    raise
+                log.error(
+                    "deadline failed", referral=str(referral_id), error=type(error).__name__
+                )
+                self._failed[referral_id] = time.monotonic() + RETRY_SECONDS
+        return len(ids)
+
+    async def _due(self, tx: AsyncConnection, limit: int) -> list[UUID]:
+        now = time.monotonic()
+        self._failed = {i: until for i, until in self._failed.items() if until > now}
+        raw = await driver(tx)
+        work = self.messages.work(tx)
+        rows = await raw.fetch(tables.DUE, work.today, list(self._failed), limit)
+        return [row["referral_id"] for row in rows]
+
+    async def take(self, tx: AsyncConnection, ids: list[UUID]) -> None:
+        """The steps of these referrals that are due."""
+        work = self.messages.work(tx)
+        await work.load_referrals(ids)
+        await work.load_world({case.person_id for case in work.cases.values()})
+        for referral_id in ids:
+            self._take(work, work.referrals[referral_id])
+        await work.write()
+
+    def _take(self, work: Work, referral: Referral) -> None:
+        events = pass_deadline(referral, work.today)
+        work.follow(referral, events, LAPSED, Meta("hub:deadline"))

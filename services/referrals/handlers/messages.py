@@ -1,0 +1,177 @@
+"""What the referral service does with what it hears: contacts, withdrawals, answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts import intake
+from contracts.partners import AnswerReceived
+from contracts.referrals import CaseOpened
+from contracts.registry import parse_event
+from contracts.values import Author, Reason, ReferralStatus
+from infra.clock import Clock
+from infra.database import driver
+from infra.eventstore.events import Recorded
+from infra.eventstore.writer import Writer
+from services.referrals import projections, tables
+from services.referrals.handlers.rulebook import RuleBook
+from services.referrals.handlers.work import Work
+from services.referrals.model.deadlines import local_day
+from services.referrals.model.loop import open_case
+from services.referrals.model.person import PERSON_EVENTS
+from services.referrals.model.referral import (
+    ForbiddenTransitionError,
+    InvalidMoveError,
+    Move,
+    refuse_answer,
+)
+
+
+@dataclass(frozen=True)
+class Messages:
+    """What is heard, a batch and a transaction at a time."""
+
+    writer: Writer
+    rulebook: RuleBook
+    clock: Clock
+
+    def work(self, tx: AsyncConnection) -> Work:
+        """A unit of work in a transaction."""
+        return Work(tx, self.writer, self.rulebook, self.clock)
+
+    async def on_intake(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """Remember what is said of persons; open a case for each need; obey withdrawals."""
+        await _keep(tx, [m for m in messages if m.type in PERSON_EVENTS and m.person_id])
+        await projections.keep_persons(tx, messages)
+        needs: list[Recorded] = []
+        for message in messages:
+            if message.type == intake.NeedExpressed.type:
+                needs.append(message)
+            elif message.type == intake.AgreementWithdrawn.type:
+                await self._open_cases(tx, needs)
+                await self._withdraw(tx, message)
+                needs = []
+        await self._open_cases(tx, needs)
+
+    async def on_partners(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """Move referrals as their partners say, and cases after them."""
+        await projections.keep_undelivered(tx, messages)
+        answers = [(m, _answer(m)) for m in messages if m.type == AnswerReceived.type]
+        if not answers:
+            return
+        work = self.work(tx)
+        await work.load_referrals(a.referral_id for _, a in answers)
+        await work.load_world({m.person_id for m, _ in answers if m.person_id})
+        comments = await self.writer.vault.unseal([m for m, _ in answers])
+        for message, answer in answers:
+            self._answered(work, message, answer, comments.get(message.event_id))
+        await work.write()
+
+    async def _open_cases(self, tx: AsyncConnection, needs: Sequence[Recorded]) -> None:
+        if not needs:
+            return
+        work = self.work(tx)
+        persons = {m.person_id for m in needs if m.person_id}
+        alive = await self.writer.vault.keys(persons)
+        known = await _known_cases(tx, needs)
+        await work.load_world(persons)
+        for message in needs:
+            opened = _opened(message)
+            if opened.case_id not in known and opened.person_id in alive:
+                self._open(work, opened, message)
+        await work.write()
+
+    def _open(self, work: Work, opened: CaseOpened, message: Recorded) -> None:
+        """On the day of the contact, with what was known by then."""
+        history = work.histories[opened.person_id]
+        day = local_day(message.occurred_at)
+        world = work.world_of(history, opened.case_id, day, message.position)
+        work.record(open_case(opened, world), None, message.caused())
+
+    async def _withdraw(self, tx: AsyncConnection, message: Recorded) -> None:
+        event = parse_event(message.type, message.data)
+        assert isinstance(event, intake.AgreementWithdrawn)
+        raw = await driver(tx)
+        rows = await raw.fetch(tables.OPEN_REFERRALS, event.person_id, event.agreement_id)
+        if not rows:
+            return
+        work = self.work(tx)
+        await work.load_referrals(row["referral_id"] for row in rows)
+        await work.load_world({case.person_id for case in work.cases.values()})
+        move = Move(ReferralStatus.CANCELLED, Author.HUB, Reason.AGREEMENT_WITHDRAWN)
+        for row in rows:
+            work.move(work.referrals[row["referral_id"]], move, message.caused())
+        await work.write()
+
+    def _answered(
+        self, work: Work, message: Recorded, answer: AnswerReceived, sealed: bytes | None
+    ) -> None:
+        referral = work.referrals.get(answer.referral_id)
+        if referral is None:
+            raise LookupError("answer to a referral that nobody proposed")
+        move = _move(answer, _comment(message, sealed))
+        meta = message.caused(f"partner:{answer.partner_id}")
+        try:
+            work.move(referral, move, meta)
+        except (ForbiddenTransitionError, InvalidMoveError) as error:
+            refused = refuse_answer(referral, move, str(error))
+            work.record_referral(referral.referral_id, referral.version, [refused], meta)
+
+
+async def _keep(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+    if not messages:
+        return
+    raw = await driver(tx)
+    rows = [
+        (m.event_id, m.person_id, m.position, m.type, m.occurred_at, m.data, m.sealed)
+        for m in messages
+    ]
+    await raw.execute(tables.KEEP_PERSON_EVENTS, *map(list, zip(*rows, strict=True)))
+
+
+async def _known_cases(tx: AsyncConnection, needs: Sequence[Recorded]) -> set[UUID]:
+    raw = await driver(tx)
+    ids = [_opened(message).case_id for message in needs]
+    return {row["case_id"] for row in await raw.fetch(tables.KNOWN_CASES, ids)}
+
+
+def _opened(message: Recorded) -> CaseOpened:
+    need = parse_event(message.type, message.data)
+    assert isinstance(need, intake.NeedExpressed)
+    return CaseOpened(
+        case_id=intake.case_id_of(need.need_id),
+        person_id=need.person_id,
+        need_id=need.need_id,
+        thematique=need.thematique,
+        urgent=need.urgent,
+        do_not_contact=need.do_not_contact,
+        parallel=need.parallel,
+    )
+
+
+def _answer(message: Recorded, sealed: bytes | None = None) -> AnswerReceived:
+    event = parse_event(message.type, message.data, sealed)
+    assert isinstance(event, AnswerReceived)
+    return event
+
+
+def _comment(message: Recorded, sealed: bytes | None) -> str | None:
+    part = _answer(message, sealed).sealed
+    return part.comment if part else None
+
+
+def _move(answer: AnswerReceived, comment: str | None) -> Move:
+    return Move(
+        status=answer.status,
+        author=Author.PARTNER,
+        reason=answer.reason,
+        comment=comment,
+        outcome=answer.outcome,
+        business_status=answer.business_status,
+        appointment_at=answer.appointment_at,
+        commission_on=answer.commission_on,
+        suggested_service_id=answer.suggested_service_id,
+        answer_id=answer.answer_id,
+    )

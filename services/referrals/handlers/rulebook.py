@@ -1,0 +1,55 @@
+"""The rules in force: the newest that were published, parsed once."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.referrals import RulesPublished
+from infra.database import driver
+from infra.eventstore.events import Meta
+from infra.eventstore.writer import Pending
+from services.referrals import tables
+from services.referrals.model.rules import Rules
+
+STREAM = "rules"
+"""One stream for all rule sets of a site: what was published last is in force."""
+
+
+@dataclass
+class RuleBook:
+    """Finds the rules in force; a service that has none publishes those it came with."""
+
+    built_in: Path
+    _parsed: dict[str, Rules] = field(default_factory=dict)
+
+    async def current(self, tx: AsyncConnection) -> tuple[Rules, Pending | None]:
+        """The rules in force, and what must be written first if none were published yet.
+
+        Two processes that publish at once: one gets a ``ConcurrencyError`` and looks again.
+        """
+        raw = await driver(tx)
+        row = await raw.fetchrow(tables.RULES_IN_FORCE)
+        if row:
+            return self._parse(row), None
+        rules = Rules.parse(self.built_in.read_bytes(), self.built_in.stem, 1)
+        return rules, publication(rules, 0)
+
+    def _parse(self, row: Any) -> Rules:
+        if row["digest"] not in self._parsed:
+            content = row["content"].encode()
+            self._parsed = {row["digest"]: Rules.parse(content, row["rules"], row["version"])}
+        return self._parsed[row["digest"]]
+
+
+def publication(rules: Rules, version: int, meta: Meta | None = None) -> Pending:
+    """The event that puts rules into force; ``version`` is the stream's."""
+    published = RulesPublished(
+        rules=rules.name,
+        version=rules.version,
+        digest=rules.digest,
+        content=orjson.loads(rules.content),
+    )
+    return Pending(STREAM, [published], None, meta or Meta(), version)

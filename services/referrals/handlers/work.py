@@ -1,0 +1,206 @@
+"""One transaction: aggregates loaded in sets, new events gathered, written at the end."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.base import Event
+from contracts.partners import Deadlines, ServicePublished
+from contracts.registry import parse_event
+from contracts.values import CapacityStatus
+from infra.clock import Clock
+from infra.database import driver
+from infra.eventstore.events import Meta
+from infra.eventstore.writer import Pending, Writer
+from services.referrals import projections, tables
+from services.referrals.handlers.rulebook import RuleBook
+from services.referrals.model.case import Case, Decided, Tried, World, evolve_case
+from services.referrals.model.deadlines import local_day
+from services.referrals.model.loop import after_move
+from services.referrals.model.person import History
+from services.referrals.model.referral import Move, Referral, evolve_referral, move_referral
+from services.referrals.model.routing import Service
+from services.referrals.model.rules import Rules
+
+
+class DirectoryNotLoadedError(TimeoutError):
+    """No service is known yet: the directory is still on its way. Waited out, never parked."""
+
+
+class Work:
+    """What one transaction looks at, and what it will write."""
+
+    rules: Rules
+
+    def __init__(
+        self, tx: AsyncConnection, writer: Writer, rulebook: RuleBook, clock: Clock
+    ) -> None:
+        self._tx = tx
+        self._writer = writer
+        self._rulebook = rulebook
+        self._clock = clock
+        self._pending: list[Pending] = []
+        self.cases: dict[UUID, Case] = {}
+        self.referrals: dict[UUID, Referral] = {}
+        self.services: dict[str, Service] = {}
+        self.histories: dict[UUID, History] = {}
+
+    @property
+    def today(self) -> date:
+        """The day in France."""
+        return local_day(self._clock())
+
+    async def load_world(self, persons: Iterable[UUID]) -> None:
+        """Rules, directory and what is known of these persons.
+
+        Raises ``DirectoryNotLoadedError`` while the directory is empty.
+        """
+        self.rules, published = await self._rulebook.current(self._tx)
+        if published:
+            self._pending.append(published)
+        await self.load_services()
+        await self._load_histories(set(persons))
+
+    async def load_services(self) -> None:
+        """The whole directory, with how many referrals are open at each service."""
+        raw = await driver(self._tx)
+        today = self.today
+        for row in await raw.fetch(tables.SERVICES):
+            self.services[row["service_id"]] = _service(row, today)
+        if not self.services:
+            raise DirectoryNotLoadedError
+
+    async def _load_histories(self, wanted: set[UUID]) -> None:
+        """An erased person's sealed parts stay closed."""
+        raw = await driver(self._tx)
+        rows = await raw.fetch(tables.PERSON_EVENTS, list(wanted))
+        keys = await self._writer.vault.keys({row["person_id"] for row in rows})
+        self.histories |= {person: History() for person in wanted}
+        for row in rows:
+            key, sealed = keys.get(row["person_id"]), None
+            if row["sealed"] and key:
+                sealed = key.unseal(row["event_id"], row["type"], row["sealed"])
+            event = parse_event(row["type"], row["data"], sealed)
+            self.histories[row["wanted"]].events.append((row["position"], event))
+
+    async def load_referrals(self, ids: Iterable[UUID]) -> None:
+        """Referrals with their cases, and those cases' other referrals."""
+        raw = await driver(self._tx)
+        rows = await raw.fetch(tables.SIBLINGS, list(set(ids)))
+        await self._load(rows)
+
+    async def load_cases(self, ids: Iterable[UUID]) -> None:
+        """Cases with all their referrals."""
+        raw = await driver(self._tx)
+        rows = await raw.fetch(tables.OF_CASES, list(set(ids)))
+        await self._load(rows)
+
+    async def _load(self, rows: Sequence[Any]) -> None:
+        referrals = [row["referral_id"] for row in rows if row["referral_id"]]
+        cases = {row["case_id"] for row in rows}
+        names = [f"case-{c}" for c in cases] + [f"referral-{r}" for r in referrals]
+        streams = await self._writer.store.load_many(self._tx, names)
+        for case_id in cases:
+            case: Case | None = None
+            for event in streams.get(f"case-{case_id}", ()):
+                case = evolve_case(case, parse_event(event.type, event.data))
+            if case:
+                self.cases[case_id] = case
+        for referral_id in referrals:
+            referral: Referral | None = None
+            for event in streams.get(f"referral-{referral_id}", ()):
+                referral = evolve_referral(referral, parse_event(event.type, event.data))
+            if referral:
+                self.referrals[referral_id] = referral
+
+    def tried(self, case_id: UUID) -> Tried:
+        """The referrals of a case, oldest first."""
+        return Tried([r for r in self.referrals.values() if r.case_id == case_id])
+
+    def world(self, case: Case) -> World:
+        """What a decision about a case looks at today."""
+        return self.world_of(self.histories[case.person_id], case.case_id, self.today)
+
+    def world_of(
+        self, history: History, case_id: UUID, day: date, before: int | None = None
+    ) -> World:
+        """The same on a day; ``before``: only what intake had said before a position."""
+        note = history.note_of(case_id)
+        return World(self.services, self.rules, history.person(before), day, note)
+
+    def move(self, referral: Referral, move: Move, meta: Meta) -> None:
+        """Move a referral and let its case follow; raises as ``move_referral`` does."""
+        case = self.cases[referral.case_id]
+        world = self.world(case)
+        deadlines = world.deadlines(referral.service_id)
+        events = move_referral(referral, move, world.today, deadlines)
+        self.follow(referral, events, move, meta)
+
+    def follow(
+        self, referral: Referral, events: Sequence[Event], move: Move, meta: Meta
+    ) -> None:
+        """Gather a referral's events, and what its case does after them."""
+        self.record_referral(referral.referral_id, referral.version, events, meta)
+        case, moved = self.cases[referral.case_id], self.referrals[referral.referral_id]
+        others = self.tried(case.case_id).but(moved)
+        self.record(after_move(case, moved, others, move, self.world(case)), case, meta)
+
+    def record(self, decided: Decided, case: Case | None, meta: Meta) -> None:
+        """Gather what was decided, and see it at once in the aggregates."""
+        if decided.case:
+            version = case.version if case else 0
+            for event in decided.case:
+                case = evolve_case(case, event)
+            assert case is not None
+            self._gather(f"case-{case.case_id}", version, decided.case, case.person_id, meta)
+            self.cases[case.case_id] = case
+        for referral_id, version, events in decided.referrals:
+            self.record_referral(referral_id, version, events, meta)
+
+    def record_referral(
+        self, referral_id: UUID, version: int, events: Sequence[Event], meta: Meta
+    ) -> None:
+        """Gather events of one referral."""
+        referral = self.referrals.get(referral_id)
+        for event in events:
+            referral = evolve_referral(referral, event)
+        assert referral is not None
+        self.referrals[referral_id] = referral
+        self._gather(f"referral-{referral_id}", version, events, referral.person_id, meta)
+
+    def _gather(
+        self, stream: str, version: int, events: Sequence[Event], person: UUID, meta: Meta
+    ) -> None:
+        if events:
+            self._pending.append(Pending(stream, events, person, meta, version))
+
+    async def write(self) -> None:
+        """Read tables first, then the append that holds the order's lock until the commit."""
+        if not self._pending:
+            return
+        events = [event for pending in self._pending for event in pending.events]
+        now = self._clock()
+        await projections.apply(self._tx, events, now)
+        await self._writer.write(self._tx, self._pending, recorded_at=now)
+        self._pending = []
+
+
+def _service(row: Any, today: date) -> Service:
+    stale = row["capacity_until"] and row["capacity_until"] < today
+    said = None if stale or not row["capacity"] else CapacityStatus(row["capacity"])
+    told = ServicePublished.model_validate_json(row["published"])
+    return as_service(told, capacity=said, load=row["load"])
+
+
+def as_service(told: ServicePublished, **now: Any) -> Service:
+    """A service as routing sees it; ``now``: its capacity and its load of the moment."""
+    return Service(
+        told.service_id, told.partner_id, told.kind, told.name, tuple(told.thematiques),
+        tuple(told.zone_eligibilite), told.minimum_age, told.maximum_age, told.policy,
+        publics=tuple(told.publics), code_insee=told.code_insee, delay_days=told.delay_days,
+        commission=told.commission, opening=told.opening,
+        deadlines=told.deadlines or Deadlines(), **now,
+    )  # fmt: skip

@@ -1,0 +1,194 @@
+"""A rule set: one decision graph (JDM, as the ZEN engine reads it), a table per partner kind.
+
+Each table collects: every row whose cells match gives the result of one condition. A condition
+gives exactly one result at every point of its input space, ``null`` standing for an unknown
+fact (``findings`` checks it). The weights of the ranking stand in the node ``ranking``.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import zen
+
+from contracts.referrals import Condition
+from contracts.values import PartnerKind
+
+MATCHED, FAILED, UNKNOWN = "matched", "failed", "unknown"
+CACHED = 20_000
+"""Verdicts kept per kind; a person's facts take few values, so that most are found again."""
+Facts = Mapping[str, Any]
+
+
+class InvalidRulesError(ValueError):
+    """The document is no rule set: what is wrong, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table: which condition it answers, how, in which words, on which ground."""
+
+    name: str
+    kind: PartnerKind
+    condition: str
+    result: str
+    text: str
+    question: str
+    source: str
+    cells: Mapping[str, str]
+
+
+@dataclass
+class Table:
+    """The eligibility of one partner kind.
+
+    What a table says depends on nothing but the facts that its columns name: that is why a
+    verdict may be kept and found again.
+    """
+
+    kind: PartnerKind
+    fields: tuple[str, ...]
+    rows: Mapping[str, Row]
+    decision: Any
+    _known: OrderedDict[tuple[Any, ...], tuple[Condition, ...]] = field(
+        default_factory=OrderedDict
+    )
+
+    def conditions(self, facts: Facts) -> tuple[Condition, ...]:
+        """Each condition as applied to these facts; a fact that is absent is unknown."""
+        key = tuple([facts.get(name) for name in self.fields])
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._evaluate(key)
+            if len(self._known) > CACHED:
+                self._known.popitem(last=False)
+        return found
+
+    def _evaluate(self, values: Sequence[Any]) -> tuple[Condition, ...]:
+        rows = [self.rows[name] for name in self.matching(values)]
+        return tuple(Condition(code=r.condition, result=r.result, row=r.name) for r in rows)
+
+    def matching(self, values: Sequence[Any]) -> list[str]:
+        """The names of the rows that match, as the engine traces them."""
+        facts = dict(zip(self.fields, values, strict=True))
+        trace = self.decision.evaluate(facts, {"trace": True})["trace"]
+        return [hit["rule"]["_id"] for hit in trace["table"]["traceData"] or ()]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of the ranking, as the rule set states them."""
+
+    fit_exact: float
+    fit_category: float
+    unknown: float
+    no_capacity: float
+    waitlist: float
+    delay_per_week: float
+    delay_most: float
+    same_epci: float
+    same_department: float
+    further: float
+    load_per_open: float
+    load_most: float
+    preference: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A version of the rules; ``digest`` identifies its exact content."""
+
+    name: str
+    version: int
+    digest: str
+    content: bytes
+    tables: Mapping[PartnerKind, Table]
+    weights: Weights
+
+    @classmethod
+    def parse(cls, content: bytes, name: str, version: int) -> "Rules":
+        """Read a decision graph. Its digest is that of its canonical JSON, so that the order
+        of keys and white space mean nothing.
+
+        Raises ``InvalidRulesError`` if it is no graph, or one without tables or weights.
+        """
+        try:
+            graph = orjson.loads(content)
+            nodes = {node["name"]: node for node in graph["nodes"]}
+            tables = {kind: _table(kind, nodes[kind]) for kind in PartnerKind if kind in nodes}
+            weights = Weights(**_ranking(nodes["ranking"]))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InvalidRulesError(f"not a rule set: {error!r}") from error
+        canonical = orjson.dumps(graph, option=orjson.OPT_SORT_KEYS)
+        digest = hashlib.sha256(canonical).hexdigest()
+        return cls(name, version, digest, canonical, tables, weights)
+
+    def row(self, name: str) -> Row | None:
+        """A row by its name, for its words and its source."""
+        found = (table.rows.get(name) for table in self.tables.values())
+        return next((row for row in found if row), None)
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """All rows, by name."""
+        return {name: row for table in self.tables.values() for name, row in table.rows.items()}
+
+
+def _table(kind: PartnerKind, node: Mapping[str, Any]) -> Table:
+    content = node["content"]
+    inputs = {column["id"]: column["field"] for column in content["inputs"]}
+    outputs = {column["field"]: column["id"] for column in content["outputs"]}
+    rows = [_row(kind, rule, inputs, outputs) for rule in content["rules"]]
+    names = [row.name for row in rows]
+    if len(set(names)) < len(names):
+        raise InvalidRulesError(f"{kind}: two rows of one name")
+    alone = {**content, "outputPath": None, "inputField": None}
+    decision = zen.ZenEngine().create_decision(orjson.dumps(_graph(alone)).decode())
+    return Table(kind, tuple(inputs.values()), {r.name: r for r in rows}, decision)
+
+
+def _row(
+    kind: PartnerKind, rule: Mapping[str, str], inputs: Mapping[str, str], outputs: Facts
+) -> Row:
+    said = {name: _literal(rule.get(column, "")) for name, column in outputs.items()}
+    cells = {name: cell for column, name in inputs.items() if (cell := rule.get(column, ""))}
+    return Row(
+        rule["_id"], kind, said["condition"], said["result"], said["text"], said["question"],
+        said["source"], cells,
+    )  # fmt: skip
+
+
+def _literal(cell: str) -> str:
+    """An output cell is an expression; ours are plain strings."""
+    return str(zen.evaluate_expression(cell)) if cell.strip() else ""
+
+
+def _graph(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A graph of one table, so that one kind is evaluated without the others."""
+    place = {"x": 0, "y": 0}
+    nodes = [
+        {"id": "in", "type": "inputNode", "name": "in", "position": place},
+        {"id": "table", "type": "decisionTableNode", "name": "table", "content": table},
+        {"id": "out", "type": "outputNode", "name": "out", "position": place},
+    ]
+    nodes[1]["position"] = place
+    edges = [
+        {"id": "1", "type": "edge", "sourceId": "in", "targetId": "table"},
+        {"id": "2", "type": "edge", "sourceId": "table", "targetId": "out"},
+    ]
+    return {"nodes": nodes, "edges": edges}
+
+
+def _ranking(node: Mapping[str, Any]) -> dict[str, Any]:
+    weights: dict[str, Any] = {"preference": {}}
+    for expression in node["content"]["expressions"]:
+        group, _, key = expression["key"].partition(".")
+        value = float(zen.evaluate_expression(expression["value"]))
+        if key:
+            weights[group][key] = value
+        else:
+            weights[group] = value
+    return weights

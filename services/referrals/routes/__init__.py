@@ -1,0 +1,17 @@
+"""JSON for advisers: ``cases`` and what is decided in them, the ``worklist``."""
+
+from fastapi import APIRouter
+
+from infra.database import Database
+from services.referrals.handlers.advisers import Advisers
+from services.referrals.routes import cases, worklist
+
+
+def router(database: Database, advisers: Advisers) -> APIRouter:
+    """The routes, on one service's database."""
+    routes = APIRouter(prefix="/v1", tags=["referrals"])
+    cases.add_reading(routes, database, advisers)
+    cases.add_referrals(routes, database, advisers)
+    cases.add_decisions(routes, database, advisers)
+    worklist.add(routes, database, advisers.messages.clock)
+    return routes

@@ -1,0 +1,246 @@
+"""Cases, proposals and referrals, read and decided by advisers."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field, StringConstraints, field_validator
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.base import Strict
+from contracts.referrals import ProposalMade
+from contracts.registry import parse_event
+from contracts.values import REFERRAL_LABELS, Author, CaseStatus, Reason, ReferralStatus
+from contracts.webhooks import OutcomeCode, SpokenAnswer
+from infra.database import Database, driver
+from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.writer import Writer
+from infra.telemetry import next_hop
+from infra.web.auth import Principal, RequireRole
+from infra.web.problems import not_found
+from services.referrals import tables
+from services.referrals.handlers.advisers import Advisers
+from services.referrals.model.referral import (
+    Move,
+    Referral,
+)
+from services.referrals.routes.problems import deciding
+
+Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
+Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+
+
+ServiceId = Annotated[str, StringConstraints(min_length=1, max_length=150)]
+
+
+class Cancellation(Strict):
+    """Why an adviser stops a referral."""
+
+    reason: Reason
+    comment: Comment | None = None
+
+
+class Choice(Strict):
+    """Other services than proposed; with several, the first to accept has the person."""
+
+    service_ids: Annotated[list[ServiceId], Field(min_length=1, max_length=3)]
+    comment: Comment = Field(description="Why: sealed, part of the explanation.")
+
+    @field_validator("service_ids")
+    @classmethod
+    def _once(cls, given: list[str]) -> list[str]:
+        if len(set(given)) < len(given):
+            raise ValueError("the same service twice")
+        return given
+
+
+class Refusal(Strict):
+    """Why a proposal is refused."""
+
+    comment: Comment
+
+
+class Closing(Strict):
+    """How a case ends; ``reason`` is for partners who are still asked."""
+
+    status: Literal[CaseStatus.COMPLETED, CaseStatus.REVOKED]
+    outcome: OutcomeCode
+    reason: Reason | None = None
+    comment: Comment | None = None
+
+
+class Correction(Strict):
+    """Why a referral was entered in error."""
+
+    comment: Comment | None = Field(None, description="Sealed; for whoever reads the pathway.")
+
+
+def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> None:
+    """What advisers look at."""
+
+    @routes.get("/cases")
+    async def list_cases(
+        adviser: Adviser,
+        person_id: UUID | None = None,
+        status: CaseStatus | None = None,
+        after: UUID | None = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> dict[str, Any]:
+        """Cases with their referrals; of one person, or all, a page at a time."""
+        async with database.reading() as connection:
+            cases = await _cases(connection, tables.CASES, person_id, status, after, limit)
+        following = cases[-1]["case_id"] if len(cases) == limit else None
+        return {"cases": cases, "next": following}
+
+    @routes.get("/cases/{case_id}")
+    async def get_case(adviser: Adviser, case_id: UUID) -> dict[str, Any]:
+        """One case with its referrals."""
+        async with database.reading() as connection:
+            return await _case(connection, case_id)
+
+    @routes.get("/proposals/{proposal_id}")
+    async def get_proposal(adviser: Adviser, proposal_id: UUID) -> dict[str, Any]:
+        """A proposal with its explanation: facts used, conditions, ranking, questions."""
+        return await _proposal(database, advisers.messages.writer, proposal_id)
+
+
+def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> None:
+    """What advisers do with one referral."""
+
+    async def moved(
+        request: Request, adviser: Principal, referral_id: UUID, move: Move
+    ) -> dict[str, Any]:
+        async with deciding(database) as tx:
+            return _shown(await advisers.move(tx, referral_id, move, _meta(request, adviser)))
+
+    @routes.post("/referrals/{referral_id}/confirm")
+    async def confirm(request: Request, adviser: Adviser, referral_id: UUID) -> dict[str, Any]:
+        """Send a draft to its partner."""
+        async with deciding(database) as tx:
+            return _shown(await advisers.confirm(tx, referral_id, _meta(request, adviser)))
+
+    @routes.post("/referrals/{referral_id}/cancel")
+    async def cancel(
+        request: Request, adviser: Adviser, referral_id: UUID, body: Cancellation
+    ) -> dict[str, Any]:
+        """Stop a referral that the partner has not finished."""
+        move = Move(ReferralStatus.CANCELLED, Author.ADVISER, body.reason, body.comment)
+        return await moved(request, adviser, referral_id, move)
+
+    @routes.post("/referrals/{referral_id}/correct")
+    async def correct(
+        request: Request, adviser: Adviser, referral_id: UUID, body: Correction
+    ) -> dict[str, Any]:
+        """Mark a referral as entered in error, from any state."""
+        move = Move(ReferralStatus.ENTERED_IN_ERROR, Author.ADVISER, comment=body.comment)
+        return await moved(request, adviser, referral_id, move)
+
+    @routes.post("/referrals/{referral_id}/answer")
+    async def answer(
+        request: Request, adviser: Adviser, referral_id: UUID, body: SpokenAnswer
+    ) -> dict[str, Any]:
+        """Type in what the partner said by phone or on paper: both are recorded."""
+        move = Move(
+            author=Author.ADVISER,
+            on_behalf_of=Author.PARTNER,
+            **{name: getattr(body, name) for name in SpokenAnswer.model_fields},
+        )
+        return await moved(request, adviser, referral_id, move)
+
+
+def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> None:
+    """What advisers do with a proposal and a case."""
+
+    @routes.post("/proposals/{proposal_id}/choose")
+    async def choose(
+        request: Request, adviser: Adviser, proposal_id: UUID, body: Choice
+    ) -> dict[str, Any]:
+        """Send the case to other services than proposed, and say why."""
+        meta, chosen = _meta(request, adviser), body.service_ids
+        async with deciding(database) as tx:
+            case = await advisers.choose(tx, proposal_id, chosen, body.comment, meta)
+            return await _case(tx, case.case_id)
+
+    @routes.post("/proposals/{proposal_id}/refuse")
+    async def refuse(
+        request: Request, adviser: Adviser, proposal_id: UUID, body: Refusal
+    ) -> dict[str, Any]:
+        """Refuse a proposal: nothing is sent, the case stays on the worklist."""
+        meta = _meta(request, adviser)
+        async with deciding(database) as tx:
+            case = await advisers.refuse(tx, proposal_id, body.comment, meta)
+            return await _case(tx, case.case_id)
+
+    @routes.post("/cases/{case_id}/propose")
+    async def propose(request: Request, adviser: Adviser, case_id: UUID) -> dict[str, Any]:
+        """Propose again, with what is known today."""
+        async with deciding(database) as tx:
+            await advisers.propose_again(tx, case_id, _meta(request, adviser))
+            return await _case(tx, case_id)
+
+    @routes.post("/cases/{case_id}/close")
+    async def close(
+        request: Request, adviser: Adviser, case_id: UUID, body: Closing
+    ) -> dict[str, Any]:
+        """Close a case; partners who are still asked are told."""
+        ending = Move(
+            ReferralStatus.CANCELLED, Author.ADVISER, body.reason, body.comment, body.outcome
+        )
+        meta = _meta(request, adviser)
+        async with deciding(database) as tx:
+            await advisers.close(tx, case_id, body.status, ending, meta)
+            return await _case(tx, case_id)
+
+
+async def _case(connection: AsyncConnection, case_id: UUID) -> dict[str, Any]:
+    cases = await _cases(connection, tables.CASE, None, None, case_id, 1)
+    if not cases:
+        raise not_found("case")
+    return cases[0]
+
+
+async def _cases(connection: AsyncConnection, query: str, *values: Any) -> list[dict[str, Any]]:
+    raw = await driver(connection)
+    cases = [dict(row) | {"referrals": []} for row in await raw.fetch(query, *values)]
+    by_id = {case["case_id"]: case for case in cases}
+    for row in await raw.fetch(tables.REFERRALS_OF_CASES, list(by_id)):
+        label = {"label": REFERRAL_LABELS[ReferralStatus(row["status"])]}
+        by_id[row["case_id"]]["referrals"].append(dict(row) | label)
+    return cases
+
+
+async def _proposal(database: Database, writer: Writer, proposal_id: UUID) -> dict[str, Any]:
+    async with database.reading() as connection:
+        raw = await driver(connection)
+        case_id = await raw.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
+        stream = await writer.store.load(connection, f"case-{case_id}")
+    made = [event for event in stream if _is_proposal(event, proposal_id)]
+    if not made:
+        raise not_found("proposal")
+    opened = await writer.vault.unseal(made)
+    event = parse_event(made[0].type, made[0].data, opened.get(made[0].event_id))
+    shown = event.model_dump(mode="json", exclude={"sealed"}, exclude_none=True)
+    explained = event.sealed.model_dump(mode="json") if event.sealed else None
+    return shown | {"explanation": explained, "erased": explained is None}
+
+
+def _is_proposal(event: Recorded, proposal_id: UUID) -> bool:
+    if event.type != ProposalMade.type:
+        return False
+    made = parse_event(event.type, event.data)
+    return isinstance(made, ProposalMade) and made.proposal_id == proposal_id
+
+
+def _meta(request: Request, adviser: Principal) -> Meta:
+    return Meta(adviser.actor, traceparent=next_hop(request.headers.get("traceparent")))
+
+
+def _shown(referral: Referral) -> dict[str, Any]:
+    return {
+        "referral_id": referral.referral_id,
+        "case_id": referral.case_id,
+        "partner_id": referral.partner_id,
+        "service_id": referral.service_id,
+        "status": referral.status,
+        "label": REFERRAL_LABELS[referral.status],
+    }

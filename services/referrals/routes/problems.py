@@ -1,0 +1,70 @@
+"""What the model refuses, as problem documents."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.database import Database
+from infra.eventstore.store import ConcurrencyError
+from infra.vault import PersonErasedError
+from infra.web.problems import Problem, not_found
+from services.referrals.handlers.advisers import StaleProposalError
+from services.referrals.model.advice import (
+    AlreadyTriedError,
+    CaseClosedError,
+    UnknownServiceError,
+)
+from services.referrals.model.person import AgreementMissingError
+from services.referrals.model.referral import ForbiddenTransitionError, InvalidMoveError
+
+_PROBLEMS: dict[type[Exception], tuple[int, str, str, str | None]] = {
+    AgreementMissingError: (
+        409,
+        "agreement-missing",
+        "The person's agreement does not cover this partner",
+        "Record an agreement first: nothing may be disclosed without it",
+    ),
+    CaseClosedError: (409, "case-closed", "The case has ended", None),
+    AlreadyTriedError: (
+        409,
+        "already-tried",
+        "The service was asked before in this case",
+        "A service is asked once; after a late yes, as a new referral",
+    ),
+    StaleProposalError: (
+        409,
+        "stale-proposal",
+        "The case has a newer proposal: look again",
+        None,
+    ),
+    ConcurrencyError: (409, "conflict", "Somebody else moved it first: look again", None),
+    PersonErasedError: (410, "person-erased", "The person's data were erased", None),
+}
+
+
+@asynccontextmanager
+async def deciding(database: Database) -> AsyncIterator[AsyncConnection]:
+    """A transaction whose refusals become problem documents."""
+    try:
+        async with database.transaction() as tx:
+            yield tx
+    except UnknownServiceError as error:
+        field = {"field": "service_ids", "detail": "the directory has no such service"}
+        raise Problem(422, "invalid", "The request is not valid", errors=[field]) from error
+    except LookupError as error:
+        raise not_found(str(error)) from error
+    except ForbiddenTransitionError as error:
+        raise Problem(
+            409,
+            "forbidden-transition",
+            "The referral's state does not allow this",
+            str(error),
+            current_status=error.current,
+            asked_status=error.asked,
+        ) from error
+    except InvalidMoveError as error:
+        field = {"field": error.field, "detail": error.detail}
+        raise Problem(422, "invalid", "The request is not valid", errors=[field]) from error
+    except tuple(_PROBLEMS) as error:
+        raise Problem(*_PROBLEMS[type(error)]) from error

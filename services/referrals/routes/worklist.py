@@ -1,0 +1,93 @@
+"""What needs a human, and which partners stay silent or send people round."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.web.auth import Principal, RequireRole
+from services.referrals import tables
+from services.referrals.model.deadlines import local_day
+
+Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
+Days = Annotated[int, Query(ge=1, le=730, description="How far back, in days.")]
+LABELS: dict[str, tuple[str, str]] = {
+    "to-confirm": (
+        "Demande à confirmer",
+        "Confirmer avec la personne, choisir un autre service ou refuser.",
+    ),
+    "unknown-facts": (
+        "Information manquante",
+        "Poser les questions de la proposition, puis proposer à nouveau.",
+    ),
+    "partner-asks": (
+        "Le partenaire attend une réponse",
+        "Compléter ou joindre la personne, puis répondre au partenaire.",
+    ),
+    "escalated": (
+        "Sans réponse du partenaire",
+        "Appeler le partenaire et saisir sa réponse, ou annuler.",
+    ),
+    "exhausted": (
+        "Plus de service à solliciter",
+        "Revoir la situation avec la personne : choisir un service ou clore.",
+    ),
+    "delivery-dead": (
+        "Demande non remise",
+        "Joindre le partenaire autrement et saisir sa réponse.",
+    ),
+    "delivery-manual": (
+        "À transmettre par téléphone",
+        "Appeler le partenaire et saisir sa réponse.",
+    ),
+    "answer-unclear": (
+        "Réponse à éclaircir",
+        "Le partenaire a répondu hors délai ou hors procédure : l'appeler.",
+    ),
+    "duplicate": (
+        "Doublon possible",
+        "Comparer les deux personnes, puis fusionner ou écarter.",
+    ),
+}
+"""Reason → what it means, and the next step (French first: advisers read it)."""
+
+
+def add(routes: APIRouter, database: Database, clock: Clock) -> None:
+    """The worklist and the read models on partners."""
+
+    @routes.get("/worklist")
+    async def worklist(
+        adviser: Adviser,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        offset: Annotated[int, Query(ge=0, le=100_000)] = 0,
+    ) -> dict[str, Any]:
+        """What needs a human: urgent first, then by the day by which it is due."""
+        async with database.reading() as connection:
+            raw = await driver(connection)
+            rows = await raw.fetch(tables.WORKLIST, limit, offset)
+        return {"today": local_day(clock()), "items": [_item(dict(row)) for row in rows]}
+
+    @routes.get("/partners/silences")
+    async def silences(adviser: Adviser, days: Days = 90) -> dict[str, Any]:
+        """Per partner: what stays unanswered, what lapsed, how fast the answers come."""
+        async with database.reading() as connection:
+            raw = await driver(connection)
+            since = local_day(clock()) - timedelta(days=days)
+            rows = await raw.fetch(tables.SILENCES, since)
+        return {"since": since, "partners": [dict(row) for row in rows]}
+
+    @routes.get("/partners/bounces")
+    async def bounces(adviser: Adviser, days: Days = 365) -> dict[str, Any]:
+        """Persons sent to a partner, to another, and back to the first, for one need."""
+        async with database.reading() as connection:
+            raw = await driver(connection)
+            since = local_day(clock()) - timedelta(days=days)
+            rows = await raw.fetch(tables.BOUNCES, since)
+        return {"since": since, "bounces": [dict(row) for row in rows]}
+
+
+def _item(row: dict[str, Any]) -> dict[str, Any]:
+    label, next_step = LABELS[row["reason"]]
+    return row | {"label": label, "next_step": next_step}
