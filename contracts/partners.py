@@ -4,8 +4,6 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import Field
-
 from contracts.base import Contract, Event, Sealed
 from contracts.values import (
     BusinessStatus,
@@ -30,9 +28,9 @@ class PartnerRegistered(Event):
 class Deadlines(Contract):
     """After how many working days without an answer what happens (referral-states)."""
 
-    remind: int = Field(3, ge=1, le=250)
-    escalate: int = Field(7, ge=1, le=250)
-    expire: int = Field(10, ge=1, le=250)
+    remind: int = 3
+    escalate: int = 7
+    expire: int = 10
 
 
 class ServicePublished(Event):

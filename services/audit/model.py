@@ -16,6 +16,7 @@ from contracts.values import (
     BusinessStatus,
     CaseStatus,
     ContactMode,
+    DeadlineStep,
     Reason,
     ReferralStatus,
     Thematique,
@@ -77,6 +78,10 @@ def _exhausted(pathway: Pathway, event: referrals.CaseExhausted) -> Pathway:
     return pathway.case(event.case_id, exhausted=event.reason)
 
 
+def _appointment_over(pathway: Pathway, event: referrals.AppointmentEnded) -> Pathway:
+    return pathway.referral(event.referral_id, appointment_at=None)
+
+
 def _ranked(pathway: Pathway, event: referrals.ProposalMade) -> Pathway:
     return pathway.case(event.case_id, proposal_id=event.proposal_id, exhausted=None)
 
@@ -92,7 +97,8 @@ def _proposed(pathway: Pathway, event: referrals.ReferralProposed) -> Pathway:
         attempt=event.attempt,
         replaces=event.replaces,
     )
-    return pathway.with_referral(event.referral_id, referral)
+    again = pathway.case(event.case_id, exhausted=None)
+    return again.with_referral(event.referral_id, referral)
 
 
 def _confirmed(pathway: Pathway, event: referrals.ReferralConfirmed) -> Pathway:
@@ -130,6 +136,9 @@ _STEPS: dict[type[Event], Callable[[Pathway, Any], Pathway]] = {
     referrals.ReferralConfirmed: _confirmed,
     referrals.ReferralRequested: _requested,
     referrals.AppointmentSet: _appointed,
+    referrals.AppointmentAttended: _appointment_over,
+    referrals.AppointmentMissed: _appointment_over,
+    referrals.AppointmentExcused: _appointment_over,
 }
 
 _PARIS = ZoneInfo("Europe/Paris")
@@ -183,6 +192,11 @@ _CLOSED = {
     CaseStatus.COMPLETED: "terminé",
     CaseStatus.REVOKED: "abandonné",
     CaseStatus.ENTERED_IN_ERROR: "saisi par erreur",
+}
+_STEPS_SAID = {
+    DeadlineStep.REMIND: "Sans réponse de {} : relance",
+    DeadlineStep.ESCALATE: "Toujours sans réponse de {} : à traiter à l'accueil",
+    DeadlineStep.EXPIRE: "Délai dépassé sans réponse de {}",
 }
 _AUTHORS = {
     Author.HUB: "la plateforme",
@@ -251,6 +265,11 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     referrals.CaseExhausted: lambda e: (
         "Plus aucun service à proposer : à reprendre à l'accueil"
     ),
+    referrals.CaseRerouted: lambda e: "Dossier poursuivi vers un autre service",
+    referrals.ProposalChanged: lambda e: (
+        f"Autre choix à l'accueil : {', '.join(e.service_ids)}"
+    ),
+    referrals.ProposalRefused: lambda e: "Proposition refusée à l'accueil",
     referrals.ProposalMade: lambda e: (
         f"Proposition établie : {len(e.ranked)} service(s) classé(s)"
     ),
@@ -259,6 +278,10 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     referrals.ReferralRequested: lambda e: f"Demande envoyée à {e.partner_id}",
     referrals.AnswerRefused: lambda e: "Réponse du partenaire non recevable ; rien n'a changé",
     referrals.AppointmentSet: lambda e: f"Rendez-vous fixé le {_moment(e.starts_at)}",
+    referrals.AppointmentAttended: lambda e: "Rendez-vous honoré",
+    referrals.AppointmentMissed: lambda e: "Absence au rendez-vous",
+    referrals.AppointmentExcused: lambda e: "Rendez-vous excusé ou annulé",
+    referrals.DeadlinePassed: lambda e: _STEPS_SAID[e.step].format(e.partner_id),
     partners.DisclosureMade: lambda e: (
         f"{len(e.fields)} information(s) transmise(s) à {e.partner_id}"
     ),

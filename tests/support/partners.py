@@ -180,6 +180,7 @@ class Hub:
                 "thematique": Thematique("se-former--trouver-sa-formation"),
                 "agreement_id": uuid4(),
                 "agreed_until": date(2099, 1, 1),
+                "requested_on": date(2026, 11, 23),
                 "sealed": Disclosure(fields=FIELDS),
             }
             | given

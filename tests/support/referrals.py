@@ -4,12 +4,22 @@ from datetime import date
 from typing import Any
 from uuid import uuid4
 
+from contracts.base import Event
 from contracts.intake import AgreementGiven, Dated, Facts, Identity
 from contracts.referrals import CaseOpened
-from contracts.values import Evidence, PartnerKind, Situation, Thematique
+from contracts.values import (
+    Author,
+    Evidence,
+    PartnerKind,
+    ReferralStatus,
+    Situation,
+    Thematique,
+)
 from services.referrals.app import RULES
-from services.referrals.model.case import World
+from services.referrals.model.case import Case, Decided, Tried, World, evolve_case
+from services.referrals.model.loop import after_move, confirm, open_case
 from services.referrals.model.person import Person
+from services.referrals.model.referral import Move, Referral, evolve_referral, move_referral
 from services.referrals.model.routing import Service
 from services.referrals.model.rules import Rules
 
@@ -67,3 +77,66 @@ def opened(**given: Any) -> CaseOpened:
     return CaseOpened(
         case_id=uuid4(), person_id=uuid4(), need_id=uuid4(), thematique=JOB, **given
     )
+
+
+class Story:
+    """A case and its referrals as they go on; ``said``: short names of events, in order."""
+
+    def __init__(self, about: World, **given: Any) -> None:
+        self.world = about
+        self.case: Case | None = None
+        self.referrals: dict[Any, Referral] = {}
+        self.said: list[str] = []
+        self.events: list[Event] = []
+        self.take(open_case(opened(**given), about))
+
+    def take(self, decided: Decided) -> list[str]:
+        before = len(self.said)
+        for event in decided.case:
+            self.case = evolve_case(self.case, event)
+            self._say(event)
+        for referral_id, version, events in decided.referrals:
+            known = self.referrals.get(referral_id)
+            assert (known.version if known else 0) == version
+            for event in events:
+                known = evolve_referral(known, event)
+                self._say(event)
+            assert known is not None
+            self.referrals[referral_id] = known
+        return self.said[before:]
+
+    def _say(self, event: Event) -> None:
+        self.events.append(event)
+        self.said.append(event.type.removeprefix("fr.aiguillage.referrals.")[:-3])
+
+    @property
+    def tried(self) -> Tried:
+        return Tried(list(self.referrals.values()))
+
+    def at(self, service_id: str) -> Referral:
+        return [r for r in self.referrals.values() if r.service_id == service_id][-1]
+
+    def moves(self, service_id: str, status: ReferralStatus, **given: Any) -> list[str]:
+        """The partner of a service (or whoever is named) moves its referral."""
+        author = given.pop("author", Author.PARTNER)
+        move = Move(status, author, **given)
+        found, before = self.at(service_id), len(self.said)
+        assert self.case is not None
+        moved = move_referral(found, move, self.world.today)
+        self.take(Decided((), ((found.referral_id, found.version, moved),)))
+        now = self.at(service_id)
+        self.take(after_move(self.case, now, self.tried.but(now), move, self.world))
+        return self.said[before:]
+
+    def confirms(self, service_id: str) -> None:
+        found = self.at(service_id)
+        assert self.case is not None
+        events = confirm(self.case, found, self.world, "adviser:anne", Author.ADVISER)
+        self.take(Decided((), ((found.referral_id, found.version, events),)))
+
+    def states(self) -> dict[str, str]:
+        return {r.service_id: r.status for r in self.referrals.values()}
+
+
+def story(*services: Any, who: Person | None = None, **given: Any) -> Story:
+    return Story(world(who or person(), *services), **given)

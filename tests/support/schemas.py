@@ -59,6 +59,8 @@ def _node(node: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[Json]
 def _object(node: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[Json]:
     members = {key: _node(child, defs) for key, child in node.get("properties", {}).items()}
     required = set(node.get("required", ()))
+    if not members and isinstance(of := node.get("additionalProperties"), dict):
+        return st.dictionaries(_TEXT, _node(of, defs), max_size=3)
     if not members:
         return st.dictionaries(_TEXT, st.none() | st.booleans() | _TEXT, max_size=3)
     return st.fixed_dictionaries(

@@ -71,7 +71,9 @@ def test_an_event_of_a_referral_that_is_not_there_changes_nothing() -> None:
 
 
 def test_a_case_without_candidates_says_so_until_it_is_proposed_again() -> None:
-    exhausted = referrals.CaseExhausted(case_id=CASE, reason="no-candidate")
+    exhausted = referrals.CaseExhausted(
+        case_id=CASE, reason="no-candidate", due_on=date(2026, 1, 7)
+    )
     pathway = evolve(opened(), exhausted)
     assert pathway.cases[CASE].exhausted == "no-candidate"
     proposal = referrals.ProposalMade(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from contracts.communes import epci_of
-from contracts.referrals import Condition
+from contracts.explanation import Condition
 from services.referrals.model.rules import FAILED, MATCHED, UNKNOWN, Weights
 
 _MADE: dict[tuple[str, str], Condition] = {
@@ -37,6 +37,7 @@ def in_zone(zone: tuple[str, ...], zones: frozenset[str] | None) -> Condition:
 
 
 def in_age(bounds: tuple[int | None, int | None], age: int | None) -> tuple[Condition, ...]:
+    """Whether an age lies within a service's bounds, both included; none: no condition."""
     low, high = bounds
     if low is None and high is None:
         return ()

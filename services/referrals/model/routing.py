@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from contracts.intake import Facts
-from contracts.partners import Deadlines
-from contracts.referrals import (
+from contracts.explanation import (
     Candidate,
     Condition,
     Explanation,
@@ -20,6 +18,8 @@ from contracts.referrals import (
     Question,
     ServiceKnown,
 )
+from contracts.intake import Facts
+from contracts.partners import Deadlines
 from contracts.values import CapacityStatus, PartnerKind
 from services.referrals.model.conditions import (
     distance_of,

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import zen
 
-from contracts.referrals import Condition
+from contracts.explanation import Condition
 from contracts.values import PartnerKind
 
 MATCHED, FAILED, UNKNOWN = "matched", "failed", "unknown"
