@@ -1,6 +1,6 @@
 """What the model refuses, as problem documents."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,28 +18,27 @@ from services.referrals.model.advice import (
 from services.referrals.model.person import AgreementMissingError
 from services.referrals.model.referral import ForbiddenTransitionError, InvalidMoveError
 
-_PROBLEMS: dict[type[Exception], tuple[int, str, str, str | None]] = {
-    AgreementMissingError: (
+_PROBLEMS: dict[type[Exception], Callable[[], Problem]] = {
+    AgreementMissingError: lambda: Problem(
         409,
         "agreement-missing",
         "The person's agreement does not cover this partner",
         "Record an agreement first: nothing may be disclosed without it",
     ),
-    CaseClosedError: (409, "case-closed", "The case has ended", None),
-    AlreadyTriedError: (
+    CaseClosedError: lambda: Problem(409, "case-closed", "The case has ended"),
+    AlreadyTriedError: lambda: Problem(
         409,
         "already-tried",
         "The service was asked before in this case",
         "A service is asked once; after a late yes, as a new referral",
     ),
-    StaleProposalError: (
-        409,
-        "stale-proposal",
-        "The case has a newer proposal: look again",
-        None,
+    StaleProposalError: lambda: Problem(
+        409, "stale-proposal", "The case has a newer proposal: look again"
     ),
-    ConcurrencyError: (409, "conflict", "Somebody else moved it first: look again", None),
-    PersonErasedError: (410, "person-erased", "The person's data were erased", None),
+    ConcurrencyError: lambda: Problem(
+        409, "conflict", "Somebody else moved it first: look again"
+    ),
+    PersonErasedError: lambda: Problem(410, "person-erased", "The person's data were erased"),
 }
 
 
@@ -67,4 +66,4 @@ async def deciding(database: Database) -> AsyncIterator[AsyncConnection]:
         field = {"field": error.field, "detail": error.detail}
         raise Problem(422, "invalid", "The request is not valid", errors=[field]) from error
     except tuple(_PROBLEMS) as error:
-        raise Problem(*_PROBLEMS[type(error)]) from error
+        raise _PROBLEMS[type(error)]() from error
