@@ -6,10 +6,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATA ?= .data
 COUNT ?= 50
 OUTAGE ?= 60
+CASES ?= 5000
 # Tool and Debian package: Kafka's jars, AsyncAPI's schema and the tutorial's commands need them.
 TOOLS := java:default-jre-headless mvn:maven npm:npm node:nodejs curl:curl
 
-.PHONY: help install demo up test test-fast faults bench lint schemas clean
+.PHONY: help install demo up test test-fast faults month bench lint schemas clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,6 +34,9 @@ faults: $(INSTALLED) ## Kill processes, stop broker and database (COUNT=50, OUTA
 	$(PY) -m tests.faults.campaign --kind embedded --kills $(COUNT) $(if $(SEED),--seed $(SEED))
 	$(PY) -m tests.faults.campaign --kind kafka --kills $(COUNT) $(if $(SEED),--seed $(SEED))
 	OUTAGE_SECONDS=$(OUTAGE) $(PY) -m pytest -q tests/faults/test_outage.py tests/faults/test_sharing.py
+
+month: $(INSTALLED) ## A simulated month of 5,000 cases: what became of each (CASES=5000)
+	$(PY) -m tests.e2e.month --cases $(CASES)
 
 bench: $(INSTALLED) ## Measure, beside peers (ONLY=name for one measure)
 	@$(PY) -m tests.benchmarks $(ONLY)
