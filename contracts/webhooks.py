@@ -3,11 +3,19 @@
 Outgoing: a referral is requested, recalled or cancelled. Incoming: the partner's answer.
 """
 
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 from contracts.base import Contract, Strict
 from contracts.intake import Code
@@ -97,12 +105,48 @@ OutcomeCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,59}$"
 """What came of it, as a code (``enrolled``, ``job-found``): it is kept in clear, so no text."""
 
 
+def _needs_business(said: dict[str, Any]) -> str | None:
+    needed = said.get("status") is ReferralStatus.REQUESTED
+    text = "status requested needs a business_status (received, under-study …)"
+    return text if needed else None
+
+
+def _needs_reason(said: dict[str, Any]) -> str | None:
+    status = said.get("status")
+    return f"status {status} needs a reason" if status in NEEDS_REASON else None
+
+
+def _needs_outcome(said: dict[str, Any]) -> str | None:
+    needed = said.get("status") is ReferralStatus.COMPLETED
+    return "status completed needs an outcome" if needed else None
+
+
+def _needs_commission(said: dict[str, Any]) -> str | None:
+    needed = said.get("business_status") is BusinessStatus.COMMISSION_SCHEDULED
+    return "commission-scheduled needs commission_on" if needed else None
+
+
+def _needs_comment(said: dict[str, Any]) -> str | None:
+    return "reason other needs a comment" if said.get("reason") is Reason.OTHER else None
+
+
+_NEEDED: dict[str, Callable[[dict[str, Any]], str | None]] = {
+    "business_status": _needs_business,
+    "reason": _needs_reason,
+    "outcome": _needs_outcome,
+    "commission_on": _needs_commission,
+    "comment": _needs_comment,
+}
+
+
 class SpokenAnswer(Strict):
     """A partner's answer. ``requested`` with a business status says "received, under study".
 
     Rejected, on hold, failed and cancelled need a reason; completed needs an outcome
     (SDOH-CC refer-9); the reason ``other`` needs a comment.
     """
+
+    model_config = ConfigDict(validate_default=True)
 
     status: PartnerStatus
     business_status: BusinessStatus | None = None
@@ -115,22 +159,14 @@ class SpokenAnswer(Strict):
     )
     comment: Annotated[str, StringConstraints(min_length=1, max_length=4000)] | None = None
 
-    @model_validator(mode="after")
-    def _complete(self) -> "SpokenAnswer":
-        if self.status in NEEDS_REASON and self.reason is None:
-            raise ValueError(f"status {self.status} needs a reason")
-        if self.status is ReferralStatus.COMPLETED and not self.outcome:
-            raise ValueError("status completed needs an outcome")
-        if self.status is ReferralStatus.REQUESTED and self.business_status is None:
-            raise ValueError(
-                "status requested needs a business_status (received, under-study …)"
-            )
-        if self.reason is Reason.OTHER and not self.comment:
-            raise ValueError("reason other needs a comment")
-        scheduled = self.business_status is BusinessStatus.COMMISSION_SCHEDULED
-        if scheduled and self.commission_on is None:
-            raise ValueError("commission-scheduled needs commission_on")
-        return self
+    @field_validator("business_status", "reason", "outcome", "commission_on", "comment")
+    @classmethod
+    def _needed(cls, value: Any, about: ValidationInfo) -> Any:
+        """A field that its neighbours ask for is missing: named, so that it can be added."""
+        missing = _NEEDED[str(about.field_name)]
+        if value is None and (why := missing(about.data)):
+            raise ValueError(why)
+        return value
 
 
 class Answer(SpokenAnswer):

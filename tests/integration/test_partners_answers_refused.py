@@ -142,15 +142,15 @@ async def test_too_large_and_other_content_types_are_refused(desk: Desk):
 @pytest.mark.parametrize(
     ("status", "given", "field", "detail"),
     [
-        ("rejected", {}, "data", "status rejected needs a reason"),
-        ("completed", {}, "data", "status completed needs an outcome"),
+        ("rejected", {}, "data.reason", "status rejected needs a reason"),
+        ("completed", {}, "data.outcome", "status completed needs an outcome"),
         (
             "requested",
             {},
-            "data",
+            "data.business_status",
             "status requested needs a business_status (received, under-study …)",
         ),
-        ("rejected", {"reason": "other"}, "data", "reason other needs a comment"),
+        ("rejected", {"reason": "other"}, "data.comment", "reason other needs a comment"),
         ("accepted", {"note": "x"}, "data.note", "Extra inputs are not permitted"),
         (
             "accepted",

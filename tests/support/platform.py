@@ -80,6 +80,7 @@ def resident(
     agreed: Sequence[PartnerKind] = tuple(PartnerKind),
     note: str = "cherche un contrat",
     thematique: Thematique = JOB,
+    urgent: bool = False,
 ) -> list[Event]:
     """What the intake says of a first visit with one need."""
     contact_id = uuid4()
@@ -106,6 +107,6 @@ def resident(
         *agreements,
         intake.NeedExpressed(
             need_id=uuid4(), contact_id=contact_id, person_id=person_id, thematique=thematique,
-            sealed=intake.NoteSealed(note=note),
+            urgent=urgent,            sealed=intake.NoteSealed(note=note),
         ),
     ]  # fmt: skip

@@ -1,0 +1,363 @@
+"""The closed loop on a real PostgreSQL: the calendar, the worklist, what advisers decide."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from contracts.partners import (
+    AnswerReceived,
+    CapacityReported,
+    DeliveryDeadLettered,
+    ServicePublished,
+)
+from contracts.values import CapacityStatus, PartnerKind, Reason, ReferralStatus
+from infra.database import driver
+from infra.platform import Platform
+from infra.ticker import Ticker
+from infra.web.app import Service
+from services.referrals.app import build
+from services.referrals.model.deadlines import working_day
+from tests.support.platform import JOB, append, client, drain, resident
+
+S = ReferralStatus
+MONDAY = date(2026, 11, 23)
+
+
+class Desk:
+    """The referral service on a clock of its own, with three partners."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.now = datetime(2026, 11, 23, 9, tzinfo=UTC)
+        platform.clock = lambda: self.now
+        self.service: Service = build(platform)
+
+    async def on(self, day: date) -> None:
+        """The calendar reaches a day, and is looked at."""
+        self.now = datetime(day.year, day.month, day.day, 9, tzinfo=UTC)
+        (clock,) = [w for w in self.service.workers if isinstance(w, Ticker)]
+        while await clock._step():
+            pass
+
+    async def comes(self, **given: Any) -> UUID:
+        """A resident with one need."""
+        person_id = uuid4()
+        events = resident(person_id, **given)
+        await append(self.platform, "intake", f"person-{person_id}", events, person_id)
+        await drain(self.service)
+        return person_id
+
+    async def case(self, person_id: UUID) -> dict[str, Any]:
+        found: list[dict[str, Any]] = (await self.get("/v1/cases", person_id=person_id))[
+            "cases"
+        ]
+        return found[0]
+
+    async def get(self, path: str, **query: Any) -> Any:
+        async with await client(self.service, "adviser") as http:
+            params = {name: str(value) for name, value in query.items()}
+            return (await http.get(path, params=params)).json()
+
+    async def post(self, path: str, body: Any = None) -> tuple[int, Any]:
+        async with await client(self.service, "adviser") as http:
+            answer = await http.post(path, json=body)
+            return answer.status_code, answer.json()
+
+    async def answers(self, case: Any, status: ReferralStatus, number: int = -1, **more: Any):
+        referral = case["referrals"][number]
+        event = AnswerReceived(
+            answer_id=uuid4(), referral_id=referral["referral_id"],
+            partner_id=referral["partner_id"], person_id=case["person_id"], status=status,
+            **more,
+        )  # fmt: skip
+        person_id = UUID(case["person_id"])
+        stream = f"referral-{referral['referral_id']}"
+        await append(self.platform, "partners", stream, [event], person_id)
+        await drain(self.service)
+
+    async def reasons(self) -> list[tuple[str, str | None]]:
+        items = (await self.get("/v1/worklist"))["items"]
+        return [(item["reason"], item["due_on"]) for item in items]
+
+
+def published(kind: PartnerKind, policy: str = "confirm") -> ServicePublished:
+    return ServicePublished(
+        service_id=f"s-{kind}", partner_id=f"p-{kind}", kind=kind, name=kind,
+        thematiques=[JOB], policy=policy, service={},
+    )  # fmt: skip
+
+
+@pytest.fixture
+async def desk(platform: Platform) -> AsyncIterator[Desk]:
+    made = Desk(platform)
+    directory = [
+        published(PartnerKind.MISSION_LOCALE, "auto"),
+        published(PartnerKind.FRANCE_TRAVAIL),
+        published(PartnerKind.TEMP_AGENCY),
+    ]
+    await append(platform, "partners", "partner-x", directory)
+    yield made
+    await made.service.stop()
+
+
+def services(case: Any) -> list[tuple[str, str]]:
+    return [(r["service_id"], r["status"]) for r in case["referrals"]]
+
+
+async def test_silent_partner_is_reminded_escalated_and_left_for_the_next(desk: Desk):
+    person_id = await desk.comes()
+    await desk.on(working_day(MONDAY, 3))
+    assert await desk.reasons() == []
+    await desk.on(working_day(MONDAY, 7))
+    assert await desk.reasons() == [("escalated", "2026-12-02")]
+    await desk.on(working_day(MONDAY, 10))
+    case = await desk.case(person_id)
+    assert services(case) == [("s-mission-locale", "cancelled"), ("s-france-travail", "draft")]
+    assert case["referrals"][0]["reason"] == "no-response"
+    assert case["referrals"][1]["replaces"] == case["referrals"][0]["referral_id"]
+    assert await desk.reasons() == [("to-confirm", "2026-12-08")]
+
+
+async def test_step_of_the_calendar_is_taken_once_however_often_it_is_looked_at(desk: Desk):
+    await desk.comes()
+    day = working_day(MONDAY, 3)
+    await desk.on(day)
+    await desk.on(day)
+    async with desk.service.database.reading() as connection:
+        raw = await driver(connection)
+        count = await raw.fetchval("SELECT count(*) FROM events WHERE type LIKE '%deadline%'")
+    assert count == 1
+
+
+async def test_answer_in_time_stops_the_clock(desk: Desk):
+    person_id = await desk.comes()
+    await desk.answers(await desk.case(person_id), S.ACCEPTED)
+    await desk.on(working_day(MONDAY, 10))
+    case = await desk.case(person_id)
+    assert services(case) == [("s-mission-locale", "accepted")]
+    assert await desk.reasons() == [("escalated", "2026-12-07")]  # accepted, no appointment
+
+
+async def test_one_referral_that_cannot_be_handled_does_not_hold_up_the_calendar(desk: Desk):
+    broken, fine = await desk.comes(), await desk.comes()
+    referral = (await desk.case(broken))["referrals"][0]["referral_id"]
+    async with desk.service.database.transaction() as tx:
+        raw = await driver(tx)
+        await raw.execute(
+            "UPDATE cases SET case_id = gen_random_uuid() WHERE person_id = $1", broken
+        )
+        await raw.execute(
+            "UPDATE referrals SET case_id = gen_random_uuid() WHERE referral_id = $1", referral
+        )
+    await desk.on(working_day(MONDAY, 10))
+    assert services(await desk.case(fine))[0] == ("s-mission-locale", "cancelled")
+
+
+async def test_full_service_is_passed_over_until_its_report_runs_out(desk: Desk):
+    full = CapacityReported(
+        service_id="s-mission-locale", partner_id="p-mission-locale",
+        status=CapacityStatus.NO_CAPACITY, until=date(2026, 11, 27), reported_at=desk.now,
+    )  # fmt: skip
+    await append(desk.platform, "partners", "service-s-mission-locale", [full])
+    first = await desk.case(await desk.comes())
+    assert services(first) == [("s-france-travail", "draft")]
+    await desk.on(date(2026, 11, 30))
+    assert services(await desk.case(await desk.comes())) == [("s-mission-locale", "requested")]
+
+
+async def test_older_report_does_not_supersede_a_newer(desk: Desk):
+    reports = [
+        CapacityReported(
+            service_id="s-mission-locale", partner_id="p", status=status,
+            reported_at=datetime(2026, 11, day, tzinfo=UTC),
+        )
+        for day, status in ((20, CapacityStatus.CAPACITY), (10, CapacityStatus.NO_CAPACITY))
+    ]  # fmt: skip
+    for report in reports:
+        await append(desk.platform, "partners", "service-s-mission-locale", [report])
+        await drain(desk.service)
+    assert services(await desk.case(await desk.comes())) == [("s-mission-locale", "requested")]
+
+
+async def test_worklist_names_the_next_step_in_french_and_puts_the_urgent_first(desk: Desk):
+    await desk.comes(agreed=[])
+    await desk.comes(agreed=[], urgent=True)
+    items = (await desk.get("/v1/worklist"))["items"]
+    assert [item["urgent"] for item in items] == [True, False]
+    assert items[0]["label"] == "Demande à confirmer"
+    assert items[0]["next_step"].startswith("Confirmer avec la personne")
+    assert [item["due_on"] for item in items] == ["2026-11-23", "2026-11-24"]
+
+
+async def test_undelivered_request_is_for_an_adviser_until_the_partner_answers(desk: Desk):
+    person_id = await desk.comes()
+    case = await desk.case(person_id)
+    referral_id = case["referrals"][0]["referral_id"]
+    dead = DeliveryDeadLettered(
+        delivery_id=uuid4(), referral_id=referral_id, partner_id="p", attempts=9, error="gone"
+    )
+    await append(desk.platform, "partners", f"delivery-{dead.delivery_id}", [dead], person_id)
+    await drain(desk.service)
+    assert [reason for reason, _ in await desk.reasons()] == ["delivery-dead"]
+    status, _ = await desk.post(
+        f"/v1/referrals/{referral_id}/answer",
+        {"status": "accepted", "comment": "par téléphone"},
+    )
+    assert status == 200
+    assert await desk.reasons() == []
+
+
+async def test_adviser_types_in_what_a_partner_said_for_the_partner(desk: Desk):
+    person_id = await desk.comes()
+    referral_id = (await desk.case(person_id))["referrals"][0]["referral_id"]
+    path = f"/v1/referrals/{referral_id}/answer"
+    status, problem = await desk.post(path, {"status": "rejected"})
+    assert (status, problem["errors"][0]["field"]) == (422, "reason")
+    status, problem = await desk.post(path, {"status": "in-progress"})
+    assert (status, problem["type"].rsplit("/")[-1]) == (409, "forbidden-transition")
+    await desk.post(path, {"status": "rejected", "reason": "no-capacity"})
+    case = await desk.case(person_id)
+    assert services(case) == [("s-mission-locale", "rejected"), ("s-france-travail", "draft")]
+    async with desk.service.database.reading() as connection:
+        raw = await driver(connection)
+        row = await raw.fetchrow(
+            "SELECT data->>'author' AS a, data->>'on_behalf_of' AS b FROM events "
+            "WHERE type LIKE '%referral.rejected%'"
+        )
+    assert (row["a"], row["b"]) == ("adviser", "partner")
+
+
+async def test_adviser_chooses_others_at_once_and_the_first_to_accept_has_it(desk: Desk):
+    person_id = await desk.comes(agreed=list(PartnerKind)[:1])  # France Travail alone
+    proposal = (await desk.case(person_id))["proposal_id"]
+    path = f"/v1/proposals/{proposal}/choose"
+    status, problem = await desk.post(path, {"service_ids": ["s-temp-agency"], "comment": "x"})
+    assert (status, problem["type"].rsplit("/")[-1]) == (409, "agreement-missing")
+    person_id = await desk.comes()
+    case = await desk.case(person_id)
+    path = f"/v1/proposals/{case['proposal_id']}/choose"
+    both = {"service_ids": ["s-temp-agency", "s-france-travail"], "comment": "le plus rapide"}
+    status, _ = await desk.post(path, both)
+    assert status == 200
+    case = await desk.case(person_id)
+    assert [s for _, s in services(case)] == ["requested"] * 3
+    await desk.answers(case, S.ACCEPTED, 2)
+    assert [s for _, s in services(await desk.case(person_id))] == [
+        "cancelled", "cancelled", "accepted",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "slug"),
+    [
+        ("/v1/proposals/{p}/choose", {"service_ids": ["x"], "comment": "x"}, 422, "invalid"),
+        ("/v1/proposals/{p}/choose", {"service_ids": [], "comment": "x"}, 422, "invalid"),
+        (
+            "/v1/proposals/{p}/choose",
+            {"service_ids": ["s-plie", "s-plie"], "comment": "x"},
+            422,
+            "invalid",
+        ),
+        ("/v1/proposals/{p}/choose", {"service_ids": ["s-temp-agency"]}, 422, "invalid"),
+        (
+            "/v1/proposals/{p}/choose",
+            {"service_ids": ["s-mission-locale"], "comment": "x"},
+            409,
+            "already-tried",
+        ),
+        ("/v1/proposals/{u}/refuse", {"comment": "x"}, 404, "not-found"),
+        ("/v1/cases/{u}/propose", None, 404, "not-found"),
+        ("/v1/cases/{c}/close", {"status": "active", "outcome": "x"}, 422, "invalid"),
+        ("/v1/cases/{c}/close", {"status": "revoked", "outcome": "Un texte"}, 422, "invalid"),
+        ("/v1/cases/{c}/close", {"status": "revoked", "outcome": "moved"}, 422, "invalid"),
+    ],
+)
+async def test_what_an_adviser_may_not_do_is_a_problem_and_changes_nothing(
+    desk: Desk, path: str, body: Any, status: int, slug: str
+):
+    person_id = await desk.comes()
+    case = await desk.case(person_id)
+    ids = {"p": case["proposal_id"], "c": case["case_id"], "u": uuid4()}
+    found, problem = await desk.post(path.format(**ids), body)
+    assert (found, problem["type"].rsplit("/")[-1]) == (status, slug)
+    if status == 422:
+        named = {"service_ids", "comment", "status", "outcome", "reason"}
+        assert problem["errors"][0]["field"] in named
+    assert await desk.case(person_id) == case
+
+
+async def test_refused_proposal_and_closed_case(desk: Desk):
+    person_id = await desk.comes(agreed=[])
+    case = await desk.case(person_id)
+    status, refused = await desk.post(
+        f"/v1/proposals/{case['proposal_id']}/refuse", {"comment": "la personne réfléchit"}
+    )
+    assert (status, refused["exhausted"]) == (200, "refused")
+    assert await desk.reasons() == [("exhausted", "2026-11-25")]
+    status, again = await desk.post(f"/v1/cases/{case['case_id']}/propose")
+    assert (status, again["exhausted"]) == (200, None)
+    status, stale = await desk.post(
+        f"/v1/proposals/{case['proposal_id']}/refuse", {"comment": "encore"}
+    )
+    assert (status, stale["type"].rsplit("/")[-1]) == (409, "stale-proposal")
+    body = {"status": "revoked", "outcome": "moved-away", "comment": "a déménagé"}
+    status, closed = await desk.post(f"/v1/cases/{case['case_id']}/close", body)
+    assert (status, closed["status"], closed["outcome"]) == (200, "revoked", "moved-away")
+    assert await desk.reasons() == []
+    status, problem = await desk.post(f"/v1/cases/{case['case_id']}/propose")
+    assert (status, problem["type"].rsplit("/")[-1]) == (409, "case-closed")
+    first = await desk.get(f"/v1/proposals/{case['proposal_id']}")
+    assert first["proposal_id"] == case["proposal_id"]
+
+
+async def test_late_yes_is_shown_and_may_be_taken_up(desk: Desk):
+    person_id = await desk.comes()
+    await desk.on(working_day(MONDAY, 10))
+    await desk.answers(await desk.case(person_id), S.ACCEPTED, 0)
+    assert ("answer-unclear", "2026-12-07") in await desk.reasons()
+    case = await desk.case(person_id)
+    choice = {"service_ids": ["s-mission-locale"], "comment": "a fini par répondre"}
+    status, _ = await desk.post(f"/v1/proposals/{case['proposal_id']}/choose", choice)
+    assert status == 200
+    case = await desk.case(person_id)
+    assert services(case)[-1] == ("s-mission-locale", "requested")
+    assert case["referrals"][-1]["replaces"] == case["referrals"][0]["referral_id"]
+
+
+async def test_partner_that_stays_silent_shows_in_its_read_model(desk: Desk):
+    person_id = await desk.comes()
+    await desk.on(working_day(MONDAY, 10))
+    case = await desk.case(person_id)
+    await desk.post(f"/v1/referrals/{case['referrals'][1]['referral_id']}/confirm")
+    await desk.answers(await desk.case(person_id), S.ACCEPTED, 1)
+    found = {p["partner_id"]: p for p in (await desk.get("/v1/partners/silences"))["partners"]}
+    assert found["p-mission-locale"]["lapsed"] == 1
+    assert found["p-mission-locale"]["answered"] == 0
+    assert (found["p-france-travail"]["answered"], found["p-france-travail"]["lapsed"]) == (
+        1,
+        0,
+    )
+
+
+async def test_person_sent_round_between_two_partners_shows_as_a_bounce(desk: Desk):
+    person_id = await desk.comes()
+    case = await desk.case(person_id)
+    await desk.answers(
+        case, S.REJECTED, reason=Reason.REFERRED_ONWARD,
+        suggested_service_id="s-france-travail",
+    )  # fmt: skip
+    case = await desk.case(person_id)
+    await desk.post(f"/v1/referrals/{case['referrals'][1]['referral_id']}/confirm")
+    await desk.answers(await desk.case(person_id), S.REJECTED, reason=Reason.REFERRED_ONWARD)
+    assert (await desk.get("/v1/partners/bounces"))["bounces"] == []
+    await desk.on(working_day(MONDAY, 1))
+    again = resident(person_id)[-1]  # the same need comes back: the case starts with the first
+    await append(desk.platform, "intake", f"person-{person_id}", [again], person_id)
+    await drain(desk.service)
+    (bounce,) = (await desk.get("/v1/partners/bounces"))["bounces"]
+    assert (bounce["partner_id"], bounce["other_partner_id"]) == (
+        "p-mission-locale", "p-france-travail",
+    )  # fmt: skip
