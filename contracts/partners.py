@@ -137,6 +137,16 @@ class DeliveryDeadLettered(Event):
     error: str
 
 
+class DeliveryManual(Event):
+    """A request for which the partner gave no address: an adviser phones, or writes."""
+
+    type = "fr.aiguillage.partners.delivery.manual.v1"
+    delivery_id: UUID
+    referral_id: UUID
+    partner_id: str
+    service_id: str
+
+
 class AnswerSealed(Sealed):
     """What the partner wrote: free text, and its own reference of the person's file."""
 
@@ -162,7 +172,22 @@ class AnswerReceived(Event):
     sealed: AnswerSealed | None = None
 
 
+class AnswerLate(Event):
+    """A partner would take the person after all, too late: the referral had ended.
+
+    The partner was told so; an adviser may ask it again, as a new referral.
+    """
+
+    type = "fr.aiguillage.partners.answer.late.v1"
+    answer_id: UUID
+    referral_id: UUID
+    partner_id: str
+    person_id: UUID
+    status: ReferralStatus
+
+
 EVENTS: tuple[type[Event], ...] = (
     PartnerRegistered, ServicePublished, CapacityReported, EndpointRegistered, EndpointDisabled,
-    DisclosureMade, DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered, AnswerReceived,
+    DisclosureMade, DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered, DeliveryManual,
+    AnswerReceived, AnswerLate,
 )  # fmt: skip

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from contracts import intake, partners, referrals
 from contracts.audit import CaseState, ReferralState
 from contracts.base import Contract, Event
+from contracts.days import PARIS
 from contracts.referrals import EVENT_OF_STATUS
 from contracts.values import (
     REFERRAL_LABELS,
@@ -141,7 +141,6 @@ _STEPS: dict[type[Event], Callable[[Pathway, Any], Pathway]] = {
     referrals.AppointmentExcused: _appointment_over,
 }
 
-_PARIS = ZoneInfo("Europe/Paris")
 _MODES = {
     ContactMode.WALK_IN: "sans rendez-vous",
     ContactMode.APPOINTMENT: "sur rendez-vous",
@@ -238,7 +237,7 @@ def _day(moment: date) -> str:
 
 
 def _moment(moment: datetime) -> str:
-    local = moment.astimezone(_PARIS)
+    local = moment.astimezone(PARIS)
     return f"{_day(local)} à {local.hour} h {local.minute:02d}"
 
 
@@ -290,6 +289,8 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
         f"Message non remis à {e.partner_id}, nouvel essai prévu"
     ),
     partners.DeliveryDeadLettered: lambda e: f"Message jamais remis à {e.partner_id}",
+    partners.AnswerLate: lambda e: f"Accord tardif de {e.partner_id}, demande déjà close",
+    partners.DeliveryManual: lambda e: f"Demande à transmettre par téléphone à {e.partner_id}",
     partners.AnswerReceived: lambda e: (
         f"Réponse reçue de {e.partner_id} : {REFERRAL_LABELS[e.status].lower()}"
     ),

@@ -7,6 +7,7 @@ from infra.webhooks.guard import Guard, parse_networks
 from infra.webhooks.sender import Sender
 from infra.webhooks.worker import DeliveryWorker
 from services.partners.handlers.answers import Answers
+from services.partners.handlers.directory import Capacity
 from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.outbox import Outbox
 from services.partners.model import RetrySchedule
@@ -32,7 +33,13 @@ def build(platform: Platform) -> Service:
         drain_seconds=settings.stop_seconds * DRAIN_SHARE,
     )
     app = create_app("Aiguillage: partners", "Directory, deliveries, partners' answers.")
-    app.include_router(router(database, Endpoints(database, writer, guard, clock)))
+    app.include_router(
+        router(
+            database,
+            Endpoints(database, writer, guard, clock),
+            Capacity(database, writer, clock),
+        )
+    )
     add_answers(app, Answers(database, writer, clock))
     return Service(
         "partners",

@@ -10,6 +10,7 @@ from contracts.base import Event
 from contracts.partners import AnswerReceived, AnswerSealed
 from contracts.referrals import (
     AnswerRefused,
+    DeadlinePassed,
     ReferralCancelled,
     ReferralMoved,
     ReferralProposed,
@@ -21,10 +22,13 @@ from contracts.webhooks import (
     CancellationMessage,
     ReferralCancelledWebhook,
     ReferralMessage,
+    ReferralRemindedWebhook,
     ReferralRequestedWebhook,
+    ReminderMessage,
 )
 
 REQUESTED, CANCELLED = "referral.requested", "referral.cancelled"
+REMINDED = "referral.reminded"
 _OPEN = frozenset(
     {
         ReferralStatus.REQUESTED,
@@ -46,6 +50,45 @@ class ForbiddenTransitionError(Exception):
 
 class ReasonNotYoursError(Exception):
     """The reason is one that only an adviser or the hub may give."""
+
+
+class CommissionNotMetError(Exception):
+    """The service takes nobody before its commission has met."""
+
+
+class SuggestionError(Exception):
+    """The service suggested instead makes no sense: why, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commission:
+    """Whether a service takes people by a commission, and when that meets for this person."""
+
+    needed: bool
+    meets_on: date | None
+    today: date
+
+
+def check_commission(answer: Answer, commission: Commission) -> None:
+    """Raise ``CommissionNotMetError`` if a person is accepted before the commission has met.
+
+    PLIE: a commission validates each file; CLAP: a commission every two months (domain facts).
+    """
+    if not commission.needed or answer.status is not ReferralStatus.ACCEPTED:
+        return
+    meets_on = answer.commission_on or commission.meets_on
+    if meets_on is None or meets_on > commission.today:
+        raise CommissionNotMetError
+
+
+def check_suggestion(answer: Answer, own_service_id: str, known: bool) -> None:
+    """Raise ``SuggestionError`` unless another known service is named with its reason."""
+    if answer.suggested_service_id is None:
+        return
+    if answer.reason is not Reason.REFERRED_ONWARD:
+        raise SuggestionError("goes with the reason referred-onward only")
+    if not known or answer.suggested_service_id == own_service_id:
+        raise SuggestionError("the directory has no such other service")
 
 
 def check_answer(current: ReferralStatus, answer: Answer) -> None:
@@ -78,6 +121,8 @@ def received(
         reason=answer.reason,
         outcome=answer.outcome,
         appointment_at=answer.appointment_at,
+        commission_on=answer.commission_on,
+        suggested_service_id=answer.suggested_service_id,
         sealed=words if answer.comment or answer.partner_reference else None,
     )
 
@@ -95,6 +140,7 @@ class StateChange:
     origin: ReferralProposed | ReferralRequested | None = None
     settles: bool = False
     answer_id: UUID | None = None
+    commission_on: date | None = None
 
 
 def fold_states(events: Sequence[tuple[int, Event]]) -> dict[UUID, StateChange]:
@@ -115,6 +161,8 @@ def fold_states(events: Sequence[tuple[int, Event]]) -> dict[UUID, StateChange]:
                 change.status = event.status
                 change.settles |= event.answer_id is None
                 change.answer_id = event.answer_id or change.answer_id
+                if isinstance(event, ReferralMoved):
+                    change.commission_on = event.commission_on or change.commission_on
             case _:
                 continue
         change.version = version
@@ -148,6 +196,20 @@ def compose_request(
         answer_url=answer_url,
     )
     webhook = ReferralRequestedWebhook(timestamp=at, data=message)
+    return webhook.model_dump_json(exclude_none=True).encode()
+
+
+def compose_reminder(event: DeadlinePassed, at: datetime, answer_url: str) -> bytes:
+    """The body of a reminder: which referral, since when, until when; nothing of the person."""
+    message = ReminderMessage(
+        referral_id=event.referral_id,
+        partner_id=event.partner_id,
+        service_id=event.service_id,
+        requested_on=event.requested_on,
+        expires_on=event.expire_on,
+        answer_url=answer_url,
+    )
+    webhook = ReferralRemindedWebhook(timestamp=at, data=message)
     return webhook.model_dump_json(exclude_none=True).encode()
 
 

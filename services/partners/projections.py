@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
-from contracts.partners import PartnerRegistered, ServicePublished
+from contracts.partners import CapacityReported, PartnerRegistered, ServicePublished
 from contracts.registry import parse_event
 from infra.database import driver
 from infra.eventstore.events import Recorded
@@ -33,6 +33,11 @@ async def keep_directory(tx: AsyncConnection, events: Sequence[Event]) -> None:
     if services:
         columns = map(list, zip(*(_service(s) for s in services.values()), strict=True))
         await raw.execute(tables.UPSERT_SERVICES, *columns)
+    for said in (event for event in events if isinstance(event, CapacityReported)):
+        await raw.execute(
+            tables.KEEP_CAPACITY, said.service_id, said.status, said.seats, said.until,
+            said.reported_at,
+        )  # fmt: skip
 
 
 async def rebuild(tx: AsyncConnection) -> int:
@@ -60,7 +65,10 @@ async def keep_states(tx: AsyncConnection, events: Sequence[tuple[Recorded, Even
     if new:
         columns = map(list, zip(*(_new_state(change) for change in new), strict=True))
         await raw.execute(tables.INSERT_STATES, *columns)
-    moved = [(i, c.status, c.version, c.settles, c.answer_id) for i, c in changes.items()]
+    moved = [
+        (i, c.status, c.version, c.settles, c.answer_id, c.commission_on)
+        for i, c in changes.items()
+    ]
     await raw.execute(tables.UPDATE_STATES, *map(list, zip(*moved, strict=True)))
 
 
@@ -76,7 +84,7 @@ def _new_state(change: StateChange) -> tuple[object, ...]:
 def _service(event: ServicePublished) -> tuple[object, ...]:
     return (
         event.service_id, event.partner_id, event.kind, event.name, event.policy,
-        event.minimum_age, event.maximum_age, _json(event.service),
+        event.commission, event.clear_json().decode(),
     )  # fmt: skip
 
 

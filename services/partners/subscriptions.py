@@ -9,16 +9,19 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contracts.partners import DisclosureMade
+from contracts.base import Event
+from contracts.partners import DeliveryManual, DisclosureMade
 from contracts.referrals import EVENTS as REFERRAL_EVENTS
 from contracts.referrals import (
     AnswerRefused,
+    DeadlinePassed,
     ReferralCancelled,
     ReferralMoved,
     ReferralProposed,
     ReferralRequested,
 )
 from contracts.registry import parse_event
+from contracts.values import DeadlineStep
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Recorded
@@ -27,12 +30,15 @@ from infra.ids import derived_id
 from infra.platform import Platform
 from infra.subscription import Subscription
 from services.partners import projections, tables
-from services.partners.model import CANCELLED, REQUESTED, expired, tells_partner
+from services.partners.model import CANCELLED, REMINDED, REQUESTED, expired, tells_partner
 
 HEARD = {
     event.type: event
     for event in REFERRAL_EVENTS
-    if issubclass(event, ReferralProposed | ReferralRequested | ReferralMoved | AnswerRefused)
+    if issubclass(
+        event,
+        ReferralProposed | ReferralRequested | ReferralMoved | AnswerRefused | DeadlinePassed,
+    )
 }
 Key = tuple[str, str]
 Row = dict[str, Any]
@@ -59,9 +65,12 @@ class Deliveries:
         await projections.keep_states(tx, heard)
         requests = [(m, e) for m, e in heard if isinstance(e, ReferralRequested)]
         cancelled = [(m, e) for m, e in heard if isinstance(e, ReferralCancelled)]
+        overdue = [(m, e) for m, e in heard if _is_reminder(e)]
         disclosures = await self._request(tx, requests) if requests else []
         if cancelled:
             await self._cancel(tx, cancelled)
+        if overdue:
+            await self._remind(tx, overdue)
         await self.writer.write(tx, disclosures)
 
     async def _request(
@@ -75,11 +84,17 @@ class Deliveries:
             row = _row(recorded, event, endpoints.get((event.partner_id, event.service_id)))
             rows.append(row | self._standing(event, row, event.person_id in alive))
         new = await self._insert(tx, rows)
-        return [
-            _disclosure(recorded, event, opened.get(recorded.event_id))
+        made = [
+            (recorded, event, row)
             for (recorded, event), row in zip(requests, rows, strict=True)
-            if row["delivery_id"] in new and row["state"] == "pending"
+            if row["delivery_id"] in new
         ]
+        disclosures = [
+            _disclosure(recorded, event, opened.get(recorded.event_id))
+            for recorded, event, row in made
+            if row["state"] == "pending"
+        ]
+        return disclosures + [_manual(m, row) for m, _, row in made if row["state"] == "manual"]
 
     def _standing(self, event: ReferralRequested, row: Row, alive: bool) -> Row:
         """State, due time and reason of a new delivery."""
@@ -111,13 +126,28 @@ class Deliveries:
         rows = []
         for recorded, event in told:
             request = known[event.referral_id]
-            row = _cancellation(recorded, event, request, endpoints.get(_key(request)))
+            row = _about(recorded, CANCELLED, request, endpoints.get(_key(request)))
             row |= self._waiting(row)
             if row["state"] == "pending" and request["leased_until"]:
                 # the request is being sent at this moment: its cancellation must not overtake
                 row["next_attempt_at"] = request["leased_until"]
             rows.append(row)
         await self._insert(tx, rows)
+
+    async def _remind(self, tx: AsyncConnection, overdue: list[tuple[Recorded, Any]]) -> None:
+        """Remind whoever has the request and has not ended it in the meantime."""
+        raw = await driver(tx)
+        ids = [event.referral_id for _, event in overdue]
+        still = {row["referral_id"] for row in await raw.fetch(tables.STILL_OPEN, ids)}
+        known = {r["referral_id"]: r for r in await raw.fetch(tables.KNOWN_TO_PARTNER, ids)}
+        still &= known.keys()
+        told = [(m, known[e.referral_id]) for m, e in overdue if e.referral_id in still]
+        endpoints = await _endpoints(tx, {_key(request) for _, request in told}) if told else {}
+        rows = [
+            _about(recorded, REMINDED, request, endpoints.get(_key(request)))
+            for recorded, request in told
+        ]
+        await self._insert(tx, [row | self._waiting(row) for row in rows])
 
     async def _insert(self, tx: AsyncConnection, rows: list[Row]) -> set[UUID]:
         if not rows:
@@ -155,17 +185,31 @@ def _row(recorded: Recorded, event: ReferralRequested, endpoint: UUID | None) ->
     }
 
 
-def _cancellation(
-    recorded: Recorded, event: ReferralCancelled, request: Any, endpoint: UUID | None
-) -> Row:
-    return _common(recorded, CANCELLED, endpoint) | {
+def _about(recorded: Recorded, message: str, request: Any, endpoint: UUID | None) -> Row:
+    """A message about a request that the partner has: it says nothing of the person."""
+    return _common(recorded, message, endpoint) | {
         "partner_id": request["partner_id"],
         "service_id": request["service_id"],
-        "referral_id": event.referral_id,
+        "referral_id": request["referral_id"],
         "person_id": request["person_id"],
-        "sealed": None,  # the comment is not for the partner
+        "sealed": None,  # an adviser's comment is not for the partner
         "agreed_until": None,
     }
+
+
+def _is_reminder(event: Event) -> bool:
+    return isinstance(event, DeadlinePassed) and event.step is DeadlineStep.REMIND
+
+
+def _manual(recorded: Recorded, row: Row) -> Pending:
+    manual = DeliveryManual(
+        delivery_id=row["delivery_id"],
+        referral_id=row["referral_id"],
+        partner_id=row["partner_id"],
+        service_id=row["service_id"],
+    )
+    stream = f"delivery-{row['delivery_id']}"
+    return Pending(stream, [manual], row["person_id"], recorded.caused())
 
 
 def _common(recorded: Recorded, message: str, endpoint: UUID | None) -> Row:

@@ -10,19 +10,24 @@ SET kind = excluded.kind, name = excluded.name, structure = excluded.structure
 """
 UPSERT_SERVICES = """
 INSERT INTO services
-  (service_id, partner_id, kind, name, policy, minimum_age, maximum_age, service)
-SELECT service_id, partner_id, kind, name, policy, minimum_age, maximum_age, service::json
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[],
-            $8::text[])
-  AS new (service_id, partner_id, kind, name, policy, minimum_age, maximum_age, service)
+  (service_id, partner_id, kind, name, policy, commission, published)
+SELECT service_id, partner_id, kind, name, policy, commission, published::json
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[],
+            $7::text[])
+  AS new (service_id, partner_id, kind, name, policy, commission, published)
 ON CONFLICT (service_id) DO UPDATE
 SET partner_id = excluded.partner_id, kind = excluded.kind, name = excluded.name,
-    policy = excluded.policy, minimum_age = excluded.minimum_age,
-    maximum_age = excluded.maximum_age, service = excluded.service
+    policy = excluded.policy, commission = excluded.commission,
+    published = excluded.published
 """
 PARTNERS = "SELECT partner_id, kind, name, structure::text FROM partners ORDER BY partner_id"
+KEEP_CAPACITY = """
+UPDATE services SET capacity = $2, seats = $3, capacity_until = $4, capacity_at = $5
+WHERE service_id = $1 AND (capacity_at IS NULL OR capacity_at <= $5)
+"""
+SERVICE = "SELECT partner_id FROM services WHERE service_id = $1"
 SERVICES = """
-SELECT service_id, partner_id, kind, name, policy, minimum_age, maximum_age, service::text
+SELECT published::text AS published, capacity, seats, capacity_until, capacity_at
 FROM services WHERE $1::text IS NULL OR partner_id = $1 ORDER BY service_id
 """
 SERVICES_OF = "SELECT service_id FROM services WHERE partner_id = $1"
@@ -42,9 +47,10 @@ UPDATE referral_states r
 SET status = n.status,
     updated_version = n.version,
     asked_status = CASE WHEN n.settles OR r.asked_answer_id = n.answer_id
-                        THEN NULL ELSE r.asked_status END
-FROM unnest($1::uuid[], $2::text[], $3::int[], $4::boolean[], $5::uuid[])
-  AS n (referral_id, status, version, settles, answer_id)
+                        THEN NULL ELSE r.asked_status END,
+    commission_on = coalesce(n.commission_on, r.commission_on)
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::boolean[], $5::uuid[], $6::date[])
+  AS n (referral_id, status, version, settles, answer_id, commission_on)
 WHERE r.referral_id = n.referral_id AND r.updated_version < n.version
 """
 
@@ -118,7 +124,7 @@ RETURNING delivery_id
 """
 CANCEL_DELIVERIES = """
 UPDATE deliveries SET state = 'cancelled', updated_at = $2
-WHERE referral_id = ANY($1::uuid[]) AND message = 'referral.requested'
+WHERE referral_id = ANY($1::uuid[]) AND message IN ('referral.requested', 'referral.reminded')
   AND state IN ('pending', 'manual')
 """
 KNOWN_TO_PARTNER = """
@@ -191,9 +197,16 @@ WHERE seq > $1 AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR par
 ORDER BY seq LIMIT $5
 """
 
+STILL_OPEN = """
+SELECT referral_id FROM referral_states
+WHERE referral_id = ANY($1::uuid[]) AND status IN ('requested', 'accepted', 'in-progress',
+                                                   'on-hold')
+"""
 LOCK_STATE = """
-SELECT referral_id, partner_id, person_id, coalesce(asked_status, status) AS status
-FROM referral_states WHERE referral_id = $1 FOR UPDATE
+SELECT r.referral_id, r.partner_id, r.service_id, r.person_id, r.commission_on,
+       coalesce(r.asked_status, r.status) AS status, coalesce(s.commission, false) AS commission
+FROM referral_states r LEFT JOIN services s USING (service_id)
+WHERE r.referral_id = $1 FOR UPDATE OF r
 """
 ANSWER = """
 SELECT body_digest, answer_id, referral_id, status FROM answers
@@ -206,9 +219,11 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (partner_id, webhook_id) DO NOTHING
 RETURNING answer_id
 """
-ASK = (
-    "UPDATE referral_states SET asked_status = $2, asked_answer_id = $3 WHERE referral_id = $1"
-)
+ASK = """
+UPDATE referral_states SET asked_status = $2, asked_answer_id = $3,
+  commission_on = coalesce($4, commission_on)
+WHERE referral_id = $1
+"""
 
 TRUNCATE_DIRECTORY = "TRUNCATE partners, services"
 TRUNCATE_STATES = "TRUNCATE referral_states"

@@ -10,9 +10,11 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
+from contracts.days import local_day
 from contracts.partners import (
     CapacityReported,
     DeliveryDeadLettered,
+    DeliveryManual,
     ServicePublished,
 )
 from contracts.referrals import (
@@ -36,7 +38,6 @@ from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
 from services.referrals import tables
-from services.referrals.model.deadlines import local_day
 from services.referrals.model.referral import FINAL
 
 REBUILD_BATCH = 1000
@@ -103,7 +104,10 @@ async def keep_services(tx: AsyncConnection, messages: Sequence[Recorded]) -> No
 
 async def keep_undelivered(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
     """Requests that no partner got: somebody has to phone."""
-    troubles = {DeliveryDeadLettered.type: "delivery-dead"}
+    troubles = {
+        DeliveryDeadLettered.type: "delivery-dead",
+        DeliveryManual.type: "delivery-manual",
+    }
     failed = [m for m in messages if m.type in troubles]
     if failed:
         rows = [

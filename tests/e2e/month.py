@@ -17,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from contracts.base import Event
+from contracts.days import local_day
 from contracts.intake import Dated, Facts, FactsSealed, FactsStated
 from contracts.partners import AnswerReceived, CapacityReported
 from contracts.referrals import DeadlinePassed, ReferralRequested
@@ -26,6 +27,7 @@ from contracts.values import (
     BusinessStatus,
     CapacityStatus,
     CaseStatus,
+    PartnerKind,
     Reason,
     ReferralStatus,
 )
@@ -46,7 +48,7 @@ from services.referrals.handlers.deadlines import DeadlineClock
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.model.advice import CaseClosedError
-from services.referrals.model.deadlines import local_day, working_day
+from services.referrals.model.deadlines import working_day
 from services.referrals.model.person import AgreementMissingError
 from services.referrals.model.referral import ForbiddenTransitionError, Move
 from tests.e2e.month_people import newcomer
@@ -56,6 +58,7 @@ FIRST_DAY, DAYS = date(2026, 11, 2), 40
 ADVISER = Meta("adviser:anne")
 S, B = ReferralStatus, BusinessStatus
 Answer = dict[str, Any]
+BY_COMMISSION = (PartnerKind.PLIE, PartnerKind.CLAP)
 STORIES: dict[str, list[tuple[int, Answer]]] = {  # name → (working days later, answer)
     "accepts": [
         (1, {"status": S.REQUESTED, "business_status": B.RECEIVED}),
@@ -180,6 +183,8 @@ class Month:
         if not isinstance(event, ReferralRequested):
             return
         (name,) = self.random.choices(list(STORIES), WEIGHTS)
+        if event.partner_kind in BY_COMMISSION and name == "accepts":
+            name = "commission"
         self.said[f"partner {name}"] += 1
         for after, answer in STORIES[name]:
             day = working_day(event.requested_on, after)

@@ -146,7 +146,7 @@ async def test_cancellation_does_not_overtake_a_request_that_is_being_sent(
     await hub.hear()
     assert not await hub.worker.step()
     (row,) = await hub.rows(
-        "SELECT next_attempt_at > now() + interval '30 seconds' AS later FROM deliveries "
+        "SELECT next_attempt_at > now() + interval '15 seconds' AS later FROM deliveries "
         "WHERE message = 'referral.cancelled'"
     )
     assert row["later"]

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from contracts.partners import (
+    AnswerLate,
     AnswerReceived,
     CapacityReported,
     DeliveryDeadLettered,
@@ -311,6 +312,38 @@ async def test_refused_proposal_and_closed_case(desk: Desk):
     assert (status, problem["type"].rsplit("/")[-1]) == (409, "case-closed")
     first = await desk.get(f"/v1/proposals/{case['proposal_id']}")
     assert first["proposal_id"] == case["proposal_id"]
+
+
+async def test_adviser_cannot_type_in_a_yes_before_the_commission_has_met(desk: Desk):
+    plie = published(PartnerKind.PLIE).model_copy(update={"commission": True})
+    await append(desk.platform, "partners", "partner-plie", [plie])
+    person_id = await desk.comes()
+    case = await desk.case(person_id)
+    choice = {"service_ids": ["s-plie"], "comment": "le PLIE"}
+    await desk.post(f"/v1/proposals/{case['proposal_id']}/choose", choice)
+    path = (
+        f"/v1/referrals/{(await desk.case(person_id))['referrals'][-1]['referral_id']}/answer"
+    )
+    status, problem = await desk.post(path, {"status": "accepted"})
+    assert (status, problem["errors"][0]["field"]) == (422, "status")
+    meets = {"business_status": "commission-scheduled", "commission_on": "2026-11-25"}
+    assert (await desk.post(path, {"status": "requested", **meets}))[0] == 200
+    assert (await desk.post(path, {"status": "accepted"}))[0] == 422
+    await desk.on(date(2026, 11, 25))
+    assert (await desk.post(path, {"status": "accepted"}))[0] == 200
+
+
+async def test_yes_that_the_partner_service_refused_as_too_late_is_shown(desk: Desk):
+    person_id = await desk.comes()
+    await desk.on(working_day(MONDAY, 10))
+    referral = (await desk.case(person_id))["referrals"][0]
+    late = AnswerLate(
+        answer_id=uuid4(), referral_id=referral["referral_id"], partner_id="p",
+        person_id=person_id, status=S.ACCEPTED,
+    )  # fmt: skip
+    await append(desk.platform, "partners", f"late-{late.referral_id}", [late], person_id)
+    await drain(desk.service)
+    assert ("answer-unclear", "2026-12-07") in await desk.reasons()
 
 
 async def test_late_yes_is_shown_and_may_be_taken_up(desk: Desk):

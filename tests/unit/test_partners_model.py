@@ -109,6 +109,7 @@ def request(referral_id: UUID, **given: Any) -> ReferralRequested:
             "thematique": Thematique("se-former--trouver-sa-formation"),
             "agreement_id": uuid4(),
             "agreed_until": date(2027, 1, 1),
+            "requested_on": date(2026, 11, 23),
         }
         | given
     )

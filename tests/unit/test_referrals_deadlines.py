@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.days import local_day
 from contracts.partners import Deadlines
 from contracts.referrals import (
     AppointmentAttended,
@@ -31,7 +32,6 @@ from services.referrals.model.deadlines import (
     Moment,
     awaits,
     first_answer,
-    local_day,
     next_step,
     working_day,
 )

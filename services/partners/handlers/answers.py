@@ -1,6 +1,7 @@
 """A partner's signed answer: proved to be theirs, checked, stored once, then acknowledged."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,7 +9,9 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.days import local_day
 from contracts.nir import find_nir
+from contracts.partners import AnswerLate
 from contracts.values import ReferralStatus
 from contracts.webhooks import Answer, AnswerWebhook
 from infra.clock import Clock
@@ -21,9 +24,18 @@ from infra.vault import keyed_digest
 from infra.webhooks.signature import SignatureError, Verified, new_secret, verify
 from services.partners import tables
 from services.partners.handlers.endpoints import Secrets
-from services.partners.model import check_answer, received
+from services.partners.model import (
+    Commission,
+    ForbiddenTransitionError,
+    check_answer,
+    check_commission,
+    check_suggestion,
+    received,
+)
 
 ATTEMPTS = 5
+YES = (ReferralStatus.ACCEPTED, ReferralStatus.IN_PROGRESS)
+ENDED = (ReferralStatus.REJECTED, ReferralStatus.CANCELLED)
 _NOBODYS = new_secret()  # an unknown referral takes as long to refuse as a known one
 
 
@@ -94,6 +106,9 @@ class Answers:
                     return await self._store(tx, signed, traceparent)
             except ConcurrencyError:
                 continue
+            except ForbiddenTransitionError as error:
+                await self._note_late(signed, error, traceparent)
+                raise
         raise TimeoutError("others keep changing the referral")
 
     async def _verify(
@@ -119,7 +134,37 @@ class Answers:
         if known:
             return _repeat(known, signed)
         check_answer(ReferralStatus(state["status"]), signed.answer)
+        today = local_day(self._clock())
+        meets_on = state["commission_on"]
+        check_commission(signed.answer, Commission(state["commission"], meets_on, today))
+        known = await raw.fetchval(tables.SERVICE, signed.answer.suggested_service_id)
+        check_suggestion(signed.answer, state["service_id"], known is not None)
         return await self._insert(tx, signed, state, traceparent)
+
+    async def _note_late(
+        self, signed: _Signed, error: ForbiddenTransitionError, traceparent: str | None
+    ) -> None:
+        """A yes to a referral that has ended is refused, and an adviser hears of it, once."""
+        if error.current not in ENDED or error.asked not in YES:
+            return
+        referral_id = signed.answer.referral_id
+        with suppress(ConcurrencyError):  # heard before
+            async with self._database.transaction() as tx:
+                raw = await driver(tx)
+                state = await raw.fetchrow(tables.LOCK_STATE, referral_id)
+                assert state is not None  # it was there a moment ago, and states stay
+                late = AnswerLate(
+                    answer_id=derived_id(referral_id, "late answer"),
+                    referral_id=referral_id,
+                    partner_id=signed.partner_id,
+                    person_id=state["person_id"],
+                    status=error.asked,
+                )
+                meta = Meta(f"partner:{signed.partner_id}", traceparent=traceparent)
+                stream = f"late-{referral_id}"
+                await self._writer.write(
+                    tx, [Pending(stream, [late], late.person_id, meta, expected=0)]
+                )
 
     async def _insert(
         self, tx: AsyncConnection, signed: _Signed, state: Any, traceparent: str | None
@@ -135,7 +180,9 @@ class Answers:
             raise DuplicateIdError
         # The referral service decides, a moment later. Until it has, the next answer is judged
         # by what this one asked: "accepted" and "in-progress" may come within a millisecond.
-        await raw.execute(tables.ASK, answer.referral_id, answer.status, answer_id)
+        await raw.execute(
+            tables.ASK, answer.referral_id, answer.status, answer_id, answer.commission_on
+        )
         event = received(answer_id, signed.partner_id, person, answer)
         meta = Meta(f"partner:{signed.partner_id}", traceparent=traceparent)
         stream = f"referral-{answer.referral_id}"

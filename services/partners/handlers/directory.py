@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,31 @@ from pydantic import Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event, Strict
-from contracts.partners import PartnerRegistered, ServicePublished
-from contracts.values import PartnerKind
+from contracts.partners import (
+    CapacityReported,
+    Deadlines,
+    PartnerRegistered,
+    ServicePublished,
+)
+from contracts.values import CapacityStatus, Channel, PartnerKind
+from infra.clock import Clock
+from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
 from infra.platform import Platform
-from services.partners import projections
+from services.partners import projections, tables
 
 SEEDS = Path(__file__).parents[1] / "seed"
 
 
 class SeedService(Strict):
-    """A data·inclusion service, with what that schema lacks."""
+    """A data·inclusion service, with what that schema lacks (``ServicePublished``)."""
 
     policy: str = Field("confirm", pattern="^(confirm|auto)$")
+    delay_days: int | None = Field(None, ge=0, le=365)
+    channels: list[Channel] = Field([], max_length=5)
+    commission: bool = False
+    deadlines: Deadlines | None = None
     minimum_age: int | None = Field(None, ge=0, le=120)
     maximum_age: int | None = Field(None, ge=0, le=120)
     service: dict[str, Any]
@@ -32,6 +44,9 @@ class SeedService(Strict):
     @model_validator(mode="after")
     def _is_inclusion(self) -> "SeedService":
         InclusionService.model_validate(self.service)
+        steps = self.deadlines or Deadlines()
+        if not 0 < steps.remind < steps.escalate < steps.expire <= 250:
+            raise ValueError("deadlines: remind, escalate, expire follow each other")
         return self
 
 
@@ -98,11 +113,51 @@ async def publish(
     pending = []
     for stream, event in entries:
         known = streams.get(stream, [])
-        if not known or known[-1].data.encode() != event.clear_json():
+        same = [recorded for recorded in known if recorded.type == event.type]
+        if not same or same[-1].data.encode() != event.clear_json():
             pending.append(Pending(stream, [event], None, Meta(), len(known)))
     await projections.keep_directory(tx, [event for p in pending for event in p.events])
     await writer.write(tx, pending)
     return Seeded(len(entries), len(pending))
+
+
+class UnknownServiceError(Exception):
+    """The directory has no such service."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Takes partners' word on whether a service has room."""
+
+    database: Database
+    writer: Writer
+    clock: Clock
+
+    async def report(
+        self,
+        service_id: str,
+        status: CapacityStatus,
+        seats: int | None,
+        until: date | None,
+        meta: Meta,
+    ) -> CapacityReported:
+        """Store a report; the newest counts. Raises ``UnknownServiceError``."""
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            partner_id = await raw.fetchval(tables.SERVICE, service_id)
+            if partner_id is None:
+                raise UnknownServiceError(service_id)
+            said = CapacityReported(
+                service_id=service_id,
+                partner_id=partner_id,
+                status=status,
+                seats=seats,
+                until=until,
+                reported_at=self.clock(),
+            )
+            await projections.keep_directory(tx, [said])
+            await self.writer.write(tx, [Pending(f"service-{service_id}", [said], None, meta)])
+        return said
 
 
 def _events(partner: SeedPartner) -> Iterable[tuple[str, Event]]:
@@ -131,5 +186,13 @@ def _published(kind: PartnerKind, item: SeedService) -> ServicePublished:
         minimum_age=item.minimum_age,
         maximum_age=item.maximum_age,
         policy=item.policy,
+        publics=service.get("publics") or [],
+        modes=service.get("modes_accueil") or [],
+        code_insee=service.get("code_insee"),
+        opening=service.get("horaires_accueil"),
+        delay_days=item.delay_days,
+        channels=item.channels,
+        commission=item.commission,
+        deadlines=item.deadlines,
         service=service,
     )

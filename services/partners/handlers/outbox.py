@@ -22,7 +22,7 @@ from contracts.partners import (
     DeliverySucceeded,
     EndpointDisabled,
 )
-from contracts.referrals import ReferralCancelled, ReferralRequested
+from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRequested
 from contracts.registry import parse_event
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -37,11 +37,12 @@ from services.partners.handlers.endpoints import Secrets
 from services.partners.model import (
     RetrySchedule,
     compose_cancellation,
+    compose_reminder,
     compose_request,
     expired,
 )
 
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=30)
 """Longer than any send: one that is not recorded by then is sent again."""
 log = structlog.get_logger()
 
@@ -181,6 +182,8 @@ class Outbox:
                 clear = person.unseal(row["event_id"], row["event_type"], row["sealed"])
                 fields = orjson.loads(clear)["fields"]
             return compose_request(event, fields, at, self._answer_url)
+        if isinstance(event, DeadlinePassed):
+            return compose_reminder(event, at, self._answer_url)
         assert isinstance(event, ReferralCancelled)
         return compose_cancellation(event, row["partner_id"], row["service_id"], at)
 

@@ -22,9 +22,12 @@ def upgrade() -> None:
           kind        text NOT NULL,
           name        text NOT NULL,
           policy      text NOT NULL,
-          minimum_age int,
-          maximum_age int,
-          service     json NOT NULL
+          commission  boolean NOT NULL,
+          published   json NOT NULL,
+          capacity    text,                -- as its partner last reported
+          seats       int,
+          capacity_until date,
+          capacity_at timestamptz
         );
         CREATE INDEX services_partner ON partners.services (partner_id);
         CREATE TABLE partners.referral_states (
@@ -36,6 +39,7 @@ def upgrade() -> None:
           status          text NOT NULL,   -- as the referral service last said
           asked_status    text,            -- as the partner last asked, until that is settled
           asked_answer_id uuid,
+          commission_on   date,
           updated_version int NOT NULL
         );
         CREATE INDEX referral_states_person ON partners.referral_states (person_id);

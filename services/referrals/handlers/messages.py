@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts import intake
-from contracts.partners import AnswerReceived
+from contracts.days import local_day
+from contracts.partners import AnswerLate, AnswerReceived, AnswerSealed
 from contracts.referrals import CaseOpened
 from contracts.registry import parse_event
 from contracts.values import Author, Reason, ReferralStatus
@@ -18,7 +19,6 @@ from infra.eventstore.writer import Writer
 from services.referrals import projections, tables
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.handlers.work import Work
-from services.referrals.model.deadlines import local_day
 from services.referrals.model.loop import open_case
 from services.referrals.model.person import PERSON_EVENTS
 from services.referrals.model.referral import (
@@ -27,6 +27,8 @@ from services.referrals.model.referral import (
     Move,
     refuse_answer,
 )
+
+ANSWERS = (AnswerReceived.type, AnswerLate.type)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Messages:
     async def on_partners(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         """Move referrals as their partners say, and cases after them."""
         await projections.keep_undelivered(tx, messages)
-        answers = [(m, _answer(m)) for m in messages if m.type == AnswerReceived.type]
+        answers = [(m, _answer(m)) for m in messages if m.type in ANSWERS]
         if not answers:
             return
         work = self.work(tx)
@@ -106,7 +108,11 @@ class Messages:
         await work.write()
 
     def _answered(
-        self, work: Work, message: Recorded, answer: AnswerReceived, sealed: bytes | None
+        self,
+        work: Work,
+        message: Recorded,
+        answer: AnswerReceived | AnswerLate,
+        sealed: bytes | None,
     ) -> None:
         referral = work.referrals.get(answer.referral_id)
         if referral is None:
@@ -151,18 +157,20 @@ def _opened(message: Recorded) -> CaseOpened:
     )
 
 
-def _answer(message: Recorded, sealed: bytes | None = None) -> AnswerReceived:
+def _answer(message: Recorded, sealed: bytes | None = None) -> AnswerReceived | AnswerLate:
     event = parse_event(message.type, message.data, sealed)
-    assert isinstance(event, AnswerReceived)
+    assert isinstance(event, AnswerReceived | AnswerLate)
     return event
 
 
 def _comment(message: Recorded, sealed: bytes | None) -> str | None:
     part = _answer(message, sealed).sealed
-    return part.comment if part else None
+    return part.comment if isinstance(part, AnswerSealed) else None
 
 
-def _move(answer: AnswerReceived, comment: str | None) -> Move:
+def _move(answer: AnswerReceived | AnswerLate, comment: str | None) -> Move:
+    if isinstance(answer, AnswerLate):  # refused by the state table, and seen by an adviser
+        return Move(answer.status, Author.PARTNER, answer_id=answer.answer_id)
     return Move(
         status=answer.status,
         author=Author.PARTNER,

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
+from contracts.days import local_day
 from contracts.partners import Deadlines, ServicePublished
 from contracts.registry import parse_event
 from contracts.values import CapacityStatus
@@ -18,10 +19,15 @@ from infra.eventstore.writer import Pending, Writer
 from services.referrals import projections, tables
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.model.case import Case, Decided, Tried, World, evolve_case
-from services.referrals.model.deadlines import local_day
 from services.referrals.model.loop import after_move
 from services.referrals.model.person import History
-from services.referrals.model.referral import Move, Referral, evolve_referral, move_referral
+from services.referrals.model.referral import (
+    Move,
+    Referral,
+    check_commission,
+    evolve_referral,
+    move_referral,
+)
 from services.referrals.model.routing import Service
 from services.referrals.model.rules import Rules
 
@@ -136,6 +142,9 @@ class Work:
         case = self.cases[referral.case_id]
         world = self.world(case)
         deadlines = world.deadlines(referral.service_id)
+        service = world.services.get(referral.service_id)
+        if service and service.commission and move.status is not referral.status:
+            check_commission(referral, move, world.today)
         events = move_referral(referral, move, world.today, deadlines)
         self.follow(referral, events, move, meta)
 

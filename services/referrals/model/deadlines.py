@@ -9,9 +9,8 @@ request under study may take longer), Boussole des jeunes (a service's own promi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
 from functools import cache, lru_cache
-from zoneinfo import ZoneInfo
 
 import holidays
 
@@ -19,7 +18,6 @@ from contracts.partners import Deadlines
 from contracts.referrals import Awaits
 from contracts.values import BusinessStatus, DeadlineStep, Party, ReferralStatus
 
-PARIS = ZoneInfo("Europe/Paris")
 _S, _B = ReferralStatus, BusinessStatus
 
 
@@ -35,11 +33,6 @@ def working_day(start: date, after: int) -> date:
     if after == 0 and calendar.is_working_day(start):
         return start
     return calendar.get_nth_working_day(start, max(after, 1))
-
-
-def local_day(moment: datetime) -> date:
-    """The calendar day in France at a moment."""
-    return moment.astimezone(PARIS).date()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from contracts.base import Event
+from contracts.days import local_day
 from contracts.partners import Deadlines
 from contracts.referrals import (
     EVENT_OF_STATUS,
@@ -37,7 +38,6 @@ from contracts.webhooks import NEEDS_REASON
 from services.referrals.model.deadlines import (
     Moment,
     awaits,
-    local_day,
     next_step,
     steps_until,
 )
@@ -87,6 +87,7 @@ class Referral:
     passed: frozenset[DeadlineStep] = frozenset()
     requested_on: date | None = None
     appointment_on: date | None = None
+    commission_on: date | None = None
     late_yes: bool = False
     version: int = 1
 
@@ -122,7 +123,9 @@ def _evolve(referral: Referral, event: Event) -> Referral:
         case ReferralRequested():
             return _waits(_requested(referral, event), event.awaits)
         case ReferralMoved():
-            return _waits(replace(referral, status=event.status), event.awaits)
+            meets_on = event.commission_on or referral.commission_on
+            moved = replace(referral, status=event.status, commission_on=meets_on)
+            return _waits(moved, event.awaits)
         case AppointmentSet():
             return replace(referral, appointment_on=local_day(event.starts_at))
         case AppointmentEnded():
@@ -190,6 +193,16 @@ def _check_words(move: Move, author: Author) -> None:
         raise InvalidMoveError("comment", "this reason needs a comment")
     if move.status is ReferralStatus.COMPLETED and not move.outcome:
         raise InvalidMoveError("outcome", "completed needs an outcome")
+
+
+def check_commission(referral: Referral, move: Move, today: date) -> None:
+    """A service with a commission takes nobody before it has met; raises ``InvalidMoveError``.
+
+    Source: PLIE, CLAP (a commission validates each file).
+    """
+    meets_on = move.commission_on or referral.commission_on
+    if move.status is ReferralStatus.ACCEPTED and (meets_on is None or meets_on > today):
+        raise InvalidMoveError("status", "the commission has not met: give commission_on first")
 
 
 def move_referral(

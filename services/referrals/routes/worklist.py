@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
+from contracts.days import local_day
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.web.auth import Principal, RequireRole
 from services.referrals import tables
-from services.referrals.model.deadlines import local_day
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Days = Annotated[int, Query(ge=1, le=730, description="How far back, in days.")]

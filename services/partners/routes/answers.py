@@ -1,35 +1,34 @@
-"""JSON for administrators of partners, and the door through which partners answer."""
+"""The door through which partners answer: a bare route, because it is hot."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
-from pydantic import Field, StringConstraints, ValidationError
+from fastapi import Depends, FastAPI, Request
+from pydantic import StringConstraints, ValidationError
 from starlette.responses import Response
 
-from contracts.base import Strict
-from contracts.intake import Ref
 from contracts.webhooks import AnswerWebhook
-from infra.database import Database, driver, is_infrastructure
-from infra.eventstore.events import Meta
+from infra.database import is_infrastructure
 from infra.telemetry import next_hop
 from infra.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import Problem, invalid
 from infra.webhooks.guard import MAX_URL
 from infra.webhooks.signature import SignatureError, StaleTimestampError
-from services.partners import tables
 from services.partners.handlers.answers import (
     Answers,
     DuplicateIdError,
     MalformedAnswerError,
     NirError,
 )
-from services.partners.handlers.endpoints import Endpoints, InvalidEndpointError
-from services.partners.model import ForbiddenTransitionError, ReasonNotYoursError
+from services.partners.model import (
+    CommissionNotMetError,
+    ForbiddenTransitionError,
+    ReasonNotYoursError,
+    SuggestionError,
+)
 
 MAX_ANSWER_BYTES = 64 * 1024
 BODY_SECONDS = 15
@@ -39,68 +38,6 @@ Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
 Reader = Annotated[Principal, Depends(RequireRole("partner_admin", "adviser"))]
 State = Literal["pending", "succeeded", "dead", "cancelled", "manual"]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
-
-
-class EndpointRequest(Strict):
-    """Where a partner takes messages: for these services, or for all of them if none given."""
-
-    partner_id: Ref
-    service_ids: Annotated[list[Ref], Field(max_length=100)] = []
-    url: Url
-
-
-def router(database: Database, endpoints: Endpoints) -> APIRouter:
-    """The administrators' routes."""
-    routes = APIRouter(prefix="/v1")
-
-    @routes.post("/endpoints", status_code=201, tags=["endpoints"])
-    async def register_endpoint(
-        request: Request, admin: Admin, body: EndpointRequest
-    ) -> dict[str, Any]:
-        """Register an address. The secret is in this answer, and in no other."""
-        meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
-        try:
-            new = await endpoints.register(body.partner_id, body.service_ids, body.url, meta)
-        except InvalidEndpointError as error:
-            raise _field(422, "invalid", error.field, error.detail) from error
-        return {"endpoint_id": new.endpoint_id, "secret": new.secret, **body.model_dump()}
-
-    @routes.get("/endpoints", tags=["endpoints"])
-    async def list_endpoints(admin: Admin, partner_id: str | None = None) -> dict[str, Any]:
-        """Addresses, oldest first; without their secrets."""
-        return {"endpoints": await _fetch(database, tables.ENDPOINTS, partner_id)}
-
-    @routes.get("/deliveries", tags=["deliveries"])
-    async def list_deliveries(
-        admin: Admin,
-        state: State | None = None,
-        partner_id: str | None = None,
-        referral_id: UUID | None = None,
-        limit: Annotated[int, Query(ge=1, le=500)] = 100,
-        after: Annotated[int, Query(ge=0)] = 0,
-    ) -> dict[str, Any]:
-        """Deliveries in the order they were made, a page at a time; nothing of the person."""
-        rows = await _fetch(
-            database, tables.DELIVERIES, after, state, partner_id, referral_id, limit
-        )
-        return {
-            "deliveries": rows,
-            "next": rows[-1]["seq"] if len(rows) == limit else None,
-        }
-
-    @routes.get("/partners", tags=["directory"])
-    async def list_partners(reader: Reader) -> dict[str, Any]:
-        """The directory's organisations (data·inclusion structures)."""
-        rows = await _fetch(database, tables.PARTNERS)
-        return {"partners": [_with_json(row, "structure") for row in rows]}
-
-    @routes.get("/services", tags=["directory"])
-    async def list_services(reader: Reader, partner_id: str | None = None) -> dict[str, Any]:
-        """What the partners offer (data·inclusion services)."""
-        rows = await _fetch(database, tables.SERVICES, partner_id)
-        return {"services": [_with_json(row, "service") for row in rows]}
-
-    return routes
 
 
 def add_answers(app: FastAPI, answers: Answers) -> None:
@@ -154,14 +91,21 @@ async def _refusing(receive: Callable[[], Awaitable[Any]]) -> Any:
         # the same for an unknown referral: whether one exists is nobody's business
         raise Problem(401, "signature-invalid", "The signature is not valid") from error
     except NirError as error:
-        raise _field(422, "nir-refused", error.field, "must not hold a NIR") from error
+        raise wrong_field(422, "nir-refused", error.field, "must not hold a NIR") from error
     except ValidationError as error:
         raise invalid(error) from error
-    except ReasonNotYoursError as error:
-        detail = "this reason is not one that a partner gives"
-        raise _field(422, "reason-not-yours", "data.reason", detail) from error
     except Exception as error:
-        raise _conflict(error) from error
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> Exception:
+    """What a well-formed answer may be refused for."""
+    if isinstance(error, ReasonNotYoursError):
+        detail = "this reason is not one that a partner gives"
+        return wrong_field(422, "reason-not-yours", "data.reason", detail)
+    if isinstance(error, SuggestionError):
+        return wrong_field(422, "invalid", "data.suggested_service_id", str(error))
+    return _conflict(error)
 
 
 def _conflict(error: Exception) -> Exception:
@@ -172,6 +116,13 @@ def _conflict(error: Exception) -> Exception:
             "The referral's state does not allow this",
             current_status=error.current,
             asked_status=error.asked,
+        )
+    if isinstance(error, CommissionNotMetError):
+        return Problem(
+            409,
+            "commission-not-met",
+            "The commission has not met yet",
+            "Answer commission-scheduled with commission_on; accept from that day on",
         )
     if isinstance(error, DuplicateIdError):
         return Problem(409, "duplicate-id", "This webhook-id was used for another message")
@@ -187,23 +138,14 @@ def _conflict(error: Exception) -> Exception:
     return error
 
 
-def _field(status: int, slug: str, name: str, detail: str) -> Problem:
+def wrong_field(status: int, slug: str, name: str, detail: str) -> Problem:
+    """A problem of one field."""
     return Problem(
         status,
         slug,
         "The content does not fit its schema",
         errors=[{"field": name, "detail": detail}],
     )
-
-
-async def _fetch(database: Database, statement: str, *values: Any) -> list[dict[str, Any]]:
-    async with database.reading() as connection:
-        raw = await driver(connection)
-        return [dict(row) for row in await raw.fetch(statement, *values)]
-
-
-def _with_json(row: dict[str, Any], name: str) -> dict[str, Any]:
-    return row | {name: orjson.loads(row[name])}
 
 
 _HEADERS = {

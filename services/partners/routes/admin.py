@@ -1,0 +1,130 @@
+"""JSON for administrators of partners: endpoints, deliveries, the directory, capacity."""
+
+from datetime import date
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field, StringConstraints
+
+from contracts.base import Strict
+from contracts.intake import Ref
+from contracts.values import CapacityStatus
+from infra.database import Database, driver
+from infra.eventstore.events import Meta
+from infra.telemetry import next_hop
+from infra.web.auth import Principal, RequireRole
+from infra.web.problems import not_found
+from infra.webhooks.guard import MAX_URL
+from services.partners import tables
+from services.partners.handlers.directory import Capacity, UnknownServiceError
+from services.partners.handlers.endpoints import Endpoints, InvalidEndpointError
+from services.partners.routes.answers import wrong_field
+
+MAX_ANSWER_BYTES = 64 * 1024
+BODY_SECONDS = 15
+ANSWERS = "/v1/answers"
+
+Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
+Reader = Annotated[Principal, Depends(RequireRole("partner_admin", "adviser"))]
+State = Literal["pending", "succeeded", "dead", "cancelled", "manual"]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
+
+
+class CapacityReport(Strict):
+    """Whether a service takes people now, and until when that is known."""
+
+    status: CapacityStatus
+    seats: int | None = Field(None, ge=0, le=10_000)
+    until: date | None = None
+
+
+class EndpointRequest(Strict):
+    """Where a partner takes messages: for these services, or for all of them if none given."""
+
+    partner_id: Ref
+    service_ids: Annotated[list[Ref], Field(max_length=100)] = []
+    url: Url
+
+
+def router(database: Database, endpoints: Endpoints, capacity: Capacity) -> APIRouter:
+    """The administrators' routes."""
+    routes = APIRouter(prefix="/v1")
+    _add_deliveries(routes, database, endpoints)
+    _add_directory(routes, database, capacity)
+    return routes
+
+
+def _add_deliveries(routes: APIRouter, database: Database, endpoints: Endpoints) -> None:
+
+    @routes.post("/endpoints", status_code=201, tags=["endpoints"])
+    async def register_endpoint(
+        request: Request, admin: Admin, body: EndpointRequest
+    ) -> dict[str, Any]:
+        """Register an address. The secret is in this answer, and in no other."""
+        meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
+        try:
+            new = await endpoints.register(body.partner_id, body.service_ids, body.url, meta)
+        except InvalidEndpointError as error:
+            raise wrong_field(422, "invalid", error.field, error.detail) from error
+        return {"endpoint_id": new.endpoint_id, "secret": new.secret, **body.model_dump()}
+
+    @routes.get("/endpoints", tags=["endpoints"])
+    async def list_endpoints(admin: Admin, partner_id: str | None = None) -> dict[str, Any]:
+        """Addresses, oldest first; without their secrets."""
+        return {"endpoints": await _fetch(database, tables.ENDPOINTS, partner_id)}
+
+    @routes.get("/deliveries", tags=["deliveries"])
+    async def list_deliveries(
+        admin: Admin,
+        state: State | None = None,
+        partner_id: str | None = None,
+        referral_id: UUID | None = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        after: Annotated[int, Query(ge=0)] = 0,
+    ) -> dict[str, Any]:
+        """Deliveries in the order they were made, a page at a time; nothing of the person."""
+        rows = await _fetch(
+            database, tables.DELIVERIES, after, state, partner_id, referral_id, limit
+        )
+        return {
+            "deliveries": rows,
+            "next": rows[-1]["seq"] if len(rows) == limit else None,
+        }
+
+
+def _add_directory(routes: APIRouter, database: Database, capacity: Capacity) -> None:
+    @routes.get("/partners", tags=["directory"])
+    async def list_partners(reader: Reader) -> dict[str, Any]:
+        """The directory's organisations (data·inclusion structures)."""
+        rows = await _fetch(database, tables.PARTNERS)
+        return {"partners": [_with_json(row, "structure") for row in rows]}
+
+    @routes.get("/services", tags=["directory"])
+    async def list_services(reader: Reader, partner_id: str | None = None) -> dict[str, Any]:
+        """What the partners offer (data·inclusion services)."""
+        rows = await _fetch(database, tables.SERVICES, partner_id)
+        return {"services": [orjson.loads(row.pop("published")) | row for row in rows]}
+
+    @routes.post("/services/{service_id}/capacity", status_code=201, tags=["directory"])
+    async def report_capacity(
+        request: Request, admin: Admin, service_id: Ref, body: CapacityReport
+    ) -> dict[str, Any]:
+        """Say whether a service takes people now; the newest report counts."""
+        meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
+        try:
+            said = await capacity.report(service_id, body.status, body.seats, body.until, meta)
+        except UnknownServiceError as error:
+            raise not_found("service") from error
+        return said.model_dump(mode="json", exclude={"sealed"})
+
+
+async def _fetch(database: Database, statement: str, *values: Any) -> list[dict[str, Any]]:
+    async with database.reading() as connection:
+        raw = await driver(connection)
+        return [dict(row) for row in await raw.fetch(statement, *values)]
+
+
+def _with_json(row: dict[str, Any], name: str) -> dict[str, Any]:
+    return row | {name: orjson.loads(row[name])}
