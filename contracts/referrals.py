@@ -92,6 +92,7 @@ class ProposalMade(Event):
     proposal_id: UUID
     case_id: UUID
     person_id: UUID
+    thematique: Thematique
     rules: str
     rules_digest: str
     evaluated_on: date

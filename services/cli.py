@@ -17,6 +17,7 @@ from infra.platform import resolve_urls
 from infra.settings import Settings, load_settings
 from infra.telemetry import configure_logging
 from services import operations
+from services.cli_rules import app as rules_app
 from services.host import AlreadyRunningError
 from services.host import run as run_service
 from services.host import up as run_all
@@ -28,6 +29,7 @@ audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(subscriptions_app, name="subscriptions")
 app.add_typer(audit_app, name="audit")
+app.add_typer(rules_app, name="rules")
 
 Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port; 0 picks a free one.")]

@@ -153,6 +153,12 @@ RULES_IN_FORCE = """
 SELECT version, rules, digest, content::text AS content, published_at
 FROM rules ORDER BY version DESC LIMIT 1
 """
+COUNT_PROPOSALS = """
+SELECT count(*) FROM proposals WHERE $1::date IS NULL OR evaluated_on >= $1
+"""
+REFERRALS_OF_PROPOSAL = """
+SELECT referral_id FROM referrals WHERE proposal_id = $1 ORDER BY attempt
+"""
 RULES_OF_DIGEST = RULES_IN_FORCE.replace("ORDER BY", "WHERE digest = $1 ORDER BY")
 WORKLIST = """
 WITH active AS (SELECT * FROM cases WHERE status = 'active'),

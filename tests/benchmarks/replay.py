@@ -32,12 +32,12 @@ def case_events() -> tuple[UUID, list[Event]]:
             case_id=case, person_id=person, need_id=uuid4(), thematique=NEED
         ),
         referrals.ProposalMade(
-            proposal_id=proposal, case_id=case, person_id=person, rules="r",
+            thematique=NEED, proposal_id=proposal, case_id=case, person_id=person, rules="r",
             rules_digest="0" * 64, evaluated_on=day, ranked=["s"], policy="auto",
         ),
         referrals.ReferralProposed(proposal_id=proposal, **to),
         referrals.ReferralRequested(
-            thematique=NEED, agreement_id=uuid4(), agreed_until=day, **to
+            thematique=NEED, agreement_id=uuid4(), agreed_until=day, requested_on=day, **to
         ),
         referrals.ReferralAccepted(status=ReferralStatus.ACCEPTED, **moved),
         referrals.ReferralCompleted(

@@ -77,7 +77,8 @@ def test_a_case_without_candidates_says_so_until_it_is_proposed_again() -> None:
     pathway = evolve(opened(), exhausted)
     assert pathway.cases[CASE].exhausted == "no-candidate"
     proposal = referrals.ProposalMade(
-        proposal_id=OTHER, case_id=CASE, person_id=OTHER, rules="r", rules_digest="d",
+        thematique=THEMATIQUE, proposal_id=OTHER, case_id=CASE, person_id=OTHER,
+        rules="r", rules_digest="d",
         evaluated_on=date(2026, 1, 5), ranked=["s"], policy="confirm",
     )  # fmt: skip
     again = evolve(pathway, proposal).cases[CASE]

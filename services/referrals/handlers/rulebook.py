@@ -37,6 +37,14 @@ class RuleBook:
         rules = Rules.parse(self.built_in.read_bytes(), self.built_in.stem, 1)
         return rules, publication(rules, 0)
 
+    async def of_digest(self, tx: AsyncConnection, digest: str) -> Rules | None:
+        """Rules that were once in force; None if nobody published such."""
+        raw = await driver(tx)
+        row = await raw.fetchrow(tables.RULES_OF_DIGEST, digest)
+        if row is None:
+            return None
+        return Rules.parse(row["content"].encode(), row["rules"], row["version"])
+
     def _parse(self, row: Any) -> Rules:
         if row["digest"] not in self._parsed:
             content = row["content"].encode()

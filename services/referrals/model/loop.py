@@ -22,7 +22,7 @@ from contracts.referrals import (
     ReferralProposed,
     ReferralRequested,
 )
-from contracts.values import Author, CaseStatus, Reason, ReferralStatus
+from contracts.values import Author, CaseStatus, Reason, ReferralStatus, Thematique
 from services.referrals.model.case import Case, Decided, Next, Tried, Versioned, World
 from services.referrals.model.deadlines import (
     LOOK_AGAIN_DAYS,
@@ -87,6 +87,7 @@ def make_proposal(case: Case, world: World) -> ProposalMade:
         proposal_id=uuid5(case.case_id, f"proposal {case.proposals + 1}"),
         case_id=case.case_id,
         person_id=case.person_id,
+        thematique=Thematique(case.thematique),
         rules=world.rules.name,
         rules_digest=world.rules.digest,
         evaluated_on=world.today,

@@ -1,10 +1,10 @@
-"""JSON for advisers: ``cases`` and what is decided in them, the ``worklist``."""
+"""JSON for advisers: ``cases``, the ``worklist``; ``rules`` and explanations."""
 
 from fastapi import APIRouter
 
 from infra.database import Database
 from services.referrals.handlers.advisers import Advisers
-from services.referrals.routes import cases, worklist
+from services.referrals.routes import cases, rules, worklist
 
 
 def router(database: Database, advisers: Advisers) -> APIRouter:
@@ -13,5 +13,6 @@ def router(database: Database, advisers: Advisers) -> APIRouter:
     cases.add_reading(routes, database, advisers)
     cases.add_referrals(routes, database, advisers)
     cases.add_decisions(routes, database, advisers)
+    rules.add(routes, database, advisers)
     worklist.add(routes, database, advisers.messages.clock)
     return routes

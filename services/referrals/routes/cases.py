@@ -8,18 +8,17 @@ from pydantic import Field, StringConstraints, field_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Strict
-from contracts.referrals import ProposalMade
-from contracts.registry import parse_event
 from contracts.values import REFERRAL_LABELS, Author, CaseStatus, Reason, ReferralStatus
 from contracts.webhooks import OutcomeCode, SpokenAnswer
 from infra.database import Database, driver
-from infra.eventstore.events import Meta, Recorded
-from infra.eventstore.writer import Writer
+from infra.eventstore.events import Meta
 from infra.telemetry import next_hop
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import not_found
 from services.referrals import tables
+from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers
+from services.referrals.handlers.messages import Messages
 from services.referrals.model.referral import (
     Move,
     Referral,
@@ -101,7 +100,7 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
     @routes.get("/proposals/{proposal_id}")
     async def get_proposal(adviser: Adviser, proposal_id: UUID) -> dict[str, Any]:
         """A proposal with its explanation: facts used, conditions, ranking, questions."""
-        return await _proposal(database, advisers.messages.writer, proposal_id)
+        return await _proposal(database, advisers.messages, proposal_id)
 
 
 def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> None:
@@ -209,26 +208,21 @@ async def _cases(connection: AsyncConnection, query: str, *values: Any) -> list[
     return cases
 
 
-async def _proposal(database: Database, writer: Writer, proposal_id: UUID) -> dict[str, Any]:
+async def _proposal(
+    database: Database, messages: Messages, proposal_id: UUID
+) -> dict[str, Any]:
     async with database.reading() as connection:
-        raw = await driver(connection)
-        case_id = await raw.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
-        stream = await writer.store.load(connection, f"case-{case_id}")
-    made = [event for event in stream if _is_proposal(event, proposal_id)]
-    if not made:
-        raise not_found("proposal")
-    opened = await writer.vault.unseal(made)
-    event = parse_event(made[0].type, made[0].data, opened.get(made[0].event_id))
-    shown = event.model_dump(mode="json", exclude={"sealed"}, exclude_none=True)
-    explained = event.sealed.model_dump(mode="json") if event.sealed else None
-    return shown | {"explanation": explained, "erased": explained is None}
-
-
-def _is_proposal(event: Recorded, proposal_id: UUID) -> bool:
-    if event.type != ProposalMade.type:
-        return False
-    made = parse_event(event.type, event.data)
-    return isinstance(made, ProposalMade) and made.proposal_id == proposal_id
+        try:
+            told = await proposals.find(
+                connection, messages.writer, messages.rulebook, proposal_id
+            )
+        except LookupError as error:
+            raise not_found("proposal") from error
+    shown = told.made.model_dump(mode="json", exclude={"sealed"}, exclude_none=True)
+    sealed = told.made.sealed
+    explained = sealed.model_dump(mode="json") if sealed else None
+    found: dict[str, Any] = shown | {"explanation": explained, "erased": explained is None}
+    return found
 
 
 def _meta(request: Request, adviser: Principal) -> Meta:

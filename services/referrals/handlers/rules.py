@@ -1,0 +1,167 @@
+"""Rules from a file: checked, put into force, tried on the cases of the past."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.explanation import Condition
+from contracts.referrals import ProposalMade
+from contracts.registry import parse_event
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Meta
+from infra.eventstore.store import EventStore
+from infra.eventstore.writer import Writer
+from services.referrals import projections, tables
+from services.referrals.handlers.rulebook import STREAM, publication
+from services.referrals.model.routing import NOT_ELIGIBLE, Ranked, reevaluate
+from services.referrals.model.rulecheck import Finding, findings
+from services.referrals.model.rules import Rules
+
+BATCH = 500
+
+
+class RefusedRulesError(Exception):
+    """The rules are not published: what is wrong with them."""
+
+    def __init__(self, found: list[Finding]) -> None:
+        super().__init__(f"{len(found)} findings")
+        self.findings = found
+
+
+def read(path: Path, version: int = 0) -> Rules:
+    """A rule set from a file, named after it. Raises ``OSError``, ``InvalidRulesError``."""
+    return Rules.parse(path.read_bytes(), path.stem, version)
+
+
+async def in_force(tx: AsyncConnection, built_in: Path) -> Rules:
+    """The rules in force; those that come with the project where none were published."""
+    raw = await driver(tx)
+    row = await raw.fetchrow(tables.RULES_IN_FORCE)
+    if row is None:
+        return read(built_in, 1)
+    return Rules.parse(row["content"].encode(), row["rules"], row["version"])
+
+
+async def publish(
+    tx: AsyncConnection, writer: Writer, clock: Clock, path: Path, actor: str
+) -> Rules:
+    """Put rules into force; running services use them from their next batch on.
+
+    The same rules again are no new version. Raises ``RefusedRulesError`` unless the check
+    passes, and what ``read`` does; then nothing is written.
+    """
+    if found := findings(read(path)):
+        raise RefusedRulesError(found)
+    streams = await writer.store.load_many(tx, [STREAM])
+    version = len(streams.get(STREAM, ()))
+    rules = read(path, version + 1)
+    current = await in_force(tx, path)
+    if version and current.digest == rules.digest:
+        return current
+    pending = publication(rules, version, Meta(actor))
+    now = clock()
+    await projections.apply(tx, pending.events, now)
+    await writer.write(tx, [pending], recorded_at=now)
+    return rules
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A case that would have had another first service: from, to, and what tipped it."""
+
+    case_id: UUID
+    before: str | None
+    after: str | None
+    because: tuple[str, ...]
+
+
+@dataclass
+class Simulation:
+    """What candidate rules would have done with past cases."""
+
+    total: int = 0
+    seen: int = 0
+    erased: int = 0
+    moved: list[Moved] = field(default_factory=list)
+    flows: Counter[tuple[str | None, str | None]] = field(default_factory=Counter)
+
+
+async def simulate(
+    database: Database, writer: Writer, rules: Rules, since: date | None, limit: int
+) -> AsyncIterator[Simulation]:
+    """Rank past cases again under other rules, a batch at a time.
+
+    The facts are those of the stored explanations, opened in memory only. A proposal counts
+    as it was made: what changed since, in the directory or about the person, is left out.
+    """
+    found, after = Simulation(), 0
+    store = EventStore("referrals")
+    async with database.reading() as connection:
+        raw = await driver(connection)
+        found.total = await raw.fetchval(tables.COUNT_PROPOSALS, since)
+        while found.seen < limit:
+            batch = await store.read(connection, after, BATCH)
+            if not batch:
+                break
+            after = batch[-1].position
+            made = [e for e in batch if e.type == ProposalMade.type]
+            opened = await writer.vault.unseal(made)
+            for event in made:
+                proposal = parse_event(event.type, event.data, opened.get(event.event_id))
+                assert isinstance(proposal, ProposalMade)
+                _try(found, proposal, rules, since)
+            yield found
+    yield found
+
+
+def _try(found: Simulation, made: ProposalMade, rules: Rules, since: date | None) -> None:
+    if since and made.evaluated_on < since:
+        return
+    found.seen += 1
+    if made.sealed is None:
+        found.erased += 1
+        return
+    if not made.sealed.candidates:
+        return
+    now = reevaluate(made.sealed, made.thematique, rules)
+    before, after = _first_stored(made), _first(now)
+    if before != after:
+        because = _because(made, now, before, after)
+        found.moved.append(Moved(made.case_id, before, after, because))
+        found.flows[before, after] += 1
+
+
+def _first_stored(made: ProposalMade) -> str | None:
+    return made.ranked[0] if made.ranked else None
+
+
+def _first(ranked: list[Ranked]) -> str | None:
+    if not ranked or ranked[0].verdict == NOT_ELIGIBLE:
+        return None
+    return ranked[0].service.service_id
+
+
+def _results(conditions: Iterable[Condition]) -> set[tuple[str, str]]:
+    return {(condition.code, condition.result) for condition in conditions}
+
+
+def _because(
+    made: ProposalMade, now: list[Ranked], before: str | None, after: str | None
+) -> tuple[str, ...]:
+    """Which conditions of the two services came out otherwise; else, the weights did it."""
+    assert made.sealed is not None
+    old = {c.service_id: _results(c.conditions) for c in made.sealed.candidates}
+    new = {r.service.service_id: _results(r.conditions) for r in now}
+    changed = {
+        f"{service}: {code} {result}"
+        for service in (before, after)
+        if service
+        for code, result in new.get(service, set()) - old.get(service, set())
+    }
+    return tuple(sorted(changed)) or ("ranking",)

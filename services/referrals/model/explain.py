@@ -1,0 +1,220 @@
+"""A proposal explained to the person, in plain French (CRPA, article R311-3-1-2). Pure.
+
+The article names four things: the degree and mode in which the processing contributed, the
+data and their sources, the parameters with their weight as applied to the person, and the
+operations carried out. It holds whatever part a human had (Etalab's guide to algorithms).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.base import Event
+from contracts.explanation import Candidate, Condition, Explanation, FactUsed
+from contracts.referrals import (
+    ProposalChanged,
+    ProposalMade,
+    ProposalRefused,
+    ReferralConfirmed,
+)
+from contracts.values import Author, FactSource
+from services.referrals.model.routing import ELIGIBLE, NOT_ELIGIBLE
+from services.referrals.model.rules import FAILED, MATCHED, Rules
+
+PURPOSE = (
+    "Ce traitement classe les services de partenaires qui peuvent répondre à un besoin, pour "
+    "proposer un contact. Il ne refuse jamais personne : un conseiller peut toujours choisir "
+    "autrement, et la personne peut toujours dire non."
+)
+RIGHTS = (
+    "Vous pouvez obtenir les règles de ce traitement et leur application à votre situation "
+    "(code des relations entre le public et l'administration, articles L311-3-1 et "
+    "R311-3-1-2), auprès de l'accueil ou sur la page publique des règles. Sans réponse sous "
+    "un mois, vous pouvez saisir la CADA."
+)
+_FACTS = {
+    "age": "Âge",
+    "birth_date": "Date de naissance",
+    "commune": "Commune",
+    "situation": "Situation",
+    "registered_with_france_travail_since": "Inscription à France Travail",
+    "registered_months": "Mois d'inscription à France Travail",
+    "minimum_benefit": "Minimum social",
+    "recognised_disability": "Handicap reconnu (avec votre accord)",
+    "priority_neighbourhood": "Quartier prioritaire",
+    "study_level": "Niveau d'études",
+    "mobility": "Mobilité",
+    "has_project": "Projet",
+}
+_SOURCES = {
+    FactSource.DECLARED: "déclaré par vous",
+    FactSource.DOCUMENT: "vu sur un document",
+    FactSource.PARTNER: "dit par un partenaire",
+}
+_PARTS = {
+    "fit": "correspond au besoin",
+    "preference": "vocation du partenaire pour ce public",
+    "certainty": "conditions encore à vérifier",
+    "capacity": "places disponibles",
+    "delay": "délai habituel",
+    "distance": "distance",
+    "load": "demandes déjà en cours",
+}
+_OWN = {
+    ("in-zone", MATCHED): "Le service couvre votre commune.",
+    ("in-zone", FAILED): "Le service ne couvre pas votre commune.",
+    ("service-age", MATCHED): "Le service reçoit les personnes de votre âge.",
+    ("service-age", FAILED): "Le service ne reçoit pas les personnes de votre âge.",
+    ("publics", MATCHED): "Le service s'adresse à un public dont vous faites partie.",
+    ("publics", FAILED): "Le service s'adresse à d'autres publics.",
+}
+_OWN_UNKNOWN = "Une information manque pour le savoir."
+_VERDICTS = {ELIGIBLE: "proposé", NOT_ELIGIBLE: "non proposé"}
+_MAYBE = "possible, à vérifier avec vous"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of a proposal: the event, the rules of its digest, what humans did."""
+
+    made: ProposalMade
+    rules: Rules | None
+    after: Sequence[Event] = ()
+
+
+def explain(told: Told) -> dict[str, Any]:
+    """The four things, as data; of an erased person, only what stands in clear."""
+    made, sealed = told.made, told.made.sealed
+    rules: dict[str, Any] = {"name": made.rules, "digest": made.rules_digest}
+    if told.rules:
+        rules |= {"version": told.rules.version}
+    clear = {
+        "proposal_id": made.proposal_id,
+        "purpose": PURPOSE,
+        "rights": RIGHTS,
+        "rules": rules,
+        "evaluated_on": made.evaluated_on,
+        "contribution": _contribution(told),
+        "erased": sealed is None,
+    }
+    return clear | _opened(sealed, told.rules) if sealed else clear
+
+
+def _opened(sealed: Explanation, rules: Rules | None) -> dict[str, Any]:
+    ranked = [c for c in sealed.candidates if c.verdict != NOT_ELIGIBLE]
+    return {
+        "summary": sealed.summary,
+        "data": [_fact(fact) for fact in sealed.facts],
+        "parameters": [_parameters(c) for c in sealed.candidates],
+        "operations": [_operations(c, rules) for c in sealed.candidates],
+        "alternatives": [{"service_id": c.service_id, "name": c.name} for c in ranked[1:]],
+        "questions": [question.text for question in sealed.questions],
+    }
+
+
+def _contribution(told: Told) -> dict[str, Any]:
+    automatic = told.made.policy == "auto"
+    mode = (
+        "Le classement est calculé ; pour ce service, le contact peut être pris sans autre "
+        "confirmation, avec votre accord."
+        if automatic
+        else "Le classement est calculé ; un conseiller le confirme, le change ou le refuse."
+    )
+    return {"mode": mode, "humans": [said for e in told.after for said in _human(e)]}
+
+
+def _human(event: Event) -> Iterable[dict[str, Any]]:
+    match event:
+        case ReferralConfirmed() if event.author is not Author.HUB:
+            yield {"did": "confirmed", "by": event.confirmed_by, "text": "Confirmé à l'accueil"}
+        case ReferralConfirmed():
+            yield {"did": "sent", "by": event.confirmed_by, "text": "Envoyé selon la règle"}
+        case ProposalChanged():
+            why = event.sealed.comment if event.sealed else None
+            text = "Autre choix fait à l'accueil"
+            services = event.service_ids
+            yield {
+                "did": "changed", "by": event.changed_by, "text": text, "why": why,
+                "services": services,
+            }  # fmt: skip
+        case ProposalRefused():
+            why = event.sealed.comment if event.sealed else None
+            text = "Proposition refusée à l'accueil"
+            yield {"did": "refused", "by": event.refused_by, "text": text, "why": why}
+
+
+def _fact(fact: FactUsed) -> dict[str, Any]:
+    source = _SOURCES.get(FactSource(fact.source)) if fact.source else None
+    label = _FACTS.get(fact.name, fact.name)
+    return {
+        "fact": fact.name, "label": label, "value": fact.value, "source": source,
+        "as_of": fact.as_of,
+    }  # fmt: skip
+
+
+def _parameters(candidate: Candidate) -> dict[str, Any]:
+    weights = [
+        {"part": name, "label": _PARTS.get(name, name), "weight": value}
+        for name, value in candidate.parts.items()
+    ]
+    return {
+        "service_id": candidate.service_id, "name": candidate.name,
+        "score": candidate.score, "weights": weights,
+    }  # fmt: skip
+
+
+def _operations(candidate: Candidate, rules: Rules | None) -> dict[str, Any]:
+    return {
+        "service_id": candidate.service_id,
+        "name": candidate.name,
+        "verdict": candidate.verdict,
+        "text": _VERDICTS.get(candidate.verdict, _MAYBE),
+        "conditions": [_applied(condition, rules) for condition in candidate.conditions],
+    }
+
+
+def _applied(condition: Condition, rules: Rules | None) -> dict[str, Any]:
+    row = rules.row(condition.row) if rules and condition.row else None
+    own = _OWN.get((condition.code, condition.result), _OWN_UNKNOWN)
+    return {
+        "code": condition.code,
+        "result": condition.result,
+        "text": row.text if row else own,
+        "source": row.source if row else None,
+    }
+
+
+def in_words(explained: dict[str, Any]) -> str:
+    """The same for the person to read: plain French, one thing a line."""
+    lines = [explained["purpose"], "", explained["contribution"]["mode"]]
+    lines += [f"- {h['text']} ({h['by']})" for h in explained["contribution"]["humans"]]
+    if explained["erased"]:
+        return "\n".join([*lines, "", "Les données de la personne ont été effacées."]) + "\n"
+    lines += ["", explained["summary"], "", "Informations utilisées"]
+    lines += [f"- {_said(fact)}" for fact in explained["data"]] or ["- aucune"]
+    scores = {p["service_id"]: p for p in explained["parameters"]}
+    lines += ["", "Services examinés, dans l'ordre"]
+    for number, one in enumerate(explained["operations"], start=1):
+        lines += _service_in_words(number, one, scores[one["service_id"]])
+    if explained["questions"]:
+        lines += ["", "Ce qui pourrait changer ce classement"]
+        lines += [f"- {question}" for question in explained["questions"]]
+    return "\n".join([*lines, "", explained["rights"]]) + "\n"
+
+
+def _said(fact: dict[str, Any]) -> str:
+    known = [fact["source"], f"au {fact['as_of']:%d/%m/%Y}" if fact["as_of"] else None]
+    about = ", ".join(part for part in known if part)
+    return f"{fact['label']} : {fact['value']}" + (f" ({about})" if about else "")
+
+
+def _service_in_words(number: int, one: dict[str, Any], scored: dict[str, Any]) -> list[str]:
+    lines = [f"{number}. {one['name']} : {one['text']}"]
+    lines += [
+        f"   - {c['text']}" + (f" [{c['source']}]" if c["source"] else "")
+        for c in one["conditions"]
+    ]
+    if one["verdict"] != NOT_ELIGIBLE:
+        parts = ", ".join(f"{w['label']} {w['weight']:+g}" for w in scored["weights"])
+        lines.append(f"   Classement : {scored['score']:g} ({parts})")
+    return lines

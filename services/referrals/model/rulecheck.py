@@ -1,0 +1,163 @@
+"""Whether a rule set may be published, and what differs between two. Pure.
+
+Each table is tried on a grid: for every field it names, the values at which its cells change
+their mind (bounds of numbers and their neighbours, every value of a list, unknown). So each
+row that can ever match does, and no two points of one cell behave differently between them.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from typing import Any
+
+from contracts.intake import Facts
+from contracts.values import PartnerKind, Situation
+from services.referrals.model.rules import FAILED, MATCHED, UNKNOWN, Row, Rules, Table, Weights
+
+DERIVED = ("age", "registered_months", "has_project")
+FIELDS = frozenset({*Facts.model_fields, *DERIVED} - {"project"})
+MOST_POINTS = 50_000
+_NUMBERS = re.compile(r"\d+")
+_VALUES: Mapping[str, Sequence[Any]] = {
+    "situation": [str(situation) for situation in Situation],
+    "recognised_disability": [True, False],
+    "has_project": [True],  # a project that nobody spoke of is unknown, never false
+    "minimum_benefit": ["rsa", "ass", "aah", "none"],
+    "priority_neighbourhood": ["yes", "no"],
+    "study_level": ["none", "cap-bep", "bac", "bac+2", "bac+3-or-more"],
+    "mobility": ["none", "public-transport", "own-vehicle"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a rule set: where, and what, in words."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def findings(rules: Rules) -> list[Finding]:
+    """Everything that keeps a rule set from being published; empty if nothing does."""
+    found = [
+        Finding(kind, "no table for this kind of partner")
+        for kind in PartnerKind
+        if kind not in rules.tables
+    ]
+    found += _of_weights(rules.weights)
+    for table in rules.tables.values():
+        found += _of_words(table)
+        found += _of_fields(table) or _of_grid(table)
+    return found
+
+
+def _of_weights(weights: Weights) -> Iterator[Finding]:
+    for kind in PartnerKind:
+        if kind not in weights.preference:
+            yield Finding("ranking", f"no preference for {kind}")
+    for name in (field.name for field in fields(Weights)):
+        if name in ("unknown", "no_capacity", "waitlist") and getattr(weights, name) > 0:
+            yield Finding("ranking", f"{name} must not be an advantage")
+
+
+def _of_words(table: Table) -> Iterator[Finding]:
+    for row in table.rows.values():
+        if row.result not in (MATCHED, FAILED, UNKNOWN):
+            yield Finding(row.name, f"no such result: {row.result}")
+        if not row.condition or not row.text or not row.source:
+            yield Finding(row.name, "condition, text and source are needed")
+        if (row.result == UNKNOWN) != bool(row.question):
+            yield Finding(row.name, "a question belongs to an unknown fact, and only there")
+
+
+def _of_fields(table: Table) -> list[Finding]:
+    unknown = [name for name in table.fields if name not in FIELDS]
+    return [Finding(table.kind, f"no such fact: {name}") for name in unknown]
+
+
+def _of_grid(table: Table) -> list[Finding]:
+    axes = [_axis(name, table) for name in table.fields]
+    points = 1
+    for axis in axes:
+        points *= len(axis)
+    if points > MOST_POINTS:
+        return [Finding(table.kind, "too many facts in one table to be checked")]
+    fired: Counter[str] = Counter()
+    found: dict[Finding, None] = {}
+    conditions = {row.condition for row in table.rows.values()}
+    for point in product(*axes):
+        rows = [table.rows[name] for name in table.matching(point)]
+        fired.update(row.name for row in rows)
+        found |= dict.fromkeys(_of_point(table, conditions, rows, point))
+    never = [name for name in table.rows if not fired[name]]
+    return [*found, *(Finding(name, "this row is never reached") for name in never)]
+
+
+def _of_point(
+    table: Table, conditions: set[str], rows: Sequence[Row], point: tuple[Any, ...]
+) -> Iterator[Finding]:
+    results: dict[str, set[str]] = {}
+    for row in rows:
+        results.setdefault(row.condition, set()).add(row.result)
+    for condition in sorted(conditions):
+        said = results.get(condition, set())
+        if len(said) > 1:
+            names = sorted(row.name for row in rows if row.condition == condition)
+            what = f"{' and '.join(names)} contradict each other"
+            yield Finding(f"{table.kind}, {condition}", what)
+        if not said:
+            facts = dict(zip(table.fields, point, strict=True))
+            yield Finding(f"{table.kind}, {condition}", f"no row for {facts}")
+
+
+def _axis(name: str, table: Table) -> list[Any]:
+    if name in _VALUES:
+        return [*_VALUES[name], None]
+    cells = [row.cells.get(name, "") for row in table.rows.values()]
+    bounds = {int(n) for cell in cells for n in _NUMBERS.findall(cell)}
+    near = {n + step for n in bounds for step in (-1, 0, 1)} | {0, 130}
+    return [*sorted(n for n in near if n >= 0), None]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a new rule set does otherwise."""
+
+    where: str
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"+ {self.where}: {self.after}"
+        if self.after is None:
+            return f"- {self.where}: {self.before}"
+        return f"~ {self.where}: {self.before} → {self.after}"
+
+
+def differences(old: Rules, new: Rules) -> list[Change]:
+    """Rows and weights that were added, removed or changed, in a stable order."""
+    before, after = _described(old), _described(new)
+    return [
+        Change(where, before.get(where), after.get(where))
+        for where in sorted(before | after)
+        if before.get(where) != after.get(where)
+    ]
+
+
+def _described(rules: Rules) -> dict[str, str]:
+    said = {f"{row.kind}/{row.name}": _cells(row) for row in rules.rows.values()}
+    weights = {f.name: getattr(rules.weights, f.name) for f in fields(Weights)}
+    preference = weights.pop("preference")
+    said |= {f"ranking/{name}": f"{value:g}" for name, value in weights.items()}
+    return said | {f"ranking/preference.{k}": f"{v:g}" for k, v in preference.items()}
+
+
+def _cells(row: Row) -> str:
+    when = " and ".join(f"{name} {cell}" for name, cell in sorted(row.cells.items()))
+    return f"{when or 'always'}: {row.condition} {row.result} ({row.text}; {row.source})"
