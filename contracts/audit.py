@@ -136,6 +136,7 @@ class TimelineItem(Contract):
     """One event of a person, as it stands in the log."""
 
     idx: int
+    person_id: UUID = Field(description="Under which id it was recorded.")
     time: datetime = Field(description="When it happened.")
     recorded_at: datetime
     type: str
@@ -150,6 +151,7 @@ class PathwayAsOf(Contract):
     """One person's timeline, and the states of their cases and referrals as of then."""
 
     person_id: UUID
+    persons: list[UUID] = Field(description="All ids of the person: two records were merged.")
     at: int = Field(description="Index of the last entry that was looked at.")
     as_of: datetime | None = None
     timeline: list[TimelineItem]

@@ -12,6 +12,12 @@ from pydantic import Field, StringConstraints, model_validator
 from uuid_utils.compat import uuid5
 
 from contracts.base import Contract, Event, Sealed, Strict
+from contracts.persons import (
+    DuplicateDismissed,
+    DuplicateSuspected,
+    PersonMerged,
+    PersonUnmerged,
+)
 from contracts.values import (
     ContactKind,
     ContactMode,
@@ -319,6 +325,7 @@ class ActivityAttended(Event):
 EVENTS: tuple[type[Event], ...] = (
     PersonRegistered, PersonIdentified, FactsStated, ContactRecorded, NeedExpressed,
     InformationGiven, AgreementGiven, AgreementWithdrawn, ActivityAttended,
+    DuplicateSuspected, DuplicateDismissed, PersonMerged, PersonUnmerged,
 )  # fmt: skip
 
 

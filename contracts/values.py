@@ -22,6 +22,7 @@ __all__ = [
     "DeadlineStep",
     "Evidence",
     "FactSource",
+    "MatchKind",
     "PartnerKind",
     "Party",
     "Reason",
@@ -130,6 +131,15 @@ class CaseStatus(StrEnum):
     COMPLETED = "completed"
     REVOKED = "revoked"
     ENTERED_IN_ERROR = "entered-in-error"
+
+
+class MatchKind(StrEnum):
+    """What two persons have in common."""
+
+    NAME_AND_BIRTH_DATE = "name-and-birth-date"
+    PHONE = "phone"
+    EMAIL = "email"
+    FRANCE_TRAVAIL_NUMBER = "france-travail-number"
 
 
 class ReferralStatus(StrEnum):

@@ -43,6 +43,7 @@ BUILD: dict[str, Callable[[Platform], Service]] = {
 }
 FIRST_KEYS = (  # (name in the answer, service, role, scope)
     ("municipal", "intake", "municipal", ("*",)),
+    ("adviser", "intake", "adviser", ()),
     ("adviser", "referrals", "adviser", ()),
     ("adviser", "audit", "adviser", ()),
     ("partner_admin", "partners", "partner_admin", ()),

@@ -1,11 +1,11 @@
 """What a person's events add up to, and each of them as a sentence. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from contracts import intake, partners, referrals
+from contracts import intake, partners, persons, referrals
 from contracts.audit import CaseState, ReferralState
 from contracts.base import Contract, Event
 from contracts.days import PARIS
@@ -47,6 +47,24 @@ class Pathway(Contract):
     def with_referral(self, referral_id: UUID, referral: ReferralState) -> "Pathway":
         """With this referral."""
         return self.model_copy(update={"referrals": {**self.referrals, referral_id: referral}})
+
+
+def same_person(person_id: UUID, events: Iterable[Event]) -> set[UUID]:
+    """The ids that a person is known by, after merges and their undoing, in order."""
+    into: dict[UUID, UUID] = {}
+    for event in events:
+        if isinstance(event, persons.PersonMerged):
+            into[event.person_id] = event.into
+        elif isinstance(event, persons.PersonUnmerged):
+            into.pop(event.person_id, None)
+    root = _root(person_id, into)
+    return {person_id} | {p for p in {*into, *into.values()} if _root(p, into) == root}
+
+
+def _root(person_id: UUID, into: dict[UUID, UUID]) -> UUID:
+    while person_id in into:
+        person_id = into[person_id]
+    return person_id
 
 
 STATUS_OF_EVENT = {event: status for status, event in EVENT_OF_STATUS.items()}
@@ -259,6 +277,10 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     intake.ActivityAttended: lambda e: (
         f"Activité suivie : {e.activity}" + (" (avec aide)" if e.helped else "")
     ),
+    persons.DuplicateSuspected: lambda e: "Doublon possible, à vérifier",
+    persons.DuplicateDismissed: lambda e: "Doublon écarté : deux personnes différentes",
+    persons.PersonMerged: lambda e: "Réunie avec une autre fiche de la même personne",
+    persons.PersonUnmerged: lambda e: "Fiches de nouveau séparées",
     referrals.CaseOpened: lambda e: f"Dossier ouvert : {Thematique(e.thematique).label}",
     referrals.CaseClosed: lambda e: f"Dossier clos : {_CLOSED[e.status]}",
     referrals.CaseExhausted: lambda e: (

@@ -10,11 +10,12 @@ import orjson
 from pydantic import ValidationError
 
 from contracts.base import Event
+from contracts.persons import PersonMerged, PersonUnmerged
 from contracts.registry import parse_event
 from infra.eventstore.events import rfc3339
 from infra.eventstore.upcast import upcast
 from services.audit import tables
-from services.audit.model import Pathway, evolve, sentence, unknown_sentence
+from services.audit.model import Pathway, evolve, same_person, sentence, unknown_sentence
 
 MAX_ENTRIES = 10_000
 """Entries of one person that a pathway is folded from; beyond, ask as of an earlier moment."""
@@ -39,12 +40,16 @@ async def read_pathway(raw: Any, person_id: UUID, as_of: AsOf) -> dict[str, Any]
     """
     if not await raw.fetchval(tables.PERSON_KNOWN, person_id):
         return None
+    types = [PersonMerged.type, PersonUnmerged.type]
+    merges = await raw.fetch(tables.MERGES, as_of.before, as_of.moment, types)
+    persons = same_person(person_id, [parse_event(m["type"], m["data"]) for m in merges])
     rows = await raw.fetch(
-        tables.PERSON_ENTRIES, person_id, as_of.before, as_of.moment, MAX_ENTRIES + 1
+        tables.PERSON_ENTRIES, list(persons), as_of.before, as_of.moment, MAX_ENTRIES + 1
     )
     if len(rows) > MAX_ENTRIES:
         raise PathwayTooLongError
-    return {"person_id": str(person_id), **_folded(rows)}
+    known_as = sorted(map(str, persons))
+    return {"person_id": str(person_id), "persons": known_as, **_folded(rows)}
 
 
 def _folded(rows: Sequence[Any]) -> dict[str, Any]:
@@ -67,6 +72,7 @@ def _event(row: Any) -> Event | None:
 def _item(row: Any, event: Event | None) -> dict[str, Any]:
     return {
         "idx": row["idx"],
+        "person_id": str(row["person_id"]),
         "time": rfc3339(row["occurred_at"]),
         "recorded_at": rfc3339(row["recorded_at"]),
         "type": row["type"],

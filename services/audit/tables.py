@@ -54,8 +54,13 @@ _COLUMNS = (
 )
 READ_ENTRIES = f"SELECT {_COLUMNS} FROM entries WHERE idx >= $1 ORDER BY idx LIMIT $2"
 PERSON_KNOWN = "SELECT EXISTS (SELECT 1 FROM entries WHERE person_id = $1)"
+MERGES = (
+    "SELECT type, data::text AS data FROM entries "
+    "WHERE type = ANY($3) AND idx < $1 "
+    "AND ($2::timestamptz IS NULL OR recorded_at <= $2) ORDER BY idx"
+)
 PERSON_ENTRIES = (
-    f"SELECT {_COLUMNS} FROM entries WHERE person_id = $1 AND idx < $2 "
+    f"SELECT {_COLUMNS} FROM entries WHERE person_id = ANY($1::uuid[]) AND idx < $2 "
     "AND ($3::timestamptz IS NULL OR recorded_at <= $3) ORDER BY idx LIMIT $4"
 )
 INDEX_OF_EVENT = "SELECT idx FROM entries WHERE event_id = $1"

@@ -2,10 +2,13 @@
 
 from infra.groupcommit import GroupCommit
 from infra.platform import Platform
+from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
 from infra.web.app import Service, Worker, create_app
-from services.intake.handlers import Arrival, Gate, Intake, Outcome
-from services.intake.routes import add_routes
+from services.intake.handlers.arrivals import Arrival, Gate, Intake, Outcome
+from services.intake.handlers.persons import Persons
+from services.intake.routes.events import add_routes
+from services.intake.routes.persons import router
 from services.intake.subscriptions import PublicRecords
 
 
@@ -33,8 +36,14 @@ def build(platform: Platform) -> Service:
                 max_parked_share=settings.max_parked_share,
             )
         )
+    persons = Persons(database, platform.writer("intake"), platform.clock)
+    own = PostgresSource(database, "intake")
+    workers.append(
+        platform.subscription("persons", database, "intake", persons.on_own_events, own)
+    )
     app = create_app("Aiguillage: intake", "Takes what municipal systems emit.")
     add_routes(app, gate, group)
+    app.include_router(router(persons))
     return Service(
         "intake",
         app,

@@ -21,7 +21,13 @@ from infra.vault import MasterKey
 from infra.web.auth import Principal
 from infra.web.problems import Problem
 from services.intake import tables
-from services.intake.handlers import Arrival, Gate, Intake, envelope_problem, nir_refused
+from services.intake.handlers.arrivals import (
+    Arrival,
+    Gate,
+    Intake,
+    envelope_problem,
+    nir_refused,
+)
 
 KAFKA = Principal("kafka", "system", ("*",))
 MAX_RECORD_BYTES = 256 * 1024

@@ -65,6 +65,67 @@ WHERE refused_records.topic = again.topic AND refused_records.partition = again.
 COUNT_REFUSED = "SELECT reason, count(*) FROM refused_records GROUP BY reason ORDER BY reason"
 
 
+UNINDEX = "DELETE FROM person_index WHERE person_id = ANY($1::uuid[])"
+INDEX = """
+INSERT INTO person_index (person_id, kind, digest)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[])
+"""
+MATCHES = """
+WITH mine AS (SELECT * FROM person_index WHERE person_id = ANY($1::uuid[])),
+telling AS (
+  SELECT i.kind, i.digest FROM person_index i
+  JOIN (SELECT DISTINCT kind, digest FROM mine) m USING (kind, digest)
+  GROUP BY i.kind, i.digest HAVING count(*) BETWEEN 2 AND $2
+), pairs AS (
+  SELECT a.person_id AS a, b.person_id AS b, a.kind
+  FROM mine a JOIN telling USING (kind, digest) JOIN person_index b USING (kind, digest)
+  WHERE a.person_id <> b.person_id
+), ordered AS (
+  SELECT DISTINCT kind,
+         CASE WHEN (pa.registered_at, a) > (pb.registered_at, b) THEN a ELSE b END AS person_id,
+         CASE WHEN (pa.registered_at, a) > (pb.registered_at, b) THEN b ELSE a END AS other_id
+  FROM pairs JOIN persons pa ON pa.person_id = a JOIN persons pb ON pb.person_id = b
+)
+SELECT person_id, other_id, array_agg(kind ORDER BY kind) AS kinds
+FROM ordered
+WHERE NOT EXISTS (SELECT FROM aliases x WHERE x.person_id IN (ordered.person_id, other_id))
+GROUP BY person_id, other_id ORDER BY person_id, other_id
+"""
+"""Persons who share a feature that few share: (the younger, the older). Who is already part of
+another person is looked at through that one."""
+SUSPECT = """
+INSERT INTO suspicions (person_id, other_id, matched_on, status, since)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (person_id, other_id) DO UPDATE
+SET status = 'merged', matched_on = excluded.matched_on
+WHERE suspicions.status = 'open' AND excluded.status = 'merged'
+RETURNING person_id
+"""
+SUSPICIONS = """
+SELECT person_id, other_id, matched_on, since FROM suspicions WHERE status = 'open'
+ORDER BY since, person_id LIMIT $1 OFFSET $2
+"""
+SETTLE = """
+UPDATE suspicions SET status = $3
+WHERE (person_id, other_id) IN (($1::uuid, $2::uuid), ($2::uuid, $1::uuid))
+RETURNING person_id, other_id
+"""
+ADD_ALIAS = (
+    "INSERT INTO aliases (person_id, into_id) VALUES ($1, $2) ON CONFLICT DO NOTHING "
+    "RETURNING person_id"
+)
+DROP_ALIAS = "DELETE FROM aliases WHERE person_id = $1 RETURNING into_id"
+MEMBERS = """
+WITH RECURSIVE up AS (
+  SELECT id AS wanted, id AS person_id FROM unnest(ARRAY[$1, $2]::uuid[]) AS id
+  UNION
+  SELECT u.wanted, a.into_id FROM up u JOIN aliases a USING (person_id)
+)
+SELECT wanted, person_id AS root FROM up u
+WHERE NOT EXISTS (SELECT FROM aliases a WHERE a.person_id = u.person_id)
+"""
+
+
 class Raw(Protocol):
     """The asyncpg connection under a transaction."""
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts import persons
 from contracts.base import Event
 from contracts.days import local_day
 from contracts.partners import (
@@ -41,6 +42,15 @@ from services.referrals import tables
 from services.referrals.model.referral import FINAL
 
 REBUILD_BATCH = 1000
+_PERSONS = frozenset(
+    event.type
+    for event in (
+        persons.DuplicateSuspected,
+        persons.DuplicateDismissed,
+        persons.PersonMerged,
+        persons.PersonUnmerged,
+    )
+)
 Row = dict[str, Any]
 
 
@@ -119,7 +129,22 @@ async def keep_undelivered(tx: AsyncConnection, messages: Sequence[Recorded]) ->
 
 async def keep_persons(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
     """Who is the same person as whom, and who may be."""
-    return
+    raw = await driver(tx)
+    for message in messages:
+        if message.type not in _PERSONS:
+            continue
+        event = _parsed(message)
+        match event:
+            case persons.DuplicateSuspected():
+                since = local_day(message.occurred_at)
+                await raw.execute(tables.KEEP_DUPLICATE, event.person_id, event.other_id, since)
+            case persons.DuplicateDismissed():
+                await raw.execute(tables.DROP_DUPLICATE, event.person_id, event.other_id)
+            case persons.PersonMerged():
+                await raw.execute(tables.KEEP_ALIAS, event.person_id, event.into)
+                await raw.execute(tables.DROP_DUPLICATE, event.person_id, event.into)
+            case persons.PersonUnmerged():
+                await raw.execute(tables.DROP_ALIAS, event.person_id)
 
 
 def _parsed(message: Recorded) -> Any:

@@ -24,7 +24,7 @@ from infra.subscription import Subscription
 from infra.web.app import Service
 from infra.web.auth import create_key
 from services.intake.app import build
-from services.intake.handlers import Gate, Intake
+from services.intake.handlers.arrivals import Gate, Intake
 from services.intake.subscriptions import MAX_RECORD_BYTES, PublicRecords, refused
 from tests.support.postgres import Databases
 

@@ -26,7 +26,7 @@ from contracts.intake import (
     case_id_of,
     need_id_of,
 )
-from services.intake.model import (
+from services.intake.model.statements import (
     Known,
     Statement,
     UnknownAgreementError,

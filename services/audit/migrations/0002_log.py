@@ -29,6 +29,8 @@ def upgrade() -> None:
           entry       bytea NOT NULL,
           leaf_hash   bytea NOT NULL CHECK (length(leaf_hash) = 32)
         );
+        CREATE INDEX entries_merges ON audit.entries (idx) WHERE type IN
+          ('fr.aiguillage.intake.person.merged.v1', 'fr.aiguillage.intake.person.unmerged.v1');
         CREATE INDEX entries_person ON audit.entries (person_id, idx)
           WHERE person_id IS NOT NULL;
         CREATE TABLE audit.streams (

@@ -39,7 +39,28 @@ def upgrade() -> None:
           refused_at timestamptz NOT NULL,
           PRIMARY KEY (topic, partition, "offset")
         );
+        CREATE TABLE intake.person_index (
+          person_id uuid NOT NULL,
+          kind      text NOT NULL,
+          digest    bytea NOT NULL,       -- keyed: says nothing without the master key
+          PRIMARY KEY (person_id, kind)
+        );
+        CREATE INDEX person_index_digest ON intake.person_index (kind, digest);
+        CREATE TABLE intake.suspicions (
+          person_id  uuid NOT NULL,       -- the younger
+          other_id   uuid NOT NULL,
+          matched_on text[] NOT NULL,
+          status     text NOT NULL CHECK (status IN ('open', 'dismissed', 'merged')),
+          since      timestamptz NOT NULL,
+          PRIMARY KEY (person_id, other_id)
+        );
+        CREATE TABLE intake.aliases (
+          person_id uuid PRIMARY KEY,     -- is the same person as
+          into_id   uuid NOT NULL
+        );
+        CREATE INDEX aliases_into ON intake.aliases (into_id);
         GRANT SELECT, INSERT, UPDATE, DELETE ON intake.inbox, intake.persons,
-          intake.person_refs, intake.refused_records TO {role_of("intake")};
+          intake.person_refs, intake.refused_records, intake.person_index, intake.suspicions,
+          intake.aliases TO {role_of("intake")};
         """
     )

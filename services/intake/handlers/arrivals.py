@@ -36,7 +36,7 @@ from infra.vault import MasterKey, keyed_digest
 from infra.web.auth import Principal
 from infra.web.problems import Problem, invalid
 from services.intake import tables
-from services.intake.model import (
+from services.intake.model.statements import (
     Known,
     Statement,
     UnknownAgreementError,

@@ -20,7 +20,13 @@ from infra.groupcommit import GroupCommit, OverloadedError, UnavailableError
 from infra.vault import PersonErasedError
 from infra.web.auth import Authenticator, Principal
 from infra.web.problems import Problem
-from services.intake.handlers import Arrival, Gate, Outcome, envelope_problem, nir_refused
+from services.intake.handlers.arrivals import (
+    Arrival,
+    Gate,
+    Outcome,
+    envelope_problem,
+    nir_refused,
+)
 
 PATH = "/v1/events"
 MAX_BODY_BYTES = 256 * 1024

@@ -208,6 +208,7 @@ def _needs(statement: Statement, said: PublicContact) -> list[Event]:
             person_id=statement.person_id,
             thematique=need.thematique,
             urgent=need.urgent,
+            parallel=need.parallel,
             do_not_contact=said.do_not_contact,
             sealed=_note(need.note),
         )

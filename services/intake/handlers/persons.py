@@ -1,0 +1,182 @@
+"""Who may be the same person: found by a blind index, judged by an adviser, undone if wrong.
+
+A merge is an alias. No event moves: each goes on under the id it was recorded with, and whoever
+reads puts the ids together. So taking a merge back is exact.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.base import Event
+from contracts.intake import FactsStated, PersonIdentified, PersonRegistered
+from contracts.persons import (
+    DuplicateDismissed,
+    DuplicateSuspected,
+    MergeReason,
+    PersonMerged,
+    PersonUnmerged,
+)
+from contracts.registry import parse_event
+from contracts.values import MatchKind
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.writer import Pending, Writer
+from infra.vault import keyed_digest
+from services.intake import tables
+from services.intake.model.identity import features, known
+
+TELLING = frozenset(e.type for e in (PersonRegistered, PersonIdentified, FactsStated))
+SHARED_BY_MANY = 20
+"""A phone or an address that more persons share (a hostel's) says nothing of any of them."""
+AUTOMATIC = "policy:agreed-identifier"
+
+
+class UnknownPersonError(LookupError):
+    """There is no such person, or no such suspicion."""
+
+
+class MergeRefusedError(Exception):
+    """The merge, or its undoing, makes no sense as things are: why, in words."""
+
+
+@dataclass(frozen=True)
+class Persons:
+    """Finds duplicates, merges persons and takes merges back."""
+
+    database: Database
+    writer: Writer
+    clock: Clock
+
+    async def on_own_events(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """Index what was said of persons, and suspect who matches somebody else."""
+        told = [m for m in messages if m.type in TELLING and m.person_id]
+        if not told:
+            return
+        persons = {m.person_id for m in told if m.person_id}
+        rows = await self._digests(tx, persons)
+        raw = await driver(tx)
+        await raw.execute(tables.UNINDEX, list(persons))
+        await raw.execute(tables.INDEX, *tables.columns(rows, 3))
+        matches = await raw.fetch(tables.MATCHES, list(persons), SHARED_BY_MANY)
+        pending = [p for match in matches for p in await self._suspect(raw, match)]
+        await self.writer.write(tx, pending)
+
+    async def _digests(
+        self, tx: AsyncConnection, persons: set[UUID]
+    ) -> list[tuple[UUID, str, bytes]]:
+        key = self.writer.vault.master.derive("person-index")
+        names = [tables.stream_of(person_id) for person_id in persons]
+        streams = await self.writer.store.load_many(tx, names)
+        telling = [e for events in streams.values() for e in events if e.type in TELLING]
+        opened = await self.writer.vault.unseal(telling)
+        said: dict[UUID, list[Event]] = {}
+        for e in telling:
+            event = parse_event(e.type, e.data, opened.get(e.event_id))
+            said.setdefault(e.person_id or UUID(int=0), []).append(event)
+        return [
+            (person_id, kind, keyed_digest(key, kind.encode(), value.encode()))
+            for person_id, events in said.items()
+            for kind, value in features(known(events)).items()
+        ]
+
+    async def _suspect(self, raw: Any, match: Any) -> list[Pending]:
+        """The younger is the double of the older; an agreed identifier merges by itself."""
+        person_id, other_id = _uuid(match["person_id"]), _uuid(match["other_id"])
+        kinds = [MatchKind(kind) for kind in match["kinds"]]
+        automatic = MatchKind.FRANCE_TRAVAIL_NUMBER in kinds
+        status = "merged" if automatic else "open"
+        new = await raw.fetchval(
+            tables.SUSPECT, person_id, other_id, match["kinds"], status, self.clock()
+        )
+        if new is None:
+            return []
+        if not automatic:
+            suspected = DuplicateSuspected(
+                person_id=person_id, other_id=other_id, matched_on=kinds
+            )
+            return [_pending(suspected, person_id)]
+        if await raw.fetchval(tables.ADD_ALIAS, person_id, other_id) is None:
+            return []  # part of a third one already, who matches as well
+        merged = PersonMerged(
+            person_id=person_id, into=other_id, merged_by=AUTOMATIC, matched_on=kinds
+        )
+        return [_pending(merged, person_id)]
+
+    async def merge(
+        self, person_id: UUID, into: UUID, reason: str | None, meta: Meta
+    ) -> PersonMerged:
+        """One person's pathway becomes part of another's.
+
+        Raises ``UnknownPersonError``, ``MergeRefusedError``, ``PersonErasedError``.
+        """
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            await self._lock(raw, person_id, into)
+            members = await raw.fetch(tables.MEMBERS, person_id, into)
+            roots = {row["wanted"]: _uuid(row["root"]) for row in members}
+            if roots[person_id] != person_id:
+                raise MergeRefusedError("the person is already part of another")
+            if roots[into] == person_id:
+                raise MergeRefusedError("the other is already part of this person")
+            await raw.execute(tables.ADD_ALIAS, person_id, into)
+            await raw.execute(tables.SETTLE, person_id, into, "merged")
+            merged = PersonMerged(
+                person_id=person_id,
+                into=into,
+                merged_by=meta.actor,
+                sealed=MergeReason(reason=reason) if reason else None,
+            )
+            await self.writer.write(tx, [_pending(merged, person_id, meta)])
+        return merged
+
+    async def unmerge(self, person_id: UUID, meta: Meta) -> PersonUnmerged:
+        """Take a merge back; raises as ``merge`` does."""
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            await self._lock(raw, person_id)
+            into = await raw.fetchval(tables.DROP_ALIAS, person_id)
+            if into is None:
+                raise MergeRefusedError("the person is part of no other")
+            await raw.execute(tables.SETTLE, person_id, into, "dismissed")
+            unmerged = PersonUnmerged(
+                person_id=person_id, from_id=_uuid(into), unmerged_by=meta.actor
+            )
+            await self.writer.write(tx, [_pending(unmerged, person_id, meta)])
+        return unmerged
+
+    async def dismiss(self, person_id: UUID, other_id: UUID, meta: Meta) -> None:
+        """Two persons are not one, for good. Raises ``UnknownPersonError``."""
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            row = await raw.fetchrow(tables.SETTLE, person_id, other_id, "dismissed")
+            if row is None:
+                raise UnknownPersonError("duplicate")
+            dismissed = DuplicateDismissed(
+                person_id=row["person_id"], other_id=row["other_id"], dismissed_by=meta.actor
+            )
+            await self.writer.write(tx, [_pending(dismissed, _uuid(row["person_id"]), meta)])
+
+    async def forget(self, tx: AsyncConnection, person_id: UUID) -> None:
+        """Drop what the index holds of a person (erasure)."""
+        raw = await driver(tx)
+        await raw.execute(tables.UNINDEX, [person_id])
+
+    async def _lock(self, raw: Any, *persons: UUID) -> None:
+        known_persons = await tables.lock_persons(raw, set(persons))
+        if known_persons != set(persons):
+            raise UnknownPersonError("person")
+        if len(set(persons)) < len(persons):
+            raise MergeRefusedError("a person is not merged into themselves")
+
+
+def _pending(event: Event, person_id: UUID, meta: Meta | None = None) -> Pending:
+    return Pending(tables.stream_of(person_id), [event], person_id, meta or Meta(AUTOMATIC))
+
+
+def _uuid(value: Any) -> UUID:
+    return UUID(int=value.int)  # the driver's own class is not JSON to everybody

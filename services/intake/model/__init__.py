@@ -1,0 +1,1 @@
+"""``statements``: public events become ours; ``identity``: what tells a person from others."""

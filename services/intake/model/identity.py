@@ -1,0 +1,82 @@
+"""What tells one person from others, however it was spelt. Pure.
+
+What comes out is only ever kept as a keyed digest (a blind index): the intake can say that two
+persons may be one without being able to say who they are.
+"""
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from contracts.base import Event
+from contracts.intake import (
+    FactsStated,
+    Identity,
+    PersonIdentified,
+    PersonRegistered,
+)
+from contracts.values import MatchKind
+
+_LIGATURES = str.maketrans({"œ": "oe", "æ": "ae", "ø": "o", "đ": "d", "ł": "l"})
+_FRENCH_PREFIXES = ("0033", "33")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a person that may tell them from others; later words supersede."""
+
+    identity: Identity = field(default_factory=Identity)
+    birth_date: date | None = None
+
+
+def known(events: Iterable[Event]) -> Known:
+    """Fold a person's events, opened."""
+    found = Known()
+    for event in events:
+        match event:
+            case PersonRegistered() | PersonIdentified() if event.sealed:
+                given = event.sealed.identity.model_dump(exclude_none=True)
+                found = replace(found, identity=found.identity.model_copy(update=given))
+            case FactsStated() if event.sealed and (born := event.sealed.facts.birth_date):
+                found = replace(found, birth_date=born.value)
+    return found
+
+
+def features(person: Known) -> dict[MatchKind, str]:
+    """What to compare, by kind; what is not known is absent.
+
+    Names are compared together with the birth date, in either order. A France Travail number
+    counts with the birth date too: then it is an identifier on which two systems agree.
+    """
+    identity, born = person.identity, person.birth_date
+    found = {}
+    names = sorted(filter(None, (plain(identity.family_name), plain(identity.given_name))))
+    if len(names) == 2 and born:
+        found[MatchKind.NAME_AND_BIRTH_DATE] = f"{'|'.join(names)}|{born}"
+    if identity.phone and (phone := telephone(identity.phone)):
+        found[MatchKind.PHONE] = phone
+    if identity.email:
+        found[MatchKind.EMAIL] = identity.email.casefold()
+    if identity.france_travail_number and born:
+        number = identity.france_travail_number
+        found[MatchKind.FRANCE_TRAVAIL_NUMBER] = f"{number}|{born}"
+    return found
+
+
+def plain(text: str | None) -> str:
+    """A name without accents, case, spaces, hyphens and apostrophes."""
+    folded = (text or "").casefold().translate(_LIGATURES)
+    letters = unicodedata.normalize("NFKD", folded)
+    return "".join(c for c in letters if c.isalnum() and not unicodedata.combining(c))
+
+
+def telephone(text: str) -> str:
+    """A number in E.164 as far as France goes: ``06 12…``, ``0033 6 12…`` are ``+336 12…``."""
+    digits = "".join(c for c in text if c.isdigit())
+    if text.strip().startswith("+"):
+        return f"+{digits}"
+    for prefix in _FRENCH_PREFIXES:
+        if digits.startswith(prefix) and len(digits) == len(prefix) + 9:
+            return f"+33{digits[len(prefix) :]}"
+    return f"+33{digits[1:]}" if len(digits) == 10 and digits.startswith("0") else digits

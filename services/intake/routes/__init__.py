@@ -1,0 +1,1 @@
+"""``events``: the hot door for municipal systems; ``persons``: duplicates, for advisers."""

@@ -1,0 +1,96 @@
+"""Persons who may be one: looked at and judged by advisers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field, StringConstraints
+
+from contracts.base import Strict
+from infra.database import driver
+from infra.eventstore.events import Meta
+from infra.telemetry import next_hop
+from infra.vault import PersonErasedError
+from infra.web.auth import Principal, RequireRole
+from infra.web.problems import Problem, not_found
+from services.intake import tables
+from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError
+
+Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+
+
+class Merge(Strict):
+    """Into whom a person is merged, and why."""
+
+    into: UUID
+    reason: Words | None = Field(None, description="Sealed.")
+
+
+class Pair(Strict):
+    """Two persons who are not one."""
+
+    person_id: UUID
+    other_id: UUID
+
+
+def router(persons: Persons) -> APIRouter:
+    """The routes for advisers."""
+    routes = APIRouter(prefix="/v1", tags=["persons"])
+
+    @routes.get("/duplicates")
+    async def duplicates(
+        adviser: Adviser,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        offset: Annotated[int, Query(ge=0, le=100_000)] = 0,
+    ) -> dict[str, Any]:
+        """Who may be whom, oldest suspicion first; what matched, never the value."""
+        async with persons.database.reading() as connection:
+            raw = await driver(connection)
+            rows = await raw.fetch(tables.SUSPICIONS, limit, offset)
+        return {"duplicates": [dict(row) for row in rows]}
+
+    @routes.post("/duplicates/dismiss", status_code=204)
+    async def dismiss(request: Request, adviser: Adviser, body: Pair) -> None:
+        """Two persons are not one: they are not suspected again."""
+        async with _refusing():
+            await persons.dismiss(body.person_id, body.other_id, _meta(request, adviser))
+
+    @routes.post("/persons/{person_id}/merge")
+    async def merge(
+        request: Request, adviser: Adviser, person_id: UUID, body: Merge
+    ) -> dict[str, Any]:
+        """The person is the same as another; also how an anonymous visitor is made known."""
+        async with _refusing():
+            meta = _meta(request, adviser)
+            merged = await persons.merge(person_id, body.into, body.reason, meta)
+        return {"person_id": merged.person_id, "into": merged.into}
+
+    @routes.post("/persons/{person_id}/unmerge")
+    async def unmerge(request: Request, adviser: Adviser, person_id: UUID) -> dict[str, Any]:
+        """They were two after all: everything is again as it was recorded."""
+        async with _refusing():
+            unmerged = await persons.unmerge(person_id, _meta(request, adviser))
+        return {"person_id": unmerged.person_id, "from": unmerged.from_id}
+
+    return routes
+
+
+@asynccontextmanager
+async def _refusing() -> AsyncIterator[None]:
+    try:
+        yield
+    except UnknownPersonError as error:
+        raise not_found(str(error)) from error
+    except MergeRefusedError as error:
+        raise Problem(
+            409, "merge-refused", "The persons cannot be merged so", str(error)
+        ) from error
+    except PersonErasedError as error:
+        raise Problem(410, "person-erased", "The person was erased") from error
+
+
+def _meta(request: Request, adviser: Principal) -> Meta:
+    return Meta(adviser.actor, traceparent=next_hop(request.headers.get("traceparent")))

@@ -1,0 +1,78 @@
+"""What tells persons apart, however it was spelt."""
+
+import unicodedata
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.intake import Identity
+from contracts.values import MatchKind
+from services.intake.model.identity import Known, features, plain, telephone
+
+BORN = date(2006, 5, 17)
+
+
+def of(born: date | None = BORN, **identity: Any) -> dict[MatchKind, str]:
+    return features(Known(Identity(**identity), born))
+
+
+FRENCH = "abcdefghijklmnopqrstuvwxyzàâäçéèêëîïôöùûüÿœæ"
+NAMES = st.text(st.sampled_from(FRENCH + FRENCH.upper()), min_size=2, max_size=12)
+
+
+@given(NAMES, st.sampled_from(["", " ", "-", "'", "’"]), st.booleans())
+def test_case_accents_and_punctuation_do_not_matter(name: str, between: str, decomposed: bool):
+    spelt = unicodedata.normalize("NFD" if decomposed else "NFC", between.join(name.upper()))
+    assert plain(spelt) == plain(name) == plain(name.lower())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("Lefèvre", "Zoé"), ("LEFEVRE", "zoe")),
+        (("d'Hautecœur", "Jean-Luc"), ("D Hautecoeur", "jean luc")),
+        (("Dubrulle", "Inès"), ("Inès", "Dubrulle")),  # family and given name swapped
+    ],
+)
+def test_same_name_is_found_however_it_was_spelt(one: Any, other: Any):
+    spelt = [of(family_name=family, given_name=given) for family, given in (one, other)]
+    assert spelt[0] == spelt[1]
+    assert MatchKind.NAME_AND_BIRTH_DATE in spelt[0]
+
+
+def test_name_alone_or_half_of_it_tells_nobody_apart():
+    assert of(None, family_name="Dubrulle", given_name="Inès") == {}
+    assert of(family_name="Dubrulle") == {}
+
+
+def test_another_birth_date_is_another_person():
+    first = of(family_name="Dubrulle", given_name="Inès")
+    assert first != of(date(2006, 5, 18), family_name="Dubrulle", given_name="Inès")
+
+
+@given(NAMES, NAMES)
+def test_different_names_do_not_collide(one: str, other: str):
+    if plain(one) != plain(other):
+        spelt = [of(family_name=n, given_name="Camille") for n in (one, other)]
+        assert spelt[0] != spelt[1]
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    ["0612345678", "06 12 34 56 78", "+33612345678", "0033 6.12.34.56.78", "33612345678"],
+)
+def test_french_numbers_are_one_however_they_were_dialled(spelt: str):
+    assert telephone(spelt) == "+33612345678"
+
+
+def test_foreign_number_stays_what_it_is():
+    assert telephone("+32 475 12 34 56") == "+32475123456"
+
+
+def test_number_of_france_travail_counts_with_the_birth_date_only():
+    number = {"france_travail_number": "1234567890"}
+    assert MatchKind.FRANCE_TRAVAIL_NUMBER in of(**number)
+    assert of(None, **number) == {}
