@@ -99,11 +99,15 @@ OF_CASES = """
 SELECT r.referral_id, c.case_id FROM cases c LEFT JOIN referrals r USING (case_id)
 WHERE c.case_id = ANY($1) ORDER BY c.case_id, r.attempt
 """
-OPEN_REFERRALS = f"""
+OPEN_REFERRALS = (
+    _SAME_PERSON.replace("$1::uuid[]", "ARRAY[$1::uuid]")
+    + f"""
 SELECT referral_id, case_id FROM referrals
-WHERE person_id = $1 AND ($2::uuid IS NULL OR agreement_id = $2) AND status IN {OPEN}
+WHERE person_id IN (SELECT person_id FROM same)
+  AND ($2::uuid IS NULL OR agreement_id = $2) AND status IN {OPEN}
 ORDER BY referral_id
 """
+)
 DUE = """
 SELECT referral_id FROM referrals
 WHERE next_on <= $1 AND referral_id <> ALL($2::uuid[])

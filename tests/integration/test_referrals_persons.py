@@ -6,7 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from contracts.intake import Identity, IdentitySealed, NeedExpressed, PersonRegistered
+from contracts.intake import (
+    AgreementWithdrawn,
+    Identity,
+    IdentitySealed,
+    NeedExpressed,
+    PersonRegistered,
+)
 from contracts.partners import ServicePublished
 from contracts.persons import (
     DuplicateDismissed,
@@ -67,6 +73,18 @@ async def test_what_is_known_under_one_id_counts_for_a_need_under_the_other(
     assert {case["person_id"] for case in cases} == {str(known), str(anonymous)}
     assert [c["referrals"][0]["status"] for c in cases] == ["requested", "requested"]
     assert (await get(service, "/v1/cases", person_id=known))["cases"] == cases
+
+
+async def test_agreement_taken_back_under_one_id_stops_what_was_sent_under_the_other(
+    platform: Platform, service: Service
+):
+    known, anonymous = uuid4(), await visitor(platform, service)
+    await say(platform, service, known, *resident(known))
+    merged = PersonMerged(person_id=anonymous, into=known, merged_by="adviser:anne")
+    await say(platform, service, anonymous, merged, need(anonymous))
+    await say(platform, service, known, AgreementWithdrawn(person_id=known))
+    cases = (await get(service, "/v1/cases", person_id=anonymous))["cases"]
+    assert [c["referrals"][0]["reason"] for c in cases] == ["agreement-withdrawn"] * 2
 
 
 async def test_taken_apart_they_are_two_again(platform: Platform, service: Service):
