@@ -137,6 +137,23 @@ class DeliveryDeadLettered(Event):
     error: str
 
 
+class RedeliveryReason(Sealed):
+    """Why a message was sent again."""
+
+    reason: str
+
+
+class DeliveryRedelivered(Event):
+    """Somebody asked for a message to be sent again; it keeps its ``webhook-id``."""
+
+    type = "fr.aiguillage.partners.delivery.redelivered.v1"
+    delivery_id: UUID
+    referral_id: UUID
+    partner_id: str
+    asked_by: str
+    sealed: RedeliveryReason | None = None
+
+
 class DeliveryManual(Event):
     """A request for which the partner gave no address: an adviser phones, or writes."""
 
@@ -188,6 +205,7 @@ class AnswerLate(Event):
 
 EVENTS: tuple[type[Event], ...] = (
     PartnerRegistered, ServicePublished, CapacityReported, EndpointRegistered, EndpointDisabled,
-    DisclosureMade, DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered, DeliveryManual,
+    DisclosureMade, DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered,
+    DeliveryRedelivered, DeliveryManual,
     AnswerReceived, AnswerLate,
 )  # fmt: skip

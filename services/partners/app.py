@@ -10,6 +10,7 @@ from services.partners.handlers.answers import Answers
 from services.partners.handlers.directory import Capacity
 from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.outbox import Outbox
+from services.partners.handlers.redelivery import Redelivery
 from services.partners.model import RetrySchedule
 from services.partners.routes import ANSWERS, add_answers, router
 from services.partners.subscriptions import subscriptions
@@ -38,6 +39,7 @@ def build(platform: Platform) -> Service:
             database,
             Endpoints(database, writer, guard, clock),
             Capacity(database, writer, clock),
+            Redelivery(database, writer, clock),
         )
     )
     add_answers(app, Answers(database, writer, clock))

@@ -162,7 +162,7 @@ FROM due, endpoints e
 WHERE d.delivery_id = due.delivery_id AND e.endpoint_id = d.endpoint_id
 RETURNING d.delivery_id, d.endpoint_id, d.partner_id, d.service_id, d.referral_id,
   d.person_id, d.message, d.event_id, d.event_type, d.occurred_at, d.data, d.sealed,
-  d.traceparent, d.agreed_until, d.attempts, e.url
+  d.traceparent, d.agreed_until, d.attempts, d.tries_before, e.url
 """
 RECORD = """
 UPDATE deliveries d
@@ -201,6 +201,35 @@ STILL_OPEN = """
 SELECT referral_id FROM referral_states
 WHERE referral_id = ANY($1::uuid[]) AND status IN ('requested', 'accepted', 'in-progress',
                                                    'on-hold')
+"""
+_REDELIVERABLE = """
+FROM deliveries d
+LEFT JOIN referral_states r USING (referral_id)
+CROSS JOIN LATERAL (
+  SELECT e.endpoint_id FROM endpoints e
+  WHERE e.partner_id = d.partner_id AND e.state = 'active'
+    AND (e.service_ids = '{}' OR d.service_id = ANY(e.service_ids))
+  ORDER BY e.created_at DESC, e.endpoint_id LIMIT 1
+) now
+WHERE d.state = ANY($1::text[]) AND ($2::uuid IS NULL OR d.delivery_id = $2)
+  AND ($3::text IS NULL OR d.partner_id = $3)
+  AND ($4::uuid IS NULL OR d.endpoint_id = $4 OR now.endpoint_id = $4)
+  AND ($5::timestamptz IS NULL OR d.created_at >= $5)
+  AND (d.message = 'referral.cancelled'
+       OR r.status IN ('requested', 'accepted', 'in-progress', 'on-hold'))
+"""
+"""A request or a reminder only while its referral is open; a cancellation whenever."""
+COUNT_REDELIVERABLE = f"SELECT count(*) {_REDELIVERABLE}"
+REDELIVER = f"""
+WITH chosen AS (
+  SELECT d.delivery_id, now.endpoint_id {_REDELIVERABLE}
+  ORDER BY d.seq LIMIT $7 FOR UPDATE OF d
+)
+UPDATE deliveries d
+SET state = 'pending', endpoint_id = c.endpoint_id, next_attempt_at = $6, lease = NULL,
+    tries_before = d.attempts, updated_at = $6
+FROM chosen c WHERE d.delivery_id = c.delivery_id
+RETURNING d.delivery_id, d.referral_id, d.partner_id, d.person_id
 """
 LOCK_STATE = """
 SELECT r.referral_id, r.partner_id, r.service_id, r.person_id, r.commission_on,

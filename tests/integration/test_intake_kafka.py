@@ -236,7 +236,9 @@ async def _produce(settings: Settings, events: Sequence[Json], bad: Sequence[byt
 
 
 async def _running(service: Service) -> bool:
-    (subscription,) = (w for w in service.workers if isinstance(w, Subscription))
+    (subscription,) = (
+        w for w in service.workers if isinstance(w, Subscription) and w.name == "public"
+    )
     try:
         await subscription.lag()
     except ConnectionError:

@@ -49,7 +49,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A delivery that this process sends now."""
+    """A delivery that this process sends now; ``tries``: since it was last asked for."""
 
     delivery_id: UUID
     lease: UUID
@@ -57,6 +57,7 @@ class Leased:
     person_id: UUID
     partner_id: str
     attempts: int
+    tries: int
     traceparent: str | None
 
 
@@ -115,7 +116,7 @@ class Outbox:
         )  # fmt: skip
         delay = None
         if sent.outcome is Outcome.RETRY:
-            delay = self._schedule.delay(leased.attempts, random.random(), sent.retry_after)
+            delay = self._schedule.delay(leased.tries, random.random(), sent.retry_after)
         if delay is None:
             return _Verdict(leased, endpoint_id, sent, "dead", None)
         due = self._clock() + timedelta(seconds=delay)
@@ -228,7 +229,7 @@ class Outbox:
 def _leased(row: Any, lease: UUID) -> Leased:
     return Leased(
         row["delivery_id"], lease, row["referral_id"], row["person_id"], row["partner_id"],
-        row["attempts"], row["traceparent"],
+        row["attempts"], row["attempts"] - row["tries_before"], row["traceparent"],
     )  # fmt: skip
 
 
@@ -245,7 +246,7 @@ def _event(verdict: _Verdict) -> Event | None:
         return DeliveryDeadLettered.model_validate(
             about | {"attempts": leased.attempts, "error": error}
         )
-    if leased.attempts == 1:
+    if leased.tries == 1:
         return DeliveryFailed.model_validate(about | {"error": error})
     return None
 

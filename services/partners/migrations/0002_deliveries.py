@@ -82,6 +82,7 @@ def upgrade() -> None:
           state           text NOT NULL CHECK (state IN
                             ('pending', 'succeeded', 'dead', 'cancelled', 'manual')),
           attempts        int NOT NULL DEFAULT 0,
+          tries_before    int NOT NULL DEFAULT 0,  -- attempts before it was asked for again
           next_attempt_at timestamptz,     -- while leased: when the lease ends
           lease           uuid,
           last_error      text,

@@ -20,7 +20,9 @@ from infra.webhooks.guard import MAX_URL
 from services.partners import tables
 from services.partners.handlers.directory import Capacity, UnknownServiceError
 from services.partners.handlers.endpoints import Endpoints, InvalidEndpointError
+from services.partners.handlers.redelivery import Redelivery
 from services.partners.routes.answers import wrong_field
+from services.partners.routes.redelivery import add as add_redelivery
 
 MAX_ANSWER_BYTES = 64 * 1024
 BODY_SECONDS = 15
@@ -48,11 +50,14 @@ class EndpointRequest(Strict):
     url: Url
 
 
-def router(database: Database, endpoints: Endpoints, capacity: Capacity) -> APIRouter:
+def router(
+    database: Database, endpoints: Endpoints, capacity: Capacity, redelivery: Redelivery
+) -> APIRouter:
     """The administrators' routes."""
     routes = APIRouter(prefix="/v1")
     _add_deliveries(routes, database, endpoints)
     _add_directory(routes, database, capacity)
+    add_redelivery(routes, redelivery)
     return routes
 
 

@@ -1,0 +1,100 @@
+"""Messages sent again because somebody asks for it: the same message, the same ``webhook-id``.
+
+What leaves is composed from the stored event at the moment it is sent, as at the first time: an
+agreement that has run out, or a person who was erased, keeps it from leaving.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from contracts.partners import DeliveryRedelivered, RedeliveryReason
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Meta
+from infra.eventstore.writer import Pending, Writer
+from services.partners import tables
+
+MOST = 5000
+"""Deliveries that one request may set going again; the next request takes the next ones."""
+Scope = Literal["failed", "missing"]
+
+
+class NothingToRedeliverError(LookupError):
+    """There is no such delivery, or the referral is over: nothing may be sent for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which deliveries: one; or those of a partner, an endpoint or everybody, since a moment.
+
+    ``failed``: given up. ``missing``: everything the partner has not got, given up or never
+    sent for want of an address.
+    """
+
+    scope: Scope = "failed"
+    delivery_id: UUID | None = None
+    partner_id: str | None = None
+    endpoint_id: UUID | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Redelivery:
+    """Finds what may be sent again, and sets it going."""
+
+    database: Database
+    writer: Writer
+    clock: Clock
+
+    async def count(self, choice: Choice) -> int:
+        """How many deliveries a choice would send again (``MOST`` at a time)."""
+        async with self.database.reading() as connection:
+            raw = await driver(connection)
+            return int(await raw.fetchval(tables.COUNT_REDELIVERABLE, *_values(choice)))
+
+    async def again(self, choice: Choice, reason: str, meta: Meta) -> int:
+        """Set them going; answers how many. Each is an event, with the reason sealed.
+
+        Raises ``NothingToRedeliverError`` if one was named and may not be sent.
+        """
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            rows = await raw.fetch(tables.REDELIVER, *_values(choice), self.clock(), MOST)
+            if choice.delivery_id and not rows:
+                raise NothingToRedeliverError("delivery")
+            await self.writer.write(tx, await self._events(rows, reason, meta))
+        return len(rows)
+
+    async def _events(self, rows: Sequence[Any], reason: str, meta: Meta) -> list[Pending]:
+        alive = await self.writer.vault.keys({row["person_id"] for row in rows})
+        return [
+            Pending(
+                f"delivery-{row['delivery_id']}",
+                [
+                    DeliveryRedelivered(
+                        delivery_id=row["delivery_id"],
+                        referral_id=row["referral_id"],
+                        partner_id=row["partner_id"],
+                        asked_by=meta.actor,
+                        sealed=RedeliveryReason(reason=reason)
+                        if row["person_id"] in alive
+                        else None,
+                    )
+                ],
+                row["person_id"],
+                meta,
+            )
+            for row in rows
+        ]
+
+
+def _values(choice: Choice) -> tuple[Any, ...]:
+    states = ["dead"] if choice.scope == "failed" else ["dead", "manual"]
+    if choice.delivery_id:
+        states = ["dead", "manual", "succeeded"]
+    return (
+        states, choice.delivery_id, choice.partner_id, choice.endpoint_id, choice.since,
+    )  # fmt: skip

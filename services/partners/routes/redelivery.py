@@ -1,0 +1,69 @@
+"""Sending again: one delivery, or many by a filter that can be tried first."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from contracts.base import Strict
+from contracts.intake import Ref
+from infra.eventstore.events import Meta
+from infra.telemetry import next_hop
+from infra.web.auth import Principal, RequireRole
+from infra.web.problems import not_found
+from services.partners.handlers.redelivery import (
+    Choice,
+    NothingToRedeliverError,
+    Redelivery,
+    Scope,
+)
+
+Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+
+
+class Again(Strict):
+    """Why one delivery is sent again."""
+
+    reason: Words
+
+
+class ManyAgain(Strict):
+    """Which deliveries are sent again, since when, and why; ``preview`` only counts them."""
+
+    scope: Scope
+    since: AwareDatetime
+    partner_id: Ref | None = None
+    endpoint_id: UUID | None = None
+    reason: Words
+    preview: bool = Field(False, description="Count, and send nothing.")
+
+
+def add(routes: APIRouter, redelivery: Redelivery) -> None:
+    """The routes, for administrators."""
+
+    @routes.post("/deliveries/redeliver", status_code=202, tags=["deliveries"])
+    async def redeliver_many(request: Request, admin: Admin, body: ManyAgain) -> dict[str, Any]:
+        """Send again what failed, or all that is missing, since a moment."""
+        choice = Choice(body.scope, None, body.partner_id, body.endpoint_id, body.since)
+        if body.preview:
+            return {"matching": await redelivery.count(choice), "redelivered": 0}
+        done = await redelivery.again(choice, body.reason, _meta(request, admin))
+        return {"matching": done + await redelivery.count(choice), "redelivered": done}
+
+    @routes.post("/deliveries/{delivery_id}/redeliver", status_code=202, tags=["deliveries"])
+    async def redeliver_one(
+        request: Request, admin: Admin, delivery_id: UUID, body: Again
+    ) -> dict[str, Any]:
+        """Send one delivery again: the same webhook-id, a new timestamp."""
+        meta = _meta(request, admin)
+        try:
+            await redelivery.again(Choice(delivery_id=delivery_id), body.reason, meta)
+        except NothingToRedeliverError as error:
+            raise not_found(str(error)) from error
+        return {"delivery_id": delivery_id, "redelivered": 1}
+
+
+def _meta(request: Request, admin: Principal) -> Meta:
+    return Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
