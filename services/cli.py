@@ -1,4 +1,7 @@
-"""`aiguillage`: the command line. Data on stdout, talk on stderr; errors name the repair."""
+"""`aiguillage`: the command line. Data on stdout, talk on stderr; errors name the repair.
+
+A command imports what it needs: loading all of the hub takes two seconds.
+"""
 
 import asyncio
 import sys
@@ -12,15 +15,9 @@ import typer
 from contracts.examples import example as make_example
 from contracts.intake import PUBLIC_TYPES, PublicContact
 from contracts.registry import SERVICES
-from infra.migrations import migrate as migrate_all
-from infra.platform import resolve_urls
 from infra.settings import Settings, load_settings
 from infra.telemetry import configure_logging
-from services import operations
 from services.cli_rules import app as rules_app
-from services.host import AlreadyRunningError
-from services.host import run as run_service
-from services.host import up as run_all
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of callers.")
@@ -40,12 +37,21 @@ def main() -> None:
     """Entry point: errors in one line that names the repair."""
     try:
         app()
-    except AlreadyRunningError as error:
-        _fail(f"another process runs on {error}", "stop it first, or give another --data")
-    except operations.UnknownNameError as error:
-        _fail(str(error), "aiguillage status")
     except OSError as error:
         _fail(f"{type(error).__name__}: {error}", "aiguillage doctor")
+    except Exception as error:
+        _fail_as_known(error)
+        raise
+
+
+def _fail_as_known(error: Exception) -> None:
+    from services.host import AlreadyRunningError
+    from services.operations import UnknownNameError
+
+    if isinstance(error, AlreadyRunningError):
+        _fail(f"another process runs on {error}", "stop it first, or give another --data")
+    if isinstance(error, UnknownNameError):
+        _fail(str(error), "aiguillage status")
 
 
 def _fail(what: str, repair: str) -> None:
@@ -71,6 +77,8 @@ def _settings(**given: object) -> Settings:
 @app.command()
 def up(data: Data = None, port: Port = None, json: AsJson = False) -> None:
     """Run the whole hub in this process; data are kept between runs."""
+    from services.host import up as run_all
+
     settings = _settings(data=data, port=port)
 
     def announce(address: dict[str, Any]) -> None:
@@ -93,6 +101,8 @@ def run(
     only: Annotated[str | None, typer.Option(help="Relay only this service's events.")] = None,
 ) -> None:
     """Run one service as its own process (scaled out, with Kafka in between)."""
+    from services.host import run as run_service
+
     if service not in (*SERVICES, "relay") or (only and only not in SERVICES):
         _fail(f"no service {service} {only or ''}", f"one of {', '.join(SERVICES)}, relay")
     settings = _settings(data=data, port=port)
@@ -118,6 +128,9 @@ def demo(
 @app.command()
 def migrate(data: Data = None) -> None:
     """Create databases, schemas and roles, and bring them up to date."""
+    from infra.migrations import migrate as migrate_all
+    from infra.platform import resolve_urls
+
     settings = _settings(data=data)
     url, keys_url, _ = resolve_urls(settings)
     for schema, revision in asyncio.run(migrate_all(url, keys_url)).items():
@@ -127,6 +140,8 @@ def migrate(data: Data = None) -> None:
 @app.command()
 def seed(name: str = "petite-foret", data: Data = None) -> None:
     """Load a directory of partners."""
+    from services import operations
+
     count = asyncio.run(operations.seed_directory(_settings(data=data), name))
     _say(f"  ✓ {count} new or changed partners and services")
 
@@ -134,6 +149,8 @@ def seed(name: str = "petite-foret", data: Data = None) -> None:
 @app.command()
 def doctor(data: Data = None, json: AsJson = False) -> None:
     """Check what the hub stands on; each failure names its repair."""
+    from services import operations
+
     settings = _settings(data=data)
     checks = asyncio.run(operations.doctor(settings))
     if json:
@@ -148,6 +165,8 @@ def doctor(data: Data = None, json: AsJson = False) -> None:
 @app.command()
 def status(data: Data = None, json: AsJson = False) -> None:
     """Each subscription: where it stands, how far behind, paused, parked messages."""
+    from services import operations
+
     rows = asyncio.run(operations.status(_settings(data=data)))
     if json:
         _print_json(rows)
@@ -164,6 +183,8 @@ def status(data: Data = None, json: AsJson = False) -> None:
 @app.command()
 def rebuild(service: str, data: Data = None) -> None:
     """Empty a service's read tables and fold its events again."""
+    from services import operations
+
     count = asyncio.run(operations.rebuild(_settings(data=data), service))
     _say(f"  ✓ {service}: {count} events folded")
 
@@ -195,6 +216,8 @@ def keys_create(
     data: Data = None,
 ) -> None:
     """Create a key (or replace the one of that name); it is shown only now."""
+    from services import operations
+
     settings = _settings(data=data)
     key = asyncio.run(operations.create_api_key(settings, service, role, name, scope or []))
     sys.stdout.write(key + "\n")
@@ -203,6 +226,8 @@ def keys_create(
 @keys_app.command("revoke")
 def keys_revoke(service: str, name: str, data: Data = None) -> None:
     """Revoke a key; callers are refused within half a minute."""
+    from services import operations
+
     if not asyncio.run(operations.revoke_api_key(_settings(data=data), service, name)):
         _fail(f"{service} has no key {name}", "aiguillage status")
 
@@ -210,18 +235,24 @@ def keys_revoke(service: str, name: str, data: Data = None) -> None:
 @subscriptions_app.command("pause")
 def pause(service: str, subscription: str, data: Data = None) -> None:
     """Hold a subscription still."""
+    from services import operations
+
     asyncio.run(operations.pause(_settings(data=data), service, subscription, True))
 
 
 @subscriptions_app.command("resume")
 def resume(service: str, subscription: str, data: Data = None) -> None:
     """Let a subscription go on."""
+    from services import operations
+
     asyncio.run(operations.pause(_settings(data=data), service, subscription, False))
 
 
 @subscriptions_app.command("replay")
 def replay(service: str, subscription: str, data: Data = None) -> None:
     """Handle parked messages again, in order."""
+    from services import operations
+
     left = asyncio.run(operations.replay(_settings(data=data), service, subscription))
     _say(f"  {'✓' if left == 0 else '✗'} {left} still parked")
     raise SystemExit(0 if left == 0 else 1)
@@ -230,6 +261,8 @@ def replay(service: str, subscription: str, data: Data = None) -> None:
 @subscriptions_app.command("rewind")
 def rewind(service: str, subscription: str, data: Data = None) -> None:
     """Let a subscription that only fills read tables start again from the beginning."""
+    from services import operations
+
     asyncio.run(operations.rewind(_settings(data=data), service, subscription))
 
 
@@ -240,6 +273,8 @@ def audit_verify(
     key: Annotated[str, typer.Option(envvar="AIGUILLAGE_AUDIT_KEY", help="An auditor's key.")],
 ) -> None:
     """Recompute the log from its entries and compare with the signed checkpoint."""
+    from services import operations
+
     verdict = asyncio.run(operations.verify(url, key, vkey))
     _say(f"  {'✓' if verdict.exit_code == 0 else '✗'} {verdict}")
     raise SystemExit(verdict.exit_code)
