@@ -74,8 +74,9 @@ async def live_a_pathway(hub: Hub) -> None:
     }  # fmt: skip
     proposed = ReferralProposed(proposal_id=PROPOSAL, **common)
     requested = ReferralRequested(
-        thematique=THEMATIQUE, agreement_id=AGREEMENT, agreed_until=date(2027, 1, 1), **common
-    )
+        thematique=THEMATIQUE, agreement_id=AGREEMENT, agreed_until=date(2027, 1, 1),
+        requested_on=date(2026, 1, 5), **common,
+    )  # fmt: skip
     answer = AnswerReceived(
         answer_id=ANSWER, referral_id=REFERRAL, partner_id="ml-1", person_id=PERSON,
         status=ReferralStatus.ACCEPTED,

@@ -6,6 +6,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+from services import rulesets
 from services.cli import app
 from services.referrals.app import RULES
 from tests.support.postgres import Databases
@@ -13,6 +14,8 @@ from tests.support.postgres import Databases
 
 @pytest.fixture
 def cli(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    # the runner's stderr is closed at its end: the log of later tests must not go there
+    monkeypatch.setattr(rulesets, "configure_logging", lambda *args, **given: None)
     monkeypatch.setenv("AIGUILLAGE_DATABASE_URL", databases.url)
     monkeypatch.setenv("AIGUILLAGE_VAULT_URL", databases.vault_url)
     monkeypatch.setenv("AIGUILLAGE_DATA", str(databases.directory))
