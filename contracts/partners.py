@@ -91,6 +91,15 @@ class EndpointDisabled(Event):
     reason: str
 
 
+class SecretRotated(Event):
+    """An endpoint has a new signing secret; the old ones still count until a moment."""
+
+    type = "fr.aiguillage.partners.endpoint.secret-rotated.v1"
+    endpoint_id: UUID
+    partner_id: str
+    old_until: datetime
+
+
 class DisclosureMade(Event):
     """Named fields of a person were handed to a partner: which, to whom, under which agreement.
 
@@ -205,6 +214,7 @@ class AnswerLate(Event):
 
 EVENTS: tuple[type[Event], ...] = (
     PartnerRegistered, ServicePublished, CapacityReported, EndpointRegistered, EndpointDisabled,
+    SecretRotated,
     DisclosureMade, DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered,
     DeliveryRedelivered, DeliveryManual,
     AnswerReceived, AnswerLate,

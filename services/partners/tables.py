@@ -67,6 +67,9 @@ UPDATE endpoints SET state = 'disabled', reason = 'superseded'
 WHERE partner_id = $1 AND url = $2 AND state = 'active' AND endpoint_id <> $3
 RETURNING endpoint_id
 """
+LOCK_ENDPOINT = """
+SELECT partner_id FROM endpoints WHERE endpoint_id = $1 AND state = 'active' FOR UPDATE
+"""
 EXPIRE_SECRETS = """
 UPDATE endpoint_secrets SET expires_at = $2
 WHERE endpoint_id = ANY($1::uuid[]) AND expires_at IS NULL

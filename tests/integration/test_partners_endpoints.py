@@ -1,10 +1,13 @@
 """Endpoints and the list of deliveries, for administrators."""
 
+from uuid import uuid4
+
 import orjson
 from standardwebhooks import Webhook
 
 from contracts.referrals import ReferralRequested
 from infra.clock import system_clock
+from infra.database import driver
 from infra.eventstore.events import Meta
 from infra.webhooks.guard import Guard, parse_networks
 from infra.webhooks.signature import parse_secret
@@ -124,3 +127,36 @@ async def test_keys_are_asked_for_on_every_administrators_route(desk: Desk):
         assert (await call(desk.hub, "GET", path, headers={})).status_code == 401
         wrong = {"authorization": "Bearer agk_nobody"}
         assert (await call(desk.hub, "GET", path, headers=wrong)).status_code == 401
+
+
+async def test_renewed_secret_signs_beside_the_old_one_until_that_runs_out(
+    hub: Hub, sink: Sink
+):
+    first = await register(hub, sink.url)
+    path = f"/v1/endpoints/{first['endpoint_id']}/rotate"
+    second = (await call(hub, "POST", path)).json()
+    assert second["secret"] != first["secret"]
+    referral = await hub.refer()
+    await hub.hear()
+    await hub.turn()
+    (message,) = await sink.wait_for(1)
+    for secret in (first["secret"], second["secret"]):
+        Webhook(secret).verify(message.body, message.headers)
+    desk = Desk(hub, first["secret"], referral)
+    assert (await desk.answer("accepted", "m1")).status_code == 202
+    async with hub.database.transaction() as tx:
+        raw = await driver(tx)
+        await raw.execute(
+            "UPDATE endpoint_secrets SET expires_at = now() WHERE expires_at IS NOT NULL"
+        )
+    assert (await desk.answer("in-progress", "m2")).status_code == 401
+    renewed = Desk(hub, second["secret"], referral)
+    assert (await renewed.answer("in-progress", "m3")).status_code == 202
+    (event,) = await hub.events("endpoint.secret-rotated")
+    assert "secret" not in event
+
+
+async def test_secret_of_no_endpoint_is_not_renewed(hub: Hub):
+    answer = await call(hub, "POST", f"/v1/endpoints/{uuid4()}/rotate")
+    assert answer.status_code == 404
+    assert answer.json()["type"].endswith("/not-found")

@@ -10,24 +10,17 @@ import pytest
 
 from contracts.base import Event
 from contracts.intake import AgreementWithdrawn
-from contracts.partners import AnswerReceived, AnswerSealed, ServicePublished
+from contracts.partners import AnswerReceived, AnswerSealed
 from contracts.values import PartnerKind, Reason, ReferralStatus
 from infra.database import driver
 from infra.platform import Platform
 from infra.web.app import Service
 from services.referrals import projections
 from services.referrals.app import build
-from tests.support.platform import JOB, append, client, drain, resident
+from tests.support.platform import JOB, append, client, drain, published, resident
 
 CANARY = "Zébulonneau"
 S = ReferralStatus
-
-
-def published(kind: PartnerKind, policy: str) -> ServicePublished:
-    return ServicePublished(
-        service_id=f"s-{kind}", partner_id=f"p-{kind}", kind=kind, name=kind,
-        thematiques=[JOB], policy=policy, service={},
-    )  # fmt: skip
 
 
 @pytest.fixture

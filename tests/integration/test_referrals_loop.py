@@ -12,7 +12,6 @@ from contracts.partners import (
     AnswerReceived,
     CapacityReported,
     DeliveryDeadLettered,
-    ServicePublished,
 )
 from contracts.values import CapacityStatus, PartnerKind, Reason, ReferralStatus
 from infra.database import driver
@@ -21,7 +20,7 @@ from infra.ticker import Ticker
 from infra.web.app import Service
 from services.referrals.app import build
 from services.referrals.model.deadlines import working_day
-from tests.support.platform import JOB, append, client, drain, resident
+from tests.support.platform import append, client, drain, published, resident
 
 S = ReferralStatus
 MONDAY = date(2026, 11, 23)
@@ -82,13 +81,6 @@ class Desk:
     async def reasons(self) -> list[tuple[str, str | None]]:
         items = (await self.get("/v1/worklist"))["items"]
         return [(item["reason"], item["due_on"]) for item in items]
-
-
-def published(kind: PartnerKind, policy: str = "confirm") -> ServicePublished:
-    return ServicePublished(
-        service_id=f"s-{kind}", partner_id=f"p-{kind}", kind=kind, name=kind,
-        thematiques=[JOB], policy=policy, service={},
-    )  # fmt: skip
 
 
 @pytest.fixture

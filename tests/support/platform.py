@@ -9,6 +9,7 @@ import pytest
 
 from contracts import intake
 from contracts.base import Event
+from contracts.partners import ServicePublished
 from contracts.values import Evidence, PartnerKind, Situation, Thematique
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending
@@ -110,3 +111,11 @@ def resident(
             urgent=urgent,            sealed=intake.NoteSealed(note=note),
         ),
     ]  # fmt: skip
+
+
+def published(kind: PartnerKind, policy: str = "confirm") -> ServicePublished:
+    """A partner's service for job seekers, as the directory says it."""
+    return ServicePublished(
+        service_id=f"s-{kind}", partner_id=f"p-{kind}", kind=kind, name=kind,
+        thematiques=[JOB], policy=policy, service={},
+    )  # fmt: skip

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
-from contracts.partners import EndpointDisabled, EndpointRegistered
+from contracts.partners import EndpointDisabled, EndpointRegistered, SecretRotated
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
@@ -64,7 +64,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Registers endpoints."""
+    """Registers endpoints, and renews their secrets."""
 
     database: Database
     writer: Writer
@@ -109,6 +109,31 @@ class Endpoints:
             await self.writer.write(tx, [pending])
         return NewEndpoint(endpoint_id, format_secret(secret))
 
+    async def rotate(self, endpoint_id: UUID, meta: Meta) -> NewEndpoint:
+        """A new secret; messages are signed with both until the old ones run out, and answers
+        signed with either are taken. Raises ``LookupError`` for an endpoint that is not there.
+        """
+        secret, now = new_secret(), self.clock()
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            partner_id = await raw.fetchval(tables.LOCK_ENDPOINT, endpoint_id)
+            if partner_id is None:
+                raise LookupError("endpoint")
+            await raw.execute(tables.EXPIRE_SECRETS, [endpoint_id], now + OVERLAP)
+            await self._keep_secret(raw, endpoint_id, secret)
+            rotated = SecretRotated(
+                endpoint_id=endpoint_id, partner_id=partner_id, old_until=now + OVERLAP
+            )
+            await self.writer.write(
+                tx, [Pending(f"partner-{partner_id}", [rotated], None, meta)]
+            )
+        return NewEndpoint(endpoint_id, format_secret(secret))
+
+    async def _keep_secret(self, raw: Any, endpoint_id: UUID, secret: bytes) -> None:
+        secret_id = uuid4()
+        wrapped = Secrets(self.writer.vault.master).wrap(secret, secret_id, endpoint_id)
+        await raw.execute(tables.INSERT_SECRET, secret_id, endpoint_id, wrapped, self.clock())
+
     async def _store(
         self,
         tx: AsyncConnection,
@@ -118,12 +143,11 @@ class Endpoints:
         url: str,
         secret: bytes,
     ) -> None:
-        raw, now, secret_id = await driver(tx), self.clock(), uuid4()
-        wrapped = Secrets(self.writer.vault.master).wrap(secret, secret_id, endpoint_id)
+        raw, now = await driver(tx), self.clock()
         await raw.execute(
             tables.INSERT_ENDPOINT, endpoint_id, partner_id, service_ids, url, now
         )
-        await raw.execute(tables.INSERT_SECRET, secret_id, endpoint_id, wrapped, now)
+        await self._keep_secret(raw, endpoint_id, secret)
 
     async def _supersede(
         self, tx: AsyncConnection, endpoint_id: UUID, partner_id: str, url: str

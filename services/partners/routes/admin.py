@@ -75,6 +75,18 @@ def _add_deliveries(routes: APIRouter, database: Database, endpoints: Endpoints)
             raise wrong_field(422, "invalid", error.field, error.detail) from error
         return {"endpoint_id": new.endpoint_id, "secret": new.secret, **body.model_dump()}
 
+    @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201, tags=["endpoints"])
+    async def rotate_secret(
+        request: Request, admin: Admin, endpoint_id: UUID
+    ) -> dict[str, Any]:
+        """A new signing secret, shown once; the old one counts for another day."""
+        meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
+        try:
+            new = await endpoints.rotate(endpoint_id, meta)
+        except LookupError as error:
+            raise not_found(str(error)) from error
+        return {"endpoint_id": new.endpoint_id, "secret": new.secret}
+
     @routes.get("/endpoints", tags=["endpoints"])
     async def list_endpoints(admin: Admin, partner_id: str | None = None) -> dict[str, Any]:
         """Addresses, oldest first; without their secrets."""
