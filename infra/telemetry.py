@@ -66,6 +66,9 @@ def configure_logging(level: str = "INFO", *, plain: bool = False) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)
+    # Without a broker it says so 250 times a second, and not in JSON; our subscriptions and
+    # relays say it once a try.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 def _class_of_exception(_: Any, __: str, entry: Any) -> Any:

@@ -65,10 +65,15 @@ class Deliveries:
         await projections.keep_states(tx, heard)
         requests = [(m, e) for m, e in heard if isinstance(e, ReferralRequested)]
         cancelled = [(m, e) for m, e in heard if isinstance(e, ReferralCancelled)]
-        overdue = [(m, e) for m, e in heard if _is_reminder(e)]
+        answered = {e.referral_id for _, e in heard if isinstance(e, ReferralMoved)}
+        overdue = _overdue(heard)
         disclosures = await self._request(tx, requests) if requests else []
         if cancelled:
             await self._cancel(tx, cancelled)
+        if answered:
+            # one that is tried again must not arrive after the answer it asks for
+            raw = await driver(tx)
+            await raw.execute(tables.DROP_REMINDERS, list(answered), self.clock())
         if overdue:
             await self._remind(tx, overdue)
         await self.writer.write(tx, disclosures)
@@ -134,14 +139,11 @@ class Deliveries:
             rows.append(row)
         await self._insert(tx, rows)
 
-    async def _remind(self, tx: AsyncConnection, overdue: list[tuple[Recorded, Any]]) -> None:
-        """Remind whoever has the request and has not ended it in the meantime."""
+    async def _remind(self, tx: AsyncConnection, overdue: dict[UUID, Recorded]) -> None:
+        """Remind whoever took the request and has not ended it in the meantime."""
         raw = await driver(tx)
-        ids = [event.referral_id for _, event in overdue]
-        still = {row["referral_id"] for row in await raw.fetch(tables.STILL_OPEN, ids)}
-        known = {r["referral_id"]: r for r in await raw.fetch(tables.KNOWN_TO_PARTNER, ids)}
-        still &= known.keys()
-        told = [(m, known[e.referral_id]) for m, e in overdue if e.referral_id in still]
+        found = await raw.fetch(tables.REMINDABLE, list(overdue))
+        told = [(overdue[request["referral_id"]], request) for request in found]
         endpoints = await _endpoints(tx, {_key(request) for _, request in told}) if told else {}
         rows = [
             _about(recorded, REMINDED, request, endpoints.get(_key(request)))
@@ -197,8 +199,15 @@ def _about(recorded: Recorded, message: str, request: Any, endpoint: UUID | None
     }
 
 
-def _is_reminder(event: Event) -> bool:
-    return isinstance(event, DeadlinePassed) and event.step is DeadlineStep.REMIND
+def _overdue(heard: Sequence[tuple[Recorded, Event]]) -> dict[UUID, Recorded]:
+    """Referral id → its reminder, unless the same batch has an answer after it."""
+    found: dict[UUID, Recorded] = {}
+    for recorded, event in heard:
+        if isinstance(event, DeadlinePassed) and event.step is DeadlineStep.REMIND:
+            found[event.referral_id] = recorded
+        elif isinstance(event, ReferralMoved):
+            found.pop(event.referral_id, None)
+    return found
 
 
 def _manual(recorded: Recorded, row: Row) -> Pending:

@@ -200,10 +200,17 @@ WHERE seq > $1 AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR par
 ORDER BY seq LIMIT $5
 """
 
-STILL_OPEN = """
-SELECT referral_id FROM referral_states
-WHERE referral_id = ANY($1::uuid[]) AND status IN ('requested', 'accepted', 'in-progress',
-                                                   'on-hold')
+REMINDABLE = """
+SELECT d.referral_id, d.partner_id, d.service_id, d.person_id
+FROM deliveries d JOIN referral_states r ON r.referral_id = d.referral_id
+WHERE d.referral_id = ANY($1::uuid[]) AND d.message = 'referral.requested'
+  AND d.state = 'succeeded'
+  AND coalesce(r.asked_status, r.status) IN ('requested', 'accepted', 'in-progress', 'on-hold')
+"""
+DROP_REMINDERS = """
+UPDATE deliveries SET state = 'cancelled', updated_at = $2
+WHERE referral_id = ANY($1::uuid[]) AND message = 'referral.reminded'
+  AND state IN ('pending', 'manual')
 """
 _REDELIVERABLE = """
 FROM deliveries d

@@ -133,13 +133,21 @@ class Answers:
         known = await raw.fetchrow(tables.ANSWER, signed.partner_id, signed.webhook_id)
         if known:
             return _repeat(known, signed)
-        check_answer(ReferralStatus(state["status"]), signed.answer)
-        today = local_day(self._clock())
-        meets_on = state["commission_on"]
-        check_commission(signed.answer, Commission(state["commission"], meets_on, today))
-        known = await raw.fetchval(tables.SERVICE, signed.answer.suggested_service_id)
-        check_suggestion(signed.answer, state["service_id"], known is not None)
+        await self._check(tx, state, signed.answer)
         return await self._insert(tx, signed, state, traceparent)
+
+    async def _check(self, tx: AsyncConnection, state: Any, answer: Answer) -> None:
+        """Raise what the model's ``check_…`` do."""
+        current = ReferralStatus(state["status"])
+        check_answer(current, answer)
+        # a later commission (of funding, say) does not undo what one has accepted already
+        needed = state["commission"] and answer.status is not current
+        today = local_day(self._clock())
+        check_commission(answer, Commission(needed, state["commission_on"], today))
+        if answer.suggested_service_id is not None:
+            raw = await driver(tx)
+            known = await raw.fetchval(tables.SERVICE, answer.suggested_service_id)
+            check_suggestion(answer, state["service_id"], known is not None)
 
     async def _note_late(
         self, signed: _Signed, error: ForbiddenTransitionError, traceparent: str | None

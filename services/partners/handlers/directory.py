@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event, Strict
+from contracts.days import local_day
 from contracts.partners import (
     CapacityReported,
     Deadlines,
@@ -125,6 +126,10 @@ class UnknownServiceError(Exception):
     """The directory has no such service."""
 
 
+class PastReportError(Exception):
+    """The report says nothing of today: it held until a day that is over."""
+
+
 @dataclass(frozen=True)
 class Capacity:
     """Takes partners' word on whether a service has room."""
@@ -141,7 +146,12 @@ class Capacity:
         until: date | None,
         meta: Meta,
     ) -> CapacityReported:
-        """Store a report; the newest counts. Raises ``UnknownServiceError``."""
+        """Store a report; the newest counts.
+
+        Raises ``UnknownServiceError``, and ``PastReportError`` if ``until`` is over (in France).
+        """
+        if until and until < local_day(self.clock()):
+            raise PastReportError
         async with self.database.transaction() as tx:
             raw = await driver(tx)
             partner_id = await raw.fetchval(tables.SERVICE, service_id)

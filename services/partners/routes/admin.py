@@ -6,7 +6,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from contracts.base import Strict
 from contracts.intake import Ref
@@ -18,7 +18,11 @@ from infra.web.auth import Principal, RequireRole
 from infra.web.problems import not_found
 from infra.webhooks.guard import MAX_URL
 from services.partners import tables
-from services.partners.handlers.directory import Capacity, UnknownServiceError
+from services.partners.handlers.directory import (
+    Capacity,
+    PastReportError,
+    UnknownServiceError,
+)
 from services.partners.handlers.endpoints import Endpoints, InvalidEndpointError
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.routes.answers import wrong_field
@@ -38,8 +42,18 @@ class CapacityReport(Strict):
     """Whether a service takes people now, and until when that is known."""
 
     status: CapacityStatus
-    seats: int | None = Field(None, ge=0, le=10_000)
-    until: date | None = None
+    seats: int | None = Field(None, ge=0, le=10_000, description="Free places.")
+    until: date | None = Field(None, description="Last day on which this holds.")
+
+    @field_validator("seats")
+    @classmethod
+    def _agrees(cls, seats: int | None, about: ValidationInfo) -> int | None:
+        status = about.data.get("status")
+        if seats and status is CapacityStatus.NO_CAPACITY:
+            raise ValueError("no-capacity has no free places")
+        if seats == 0 and status is CapacityStatus.CAPACITY:
+            raise ValueError("capacity has a free place at least: say waitlist or no-capacity")
+        return seats
 
 
 class EndpointRequest(Strict):
@@ -134,6 +148,8 @@ def _add_directory(routes: APIRouter, database: Database, capacity: Capacity) ->
             said = await capacity.report(service_id, body.status, body.seats, body.until, meta)
         except UnknownServiceError as error:
             raise not_found("service") from error
+        except PastReportError as error:
+            raise wrong_field(422, "invalid", "until", "must not be over already") from error
         return said.model_dump(mode="json", exclude={"sealed"})
 
 
