@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import date, timedelta
 from pathlib import Path
 from random import Random
 from statistics import quantiles
@@ -50,7 +51,7 @@ def contacts(count: int, random: Random) -> list[dict[str, Any]]:
     for _ in range(count):
         resident = person(random)
         resident["facts"] |= {
-            "birth_date": {"value": "2006-05-17"},
+            "birth_date": {"value": str(date(2003, 1, 1) + timedelta(random.randrange(1800)))},
             "situation": {"value": "job-seeker"},
         }
         data = {
@@ -146,7 +147,7 @@ async def _all_arrived(sink: Sink, expected: list[str]) -> float:
 
 
 def _referral(receipt: dict[str, Any], service_id: str) -> str:
-    return str(uuid5(UUID(receipt["needs"][0]["case_id"]), f"referral {service_id}"))
+    return str(uuid5(UUID(receipt["needs"][0]["case_id"]), "referral 1"))
 
 
 @asynccontextmanager
