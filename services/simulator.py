@@ -2,6 +2,8 @@
 
 It verifies every webhook with the ``standardwebhooks`` package, which is not ours, and answers
 as its behaviour says. Started by the demo and the fault campaign; the secret comes on stdin.
+
+    python -m services.simulator --behaviour transfer --suggest SERVICE_ID
 """
 
 import argparse
@@ -17,6 +19,7 @@ from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
 Step = dict[str, Any]
+TODAY, SUGGESTED = "today", "suggested"  # known when it runs
 BEHAVIOURS: dict[str, list[Step]] = {
     "accept": [
         {"status": "requested", "business_status": "received"},
@@ -31,7 +34,34 @@ BEHAVIOURS: dict[str, list[Step]] = {
     ],
     "refuse": [{"status": "rejected", "reason": "no-capacity"}],
     "silent": [],
+    "commission": [
+        {"status": "requested", "business_status": "under-study"},
+        {
+            "status": "requested",
+            "business_status": "commission-scheduled",
+            "commission_on": TODAY,
+        },
+        {"status": "accepted"},
+        {"status": "in-progress"},
+        {"status": "completed", "outcome": "support-started"},
+    ],
+    "waitlist": [{"status": "requested", "business_status": "waitlisted"}],
+    "no-show": [
+        {"status": "accepted", "appointment_at": "2027-01-11T09:30:00Z"},
+        {"status": "accepted", "business_status": "no-show"},
+        {"status": "failed", "reason": "client-no-show"},
+    ],
+    "transfer": [
+        {"status": "rejected", "reason": "referred-onward", "suggested_service_id": SUGGESTED}
+    ],
+    "remind": [
+        {"status": "accepted", "appointment_at": "2027-01-11T09:30:00Z"},
+        {"status": "in-progress"},
+        {"status": "completed", "outcome": "support-started"},
+    ],
 }
+WAKES = {"remind": "referral.reminded"}
+"""Which message a behaviour answers, where it is not the request."""
 ANSWER_SECONDS = 10
 TRIES = 300
 
@@ -39,9 +69,11 @@ TRIES = 300
 class Partner:
     """One partner's endpoint."""
 
-    def __init__(self, secret: str, behaviour: str) -> None:
+    def __init__(self, secret: str, behaviour: str, suggested: str | None = None) -> None:
         self._webhook = Webhook(secret)
         self._steps = BEHAVIOURS[behaviour]
+        self._wakes = WAKES.get(behaviour, "referral.requested")
+        self._suggested = suggested
         self._seen: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.counts = {"verified": 0, "repeated": 0, "forged": 0, "answers": 0, "refused": 0}
@@ -60,7 +92,7 @@ class Partner:
             return web.Response(status=204)
         self._seen.add(identifier)
         self.counts["verified"] += 1
-        if message["type"] == "referral.requested":
+        if message["type"] == self._wakes:
             self._later(self._answer(message["data"]))
         return web.Response(status=204)
 
@@ -83,7 +115,7 @@ class Partner:
         self, session: aiohttp.ClientSession, referral: dict[str, Any], step: Step
     ) -> None:
         now, identifier = datetime.now(UTC), f"msg_{uuid4().hex}"
-        answer = {"referral_id": referral["referral_id"], **step}
+        answer = {"referral_id": referral["referral_id"], **self._filled(step)}
         message = {"type": "referral.answered", "timestamp": now.isoformat(), "data": answer}
         body = orjson.dumps(message).decode()
         for _ in range(TRIES):
@@ -98,6 +130,12 @@ class Partner:
             now = datetime.now(UTC)
             await asyncio.sleep(0.5)
         self.counts["refused"] += 1
+
+    def _filled(self, step: Step) -> Step:
+        # the day in UTC is never ahead of the day in France, by which the hub judges
+        known = {"commission_on": str(datetime.now(UTC).date())}
+        known["suggested_service_id"] = self._suggested or ""
+        return step | {name: value for name, value in known.items() if name in step}
 
     async def _posted(
         self, session: aiohttp.ClientSession, url: str, body: str, headers: dict[str, str]
@@ -115,7 +153,7 @@ class Partner:
         return response.status < 500
 
 
-async def main(behaviour: str, port: int) -> None:
+async def main(behaviour: str, port: int, suggested: str | None = None) -> None:
     """Say the port, read the secret, serve until stdin closes."""
     app = web.Application()
     runner = web.AppRunner(app, access_log=None)
@@ -134,7 +172,7 @@ async def main(behaviour: str, port: int) -> None:
     sys.stdout.write(f"{runner.addresses[0][1]}\n")
     sys.stdout.flush()
     secret = await asyncio.to_thread(sys.stdin.readline)
-    holder["partner"] = Partner(secret.strip(), behaviour)
+    holder["partner"] = Partner(secret.strip(), behaviour, suggested)
     await asyncio.to_thread(sys.stdin.read)
     await runner.cleanup()
 
@@ -143,5 +181,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--behaviour", choices=sorted(BEHAVIOURS), required=True)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--suggest", help="the service that a transfer names instead")
     given = parser.parse_args()
-    asyncio.run(main(given.behaviour, given.port))
+    if (given.behaviour == "transfer") != (given.suggest is not None):
+        parser.error("--suggest goes with --behaviour transfer, and is needed there")
+    asyncio.run(main(given.behaviour, given.port, given.suggest))

@@ -4,15 +4,18 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.referrals import (
     AnswerRefused,
+    DeadlinePassed,
     ReferralAccepted,
     ReferralCancelled,
     ReferralProposed,
+    ReferralReceived,
     ReferralRequested,
 )
 from contracts.values import (
@@ -20,6 +23,7 @@ from contracts.values import (
     TRANSITIONS,
     Author,
     BusinessStatus,
+    DeadlineStep,
     PartnerKind,
     Reason,
     ReferralStatus,
@@ -27,11 +31,17 @@ from contracts.values import (
 )
 from contracts.webhooks import NEEDS_REASON, Answer
 from services.partners.model import (
+    Commission,
+    CommissionNotMetError,
     ForbiddenTransitionError,
     ReasonNotYoursError,
     RetrySchedule,
+    SuggestionError,
     check_answer,
+    check_commission,
+    check_suggestion,
     compose_cancellation,
+    compose_reminder,
     compose_request,
     expired,
     fold_states,
@@ -87,6 +97,93 @@ def test_reason_must_be_one_that_partners_give(reason: Reason):
     else:
         with pytest.raises(ReasonNotYoursError):
             check_answer(R.REQUESTED, asked)
+
+
+TODAY = date(2026, 11, 23)
+
+
+@pytest.mark.parametrize(
+    ("needed", "scheduled", "given", "allowed"),
+    [
+        (True, None, None, False),
+        (True, date(2026, 11, 24), None, False),
+        (True, TODAY, None, True),
+        (True, date(2026, 11, 20), None, True),
+        (True, date(2026, 11, 20), date(2026, 11, 24), False),
+        (True, date(2026, 11, 24), TODAY, True),
+        (False, None, None, True),
+        (False, date(2026, 11, 24), None, True),
+    ],
+)
+def test_person_is_accepted_from_the_day_of_the_commission_on(
+    needed: bool, scheduled: date | None, given: date | None, allowed: bool
+):
+    asked, commission = (
+        answer(R.ACCEPTED, commission_on=given),
+        Commission(needed, scheduled, TODAY),
+    )
+    if allowed:
+        check_commission(asked, commission)
+    else:
+        with pytest.raises(CommissionNotMetError):
+            check_commission(asked, commission)
+
+
+@pytest.mark.parametrize("asked", [s for s in ASKABLE if s is not R.ACCEPTED])
+def test_commission_is_asked_for_acceptance_only(asked: R):
+    check_commission(answer(asked), Commission(True, None, TODAY))
+
+
+def test_suggestion_is_of_another_known_service_and_with_its_reason():
+    onward = {"reason": Reason.REFERRED_ONWARD, "suggested_service_id": "other"}
+    check_suggestion(answer(R.REJECTED, **onward), "own", known=True)
+    check_suggestion(answer(R.REJECTED), "own", known=False)
+    with pytest.raises(SuggestionError, match="no such other service"):
+        check_suggestion(answer(R.REJECTED, **onward), "own", known=False)
+    with pytest.raises(SuggestionError, match="no such other service"):
+        check_suggestion(answer(R.REJECTED, **onward), "other", known=True)
+    elsewhere = onward | {"reason": Reason.NO_CAPACITY}
+    with pytest.raises(SuggestionError, match="goes with the reason referred-onward only"):
+        check_suggestion(answer(R.REJECTED, **elsewhere), "own", known=True)
+
+
+def test_answer_event_carries_commission_day_and_suggestion():
+    scheduled = answer(
+        R.REQUESTED, business_status=BusinessStatus.COMMISSION_SCHEDULED, commission_on=TODAY
+    )
+    onward = answer(R.REJECTED, reason=Reason.REFERRED_ONWARD, suggested_service_id="other")
+    assert received(uuid4(), "p", uuid4(), scheduled).commission_on == TODAY
+    assert received(uuid4(), "p", uuid4(), onward).suggested_service_id == "other"
+
+
+def test_reminder_says_which_referral_since_when_and_until_when():
+    event = DeadlinePassed(
+        referral_id=UUID(int=1), case_id=UUID(int=2), partner_id="p", service_id="s",
+        step=DeadlineStep.REMIND, due_on=date(2026, 11, 26), requested_on=TODAY,
+        expire_on=date(2026, 12, 7),
+    )  # fmt: skip
+    body = compose_reminder(event, AT, "https://hub.example/v1/answers")
+    assert orjson.loads(body) == {
+        "type": "referral.reminded",
+        "timestamp": "2026-11-23T10:00:00Z",
+        "data": {
+            "referral_id": str(UUID(int=1)),
+            "partner_id": "p",
+            "service_id": "s",
+            "requested_on": "2026-11-23",
+            "expires_on": "2026-12-07",
+            "answer_url": "https://hub.example/v1/answers",
+        },
+    }
+
+
+def test_newest_commission_day_of_a_batch_counts_and_survives_other_moves():
+    referral = uuid4()
+    first = moved(ReferralReceived, referral, R.REQUESTED, commission_on=date(2026, 11, 20))
+    second = moved(ReferralReceived, referral, R.REQUESTED, commission_on=TODAY)
+    accepted = moved(ReferralAccepted, referral, R.ACCEPTED)
+    (change,) = fold_states([(3, first), (4, second), (5, accepted)]).values()
+    assert (change.status, change.commission_on) == (R.ACCEPTED, TODAY)
 
 
 def test_words_of_an_answer_are_only_in_its_sealed_part():

@@ -148,7 +148,7 @@ class Capacity:
     ) -> CapacityReported:
         """Store a report; the newest counts.
 
-        Raises ``UnknownServiceError``, and ``PastReportError`` if ``until`` is over (in France).
+        Raises ``UnknownServiceError``; ``PastReportError`` if ``until`` is over in France.
         """
         if until and until < local_day(self.clock()):
             raise PastReportError
