@@ -28,10 +28,6 @@ from services.partners.handlers.redelivery import Redelivery
 from services.partners.routes.answers import wrong_field
 from services.partners.routes.redelivery import add as add_redelivery
 
-MAX_ANSWER_BYTES = 64 * 1024
-BODY_SECONDS = 15
-ANSWERS = "/v1/answers"
-
 Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
 Reader = Annotated[Principal, Depends(RequireRole("partner_admin", "adviser"))]
 State = Literal["pending", "succeeded", "dead", "cancelled", "manual"]

@@ -2,20 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import orjson
-from fastapi import Depends, FastAPI, Request
-from pydantic import StringConstraints, ValidationError
+from fastapi import FastAPI, Request
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from contracts.webhooks import AnswerWebhook
 from infra.database import is_infrastructure
 from infra.telemetry import next_hop
 from infra.vault import PersonErasedError
-from infra.web.auth import Principal, RequireRole
 from infra.web.problems import Problem, invalid
-from infra.webhooks.guard import MAX_URL
 from infra.webhooks.signature import SignatureError, StaleTimestampError
 from services.partners.handlers.answers import (
     Answers,
@@ -33,11 +31,6 @@ from services.partners.model import (
 MAX_ANSWER_BYTES = 64 * 1024
 BODY_SECONDS = 15
 ANSWERS = "/v1/answers"
-
-Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
-Reader = Annotated[Principal, Depends(RequireRole("partner_admin", "adviser"))]
-State = Literal["pending", "succeeded", "dead", "cancelled", "manual"]
-Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
 
 
 def add_answers(app: FastAPI, answers: Answers) -> None:
