@@ -25,6 +25,15 @@ class PartnerRegistered(Event):
     structure: dict[str, Any]
 
 
+class PartnerRenamed(Event):
+    """An organisation has another name from a day on; its id stays (ANPE, Pôle emploi …)."""
+
+    type = "fr.aiguillage.partners.partner.renamed.v1"
+    partner_id: str
+    name: str
+    since: date
+
+
 class Deadlines(Contract):
     """After how many working days without an answer what happens (referral-states)."""
 
@@ -61,6 +70,14 @@ class ServicePublished(Event):
     service: dict[str, Any]
 
 
+class ServiceWithdrawn(Event):
+    """Its source does not list the service any more: nobody new is referred to it."""
+
+    type = "fr.aiguillage.partners.service.withdrawn.v1"
+    service_id: str
+    partner_id: str
+
+
 class CapacityReported(Event):
     """A partner said whether a service takes people now; the newest report counts."""
 
@@ -74,12 +91,22 @@ class CapacityReported(Event):
 
 
 class EndpointRegistered(Event):
-    """A partner's address for webhooks."""
+    """A partner's address on one channel; ``rank``: the lowest is tried first."""
 
     type = "fr.aiguillage.partners.endpoint.registered.v1"
     endpoint_id: UUID
     partner_id: str
     service_ids: list[str]
+    channel: Channel = Channel.WEBHOOK
+    rank: int = 0
+
+
+class EndpointVerified(Event):
+    """The address showed that it wants our messages, and can check or take them."""
+
+    type = "fr.aiguillage.partners.endpoint.verified.v1"
+    endpoint_id: UUID
+    partner_id: str
 
 
 class EndpointDisabled(Event):
@@ -146,6 +173,18 @@ class DeliveryDeadLettered(Event):
     error: str
 
 
+class DeliveryChannelChanged(Event):
+    """One channel failed for good; the message goes to the partner's next one."""
+
+    type = "fr.aiguillage.partners.delivery.channel-changed.v1"
+    delivery_id: UUID
+    referral_id: UUID
+    partner_id: str
+    from_channel: Channel
+    to_channel: Channel
+    error: str
+
+
 class RedeliveryReason(Sealed):
     """Why a message was sent again."""
 
@@ -171,6 +210,15 @@ class DeliveryManual(Event):
     referral_id: UUID
     partner_id: str
     service_id: str
+
+
+class LinkOpened(Event):
+    """Somebody at the partner opened a request by its answer link, for the first time."""
+
+    type = "fr.aiguillage.partners.link.opened.v1"
+    referral_id: UUID
+    partner_id: str
+    person_id: UUID
 
 
 class AnswerSealed(Sealed):
@@ -213,9 +261,9 @@ class AnswerLate(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    PartnerRegistered, ServicePublished, CapacityReported, EndpointRegistered, EndpointDisabled,
-    SecretRotated,
+    PartnerRegistered, PartnerRenamed, ServicePublished, ServiceWithdrawn, CapacityReported,
+    EndpointRegistered, EndpointVerified, EndpointDisabled, SecretRotated,
     DisclosureMade, DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered,
-    DeliveryRedelivered, DeliveryManual,
+    DeliveryRedelivered, DeliveryManual, DeliveryChannelChanged, LinkOpened,
     AnswerReceived, AnswerLate,
 )  # fmt: skip

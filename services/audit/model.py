@@ -313,6 +313,10 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     partners.DeliveryDeadLettered: lambda e: f"Message jamais remis à {e.partner_id}",
     partners.AnswerLate: lambda e: f"Accord tardif de {e.partner_id}, demande déjà close",
     partners.DeliveryRedelivered: lambda e: f"Nouvel envoi demandé vers {e.partner_id}",
+    partners.DeliveryChannelChanged: lambda e: (
+        f"Message à {e.partner_id} : autre canal après échec"
+    ),
+    partners.LinkOpened: lambda e: f"Demande ouverte par {e.partner_id} (lien de réponse)",
     partners.DeliveryManual: lambda e: f"Demande à transmettre par téléphone à {e.partner_id}",
     partners.AnswerReceived: lambda e: (
         f"Réponse reçue de {e.partner_id} : {REFERRAL_LABELS[e.status].lower()}"

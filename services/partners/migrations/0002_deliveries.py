@@ -16,6 +16,12 @@ def upgrade() -> None:
           name       text NOT NULL,
           structure  json NOT NULL
         );
+        CREATE TABLE partners.partner_names (
+          partner_id text NOT NULL,
+          since      date NOT NULL,        -- first day of the name
+          name       text NOT NULL,
+          PRIMARY KEY (partner_id, since)
+        );
         CREATE TABLE partners.services (
           service_id  text PRIMARY KEY,
           partner_id  text NOT NULL,
@@ -24,6 +30,7 @@ def upgrade() -> None:
           policy      text NOT NULL,
           commission  boolean NOT NULL,
           published   json NOT NULL,
+          withdrawn_at timestamptz,        -- its source does not list it any more
           capacity    text,                -- as its partner last reported
           seats       int,
           capacity_until date,
@@ -48,15 +55,27 @@ def upgrade() -> None:
           endpoint_id uuid PRIMARY KEY,
           partner_id  text NOT NULL,
           service_ids text[] NOT NULL,     -- empty: all services of the partner
-          url         text NOT NULL,
+          channel     text NOT NULL DEFAULT 'webhook'
+                      CHECK (channel IN ('webhook', 'rest', 'email', 'sftp')),
+          rank        int NOT NULL DEFAULT 0,   -- the lowest is tried first
+          url         text NOT NULL,            -- of its channel: https:, mailto:, sftp:
+          ordering    text NOT NULL DEFAULT 'none' CHECK (ordering IN ('none', 'pathway')),
+          per_minute  int CHECK (per_minute > 0),
+          concurrency int CHECK (concurrency > 0),
           state       text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'disabled')),
           reason      text,
+          verified_at timestamptz,
+          failures    int NOT NULL DEFAULT 0,   -- in a row
+          failing_since timestamptz,
+          open_until  timestamptz,              -- breaker: nothing is sent until then
           created_at  timestamptz NOT NULL
-        );
+        ) WITH (fillfactor = 50);
         CREATE INDEX endpoints_partner ON partners.endpoints (partner_id, created_at);
         CREATE TABLE partners.endpoint_secrets (
           secret_id   uuid PRIMARY KEY,
           endpoint_id uuid NOT NULL REFERENCES partners.endpoints,
+          kind        text NOT NULL DEFAULT 'v1'
+                      CHECK (kind IN ('v1', 'v1a', 'credentials', 'client-certificate')),
           wrapped     bytea NOT NULL,      -- under the master key
           created_at  timestamptz NOT NULL,
           expires_at  timestamptz
@@ -65,6 +84,7 @@ def upgrade() -> None:
 
         CREATE TABLE partners.deliveries (
           seq             bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+          txid            xid8 NOT NULL DEFAULT pg_current_xact_id(),
           delivery_id     uuid PRIMARY KEY,
           endpoint_id     uuid REFERENCES partners.endpoints,
           partner_id      text NOT NULL,
@@ -97,6 +117,32 @@ def upgrade() -> None:
         CREATE INDEX deliveries_referral ON partners.deliveries (referral_id);
         CREATE INDEX deliveries_person ON partners.deliveries (person_id);
         CREATE INDEX deliveries_state ON partners.deliveries (state, seq);
+        CREATE INDEX deliveries_partner ON partners.deliveries (partner_id, txid, seq);
+        CREATE TABLE partners.delivery_attempts (
+          delivery_id uuid NOT NULL,
+          attempt     int NOT NULL,
+          endpoint_id uuid NOT NULL,
+          sent_at     timestamptz NOT NULL,
+          outcome     text NOT NULL,
+          status      int,
+          error       text,                -- a class of errors, never another's words
+          duration_ms int NOT NULL
+        );
+        CREATE INDEX delivery_attempts_delivery ON partners.delivery_attempts (delivery_id);
+
+        CREATE TABLE partners.answer_links (
+          token_digest bytea PRIMARY KEY,  -- SHA-256 of a random token: the token is not kept
+          referral_id uuid NOT NULL,
+          partner_id  text NOT NULL,
+          person_id   uuid NOT NULL,
+          endpoint_id uuid NOT NULL REFERENCES partners.endpoints,
+          created_at  timestamptz NOT NULL,
+          expires_at  timestamptz NOT NULL,
+          opened_at   timestamptz,
+          renewed_at  timestamptz
+        );
+        CREATE INDEX answer_links_referral ON partners.answer_links (referral_id);
+        CREATE INDEX answer_links_person ON partners.answer_links (person_id);
 
         CREATE TABLE partners.answers (
           partner_id  text NOT NULL,
@@ -113,8 +159,11 @@ def upgrade() -> None:
 
         GRANT SELECT, INSERT, UPDATE, DELETE ON partners.partners, partners.services,
           partners.referral_states, partners.endpoints, partners.endpoint_secrets,
-          partners.deliveries, partners.answers TO {role_of("partners")};
-        GRANT TRUNCATE ON partners.partners, partners.services, partners.referral_states
+          partners.deliveries, partners.answers, partners.partner_names,
+          partners.answer_links TO {role_of("partners")};
+        GRANT SELECT, INSERT, DELETE ON partners.delivery_attempts TO {role_of("partners")};
+        GRANT TRUNCATE ON partners.partners, partners.partner_names, partners.services,
+          partners.referral_states
           TO {role_of("partners")};
         """
     )
