@@ -26,10 +26,11 @@ log = structlog.get_logger()
 SENT = Metric("aiguillage_deliveries", "Sends of messages to partners", ["outcome"])
 IN_FLIGHT = Gauge("aiguillage_deliveries_in_flight", "Messages on their way")
 
-MAX_IN_FLIGHT = 200
-MAX_PER_ENDPOINT = 50
-LINGER_FROM = 20
-LINGER_SECONDS = 0.01
+MAX_IN_FLIGHT = 400
+KEPT_FOR_FIRST = 100
+"""Places that no retry takes: a storm of them must not hold up what is new."""
+LINGER_FROM = 50
+LINGER_SECONDS = 0.03
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 5.0
 
@@ -41,30 +42,36 @@ class Job(Generic[J]):
     endpoint_id: UUID
     message: Outgoing
     row: J
+    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Result(Generic[J]):
-    """A job and what became of it."""
+    """A job, what became of it, and how long that took."""
 
     job: Job[J]
     sent: Sent
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Room for more messages, and for retries among them; what is under way to whom."""
+
+    room: int
+    retry_room: int
+    in_flight: Mapping[UUID, int]
 
 
 class Outbox(Protocol[J]):
     """Where messages wait."""
 
-    async def due(self, busy: Sequence[UUID]) -> bool:
-        """Whether anything is due, other than for these endpoints."""
+    async def due(self, load: Load) -> bool:
+        """Whether anything is due that may leave now."""
         ...
 
-    async def turn(
-        self, results: Sequence[Result[J]], room: int, free: Mapping[UUID, int]
-    ) -> list[Job[J]]:
-        """Record results and lease up to ``room`` messages, in one transaction.
-
-        ``free``: how many more each endpoint that is being sent to may take.
-        """
+    async def turn(self, results: Sequence[Result[J]], load: Load) -> list[Job[J]]:
+        """Record results and lease what may leave next, in one transaction."""
         ...
 
 
@@ -123,21 +130,22 @@ class DeliveryWorker(Generic[J]):
 
     async def step(self) -> bool:
         """One turn; answers whether anything was leased."""
-        room = self._max_in_flight - len(self._sending) - len(self._results)
-        free = self._free()
-        full = [endpoint for endpoint, left in free.items() if left <= 0]
-        if not self._results and (room <= 0 or not await self._outbox.due(full)):
+        load = self._load()
+        if not self._results and (load.room <= 0 or not await self._outbox.due(load)):
             return False
         results = list(self._results)
-        jobs = await self._outbox.turn(results, max(0, room), free)
+        jobs = await self._outbox.turn(results, load)
         del self._results[: len(results)]
         for job in jobs:
             self._start(job)
         return bool(jobs)
 
-    def _free(self) -> dict[UUID, int]:
-        taken = Counter(job.endpoint_id for job in self._sending.values())
-        return {e: max(0, MAX_PER_ENDPOINT - n) for e, n in taken.items()}
+    def _load(self) -> Load:
+        room = max(0, self._max_in_flight - len(self._sending))
+        retries = sum(job.retry for job in self._sending.values())
+        most = max(1, self._max_in_flight - KEPT_FOR_FIRST)
+        under_way = Counter(job.endpoint_id for job in self._sending.values())
+        return Load(room, max(0, min(room, most - retries)), under_way)
 
     def _start(self, job: Job[J]) -> None:
         task = asyncio.create_task(self._send(job))
@@ -146,13 +154,15 @@ class DeliveryWorker(Generic[J]):
         task.add_done_callback(self._ended)
 
     async def _send(self, job: Job[J]) -> None:
+        started = time.monotonic()
         try:
             sent = await self._sender.send(job.message)
         except Exception as error:
             log.error("send failed", worker=self.name, error=type(error).__name__)
             sent = Sent(Outcome.RETRY, "internal")
         SENT.labels(sent.outcome).inc()
-        self._results.append(Result(job, sent))
+        took = round((time.monotonic() - started) * 1000)
+        self._results.append(Result(job, sent, took))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]
@@ -178,7 +188,7 @@ class DeliveryWorker(Generic[J]):
         await self._abandon()
         if self._results:
             async with asyncio.timeout(self._drain_seconds):
-                await self._outbox.turn(list(self._results), 0, {})
+                await self._outbox.turn(list(self._results), Load(0, 0, {}))
 
     async def _abandon(self) -> None:
         left = list(self._sending)

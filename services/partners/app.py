@@ -11,7 +11,7 @@ from services.partners.handlers.directory import Capacity
 from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.outbox import Outbox
 from services.partners.handlers.redelivery import Redelivery
-from services.partners.model import RetrySchedule
+from services.partners.model.delivery import RetrySchedule
 from services.partners.routes import ANSWERS, add_answers, router
 from services.partners.subscriptions import subscriptions
 

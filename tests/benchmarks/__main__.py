@@ -3,13 +3,15 @@
 import asyncio
 import sys
 
-from tests.benchmarks import append, intake, replay, routing, verify, whole_way
+from tests.benchmarks import append, deliveries, intake, replay, routing, verify, whole_way
 
 MEASURES = {
     "append": append.main,
     "intake": intake.main,
     "whole_way.embedded": whole_way.embedded,
     "whole_way.kafka": whole_way.kafka,
+    "deliveries.drain": deliveries.drained,
+    "deliveries.hung": deliveries.hung,
     "routing": routing.main,
     "replay": replay.main,
     "verify": verify.main,

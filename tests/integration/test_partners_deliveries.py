@@ -10,9 +10,9 @@ from standardwebhooks import Webhook
 
 from contracts.webhooks import ReferralRequestedWebhook
 from infra.clock import system_clock
-from infra.webhooks.worker import MAX_PER_ENDPOINT
 from services.partners.app import build
 from services.partners.handlers.outbox import LEASE
+from services.partners.model.delivery import MAX_PER_ENDPOINT
 from tests.support.partners import (
     FIELDS,
     PARTNER,

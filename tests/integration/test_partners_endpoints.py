@@ -11,7 +11,7 @@ from infra.database import driver
 from infra.eventstore.events import Meta
 from infra.webhooks.guard import Guard, parse_networks
 from infra.webhooks.signature import parse_secret
-from services.partners.handlers.endpoints import Endpoints
+from services.partners.handlers.endpoints import Address, Endpoints
 from tests.support.partners import (
     PARTNER,
     SERVICE,
@@ -115,7 +115,9 @@ async def test_registering_names_who_did_it(hub: Hub):
         guard=Guard(parse_networks("127.0.0.0/8")),
         clock=system_clock,
     )
-    await endpoints.register(PARTNER, [], "http://127.0.0.1:9999/x", Meta("partner_admin:a"))
+    await endpoints.register(
+        Address(PARTNER, [], "http://127.0.0.1:9999/x"), Meta("partner_admin:a")
+    )
     (row,) = await hub.rows(
         "SELECT meta->>'actor' AS actor FROM events WHERE type LIKE '%endpoint.registered%'"
     )

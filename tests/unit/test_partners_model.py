@@ -35,7 +35,6 @@ from services.partners.model import (
     CommissionNotMetError,
     ForbiddenTransitionError,
     ReasonNotYoursError,
-    RetrySchedule,
     SuggestionError,
     check_answer,
     check_commission,
@@ -48,6 +47,7 @@ from services.partners.model import (
     received,
     tells_partner,
 )
+from services.partners.model.delivery import RetrySchedule
 
 R = ReferralStatus
 ASKABLE = [s for s in R if s not in (R.DRAFT, R.ENTERED_IN_ERROR)]

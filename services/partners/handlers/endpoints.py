@@ -1,6 +1,7 @@
 """Addresses that partners give us, and the secrets that sign in both directions."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.partners import EndpointDisabled, EndpointRegistered, SecretRotated
+from contracts.values import Channel
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
@@ -23,6 +25,7 @@ from services.partners import tables
 OVERLAP = timedelta(hours=24)
 """How long the secret of a replaced endpoint still verifies answers."""
 ATTEMPTS = 5
+MAILBOX = re.compile(r"mailto:[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{3,190}")
 
 
 class InvalidEndpointError(Exception):
@@ -32,6 +35,24 @@ class InvalidEndpointError(Exception):
         super().__init__(f"{name}: {detail}")
         self.field = name
         self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where and how a partner takes messages; no services: all that it has.
+
+    ``rank``: the lowest is tried first. ``ordering``: ``pathway`` keeps what concerns one
+    person in order. ``per_minute`` and ``concurrency``: what the partner's system can stand.
+    """
+
+    partner_id: str
+    service_ids: list[str]
+    url: str
+    channel: Channel = Channel.WEBHOOK
+    rank: int = 0
+    ordering: str = "none"
+    per_minute: int | None = None
+    concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +73,15 @@ class Secrets:
         """As stored."""
         return self._master.wrap(secret, secret_id.bytes + endpoint_id.bytes)
 
-    def open(self, rows: Iterable[Any]) -> dict[UUID, list[bytes]]:
+    def open(
+        self, rows: Iterable[Any], kinds: Sequence[str] = ("v1",)
+    ) -> dict[UUID, list[bytes]]:
         """Endpoint id → its secrets, from rows with secret_id, endpoint_id and wrapped."""
         found: dict[UUID, list[bytes]] = {}
         for row in rows:
             bound = row["secret_id"].bytes + row["endpoint_id"].bytes
+            if row["kind"] not in kinds:
+                continue
             secret = self._master.unwrap(row["wrapped"], bound)
             found.setdefault(row["endpoint_id"], []).append(secret)
         return found
@@ -71,41 +96,44 @@ class Endpoints:
     guard: Guard
     clock: Clock
 
-    async def register(
-        self, partner_id: str, service_ids: list[str], url: str, meta: Meta
-    ) -> NewEndpoint:
+    async def register(self, address: Address, meta: Meta) -> NewEndpoint:
         """A new endpoint; one of the same partner at the same URL is replaced by it.
 
         Raises ``InvalidEndpointError`` for an unknown partner or service, and for a URL that we
         do not deliver to.
         """
-        try:
-            await self.guard.check(url)
-        except UnsafeUrlError as error:
-            raise InvalidEndpointError("url", str(error)) from error
+        await self._check_url(address)
         for _ in range(ATTEMPTS):
             try:
-                return await self._register(partner_id, service_ids, url, meta)
+                return await self._register(address, meta)
             except ConcurrencyError:
                 continue
         raise TimeoutError("others keep changing the partner")
 
-    async def _register(
-        self, partner_id: str, service_ids: list[str], url: str, meta: Meta
-    ) -> NewEndpoint:
+    async def _check_url(self, address: Address) -> None:
+        if address.channel is Channel.EMAIL:
+            if not MAILBOX.fullmatch(address.url):
+                raise InvalidEndpointError("url", "give mailto: and one mailbox")
+            return
+        try:
+            await self.guard.check(address.url)
+        except UnsafeUrlError as error:
+            raise InvalidEndpointError("url", str(error)) from error
+
+    async def _register(self, address: Address, meta: Meta) -> NewEndpoint:
         endpoint_id, secret = uuid4(), new_secret()
         async with self.database.transaction() as tx:
-            await _check_known(tx, partner_id, service_ids)
-            await self._store(tx, endpoint_id, partner_id, service_ids, url, secret)
-            old = await self._supersede(tx, endpoint_id, partner_id, url)
+            await _check_known(tx, address.partner_id, address.service_ids)
+            await self._store(tx, endpoint_id, address, secret)
+            old = await self._supersede(tx, endpoint_id, address)
             events: list[Event] = [
-                EndpointDisabled(endpoint_id=i, partner_id=partner_id, reason="superseded")
+                EndpointDisabled(
+                    endpoint_id=i, partner_id=address.partner_id, reason="superseded"
+                )
                 for i in old
             ]
-            registered = EndpointRegistered(
-                endpoint_id=endpoint_id, partner_id=partner_id, service_ids=service_ids
-            )
-            pending = Pending(f"partner-{partner_id}", [*events, registered], None, meta)
+            events.append(_registered(endpoint_id, address))
+            pending = Pending(f"partner-{address.partner_id}", events, None, meta)
             await self.writer.write(tx, [pending])
         return NewEndpoint(endpoint_id, format_secret(secret))
 
@@ -132,33 +160,45 @@ class Endpoints:
     async def _keep_secret(self, raw: Any, endpoint_id: UUID, secret: bytes) -> None:
         secret_id = uuid4()
         wrapped = Secrets(self.writer.vault.master).wrap(secret, secret_id, endpoint_id)
-        await raw.execute(tables.INSERT_SECRET, secret_id, endpoint_id, wrapped, self.clock())
+        await raw.execute(
+            tables.INSERT_SECRET, secret_id, endpoint_id, "v1", wrapped, self.clock()
+        )
 
     async def _store(
-        self,
-        tx: AsyncConnection,
-        endpoint_id: UUID,
-        partner_id: str,
-        service_ids: list[str],
-        url: str,
-        secret: bytes,
+        self, tx: AsyncConnection, endpoint_id: UUID, address: Address, secret: bytes
     ) -> None:
         raw, now = await driver(tx), self.clock()
+        # a webhook has to show that it wants our messages before it gets the first real one
+        verified = None if address.channel is Channel.WEBHOOK else now
         await raw.execute(
-            tables.INSERT_ENDPOINT, endpoint_id, partner_id, service_ids, url, now
-        )
+            tables.INSERT_ENDPOINT, endpoint_id, address.partner_id, address.service_ids,
+            address.url, address.channel, address.rank, address.ordering, address.per_minute,
+            address.concurrency, verified, now,
+        )  # fmt: skip
         await self._keep_secret(raw, endpoint_id, secret)
 
     async def _supersede(
-        self, tx: AsyncConnection, endpoint_id: UUID, partner_id: str, url: str
+        self, tx: AsyncConnection, endpoint_id: UUID, address: Address
     ) -> list[UUID]:
         raw = await driver(tx)
-        rows = await raw.fetch(tables.SUPERSEDE_ENDPOINTS, partner_id, url, endpoint_id)
+        rows = await raw.fetch(
+            tables.SUPERSEDE_ENDPOINTS, address.partner_id, address.url, endpoint_id
+        )
         old = [row["endpoint_id"] for row in rows]
         if old:
             await raw.execute(tables.EXPIRE_SECRETS, old, self.clock() + OVERLAP)
             await raw.execute(tables.MOVE_DELIVERIES, old, endpoint_id)
         return old
+
+
+def _registered(endpoint_id: UUID, address: Address) -> EndpointRegistered:
+    return EndpointRegistered(
+        endpoint_id=endpoint_id,
+        partner_id=address.partner_id,
+        service_ids=address.service_ids,
+        channel=address.channel,
+        rank=address.rank,
+    )
 
 
 async def _check_known(tx: AsyncConnection, partner_id: str, service_ids: list[str]) -> None:

@@ -1,46 +1,39 @@
-"""Deliveries that are due: leased in sets, composed at each send, recorded in sets.
+"""Deliveries that are due: leased in sets, recorded in sets, moved to the next channel.
 
-The body is made from the stored event each time, by opening its sealed part: what is kept of a
-message dies with the person's key.
+A turn is one transaction: what became of the last sends goes in with every attempt, what may
+leave next comes out, leased; the endpoint's health decides how much that is.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import orjson
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.partners import (
+    DeliveryChannelChanged,
     DeliveryDeadLettered,
     DeliveryFailed,
     DeliverySucceeded,
     EndpointDisabled,
 )
-from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRequested
-from contracts.registry import parse_event
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
 from infra.telemetry import trace_id
-from infra.vault import PersonKey
-from infra.webhooks.sender import Outcome, Outgoing, Sent
-from infra.webhooks.worker import MAX_PER_ENDPOINT, Job, Result
+from infra.webhooks.sender import Outcome, Sent
+from infra.webhooks.worker import Job, Load, Result
 from services.partners import tables
+from services.partners.handlers.compose import Composer
 from services.partners.handlers.endpoints import Secrets
-from services.partners.model import (
-    RetrySchedule,
-    compose_cancellation,
-    compose_reminder,
-    compose_request,
-    expired,
-)
+from services.partners.model.delivery import STAYS, Health, Lane, RetrySchedule, shares
 
 LEASE = timedelta(seconds=30)
 """Longer than any send: one that is not recorded by then is sent again."""
@@ -59,17 +52,20 @@ class Leased:
     attempts: int
     tries: int
     traceparent: str | None
+    sent_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Verdict:
-    """What a result means for a delivery."""
+    """What a result means for a delivery; ``moved``: the channel that takes it over."""
 
     leased: Leased
     endpoint_id: UUID
     sent: Sent
     state: str
     next_attempt_at: datetime | None
+    duration_ms: int = 0
+    moved: Any = None
 
 
 class Outbox:
@@ -90,26 +86,36 @@ class Outbox:
         self._answer_url = answer_url
         self._secrets = Secrets(writer.vault.master)
 
-    async def due(self, busy: Sequence[UUID]) -> bool:
-        """Whether anything is due, other than for these endpoints."""
+    async def due(self, load: Load) -> bool:
+        """Whether anything is due that may leave now."""
         async with self._database.reading() as connection:
-            raw = await driver(connection)
-            return bool(await raw.fetchval(tables.DUE, self._clock(), list(busy)))
+            return bool(await self._shares(connection, load))
 
-    async def turn(
-        self, results: Sequence[Result[Leased]], room: int, free: Mapping[UUID, int]
-    ) -> list[Job[Leased]]:
-        """Record results and lease what is due next; events last, then the commit."""
+    async def turn(self, results: Sequence[Result[Leased]], load: Load) -> list[Job[Leased]]:
+        """Record results and lease what may leave next; events last, then the commit."""
         async with self._database.transaction() as tx:
-            verdicts = [self._judge(r.job.endpoint_id, r.job.row, r.sent) for r in results]
-            jobs, failed = await self._claim(tx, room, free) if room > 0 else ([], [])
-            pending = await self._record(tx, [*verdicts, *failed])
-            await self._writer.write(tx, pending)
+            verdicts = [
+                self._judge(r.job.endpoint_id, r.job.row, r.sent, r.duration_ms)
+                for r in results
+            ]
+            pending = await self._record(tx, verdicts)
+            jobs, failed = await self._claim(tx, load) if load.room > 0 else ([], [])
+            await self._writer.write(tx, pending + await self._record(tx, failed))
         return jobs
 
-    def _judge(self, endpoint_id: UUID, leased: Leased, sent: Sent) -> _Verdict:
+    async def _shares(self, tx: AsyncConnection, load: Load) -> dict[UUID, int]:
+        lanes = await self._lanes(tx)
+        return shares(lanes, load.in_flight, load.room, self._clock())
+
+    async def _lanes(self, tx: AsyncConnection) -> list[Lane]:
+        raw = await driver(tx)
+        return [Lane(**row) for row in await raw.fetch(tables.LANES, self._clock())]
+
+    def _judge(
+        self, endpoint_id: UUID, leased: Leased, sent: Sent, duration_ms: int = 0
+    ) -> _Verdict:
         if sent.outcome is Outcome.OK:
-            return _Verdict(leased, endpoint_id, sent, "succeeded", None)
+            return _Verdict(leased, endpoint_id, sent, "succeeded", None, duration_ms)
         log.warning(
             "delivery failed", delivery_id=leased.delivery_id, error=sent.error,
             attempts=leased.attempts, trace_id=trace_id(leased.traceparent),
@@ -118,86 +124,69 @@ class Outbox:
         if sent.outcome is Outcome.RETRY:
             delay = self._schedule.delay(leased.tries, random.random(), sent.retry_after)
         if delay is None:
-            return _Verdict(leased, endpoint_id, sent, "dead", None)
+            return _Verdict(leased, endpoint_id, sent, "dead", None, duration_ms)
         due = self._clock() + timedelta(seconds=delay)
-        return _Verdict(leased, endpoint_id, sent, "pending", due)
+        return _Verdict(leased, endpoint_id, sent, "pending", due, duration_ms)
 
     async def _claim(
-        self, tx: AsyncConnection, room: int, free: Mapping[UUID, int]
+        self, tx: AsyncConnection, load: Load
     ) -> tuple[list[Job[Leased]], list[_Verdict]]:
-        raw, now, lease = await driver(tx), self._clock(), uuid4()
-        rows = await raw.fetch(
-            tables.CLAIM, now, room, lease, now + LEASE, list(free), list(free.values()),
-            MAX_PER_ENDPOINT,
-        )  # fmt: skip
-        if not rows:
+        lanes, now = await self._lanes(tx), self._clock()
+        given = shares(lanes, load.in_flight, load.room, now)
+        if not given:
             return [], []
-        keys = await self._keys(tx, {row["endpoint_id"] for row in rows}, now)
-        persons = await self._writer.vault.keys({row["person_id"] for row in rows})
+        raw, lease = await driver(tx), uuid4()
+        rows = await raw.fetch(
+            tables.CLAIM, now, list(given), list(given.values()), lease, now + LEASE,
+            load.retry_room,
+        )  # fmt: skip
+        await self._keep_rates(raw, lanes, rows, now)
+        return await self._composed(tx, rows, lease, now) if rows else ([], [])
+
+    async def _keep_rates(
+        self, raw: Any, lanes: Sequence[Lane], rows: Sequence[Any], now: datetime
+    ) -> None:
+        counts = Counter(row["endpoint_id"] for row in rows)
+        rates = {
+            lane.endpoint_id: lane.sent(counts[lane.endpoint_id], now)
+            for lane in lanes
+            if lane.per_minute and counts[lane.endpoint_id]
+        }
+        if rates:
+            await raw.execute(tables.KEEP_RATES, list(rates), list(rates.values()))
+
+    async def _composed(
+        self, tx: AsyncConnection, rows: Sequence[Any], lease: UUID, now: datetime
+    ) -> tuple[list[Job[Leased]], list[_Verdict]]:
+        composer = await self._composer(tx, rows, now)
         jobs, failed = [], []
         for row in rows:
-            leased = _leased(row, lease)
-            made = self._compose(row, persons.get(row["person_id"]), keys, now)
-            if isinstance(made, Outgoing):
-                jobs.append(Job(row["endpoint_id"], made, leased))
-            else:
+            leased, made = _leased(row, lease, now), composer.compose(row)
+            if isinstance(made, Sent):
                 failed.append(self._judge(row["endpoint_id"], leased, made))
+            else:
+                retry = row["attempts"] - row["tries_before"] > 1
+                jobs.append(Job(row["endpoint_id"], made, leased, retry))
         return jobs, failed
 
-    async def _keys(
-        self, tx: AsyncConnection, endpoints: set[UUID], now: datetime
-    ) -> dict[UUID, list[bytes]]:
+    async def _composer(
+        self, tx: AsyncConnection, rows: Sequence[Any], now: datetime
+    ) -> Composer:
         raw = await driver(tx)
-        return self._secrets.open(
-            await raw.fetch(tables.SECRETS_OF_ENDPOINTS, list(endpoints), now)
+        endpoints = list({row["endpoint_id"] for row in rows})
+        secrets = self._secrets.open(
+            await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
         )
-
-    def _compose(
-        self,
-        row: Any,
-        person: PersonKey | None,
-        keys: dict[UUID, list[bytes]],
-        now: datetime,
-    ) -> Outgoing | Sent:
-        """The message, or why there is none: one that fails must not hold up the others."""
-        if expired(row["agreed_until"], now.date()):
-            return Sent(Outcome.PERMANENT, "agreement-expired")
-        if person is None:
-            return Sent(Outcome.PERMANENT, "person-erased")
-        if row["endpoint_id"] not in keys:
-            return Sent(Outcome.PERMANENT, "no-secret")
-        try:
-            body = self._body(row, person)
-        except Exception as error:
-            log.error("message not composed", error=type(error).__name__)
-            return Sent(Outcome.PERMANENT, "not-composed")
-        webhook_id = f"dlv_{row['delivery_id'].hex}"
-        secrets = keys[row["endpoint_id"]]
-        return Outgoing(row["url"], webhook_id, body, secrets, row["traceparent"])
-
-    def _body(self, row: Any, person: PersonKey) -> bytes:
-        event, at = parse_event(row["event_type"], row["data"]), row["occurred_at"]
-        if isinstance(event, ReferralRequested):
-            fields = {}
-            if row["sealed"]:
-                clear = person.unseal(row["event_id"], row["event_type"], row["sealed"])
-                fields = orjson.loads(clear)["fields"]
-            return compose_request(event, fields, at, self._answer_url)
-        if isinstance(event, DeadlinePassed):
-            return compose_reminder(event, at, self._answer_url)
-        assert isinstance(event, ReferralCancelled)
-        return compose_cancellation(event, row["partner_id"], row["service_id"], at)
+        persons = await self._writer.vault.keys({row["person_id"] for row in rows})
+        return Composer(self._answer_url, persons, secrets, now)
 
     async def _record(self, tx: AsyncConnection, verdicts: Sequence[_Verdict]) -> list[Pending]:
         if not verdicts:
             return []
         raw, now = await driver(tx), self._clock()
-        rows = [
-            (v.leased.delivery_id, v.leased.lease, v.state, v.next_attempt_at, v.sent.error,
-             v.sent.status)
-            for v in verdicts
-        ]  # fmt: skip
-        stored = await raw.fetch(tables.RECORD, *map(list, zip(*rows, strict=True)), now)
+        await self._move_on(raw, verdicts, now)
+        columns = map(list, zip(*map(_columns, verdicts), strict=True))
+        stored = await raw.fetch(tables.RECORD, *columns, now)
         states = {row["delivery_id"]: row["state"] for row in stored}
         pending = [
             _pending(v.leased, event)
@@ -205,50 +194,98 @@ class Outbox:
             # another process took it over, or it was cancelled on its way: nothing to say
             if states.get(v.leased.delivery_id) == v.state and (event := _event(v))
         ]
+        ill = await self._keep_health(raw, verdicts, now)
+        for reason, endpoints in ill.items():
+            pending += await self._disable(raw, endpoints, reason, now)
+        return pending
+
+    async def _move_on(self, raw: Any, verdicts: Sequence[_Verdict], now: datetime) -> None:
+        """What a channel fails to bring for good is left to the partner's next one."""
+        dead = {
+            v.leased.delivery_id: v
+            for v in verdicts
+            if v.state == "dead" and v.sent.error not in STAYS
+        }
+        for further in await raw.fetch(tables.NEXT_CHANNELS, list(dead)) if dead else []:
+            verdict = dead[further["delivery_id"]]
+            verdict.state, verdict.next_attempt_at = "pending", now
+            verdict.moved = further
+
+    async def _keep_health(
+        self, raw: Any, verdicts: Sequence[_Verdict], now: datetime
+    ) -> dict[str, set[UUID]]:
+        """Rest what fails; answers the endpoints that are gone, or failed for days."""
+        taken = Counter(v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.OK)
+        failed = Counter(v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.RETRY)
         gone = {v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.GONE}
-        return pending + (await self._disable(tx, gone, now) if gone else [])
+        rows = await raw.fetch(tables.HEALTH, [*taken, *failed], [*failed])
+        new = {
+            row["endpoint_id"]: Health(*list(row.values())[1:]).after(
+                taken[row["endpoint_id"]], failed[row["endpoint_id"]], now
+            )
+            for row in rows
+        }
+        if new:
+            health = [(i, h.failures, h.failing_since, h.open_until) for i, h in new.items()]
+            await raw.execute(tables.KEEP_HEALTH, *map(list, zip(*health, strict=True)))
+        hopeless = {i for i, health in new.items() if health.hopeless(now)}
+        return {r: ids for r, ids in (("gone", gone), ("failing", hopeless - gone)) if ids}
 
     async def _disable(
-        self, tx: AsyncConnection, endpoints: set[UUID], now: datetime
+        self, raw: Any, endpoints: set[UUID], reason: str, now: datetime
     ) -> list[Pending]:
-        """An address that says it is gone gets nothing more; what waited for it is dead."""
-        raw, ids = await driver(tx), list(endpoints)
+        """Nothing more goes there; what waited takes the next channel, or is dead."""
+        ids = list(endpoints)
         pending = [
             Pending(
                 f"partner-{row['partner_id']}",
-                [EndpointDisabled(**row, reason="gone")],
+                [EndpointDisabled(**row, reason=reason)],
             )
-            for row in await raw.fetch(tables.DISABLE_ENDPOINTS, ids, "gone")
+            for row in await raw.fetch(tables.DISABLE_ENDPOINTS, ids, reason)
         ]
+        error = "endpoint-disabled"
+        for row in await raw.fetch(tables.MOVE_ON, ids, now):
+            pending.append(_about(row, DeliveryChannelChanged(**row, error=error)))
         for row in await raw.fetch(tables.BURY_DELIVERIES, ids, now):
-            dead = DeliveryDeadLettered(**row, error="endpoint-disabled")
-            pending.append(Pending(f"delivery-{dead.delivery_id}", [dead], row["person_id"]))
+            pending.append(_about(row, DeliveryDeadLettered(**row, error=error)))
         return pending
 
 
-def _leased(row: Any, lease: UUID) -> Leased:
+def _about(row: Any, event: DeliveryChannelChanged | DeliveryDeadLettered) -> Pending:
+    return Pending(f"delivery-{event.delivery_id}", [event], row["person_id"])
+
+
+def _columns(verdict: _Verdict) -> tuple[Any, ...]:
+    leased, sent = verdict.leased, verdict.sent
+    return (
+        leased.delivery_id, leased.lease, verdict.state, verdict.next_attempt_at, sent.error,
+        sent.status, verdict.moved and verdict.moved["endpoint_id"], verdict.endpoint_id,
+        leased.attempts, sent.outcome, leased.sent_at, verdict.duration_ms,
+    )  # fmt: skip
+
+
+def _leased(row: Any, lease: UUID, now: datetime) -> Leased:
     return Leased(
         row["delivery_id"], lease, row["referral_id"], row["person_id"], row["partner_id"],
-        row["attempts"], row["attempts"] - row["tries_before"], row["traceparent"],
+        row["attempts"], row["attempts"] - row["tries_before"], row["traceparent"], now,
     )  # fmt: skip
 
 
 def _event(verdict: _Verdict) -> Event | None:
     leased, error = verdict.leased, verdict.sent.error or "unknown"
-    about = {
+    about: dict[str, Any] = {
         "delivery_id": leased.delivery_id,
         "referral_id": leased.referral_id,
         "partner_id": leased.partner_id,
     }
     if verdict.state == "succeeded":
-        return DeliverySucceeded.model_validate(about | {"attempts": leased.attempts})
+        return DeliverySucceeded(**about, attempts=leased.attempts)
     if verdict.state == "dead":
-        return DeliveryDeadLettered.model_validate(
-            about | {"attempts": leased.attempts, "error": error}
-        )
-    if leased.tries == 1:
-        return DeliveryFailed.model_validate(about | {"error": error})
-    return None
+        return DeliveryDeadLettered(**about, attempts=leased.attempts, error=error)
+    if verdict.moved:
+        channels = {name: verdict.moved[name] for name in ("from_channel", "to_channel")}
+        return DeliveryChannelChanged.model_validate(about | channels | {"error": error})
+    return DeliveryFailed(**about, error=error) if leased.tries == 1 else None
 
 
 def _pending(leased: Leased, event: Event) -> Pending:

@@ -68,6 +68,7 @@ def upgrade() -> None:
           failures    int NOT NULL DEFAULT 0,   -- in a row
           failing_since timestamptz,
           open_until  timestamptz,              -- breaker: nothing is sent until then
+          rate_at     timestamptz,              -- when its next message is in time
           created_at  timestamptz NOT NULL
         ) WITH (fillfactor = 50);
         CREATE INDEX endpoints_partner ON partners.endpoints (partner_id, created_at);
@@ -113,6 +114,8 @@ def upgrade() -> None:
                  OR (next_attempt_at IS NOT NULL AND endpoint_id IS NOT NULL))
         ) WITH (fillfactor = 80);
         CREATE INDEX deliveries_due ON partners.deliveries (endpoint_id, next_attempt_at)
+          WHERE state = 'pending';
+        CREATE INDEX deliveries_head ON partners.deliveries (endpoint_id, person_id, seq)
           WHERE state = 'pending';
         CREATE INDEX deliveries_referral ON partners.deliveries (referral_id);
         CREATE INDEX deliveries_person ON partners.deliveries (person_id);

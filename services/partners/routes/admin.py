@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from contracts.base import Strict
 from contracts.intake import Ref
-from contracts.values import CapacityStatus
+from contracts.values import CapacityStatus, Channel
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.telemetry import next_hop
@@ -23,7 +23,7 @@ from services.partners.handlers.directory import (
     PastReportError,
     UnknownServiceError,
 )
-from services.partners.handlers.endpoints import Endpoints, InvalidEndpointError
+from services.partners.handlers.endpoints import Address, Endpoints, InvalidEndpointError
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.routes.answers import wrong_field
 from services.partners.routes.redelivery import add as add_redelivery
@@ -58,6 +58,11 @@ class EndpointRequest(Strict):
     partner_id: Ref
     service_ids: Annotated[list[Ref], Field(max_length=100)] = []
     url: Url
+    channel: Literal["webhook", "email", "sftp", "rest"] = "webhook"
+    rank: int = Field(0, ge=0, le=100, description="The lowest is tried first.")
+    ordering: Literal["none", "pathway"] = "none"
+    per_minute: int | None = Field(None, ge=1, le=60_000, description="Messages a minute.")
+    concurrency: int | None = Field(None, ge=1, le=50, description="At the same time.")
 
 
 def router(
@@ -80,7 +85,8 @@ def _add_deliveries(routes: APIRouter, database: Database, endpoints: Endpoints)
         """Register an address. The secret is in this answer, and in no other."""
         meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
         try:
-            new = await endpoints.register(body.partner_id, body.service_ids, body.url, meta)
+            address = Address(**body.model_dump() | {"channel": Channel(body.channel)})
+            new = await endpoints.register(address, meta)
         except InvalidEndpointError as error:
             raise wrong_field(422, "invalid", error.field, error.detail) from error
         return {"endpoint_id": new.endpoint_id, "secret": new.secret, **body.model_dump()}

@@ -55,12 +55,13 @@ WHERE r.referral_id = n.referral_id AND r.updated_version < n.version
 """
 
 INSERT_ENDPOINT = """
-INSERT INTO endpoints (endpoint_id, partner_id, service_ids, url, created_at)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO endpoints (endpoint_id, partner_id, service_ids, url, channel, rank, ordering,
+                       per_minute, concurrency, verified_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 INSERT_SECRET = """
-INSERT INTO endpoint_secrets (secret_id, endpoint_id, wrapped, created_at)
-VALUES ($1, $2, $3, $4)
+INSERT INTO endpoint_secrets (secret_id, endpoint_id, kind, wrapped, created_at)
+VALUES ($1, $2, $3, $4, $5)
 """
 SUPERSEDE_ENDPOINTS = """
 UPDATE endpoints SET state = 'disabled', reason = 'superseded'
@@ -79,7 +80,8 @@ UPDATE deliveries SET endpoint_id = $2
 WHERE endpoint_id = ANY($1::uuid[]) AND state = 'pending'
 """
 ENDPOINTS = """
-SELECT endpoint_id, partner_id, service_ids, url, state, reason, created_at
+SELECT endpoint_id, partner_id, service_ids, channel, rank, url, ordering, per_minute,
+       concurrency, state, reason, verified_at, failures, failing_since, open_until, created_at
 FROM endpoints WHERE $1::text IS NULL OR partner_id = $1 ORDER BY created_at, endpoint_id
 LIMIT 1000
 """
@@ -88,19 +90,19 @@ SELECT DISTINCT ON (w.partner_id, w.service_id) w.partner_id, w.service_id, e.en
 FROM unnest($1::text[], $2::text[]) AS w (partner_id, service_id)
 JOIN endpoints e ON e.partner_id = w.partner_id AND e.state = 'active'
  AND (e.service_ids = '{}' OR w.service_id = ANY(e.service_ids))
-ORDER BY w.partner_id, w.service_id, e.created_at DESC, e.endpoint_id
+ORDER BY w.partner_id, w.service_id, e.rank, e.created_at DESC, e.endpoint_id
 """
 LOCK_ENDPOINTS = """
 SELECT endpoint_id FROM endpoints WHERE endpoint_id = ANY($1::uuid[]) AND state = 'active'
 ORDER BY endpoint_id FOR SHARE
 """
 SECRETS_OF_ENDPOINTS = """
-SELECT endpoint_id, secret_id, wrapped FROM endpoint_secrets
+SELECT endpoint_id, secret_id, kind, wrapped FROM endpoint_secrets
 WHERE endpoint_id = ANY($1::uuid[]) AND (expires_at IS NULL OR expires_at > $2)
 ORDER BY created_at DESC
 """
 SECRETS_FOR_REFERRAL = """
-SELECT r.partner_id, s.endpoint_id, s.secret_id, s.wrapped
+SELECT r.partner_id, s.endpoint_id, s.secret_id, s.kind, s.wrapped
 FROM referral_states r
 JOIN endpoints e ON e.partner_id = r.partner_id
 JOIN endpoint_secrets s ON s.endpoint_id = e.endpoint_id
@@ -136,47 +138,111 @@ SELECT referral_id, partner_id, service_id, person_id, endpoint_id,
 FROM deliveries
 WHERE referral_id = ANY($1::uuid[]) AND message = 'referral.requested' AND attempts > 0
 """
-DUE = """
-SELECT EXISTS (
-  SELECT 1 FROM endpoints e CROSS JOIN LATERAL (
-    SELECT 1 FROM deliveries d
+LANES = """
+SELECT e.endpoint_id, e.failures, e.concurrency, e.per_minute, e.rate_at
+FROM endpoints e
+WHERE e.state = 'active' AND e.verified_at IS NOT NULL
+  AND (e.open_until IS NULL OR e.open_until <= $1)
+  AND EXISTS (
+    SELECT FROM deliveries d
     WHERE d.endpoint_id = e.endpoint_id AND d.state = 'pending' AND d.next_attempt_at <= $1
-    LIMIT 1
-  ) due
-  WHERE e.state = 'active' AND e.endpoint_id <> ALL($2::uuid[])
-)
+  )
+ORDER BY random() LIMIT 1000
 """
 CLAIM = """
 WITH due AS (
-  SELECT d.delivery_id
-  FROM endpoints e
-  LEFT JOIN unnest($5::uuid[], $6::int[]) AS busy (endpoint_id, free) USING (endpoint_id)
+  SELECT d.*, row_number() OVER (PARTITION BY d.retry ORDER BY d.next_attempt_at) AS place
+  FROM unnest($2::uuid[], $3::int[]) AS lane (endpoint_id, share)
+  JOIN endpoints e ON e.endpoint_id = lane.endpoint_id AND e.state = 'active'
   CROSS JOIN LATERAL (
-    SELECT delivery_id, next_attempt_at FROM deliveries
-    WHERE endpoint_id = e.endpoint_id AND state = 'pending' AND next_attempt_at <= $1
-    ORDER BY next_attempt_at LIMIT coalesce(busy.free, $7::int) FOR UPDATE SKIP LOCKED
+    SELECT delivery_id, next_attempt_at, attempts > tries_before AS retry
+    FROM deliveries p
+    WHERE p.endpoint_id = lane.endpoint_id AND p.state = 'pending'
+      AND p.next_attempt_at <= $1
+      AND (e.ordering = 'none' OR NOT EXISTS (
+        SELECT FROM deliveries head
+        WHERE head.endpoint_id = p.endpoint_id AND head.person_id = p.person_id
+          AND head.state = 'pending' AND head.seq < p.seq))
+    ORDER BY next_attempt_at LIMIT lane.share FOR UPDATE OF p SKIP LOCKED
   ) d
-  WHERE e.state = 'active'
-  ORDER BY d.next_attempt_at LIMIT $2
 )
 UPDATE deliveries d
-SET lease = $3, next_attempt_at = $4, attempts = d.attempts + 1, updated_at = $1
+SET lease = $4, next_attempt_at = $5, attempts = d.attempts + 1, updated_at = $1
 FROM due, endpoints e
-WHERE d.delivery_id = due.delivery_id AND e.endpoint_id = d.endpoint_id
+WHERE d.delivery_id = due.delivery_id AND (NOT due.retry OR due.place <= $6)
+  AND e.endpoint_id = d.endpoint_id
 RETURNING d.delivery_id, d.endpoint_id, d.partner_id, d.service_id, d.referral_id,
   d.person_id, d.message, d.event_id, d.event_type, d.occurred_at, d.data, d.sealed,
-  d.traceparent, d.agreed_until, d.attempts, d.tries_before, e.url
+  d.traceparent, d.agreed_until, d.attempts, d.tries_before, e.url, e.channel
+"""
+KEEP_RATES = """
+UPDATE endpoints e SET rate_at = n.rate_at
+FROM unnest($1::uuid[], $2::timestamptz[]) AS n (endpoint_id, rate_at)
+WHERE e.endpoint_id = n.endpoint_id
 """
 RECORD = """
+WITH result AS (
+  SELECT * FROM unnest(
+    $1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::int[], $7::uuid[],
+    $8::uuid[], $9::int[], $10::text[], $11::timestamptz[], $12::int[]
+  ) AS n (delivery_id, lease, state, next_attempt_at, error, status, moved_to,
+          endpoint_id, attempt, outcome, sent_at, duration_ms)
+), kept AS (
+  INSERT INTO delivery_attempts
+    (delivery_id, attempt, endpoint_id, sent_at, outcome, status, error, duration_ms)
+  SELECT delivery_id, attempt, endpoint_id, sent_at, outcome, status, error, duration_ms
+  FROM result
+)
 UPDATE deliveries d
 SET state = CASE WHEN d.state = 'pending' OR n.state = 'succeeded'
                  THEN n.state ELSE d.state END,
     next_attempt_at = n.next_attempt_at, lease = NULL, last_error = n.error,
-    last_status = n.status, updated_at = $7
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::int[])
-  AS n (delivery_id, lease, state, next_attempt_at, error, status)
+    last_status = n.status, updated_at = $13,
+    endpoint_id = coalesce(n.moved_to, d.endpoint_id),
+    tries_before = CASE WHEN n.moved_to IS NULL THEN d.tries_before ELSE d.attempts END
+FROM result n
 WHERE d.delivery_id = n.delivery_id AND d.lease = n.lease
 RETURNING d.delivery_id, d.state
+"""
+HEALTH = """
+SELECT endpoint_id, failures, failing_since, open_until FROM endpoints
+WHERE endpoint_id = ANY($1::uuid[]) AND (failures > 0 OR endpoint_id = ANY($2::uuid[]))
+ORDER BY endpoint_id FOR UPDATE
+"""
+KEEP_HEALTH = """
+UPDATE endpoints e
+SET failures = n.failures, failing_since = n.failing_since, open_until = n.open_until
+FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::timestamptz[])
+  AS n (endpoint_id, failures, failing_since, open_until)
+WHERE e.endpoint_id = n.endpoint_id
+"""
+_NEXT_CHANNEL = """
+CROSS JOIN LATERAL (
+  SELECT n.endpoint_id, n.channel FROM endpoints n
+  WHERE n.partner_id = d.partner_id AND n.state = 'active' AND n.rank > e.rank
+    AND (n.service_ids = '{}' OR d.service_id = ANY(n.service_ids))
+  ORDER BY n.rank, n.created_at DESC, n.endpoint_id LIMIT 1
+) further
+"""
+NEXT_CHANNELS = f"""
+SELECT d.delivery_id, further.endpoint_id, further.channel AS to_channel,
+       e.channel AS from_channel
+FROM deliveries d JOIN endpoints e USING (endpoint_id) {_NEXT_CHANNEL}
+WHERE d.delivery_id = ANY($1::uuid[])
+"""
+MOVE_ON = f"""
+WITH found AS (
+  SELECT d.delivery_id, further.endpoint_id, further.channel AS to_channel,
+         e.channel AS from_channel
+  FROM deliveries d JOIN endpoints e USING (endpoint_id) {_NEXT_CHANNEL}
+  WHERE d.endpoint_id = ANY($1::uuid[]) AND d.state = 'pending'
+  FOR UPDATE OF d
+)
+UPDATE deliveries d
+SET endpoint_id = f.endpoint_id, tries_before = d.attempts, next_attempt_at = $2, lease = NULL,
+    last_error = 'endpoint-disabled', updated_at = $2
+FROM found f WHERE d.delivery_id = f.delivery_id
+RETURNING d.delivery_id, d.referral_id, d.partner_id, d.person_id, f.from_channel, f.to_channel
 """
 DISABLE_ENDPOINTS = """
 UPDATE endpoints SET state = 'disabled', reason = $2
@@ -219,7 +285,7 @@ CROSS JOIN LATERAL (
   SELECT e.endpoint_id FROM endpoints e
   WHERE e.partner_id = d.partner_id AND e.state = 'active'
     AND (e.service_ids = '{}' OR d.service_id = ANY(e.service_ids))
-  ORDER BY e.created_at DESC, e.endpoint_id LIMIT 1
+  ORDER BY e.rank, e.created_at DESC, e.endpoint_id LIMIT 1
 ) now
 WHERE d.state = ANY($1::text[]) AND ($2::uuid IS NULL OR d.delivery_id = $2)
   AND ($3::text IS NULL OR d.partner_id = $3)

@@ -225,32 +225,3 @@ def compose_cancellation(
     )
     webhook = ReferralCancelledWebhook(timestamp=at, data=message)
     return webhook.model_dump_json(exclude_none=True).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class RetrySchedule:
-    """Seconds before each retry; one entry for each."""
-
-    seconds: tuple[float, ...]
-    jitter: float = 0.2
-
-    @classmethod
-    def parse(cls, text: str) -> "RetrySchedule":
-        """From comma-separated seconds; raises ``ValueError`` for anything else."""
-        seconds = tuple(float(item) for item in text.split(",") if item.strip())
-        if any(not 0 <= s <= 30 * 86_400 for s in seconds):
-            raise ValueError("a retry is due within 30 days")
-        return cls(seconds)
-
-    def delay(
-        self, attempts: int, share: float, retry_after: float | None = None
-    ) -> float | None:
-        """Seconds until the next attempt, after so many; None: give up.
-
-        ``share`` in 0…1 places the delay within the jitter; what the partner asked for
-        (``Retry-After``) can only make it longer.
-        """
-        if attempts > len(self.seconds):
-            return None
-        base = self.seconds[attempts - 1]
-        return max(base * (1 + self.jitter * (2 * share - 1)), retry_after or 0.0)
