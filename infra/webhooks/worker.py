@@ -26,8 +26,8 @@ log = structlog.get_logger()
 SENT = Metric("aiguillage_deliveries", "Sends of messages to partners", ["outcome"])
 IN_FLIGHT = Gauge("aiguillage_deliveries_in_flight", "Messages on their way")
 
-MAX_IN_FLIGHT = 400
-KEPT_FOR_FIRST = 100
+MAX_IN_FLIGHT = 600
+KEPT_FOR_FIRST = 150
 """Places that no retry takes: a storm of them must not hold up what is new."""
 LINGER_FROM = 50
 LINGER_SECONDS = 0.03
