@@ -189,6 +189,7 @@ class DeliveryWorker(Generic[J]):
         if self._results:
             async with asyncio.timeout(self._drain_seconds):
                 await self._outbox.turn(list(self._results), Load(0, 0, {}))
+            self._results.clear()
 
     async def _abandon(self) -> None:
         left = list(self._sending)

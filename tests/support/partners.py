@@ -165,7 +165,8 @@ class Hub:
         self, partner_id: str = PARTNER, service_id: str = SERVICE, **given: Any
     ) -> ReferralRequested:
         """A referral is proposed and requested."""
-        referral, person, case = uuid4(), uuid4(), uuid4()
+        referral, case = uuid4(), uuid4()
+        person = given.pop("person_id", None) or uuid4()
         about: dict[str, Any] = {
             "referral_id": referral,
             "case_id": case,
