@@ -19,7 +19,9 @@ from contracts.base import Sealed, dataschema
 from contracts.intake import PUBLIC_TYPES
 from contracts.registry import EVENT_TYPES, sealed_model
 from contracts.webhooks import (
+    AgreementWithdrawnWebhook,
     AnswerWebhook,
+    EndpointPingWebhook,
     ReferralCancelledWebhook,
     ReferralRemindedWebhook,
     ReferralRequestedWebhook,
@@ -33,6 +35,8 @@ WEBHOOKS: dict[str, type[BaseModel]] = {
     "fr.aiguillage.webhook.referral.requested.v1": ReferralRequestedWebhook,
     "fr.aiguillage.webhook.referral.reminded.v1": ReferralRemindedWebhook,
     "fr.aiguillage.webhook.referral.cancelled.v1": ReferralCancelledWebhook,
+    "fr.aiguillage.webhook.agreement.withdrawn.v1": AgreementWithdrawnWebhook,
+    "fr.aiguillage.webhook.endpoint.ping.v1": EndpointPingWebhook,
     "fr.aiguillage.webhook.referral.answered.v1": AnswerWebhook,
 }
 """Messages between the hub and partners, under the names that their schemas are published by.

@@ -81,6 +81,38 @@ class ReferralRemindedWebhook(Contract):
     data: ReminderMessage
 
 
+class WithdrawalMessage(Contract):
+    """The person withdrew the agreement: keep nothing of what this referral brought."""
+
+    referral_id: UUID
+    partner_id: str
+    service_id: str
+    withdrawn_on: date
+
+
+class AgreementWithdrawnWebhook(Contract):
+    """Sent to whoever received something under an agreement that is withdrawn."""
+
+    type: Literal["agreement.withdrawn"] = "agreement.withdrawn"
+    timestamp: datetime
+    data: WithdrawalMessage
+
+
+class PingMessage(Contract):
+    """Nothing but the endpoint that it is sent to."""
+
+    endpoint_id: UUID
+    partner_id: str
+
+
+class EndpointPingWebhook(Contract):
+    """Sent to see whether an endpoint takes our messages; asks for nothing."""
+
+    type: Literal["endpoint.ping"] = "endpoint.ping"
+    timestamp: datetime
+    data: PingMessage
+
+
 PartnerStatus = Literal[
     ReferralStatus.REQUESTED,
     ReferralStatus.ACCEPTED,

@@ -96,6 +96,11 @@ class Partner:
             self._later(self._answer(message["data"]))
         return web.Response(status=204)
 
+    async def consent(self, request: web.Request) -> web.Response:
+        """Say that messages are wanted (CloudEvents' handshake)."""
+        origin = request.headers.get("webhook-request-origin", "")
+        return web.Response(headers={"webhook-allowed-origin": origin})
+
     async def stats(self, request: web.Request) -> web.Response:
         """What was seen so far."""
         return web.json_response({**self.counts, "busy": len(self._tasks)})
@@ -165,7 +170,16 @@ async def main(behaviour: str, port: int, suggested: str | None = None) -> None:
     async def stats(request: web.Request) -> web.Response:
         return await holder["partner"].stats(request)
 
-    app.add_routes([web.post("/hook", hook), web.get("/stats", stats)])
+    async def consent(request: web.Request) -> web.Response:
+        return await holder["partner"].consent(request)
+
+    app.add_routes(
+        [
+            web.post("/hook", hook),
+            web.options("/hook", consent),
+            web.get("/stats", stats),
+        ]
+    )
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()

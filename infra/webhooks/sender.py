@@ -6,7 +6,7 @@ are read, and none is kept: it may repeat what we sent.
 
 import email.utils
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -24,6 +24,7 @@ MAX_RETRY_AFTER_SECONDS = 36_000
 KEEPALIVE_SECONDS = 30
 DNS_CACHE_SECONDS = 10
 USER_AGENT = "Aiguillage/1"
+X509_V_ERR_CERT_HAS_EXPIRED = 10  # of OpenSSL
 
 
 class Outcome(StrEnum):
@@ -44,6 +45,14 @@ class Outgoing:
     body: bytes
     keys: Sequence[bytes] = field(repr=False)
     traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """Whether an address wants what we send, and how many messages a minute at most."""
+
+    given: bool
+    per_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,17 @@ class Sender:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _failed(error)
 
+    async def ask(self, url: str, origin: str) -> Consent:
+        """Ask an address whether it wants messages from us (CloudEvents HTTP webhook §4)."""
+        headers = {"webhook-request-origin": origin, "user-agent": USER_AGENT}
+        try:
+            session = self._session(parse_url(url).scheme)
+            async with session.options(url, headers=headers, allow_redirects=False) as response:
+                await _drain(response)
+                return _consent(response.headers, origin)
+        except (aiohttp.ClientError, OSError, ValueError):
+            return Consent(False)
+
     async def close(self) -> None:
         """Close every connection."""
         for session in self._sessions.values():
@@ -132,7 +152,11 @@ class Sender:
 
     async def _answered(self, response: aiohttp.ClientResponse) -> Sent:
         start = await _drain(response)
-        status = response.status
+        status, control = response.status, response.headers.get("webhook-delivery", "")
+        if control.strip().lower() == "abort-message":
+            return Sent(Outcome.PERMANENT, "aborted-by-receiver", status)
+        if control.strip().lower() == "disable":
+            return Sent(Outcome.GONE, "disabled-by-receiver", status)
         if status == 410:
             return Sent(Outcome.GONE, "http-410", status)
         if 200 <= status < 300:
@@ -142,6 +166,14 @@ class Sender:
             return Sent(Outcome.OK, None, status)
         wait = retry_after(response.headers.get("retry-after"), self._clock())
         return Sent(Outcome.RETRY, f"http-{status}", status, wait)
+
+
+def _consent(headers: Mapping[str, str], origin: str) -> Consent:
+    if headers.get("webhook-allowed-origin", "").strip() not in ("*", origin):
+        return Consent(False)
+    rate = headers.get("webhook-allowed-rate", "").strip()
+    known = rate.isascii() and rate.isdigit() and len(rate) < 7 and int(rate) > 0
+    return Consent(True, int(rate) if known else None)
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
@@ -185,9 +217,18 @@ def _failed(error: Exception) -> Sent:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Sent(Outcome.RETRY, "dns")
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return Sent(Outcome.RETRY, "tls")
+        return _tls_failed(error)
     if isinstance(error, aiohttp.ClientConnectorError):
         return Sent(Outcome.RETRY, "connect")
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
         return Sent(Outcome.RETRY, "disconnected")
     return Sent(Outcome.RETRY, "protocol")
+
+
+def _tls_failed(error: Exception) -> Sent:
+    """An expired certificate does not mend itself within our schedule: somebody has to act."""
+    cause = getattr(error, "certificate_error", None) or error
+    code = getattr(cause, "verify_code", None)
+    if code == X509_V_ERR_CERT_HAS_EXPIRED:
+        return Sent(Outcome.PERMANENT, "tls-certificate-expired")
+    return Sent(Outcome.RETRY, "tls")

@@ -1,7 +1,10 @@
 """The partner service, wired."""
 
+from urllib.parse import urlsplit
+
 from infra.platform import Platform
 from infra.settings import Settings
+from infra.ticker import Ticker
 from infra.web.app import Service, create_app
 from infra.webhooks.guard import Guard, parse_networks
 from infra.webhooks.sender import Sender
@@ -9,10 +12,12 @@ from infra.webhooks.worker import DeliveryWorker
 from services.partners.handlers.answers import Answers
 from services.partners.handlers.directory import Capacity
 from services.partners.handlers.endpoints import Endpoints
+from services.partners.handlers.messages import Messages
 from services.partners.handlers.outbox import Outbox
 from services.partners.handlers.redelivery import Redelivery
+from services.partners.handlers.verification import Verification
 from services.partners.model.delivery import RetrySchedule
-from services.partners.routes import ANSWERS, add_answers, router
+from services.partners.routes import ANSWERS, add_answers, partner_router, router
 from services.partners.subscriptions import subscriptions
 
 DRAIN_SHARE = 0.6
@@ -25,9 +30,14 @@ def build(platform: Platform) -> Service:
     database, writer = platform.database("partners"), platform.writer("partners")
     guard = Guard(parse_networks(settings.delivery_allowed_networks))
     schedule = RetrySchedule.parse(settings.delivery_schedule)
+    answers = answer_url(settings)
+    prover = Sender(guard, clock=clock)
+    verification = Verification(
+        database, writer, prover, clock, urlsplit(answers).hostname or ""
+    )
     worker = DeliveryWorker(
         "sender",
-        Outbox(database, writer, clock, schedule, answer_url(settings)),
+        Outbox(database, writer, clock, schedule, answers),
         Sender(guard, clock=clock),
         database.schema,
         poll_seconds=settings.poll_seconds,
@@ -40,6 +50,15 @@ def build(platform: Platform) -> Service:
             Endpoints(database, writer, guard, clock),
             Capacity(database, writer, clock),
             Redelivery(database, writer, clock),
+            verification,
+        )
+    )
+    app.include_router(
+        partner_router(
+            database,
+            Endpoints(database, writer, guard, clock),
+            verification,
+            Messages(database, writer, clock, answers),
         )
     )
     add_answers(app, Answers(database, writer, clock))
@@ -47,7 +66,11 @@ def build(platform: Platform) -> Service:
         "partners",
         app,
         database,
-        [*subscriptions(platform, database, writer), worker],
+        [
+            *subscriptions(platform, database, writer),
+            worker,
+            Ticker("verification", verification.step, settings.poll_seconds, prover.close),
+        ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,
     )

@@ -1,16 +1,16 @@
 """What the partner service hears from the referral service: whom to tell what."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
-from contracts.partners import DeliveryManual, DisclosureMade
+from contracts.intake import AgreementWithdrawn
+from contracts.partners import DeliveryManual
 from contracts.referrals import EVENTS as REFERRAL_EVENTS
 from contracts.referrals import (
     AnswerRefused,
@@ -30,7 +30,16 @@ from infra.ids import derived_id
 from infra.platform import Platform
 from infra.subscription import Subscription
 from services.partners import projections, tables
-from services.partners.model import CANCELLED, REMINDED, REQUESTED, expired, tells_partner
+from services.partners.handlers.compose import disclosure
+from services.partners.model import (
+    CANCELLED,
+    REMINDED,
+    REQUESTED,
+    WITHDRAWN,
+    expired,
+    tells_partner,
+)
+from services.partners.tables import withdrawals
 
 HEARD = {
     event.type: event
@@ -47,9 +56,17 @@ Row = dict[str, Any]
 def subscriptions(
     platform: Platform, database: Database, writer: Writer
 ) -> list[Subscription[Recorded]]:
-    """``deliveries``: a request or a cancellation becomes a message to the partner."""
-    handler = Deliveries(writer, platform.clock)
-    return [platform.subscription("deliveries", database, "referrals", handler.handle)]
+    """``deliveries``: a request or a cancellation becomes a message to the partner.
+
+    ``withdrawals``: an agreement withdrawn keeps back what did not leave, and tells whoever
+    received something.
+    """
+    deliveries = Deliveries(writer, platform.clock)
+    withdrawn = Withdrawals(platform.clock)
+    return [
+        platform.subscription("deliveries", database, "referrals", deliveries.handle),
+        platform.subscription("withdrawals", database, "intake", withdrawn.handle),
+    ]
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,6 @@ class Deliveries:
         self, tx: AsyncConnection, requests: list[tuple[Recorded, ReferralRequested]]
     ) -> list[Pending]:
         endpoints = await _endpoints(tx, {(e.partner_id, e.service_id) for _, e in requests})
-        opened = await self.writer.vault.unseal([m for m, _ in requests])
         alive = await self.writer.vault.keys({e.person_id for _, e in requests})
         rows = []
         for recorded, event in requests:
@@ -95,7 +111,7 @@ class Deliveries:
             if row["delivery_id"] in new
         ]
         disclosures = [
-            _disclosure(recorded, event, opened.get(recorded.event_id))
+            disclosure(row, alive[event.person_id], recorded.caused())
             for recorded, event, row in made
             if row["state"] == "pending"
         ]
@@ -113,10 +129,7 @@ class Deliveries:
         return self._waiting(row)
 
     def _waiting(self, row: Row) -> Row:
-        """Due now; by phone or paper (``manual``) where the partner gave no address."""
-        if row["endpoint_id"] is None:
-            return {"state": "manual", "next_attempt_at": None, "last_error": "no-endpoint"}
-        return {"state": "pending", "next_attempt_at": self.clock(), "last_error": None}
+        return _waiting(row, self.clock())
 
     async def _cancel(
         self, tx: AsyncConnection, cancelled: list[tuple[Recorded, ReferralCancelled]]
@@ -152,12 +165,55 @@ class Deliveries:
         await self._insert(tx, [row | self._waiting(row) for row in rows])
 
     async def _insert(self, tx: AsyncConnection, rows: list[Row]) -> set[UUID]:
-        if not rows:
-            return set()
-        raw = await driver(tx)
-        columns = [[row[name] for row in rows] for name in tables.DELIVERY_COLUMNS]
-        new = await raw.fetch(tables.INSERT_DELIVERIES, *columns, self.clock())
-        return {row["delivery_id"] for row in new}
+        return await _insert(tx, rows, self.clock())
+
+
+@dataclass(frozen=True)
+class Withdrawals:
+    """What a withdrawn agreement means for messages."""
+
+    clock: Clock
+
+    async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """Remember each, keep back what did not leave, tell whoever received something."""
+        for recorded in messages:
+            if recorded.type == AgreementWithdrawn.type:
+                event = parse_event(recorded.type, recorded.data)
+                assert isinstance(event, AgreementWithdrawn)
+                await self._withdraw(tx, recorded, event)
+
+    async def _withdraw(
+        self, tx: AsyncConnection, recorded: Recorded, event: AgreementWithdrawn
+    ) -> None:
+        raw, at = await driver(tx), recorded.occurred_at
+        about = event.person_id, event.agreement_id
+        await raw.execute(withdrawals.WITHDRAW, *([value] for value in about), [at])
+        await raw.execute(withdrawals.DROP_WITHDRAWN, *about, at, self.clock())
+        told = await raw.fetch(withdrawals.TOLD_UNDER, *about, at)
+        endpoints = await _endpoints(tx, {_key(request) for request in told}) if told else {}
+        rows = [
+            _about(recorded, WITHDRAWN, request, endpoints.get(_key(request)))
+            | {"delivery_id": derived_id(recorded.event_id, str(request["referral_id"]))}
+            for request in told
+        ]
+        now = self.clock()
+        await _insert(tx, [row | _waiting(row, now) for row in rows], now)
+
+
+def _waiting(row: Row, now: datetime) -> Row:
+    """Due now; by phone or paper (``manual``) where the partner gave no address."""
+    if row["endpoint_id"] is None:
+        return {"state": "manual", "next_attempt_at": None, "last_error": "no-endpoint"}
+    return {"state": "pending", "next_attempt_at": now, "last_error": None}
+
+
+async def _insert(tx: AsyncConnection, rows: list[Row], now: datetime) -> set[UUID]:
+    if not rows:
+        return set()
+    raw = await driver(tx)
+    columns = [[row[name] for row in rows] for name in tables.DELIVERY_COLUMNS]
+    new = await raw.fetch(tables.INSERT_DELIVERIES, *columns, now)
+    return {row["delivery_id"] for row in new}
 
 
 async def _endpoints(tx: AsyncConnection, wanted: Iterable[Key]) -> dict[Key, UUID]:
@@ -183,6 +239,7 @@ def _row(recorded: Recorded, event: ReferralRequested, endpoint: UUID | None) ->
         "referral_id": event.referral_id,
         "person_id": event.person_id,
         "sealed": recorded.sealed,
+        "agreement_id": event.agreement_id,
         "agreed_until": event.agreed_until,
     }
 
@@ -195,6 +252,7 @@ def _about(recorded: Recorded, message: str, request: Any, endpoint: UUID | None
         "referral_id": request["referral_id"],
         "person_id": request["person_id"],
         "sealed": None,  # an adviser's comment is not for the partner
+        "agreement_id": None,
         "agreed_until": None,
     }
 
@@ -232,17 +290,3 @@ def _common(recorded: Recorded, message: str, endpoint: UUID | None) -> Row:
         "data": recorded.data,
         "traceparent": recorded.meta.traceparent,
     }
-
-
-def _disclosure(recorded: Recorded, event: ReferralRequested, clear: bytes | None) -> Pending:
-    """Which fields go to whom. The digest is of ciphertext: erasure leaves it meaningless."""
-    disclosed = DisclosureMade(
-        referral_id=event.referral_id,
-        person_id=event.person_id,
-        partner_id=event.partner_id,
-        agreement_id=event.agreement_id,
-        fields=sorted(orjson.loads(clear)["fields"]) if clear else [],
-        digest=hashlib.sha256(recorded.sealed or b"").hexdigest(),
-    )
-    stream = f"referral-{event.referral_id}"
-    return Pending(stream, [disclosed], event.person_id, recorded.caused())

@@ -35,6 +35,10 @@ KIND = "application/cloudevents-batch+json"
 class Sink:
     """A partner's endpoint that only notes when each referral arrives."""
 
+    async def consent(self, _: web.Request) -> web.Response:
+        """Say that messages are wanted."""
+        return web.Response(headers={"webhook-allowed-origin": "*"})
+
     def __init__(self) -> None:
         self.arrived: dict[str, float] = {}
 
@@ -154,7 +158,7 @@ def _referral(receipt: dict[str, Any], service_id: str) -> str:
 async def _sink(hub: Hub) -> AsyncIterator[tuple[Sink, str]]:
     sink = Sink()
     app = web.Application()
-    app.add_routes([web.post("/hook", sink.hook)])
+    app.add_routes([web.post("/hook", sink.hook), web.options("/hook", sink.consent)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

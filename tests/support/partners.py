@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from contracts.base import Event
+from contracts.intake import AgreementWithdrawn
 from contracts.referrals import (
     Disclosure,
     ReferralMoved,
@@ -80,7 +81,14 @@ class Sink:
     url: str
     received: list[Received] = field(default_factory=list)
     replies: list[web.StreamResponse | Reply] = field(default_factory=list)
+    consent: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handshake(self, request: web.Request) -> web.Response:
+        """Answer the handshake with whatever consent the test gives."""
+        self.asked.append(request.headers.get("webhook-request-origin", ""))
+        return web.Response(headers=self.consent)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -107,6 +115,7 @@ async def sink_on_loopback(host: str = "127.0.0.1") -> AsyncIterator[Sink]:
     sink = Sink("")
     app = web.Application()
     app.router.add_post("/{path:.*}", sink.handle)
+    app.router.add_options("/{path:.*}", sink.handshake)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, host, 0)
@@ -135,7 +144,11 @@ class Hub:
 
     @property
     def subscription(self) -> Subscription[Any]:
-        (found,) = [w for w in self.service.workers if isinstance(w, Subscription)]
+        return self._subscription("deliveries")
+
+    def _subscription(self, name: str) -> Subscription[Any]:
+        subscriptions = [w for w in self.service.workers if isinstance(w, Subscription)]
+        (found,) = [subscription for subscription in subscriptions if subscription.name == name]
         return found
 
     @property
@@ -213,13 +226,28 @@ class Hub:
         await self.worker._drain()
         await self.worker._sender.close()
 
-    async def hear(self) -> None:
-        """Let the subscription catch up."""
-        source = self.subscription.source
-        await source.start(self.subscription)
-        while await self.subscription.step():
+    async def hear(self, name: str = "deliveries") -> None:
+        """Let a subscription catch up."""
+        subscription = self._subscription(name)
+        await subscription.source.start(subscription)
+        while await subscription.step():
             pass
-        await source.stop()
+        await subscription.source.stop()
+
+    async def withdraw(self, person_id: UUID, agreement_id: UUID | None = None) -> None:
+        """The intake says that a person withdraws an agreement, or all of them."""
+        event = AgreementWithdrawn(person_id=person_id, agreement_id=agreement_id)
+        intake = self.platform.database("intake")
+        async with intake.transaction() as tx:
+            pending = Pending(f"person-{person_id}", [event], person_id)
+            await self.platform.writer("intake").write(tx, [pending])
+        await intake.close()
+        await self.hear("withdrawals")
+
+    async def verify(self) -> None:
+        """Let endpoints prove themselves."""
+        (ticker,) = [w for w in self.service.workers if w.name == "verification"]
+        await ticker._step()  # type: ignore[attr-defined]
 
     async def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """What a query answers."""
@@ -260,7 +288,7 @@ def signed(
 
 
 async def register(hub: Hub, url: str, **given: Any) -> dict[str, Any]:
-    """Register an endpoint of the partner that needs no proving; answers it, with its secret."""
+    """Register an endpoint, as if it had been verified; answers it, with its secret."""
     body = {"partner_id": PARTNER, "service_ids": [SERVICE], "url": url} | given
     answer = await call(hub, "POST", "/v1/endpoints", json=body)
     assert answer.status_code == 201, answer.text

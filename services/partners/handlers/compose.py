@@ -4,6 +4,7 @@ The sealed part is opened then and not before: what is kept of a message dies wi
 key, and an agreement that has ended meanwhile keeps it from leaving.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,14 +14,19 @@ from uuid import UUID
 import orjson
 import structlog
 
+from contracts.intake import AgreementWithdrawn
+from contracts.partners import DisclosureMade
 from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRequested
 from contracts.registry import parse_event
+from infra.eventstore.events import Meta
+from infra.eventstore.writer import Pending
 from infra.vault import PersonKey
 from infra.webhooks.sender import Outcome, Outgoing, Sent
 from services.partners.model import (
     compose_cancellation,
     compose_reminder,
     compose_request,
+    compose_withdrawal,
     expired,
 )
 
@@ -37,24 +43,35 @@ class Composer:
     now: datetime
 
     def compose(self, row: Any) -> Outgoing | Sent:
-        """The message, or why there is none: one that fails must not hold up the others."""
-        if expired(row["agreed_until"], self.now.date()):
-            return Sent(Outcome.PERMANENT, "agreement-expired")
-        if row["person_id"] not in self.persons:
-            return Sent(Outcome.PERMANENT, "person-erased")
+        """The message to send, or why there is none."""
         if row["endpoint_id"] not in self.secrets:
             return Sent(Outcome.PERMANENT, "no-secret")
+        body = self.checked(row)
+        if isinstance(body, Sent):
+            return body
+        secrets = self.secrets[row["endpoint_id"]]
+        return Outgoing(row["url"], webhook_id(row), body, secrets, row["traceparent"])
+
+    def checked(self, row: Any) -> bytes | Sent:
+        """The body, unless it may not leave any more, or cannot be made.
+
+        One that fails must not hold up the others.
+        """
+        if why := self._kept_back(row):
+            return Sent(Outcome.PERMANENT, why)
         try:
-            return self._outgoing(row)
+            return self.body(row)
         except Exception as error:
             log.error("message not composed", error=type(error).__name__)
             return Sent(Outcome.PERMANENT, "not-composed")
 
-    def _outgoing(self, row: Any) -> Outgoing:
-        secrets = self.secrets[row["endpoint_id"]]
-        return Outgoing(
-            row["url"], webhook_id(row), self.body(row), secrets, row["traceparent"]
-        )
+    def _kept_back(self, row: Any) -> str | None:
+        """What says so was looked up with the message, in the transaction that leases it."""
+        if row["withdrawn"]:
+            return "agreement-withdrawn"
+        if expired(row["agreed_until"], self.now.date()):
+            return "agreement-expired"
+        return None if row["person_id"] in self.persons else "person-erased"
 
     def body(self, row: Any) -> bytes:
         """The message's JSON: the same bytes whenever it is made."""
@@ -63,6 +80,10 @@ class Composer:
             return compose_request(event, self.fields(row), at, self.answer_url)
         if isinstance(event, DeadlinePassed):
             return compose_reminder(event, at, self.answer_url)
+        if isinstance(event, AgreementWithdrawn):
+            return compose_withdrawal(
+                row["referral_id"], row["partner_id"], row["service_id"], at
+            )
         assert isinstance(event, ReferralCancelled)
         return compose_cancellation(event, row["partner_id"], row["service_id"], at)
 
@@ -79,3 +100,24 @@ class Composer:
 def webhook_id(row: Any) -> str:
     """The message's id: the same over all attempts, channels and redeliveries."""
     return f"dlv_{row['delivery_id'].hex}"
+
+
+def disclosure(row: Any, person: PersonKey, meta: Meta) -> Pending:
+    """Which fields a request hands over, and to whom.
+
+    The digest is of ciphertext: erasure leaves it meaningless.
+    """
+    event, fields = parse_event(row["event_type"], row["data"]), []
+    assert isinstance(event, ReferralRequested)
+    if row["sealed"]:
+        clear = person.unseal(row["event_id"], row["event_type"], row["sealed"])
+        fields = sorted(orjson.loads(clear)["fields"])
+    disclosed = DisclosureMade(
+        referral_id=event.referral_id,
+        person_id=event.person_id,
+        partner_id=event.partner_id,
+        agreement_id=event.agreement_id,
+        fields=fields,
+        digest=hashlib.sha256(row["sealed"] or b"").hexdigest(),
+    )
+    return Pending(f"referral-{event.referral_id}", [disclosed], event.person_id, meta)

@@ -3,14 +3,20 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
-from contracts.partners import EndpointDisabled, EndpointRegistered, SecretRotated
+from contracts.partners import (
+    DeliveryChannelChanged,
+    DeliveryDeadLettered,
+    EndpointDisabled,
+    EndpointRegistered,
+    SecretRotated,
+)
 from contracts.values import Channel
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -137,7 +143,9 @@ class Endpoints:
             await self.writer.write(tx, [pending])
         return NewEndpoint(endpoint_id, format_secret(secret))
 
-    async def rotate(self, endpoint_id: UUID, meta: Meta) -> NewEndpoint:
+    async def rotate(
+        self, endpoint_id: UUID, meta: Meta, of_partner: str | None = None
+    ) -> NewEndpoint:
         """A new secret; messages are signed with both until the old ones run out, and answers
         signed with either are taken. Raises ``LookupError`` for an endpoint that is not there.
         """
@@ -145,7 +153,7 @@ class Endpoints:
         async with self.database.transaction() as tx:
             raw = await driver(tx)
             partner_id = await raw.fetchval(tables.LOCK_ENDPOINT, endpoint_id)
-            if partner_id is None:
+            if partner_id is None or of_partner not in (None, partner_id):
                 raise LookupError("endpoint")
             await raw.execute(tables.EXPIRE_SECRETS, [endpoint_id], now + OVERLAP)
             await self._keep_secret(raw, endpoint_id, secret)
@@ -211,3 +219,23 @@ async def _check_known(tx: AsyncConnection, partner_id: str, service_ids: list[s
             raise InvalidEndpointError(
                 f"service_ids.{number}", "no such service of this partner"
             )
+
+
+async def disable(
+    raw: Any, endpoints: Iterable[UUID], reason: str, now: datetime
+) -> list[Pending]:
+    """Nothing more goes there; what waited takes the next channel, or is dead."""
+    ids, error = list(endpoints), "endpoint-disabled"
+    pending = [
+        Pending(f"partner-{row['partner_id']}", [EndpointDisabled(**row, reason=reason)])
+        for row in await raw.fetch(tables.DISABLE_ENDPOINTS, ids, reason)
+    ]
+    for row in await raw.fetch(tables.MOVE_ON, ids, now):
+        pending.append(_about(row, DeliveryChannelChanged(**row, error=error)))
+    for row in await raw.fetch(tables.BURY_DELIVERIES, ids, now):
+        pending.append(_about(row, DeliveryDeadLettered(**row, error=error)))
+    return pending
+
+
+def _about(row: Any, event: DeliveryChannelChanged | DeliveryDeadLettered) -> Pending:
+    return Pending(f"delivery-{event.delivery_id}", [event], row["person_id"])

@@ -21,7 +21,6 @@ from contracts.partners import (
     DeliveryDeadLettered,
     DeliveryFailed,
     DeliverySucceeded,
-    EndpointDisabled,
 )
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -32,7 +31,7 @@ from infra.webhooks.sender import Outcome, Sent
 from infra.webhooks.worker import Job, Load, Result
 from services.partners import tables
 from services.partners.handlers.compose import Composer
-from services.partners.handlers.endpoints import Secrets
+from services.partners.handlers.endpoints import Secrets, disable
 from services.partners.model.delivery import STAYS, Health, Lane, RetrySchedule, shares
 
 LEASE = timedelta(seconds=30)
@@ -196,7 +195,7 @@ class Outbox:
         ]
         ill = await self._keep_health(raw, verdicts, now)
         for reason, endpoints in ill.items():
-            pending += await self._disable(raw, endpoints, reason, now)
+            pending += await disable(raw, endpoints, reason, now)
         return pending
 
     async def _move_on(self, raw: Any, verdicts: Sequence[_Verdict], now: datetime) -> None:
@@ -230,29 +229,6 @@ class Outbox:
             await raw.execute(tables.KEEP_HEALTH, *map(list, zip(*health, strict=True)))
         hopeless = {i for i, health in new.items() if health.hopeless(now)}
         return {r: ids for r, ids in (("gone", gone), ("failing", hopeless - gone)) if ids}
-
-    async def _disable(
-        self, raw: Any, endpoints: set[UUID], reason: str, now: datetime
-    ) -> list[Pending]:
-        """Nothing more goes there; what waited takes the next channel, or is dead."""
-        ids = list(endpoints)
-        pending = [
-            Pending(
-                f"partner-{row['partner_id']}",
-                [EndpointDisabled(**row, reason=reason)],
-            )
-            for row in await raw.fetch(tables.DISABLE_ENDPOINTS, ids, reason)
-        ]
-        error = "endpoint-disabled"
-        for row in await raw.fetch(tables.MOVE_ON, ids, now):
-            pending.append(_about(row, DeliveryChannelChanged(**row, error=error)))
-        for row in await raw.fetch(tables.BURY_DELIVERIES, ids, now):
-            pending.append(_about(row, DeliveryDeadLettered(**row, error=error)))
-        return pending
-
-
-def _about(row: Any, event: DeliveryChannelChanged | DeliveryDeadLettered) -> Pending:
-    return Pending(f"delivery-{event.delivery_id}", [event], row["person_id"])
 
 
 def _columns(verdict: _Verdict) -> tuple[Any, ...]:

@@ -85,7 +85,6 @@ def upgrade() -> None:
 
         CREATE TABLE partners.deliveries (
           seq             bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
-          txid            xid8 NOT NULL DEFAULT pg_current_xact_id(),
           delivery_id     uuid PRIMARY KEY,
           endpoint_id     uuid REFERENCES partners.endpoints,
           partner_id      text NOT NULL,
@@ -99,6 +98,7 @@ def upgrade() -> None:
           data            text NOT NULL,
           sealed          bytea,           -- under the person's key, as in the event
           traceparent     text,
+          agreement_id    uuid,
           agreed_until    date,
           state           text NOT NULL CHECK (state IN
                             ('pending', 'succeeded', 'dead', 'cancelled', 'manual')),
@@ -120,7 +120,8 @@ def upgrade() -> None:
         CREATE INDEX deliveries_referral ON partners.deliveries (referral_id);
         CREATE INDEX deliveries_person ON partners.deliveries (person_id);
         CREATE INDEX deliveries_state ON partners.deliveries (state, seq);
-        CREATE INDEX deliveries_partner ON partners.deliveries (partner_id, txid, seq);
+        CREATE INDEX deliveries_partner ON partners.deliveries (partner_id, seq);
+        CREATE INDEX deliveries_agreement ON partners.deliveries (agreement_id);
         CREATE TABLE partners.delivery_attempts (
           delivery_id uuid NOT NULL,
           attempt     int NOT NULL,
@@ -132,6 +133,22 @@ def upgrade() -> None:
           duration_ms int NOT NULL
         );
         CREATE INDEX delivery_attempts_delivery ON partners.delivery_attempts (delivery_id);
+
+        -- a partner reads its messages by their number: numbers must follow commits
+        CREATE FUNCTION partners.deliveries_in_commit_order() RETURNS trigger
+        LANGUAGE plpgsql AS $$
+        BEGIN
+          PERFORM pg_advisory_xact_lock(4712, TG_RELID::int);
+          RETURN NULL;
+        END $$;
+        CREATE TRIGGER deliveries_in_commit_order BEFORE INSERT ON partners.deliveries
+          FOR EACH STATEMENT EXECUTE FUNCTION partners.deliveries_in_commit_order();
+        CREATE TABLE partners.withdrawals (
+          person_id    uuid NOT NULL,
+          agreement_id uuid,               -- none: all that were given until then
+          withdrawn_at timestamptz NOT NULL,
+          UNIQUE NULLS NOT DISTINCT (person_id, agreement_id)
+        );
 
         CREATE TABLE partners.answer_links (
           token_digest bytea PRIMARY KEY,  -- SHA-256 of a random token: the token is not kept
@@ -163,7 +180,7 @@ def upgrade() -> None:
         GRANT SELECT, INSERT, UPDATE, DELETE ON partners.partners, partners.services,
           partners.referral_states, partners.endpoints, partners.endpoint_secrets,
           partners.deliveries, partners.answers, partners.partner_names,
-          partners.answer_links TO {role_of("partners")};
+          partners.answer_links, partners.withdrawals TO {role_of("partners")};
         GRANT SELECT, INSERT, DELETE ON partners.delivery_attempts TO {role_of("partners")};
         GRANT TRUNCATE ON partners.partners, partners.partner_names, partners.services,
           partners.referral_states

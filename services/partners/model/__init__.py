@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from contracts.base import Event
+from contracts.days import local_day
 from contracts.partners import AnswerReceived, AnswerSealed
 from contracts.referrals import (
     AnswerRefused,
@@ -18,17 +19,21 @@ from contracts.referrals import (
 )
 from contracts.values import AUTHOR_OF_REASON, TRANSITIONS, Author, Reason, ReferralStatus
 from contracts.webhooks import (
+    AgreementWithdrawnWebhook,
     Answer,
     CancellationMessage,
+    EndpointPingWebhook,
+    PingMessage,
     ReferralCancelledWebhook,
     ReferralMessage,
     ReferralRemindedWebhook,
     ReferralRequestedWebhook,
     ReminderMessage,
+    WithdrawalMessage,
 )
 
 REQUESTED, CANCELLED = "referral.requested", "referral.cancelled"
-REMINDED = "referral.reminded"
+REMINDED, WITHDRAWN = "referral.reminded", "agreement.withdrawn"
 _OPEN = frozenset(
     {
         ReferralStatus.REQUESTED,
@@ -225,3 +230,23 @@ def compose_cancellation(
     )
     webhook = ReferralCancelledWebhook(timestamp=at, data=message)
     return webhook.model_dump_json(exclude_none=True).encode()
+
+
+def compose_withdrawal(
+    referral_id: UUID, partner_id: str, service_id: str, at: datetime
+) -> bytes:
+    """The body that tells a partner to keep nothing; says nothing of the person."""
+    message = WithdrawalMessage(
+        referral_id=referral_id,
+        partner_id=partner_id,
+        service_id=service_id,
+        withdrawn_on=local_day(at),
+    )
+    webhook = AgreementWithdrawnWebhook(timestamp=at, data=message)
+    return webhook.model_dump_json(exclude_none=True).encode()
+
+
+def compose_ping(endpoint_id: UUID, partner_id: str, at: datetime) -> bytes:
+    """The body of a ping."""
+    message = PingMessage(endpoint_id=endpoint_id, partner_id=partner_id)
+    return EndpointPingWebhook(timestamp=at, data=message).model_dump_json().encode()

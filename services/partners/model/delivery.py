@@ -17,7 +17,15 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=10)
 DISABLE_AFTER = timedelta(days=5)
 BURST_SECONDS = 10
 """How many seconds' worth of its rate an endpoint may get at once."""
-STAYS = frozenset({"agreement-expired", "person-erased", "not-composed", "aborted-by-receiver"})
+STAYS = frozenset(
+    {
+        "agreement-expired",
+        "agreement-withdrawn",
+        "person-erased",
+        "not-composed",
+        "aborted-by-receiver",
+    }
+)
 """Ends that another channel would not change."""
 
 

@@ -14,7 +14,7 @@ from contracts.values import CapacityStatus, Channel
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.telemetry import next_hop
-from infra.web.auth import Principal, RequireRole
+from infra.web.auth import Principal, RequireRole, create_key
 from infra.web.problems import not_found
 from infra.webhooks.guard import MAX_URL
 from services.partners import tables
@@ -25,8 +25,11 @@ from services.partners.handlers.directory import (
 )
 from services.partners.handlers.endpoints import Address, Endpoints, InvalidEndpointError
 from services.partners.handlers.redelivery import Redelivery
+from services.partners.handlers.verification import Verification
 from services.partners.routes.answers import wrong_field
+from services.partners.routes.partner import pinged
 from services.partners.routes.redelivery import add as add_redelivery
+from services.partners.tables import messages
 
 Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
 Reader = Annotated[Principal, Depends(RequireRole("partner_admin", "adviser"))]
@@ -52,6 +55,12 @@ class CapacityReport(Strict):
         return seats
 
 
+class NewKey(Strict):
+    """What to call a partner's key."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+
+
 class EndpointRequest(Strict):
     """Where a partner takes messages: for these services, or for all of them if none given."""
 
@@ -66,17 +75,25 @@ class EndpointRequest(Strict):
 
 
 def router(
-    database: Database, endpoints: Endpoints, capacity: Capacity, redelivery: Redelivery
+    database: Database,
+    endpoints: Endpoints,
+    capacity: Capacity,
+    redelivery: Redelivery,
+    verification: Verification,
 ) -> APIRouter:
     """The administrators' routes."""
     routes = APIRouter(prefix="/v1")
-    _add_deliveries(routes, database, endpoints)
+    _add_endpoints(routes, database, endpoints, verification)
+    _add_keys(routes, database)
+    _add_deliveries(routes, database)
     _add_directory(routes, database, capacity)
     add_redelivery(routes, redelivery)
     return routes
 
 
-def _add_deliveries(routes: APIRouter, database: Database, endpoints: Endpoints) -> None:
+def _add_endpoints(
+    routes: APIRouter, database: Database, endpoints: Endpoints, verification: Verification
+) -> None:
 
     @routes.post("/endpoints", status_code=201, tags=["endpoints"])
     async def register_endpoint(
@@ -107,6 +124,31 @@ def _add_deliveries(routes: APIRouter, database: Database, endpoints: Endpoints)
     async def list_endpoints(admin: Admin, partner_id: str | None = None) -> dict[str, Any]:
         """Addresses, oldest first; without their secrets."""
         return {"endpoints": await _fetch(database, tables.ENDPOINTS, partner_id)}
+
+    @routes.post("/endpoints/{endpoint_id}/ping", tags=["endpoints"])
+    async def ping_endpoint(admin: Admin, endpoint_id: UUID) -> dict[str, Any]:
+        """Send a signed ``endpoint.ping`` now, and say what became of it."""
+        return await pinged(verification, endpoint_id)
+
+
+def _add_keys(routes: APIRouter, database: Database) -> None:
+    @routes.post("/partners/{partner_id}/keys", status_code=201, tags=["endpoints"])
+    async def create_partner_key(admin: Admin, partner_id: Ref, body: NewKey) -> dict[str, Any]:
+        """A key with which the partner sees what concerns it; shown once."""
+        async with database.transaction() as tx:
+            raw = await driver(tx)
+            if await raw.fetchval(tables.PARTNER_EXISTS, partner_id) is None:
+                raise not_found("partner")
+            name = f"{partner_id}:{body.name}"
+            key = await create_key(tx, name, "partner", [partner_id])
+        return {"name": name, "key": key}
+
+
+def _add_deliveries(routes: APIRouter, database: Database) -> None:
+    @routes.get("/deliveries/{delivery_id}/attempts", tags=["deliveries"])
+    async def list_attempts(admin: Admin, delivery_id: UUID) -> dict[str, Any]:
+        """Every attempt to send a message: when, by which channel, what became of it."""
+        return {"attempts": await _fetch(database, messages.ATTEMPTS, delivery_id, None)}
 
     @routes.get("/deliveries", tags=["deliveries"])
     async def list_deliveries(

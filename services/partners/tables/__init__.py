@@ -1,5 +1,7 @@
 """The statements of the partner service, each on a whole set."""
 
+from services.partners.tables.withdrawals import WITHDRAWN
+
 UPSERT_PARTNERS = """
 INSERT INTO partners (partner_id, kind, name, structure)
 SELECT partner_id, kind, name, structure::json
@@ -113,11 +115,11 @@ ORDER BY s.created_at DESC LIMIT 20
 DELIVERY_COLUMNS = (
     "delivery_id", "endpoint_id", "partner_id", "service_id", "referral_id", "person_id",
     "message", "event_id", "event_type", "occurred_at", "data", "sealed", "traceparent",
-    "agreed_until", "state", "next_attempt_at", "last_error",
+    "agreement_id", "agreed_until", "state", "next_attempt_at", "last_error",
 )  # fmt: skip
 _DELIVERY_TYPES = (
     "uuid", "uuid", "text", "text", "uuid", "uuid", "text", "uuid", "text", "timestamptz",
-    "text", "bytea", "text", "date", "text", "timestamptz", "text",
+    "text", "bytea", "text", "uuid", "date", "text", "timestamptz", "text",
 )  # fmt: skip
 _ARRAYS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_DELIVERY_TYPES, 1))
 INSERT_DELIVERIES = f"""
@@ -149,7 +151,7 @@ WHERE e.state = 'active' AND e.verified_at IS NOT NULL
   )
 ORDER BY random() LIMIT 1000
 """
-CLAIM = """
+CLAIM = f"""
 WITH due AS (
   SELECT d.*, row_number() OVER (PARTITION BY d.retry ORDER BY d.next_attempt_at) AS place
   FROM unnest($2::uuid[], $3::int[]) AS lane (endpoint_id, share)
@@ -173,8 +175,8 @@ WHERE d.delivery_id = due.delivery_id AND (NOT due.retry OR due.place <= $6)
   AND e.endpoint_id = d.endpoint_id
 RETURNING d.delivery_id, d.endpoint_id, d.partner_id, d.service_id, d.referral_id,
   d.person_id, d.message, d.event_id, d.event_type, d.occurred_at, d.data, d.sealed,
-  d.traceparent, d.agreed_until, d.attempts, d.tries_before, e.url, e.channel
-"""
+  d.traceparent, d.agreed_until, d.attempts, d.tries_before, e.url, e.channel,
+{WITHDRAWN}"""
 KEEP_RATES = """
 UPDATE endpoints e SET rate_at = n.rate_at
 FROM unnest($1::uuid[], $2::timestamptz[]) AS n (endpoint_id, rate_at)
@@ -332,3 +334,24 @@ WHERE referral_id = $1
 
 TRUNCATE_DIRECTORY = "TRUNCATE partners, services"
 TRUNCATE_STATES = "TRUNCATE referral_states"
+
+UNVERIFIED = """
+UPDATE endpoints SET open_until = $2
+WHERE endpoint_id IN (
+  SELECT endpoint_id FROM endpoints
+  WHERE state = 'active' AND verified_at IS NULL AND (open_until IS NULL OR open_until <= $1)
+  ORDER BY created_at LIMIT 20 FOR UPDATE SKIP LOCKED
+)
+RETURNING endpoint_id, partner_id, url, failures, failing_since
+"""
+VERIFY = """
+UPDATE endpoints
+SET verified_at = $2, failures = 0, failing_since = NULL, open_until = NULL,
+    per_minute = least($3, per_minute)
+WHERE endpoint_id = $1 AND verified_at IS NULL AND state = 'active'
+RETURNING endpoint_id
+"""
+ACTIVE_ENDPOINT = """
+SELECT endpoint_id, partner_id, url, channel FROM endpoints
+WHERE endpoint_id = $1 AND state = 'active' AND ($2::text IS NULL OR partner_id = $2)
+"""

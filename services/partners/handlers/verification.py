@@ -1,0 +1,102 @@
+"""Endpoints prove that they want our messages before they get the first real one.
+
+Either they answer the handshake of CloudEvents' HTTP webhooks (``OPTIONS`` with our origin), or
+they take a signed ping. What is due waits for it, and uses up no attempts.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from contracts.partners import EndpointVerified
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Meta
+from infra.eventstore.writer import Pending, Writer
+from infra.webhooks.sender import Consent, Outcome, Outgoing, Sender, Sent
+from services.partners import tables
+from services.partners.handlers.endpoints import Secrets, disable
+from services.partners.model import compose_ping
+from services.partners.model.delivery import Health, pause
+
+LEASE = timedelta(seconds=60)
+"""Longer than a handshake and a ping: another process does not ask meanwhile."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Asks endpoints, and remembers what they said. ``origin``: our host, as they know it."""
+
+    database: Database
+    writer: Writer
+    sender: Sender
+    clock: Clock
+    origin: str
+
+    async def step(self) -> int:
+        """Ask those that were not asked yet, or not for a while; answers how many."""
+        now = self.clock()
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            rows = await raw.fetch(tables.UNVERIFIED, now, now + LEASE)
+        if rows:
+            secrets = await self._secrets([row["endpoint_id"] for row in rows])
+            said = await asyncio.gather(*(self._prove(row, secrets) for row in rows))
+            for row, consent in zip(rows, said, strict=True):
+                await self._keep(row, consent)
+        return len(rows)
+
+    async def ping(self, endpoint_id: UUID, partner_id: str | None = None) -> Sent:
+        """Send a signed ping now; answers what became of it.
+
+        Raises ``LookupError`` unless there is such an endpoint (of this partner) to send to.
+        """
+        async with self.database.reading() as connection:
+            raw = await driver(connection)
+            row = await raw.fetchrow(tables.ACTIVE_ENDPOINT, endpoint_id, partner_id)
+        if row is None or row["channel"] != "webhook":
+            raise LookupError("endpoint")
+        return await self._ping(row, await self._secrets([endpoint_id]))
+
+    async def _secrets(self, endpoints: list[UUID]) -> dict[UUID, list[bytes]]:
+        async with self.database.reading() as connection:
+            raw = await driver(connection)
+            rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, self.clock())
+        return Secrets(self.writer.vault.master).open(rows)
+
+    async def _prove(self, row: Any, secrets: Mapping[UUID, list[bytes]]) -> Consent:
+        consent = await self.sender.ask(row["url"], self.origin)
+        if consent.given:
+            return consent
+        return Consent((await self._ping(row, secrets)).outcome is Outcome.OK)
+
+    async def _ping(self, row: Any, secrets: Mapping[UUID, list[bytes]]) -> Sent:
+        endpoint_id, keys = row["endpoint_id"], secrets.get(row["endpoint_id"], [])
+        body = compose_ping(endpoint_id, row["partner_id"], self.clock())
+        return await self.sender.send(Outgoing(row["url"], f"ping_{uuid4().hex}", body, keys))
+
+    async def _keep(self, row: Any, consent: Consent) -> None:
+        async with self.database.transaction() as tx:
+            raw, now = await driver(tx), self.clock()
+            kept = self._verified if consent.given else self._failed
+            await self.writer.write(tx, await kept(raw, row, consent, now))
+
+    async def _verified(
+        self, raw: Any, row: Any, consent: Consent, now: datetime
+    ) -> list[Pending]:
+        found = await raw.fetchval(tables.VERIFY, row["endpoint_id"], now, consent.per_minute)
+        if found is None:
+            return []  # disabled or replaced meanwhile
+        verified = EndpointVerified(endpoint_id=found, partner_id=row["partner_id"])
+        return [Pending(f"partner-{row['partner_id']}", [verified], None, Meta())]
+
+    async def _failed(self, raw: Any, row: Any, _: Consent, now: datetime) -> list[Pending]:
+        failures, since = row["failures"] + 1, row["failing_since"] or now
+        values = [failures], [since], [now + pause(row["failures"])]
+        await raw.execute(tables.KEEP_HEALTH, [row["endpoint_id"]], *values)
+        if not Health(failures, since).hopeless(now):
+            return []
+        return await disable(raw, [row["endpoint_id"]], "unverified", now)

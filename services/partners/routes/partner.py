@@ -1,0 +1,116 @@
+"""JSON for a partner's own systems: what concerns it, and nothing else.
+
+The key's scope is the partner; another partner's things are not found.
+"""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from infra.database import Database, driver
+from infra.eventstore.events import Meta
+from infra.telemetry import next_hop
+from infra.web.auth import Principal, RequireRole
+from infra.web.problems import not_found
+from services.partners import tables
+from services.partners.handlers.endpoints import Endpoints
+from services.partners.handlers.messages import Messages
+from services.partners.handlers.verification import Verification
+from services.partners.tables import messages as messages_of
+
+Partner = Annotated[Principal, Depends(RequireRole("partner"))]
+State = Literal["pending", "succeeded", "dead", "cancelled", "manual"]
+Limit = Annotated[int, Query(ge=1, le=500)]
+After = Annotated[int, Query(ge=0)]
+
+
+def partner_router(
+    database: Database, endpoints: Endpoints, verification: Verification, messages: Messages
+) -> APIRouter:
+    """The partners' routes."""
+    routes = APIRouter(prefix="/v1/partner", tags=["partner"])
+    _add_endpoints(routes, database, endpoints, verification)
+    _add_deliveries(routes, database, messages)
+    return routes
+
+
+def _add_endpoints(
+    routes: APIRouter, database: Database, endpoints: Endpoints, verification: Verification
+) -> None:
+    @routes.get("/endpoints")
+    async def my_endpoints(partner: Partner) -> dict[str, Any]:
+        """The partner's addresses and how they fare; without their secrets."""
+        return {"endpoints": await _fetch(database, tables.ENDPOINTS, _id(partner))}
+
+    @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201)
+    async def rotate_my_secret(
+        request: Request, partner: Partner, endpoint_id: UUID
+    ) -> dict[str, Any]:
+        """A new signing secret, shown once; the old one counts for another day."""
+        try:
+            new = await endpoints.rotate(endpoint_id, _meta(request, partner), _id(partner))
+        except LookupError as error:
+            raise not_found(str(error)) from error
+        return {"endpoint_id": new.endpoint_id, "secret": new.secret}
+
+    @routes.post("/endpoints/{endpoint_id}/ping")
+    async def ping_my_endpoint(partner: Partner, endpoint_id: UUID) -> dict[str, Any]:
+        """Have a signed ``endpoint.ping`` sent now, and see what became of it."""
+        return await pinged(verification, endpoint_id, _id(partner))
+
+
+def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -> None:
+    @routes.get("/deliveries")
+    async def my_deliveries(
+        partner: Partner, state: State | None = None, limit: Limit = 100, after: After = 0
+    ) -> dict[str, Any]:
+        """What was sent to the partner, or waits, in the order it was made."""
+        rows = await _fetch(
+            database, tables.DELIVERIES, after, state, _id(partner), None, limit
+        )
+        return {"deliveries": rows, "next": rows[-1]["seq"] if len(rows) == limit else None}
+
+    @routes.get("/deliveries/{delivery_id}/attempts")
+    async def my_attempts(partner: Partner, delivery_id: UUID) -> dict[str, Any]:
+        """Every attempt to send one of the partner's messages."""
+        rows = await _fetch(database, messages_of.ATTEMPTS, delivery_id, _id(partner))
+        return {"attempts": rows}
+
+    @routes.get("/messages")
+    async def my_messages(
+        request: Request, partner: Partner, after: After = 0, limit: Limit = 100
+    ) -> dict[str, Any]:
+        """The messages themselves, after a cursor, in order: for a system that was away.
+
+        Go on with ``cursor``. What was not delivered yet counts as delivered now.
+        """
+        page = await messages.after(_id(partner), after, limit, _meta(request, partner))
+        return {"messages": page.messages, "cursor": page.cursor, "more": page.more}
+
+
+async def pinged(
+    verification: Verification, endpoint_id: UUID, partner_id: str | None = None
+) -> dict[str, Any]:
+    """What became of a ping; raises ``Problem`` 404 for an endpoint that is not there."""
+    try:
+        sent = await verification.ping(endpoint_id, partner_id)
+    except LookupError as error:
+        raise not_found(str(error)) from error
+    return {"outcome": sent.outcome, "status": sent.status, "error": sent.error}
+
+
+def _id(partner: Principal) -> str:
+    (partner_id,) = partner.scope
+    return partner_id
+
+
+def _meta(request: Request, partner: Principal) -> Meta:
+    actor = f"partner:{_id(partner)}"
+    return Meta(actor, traceparent=next_hop(request.headers.get("traceparent")))
+
+
+async def _fetch(database: Database, statement: str, *values: Any) -> list[dict[str, Any]]:
+    async with database.reading() as connection:
+        raw = await driver(connection)
+        return [dict(row) for row in await raw.fetch(statement, *values)]
