@@ -46,6 +46,13 @@ class Settings(BaseSettings):
         "5,60,300,1800,7200,18000,36000,50400,72000,86400",
         description="Seconds before each retry of a delivery (±20 % jitter).",
     )
+    smtp_url: str | None = Field(
+        None, description="smtp:// or smtps:// server for mail to partners; none: no mail."
+    )
+    mail_from: str = Field(
+        "aiguillage@localhost", description="Sender of mail, as partners see it."
+    )
+    link_days: int = Field(8, ge=1, le=30, description="Days that an answer link is good for.")
     checkpoint_seconds: float = Field(1.0, gt=0, description="Longest wait for a checkpoint.")
     seed: str = Field(
         "petite-foret", description="Directory loaded at first start; empty: none."

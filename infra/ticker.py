@@ -17,18 +17,11 @@ class Ticker:
     ``step`` answers how much it did; 0: nothing is due. Its errors are waited out, never fatal.
     """
 
-    def __init__(
-        self,
-        name: str,
-        step: Callable[[], Awaitable[int]],
-        seconds: float,
-        close: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
+    def __init__(self, name: str, step: Callable[[], Awaitable[int]], seconds: float) -> None:
         self.name = name
         self.last_step = time.monotonic()
         self._step = step
         self._seconds = seconds
-        self._close = close
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -44,8 +37,6 @@ class Ticker:
             self.last_step = time.monotonic()
             if not done:
                 await self._sleep(failures)
-        if self._close:
-            await self._close()
 
     def stop(self) -> None:
         """End after the step at hand."""

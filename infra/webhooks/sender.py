@@ -16,7 +16,7 @@ import aiohttp
 from infra.clock import Clock, system_clock
 from infra.telemetry import next_hop
 from infra.webhooks.guard import BLOCKED_ERRNO, Guard, UnsafeUrlError, parse_url
-from infra.webhooks.signature import sign
+from infra.webhooks.signature import SigningKey, sign
 
 DEADLINE_SECONDS = 15.0
 MAX_ANSWER_BYTES = 16 * 1024
@@ -43,7 +43,7 @@ class Outgoing:
     url: str
     webhook_id: str
     body: bytes
-    keys: Sequence[bytes] = field(repr=False)
+    keys: Sequence[SigningKey] = field(repr=False)
     traceparent: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""Standard Webhooks v1: HMAC-SHA-256 over ``id.timestamp.body``.
+"""Standard Webhooks: over ``id.timestamp.body``, v1 HMAC-SHA-256 and v1a Ed25519.
 
 Bytes in, several secrets at once (all live ones sign; any of them verifies), the clock given.
 Whatever a stranger sends, ``verify`` answers or raises ``SignatureError``, nothing else.
@@ -13,7 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-PREFIX = "whsec_"
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+
+SigningKey = bytes | Ed25519PrivateKey
+CheckingKey = bytes | Ed25519PublicKey
+
+PREFIX, PUBLIC_PREFIX = "whsec_", "whpk_"
 SECRET_BYTES = 32
 LEAST_SECRET_BYTES, MOST_SECRET_BYTES = 24, 64
 TOLERANCE_SECONDS = 300
@@ -63,8 +72,18 @@ def parse_secret(text: str) -> bytes:
     return secret
 
 
+def new_private_key() -> Ed25519PrivateKey:
+    """A random key pair for v1a: whoever checks a message cannot sign one."""
+    return Ed25519PrivateKey.generate()
+
+
+def format_public_key(key: Ed25519PrivateKey) -> str:
+    """The public half, as it is given to a partner."""
+    return PUBLIC_PREFIX + base64.b64encode(key.public_key().public_bytes_raw()).decode()
+
+
 def sign(
-    keys: Sequence[bytes], webhook_id: str, signed_at: datetime, body: bytes
+    keys: Sequence[SigningKey], webhook_id: str, signed_at: datetime, body: bytes
 ) -> dict[str, str]:
     """The three headers of a message, with one signature for each secret.
 
@@ -77,12 +96,12 @@ def sign(
     return {
         ID: webhook_id,
         TIMESTAMP: timestamp,
-        SIGNATURE: " ".join(f"v1,{_mac(key, content).decode()}" for key in keys),
+        SIGNATURE: " ".join(_signature(key, content) for key in keys),
     }
 
 
 def verify(
-    keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, now: datetime
+    keys: Sequence[CheckingKey], headers: Mapping[str, str], body: bytes, now: datetime
 ) -> Verified:
     """Check a message; header names are looked up in lower case.
 
@@ -106,16 +125,38 @@ def _content(webhook_id: str, timestamp: str, body: bytes) -> bytes:
     return b".".join((webhook_id.encode("utf-8", "replace"), timestamp.encode(), body))
 
 
+def _signature(key: SigningKey, content: bytes) -> str:
+    if isinstance(key, bytes):
+        return f"v1,{_mac(key, content).decode()}"
+    return f"v1a,{base64.b64encode(key.sign(content)).decode()}"
+
+
 def _mac(key: bytes, content: bytes) -> bytes:
     return base64.b64encode(hmac.digest(key, content, hashlib.sha256))
 
 
-def _matches(keys: Sequence[bytes], header: str, content: bytes) -> bool:
-    given = [
-        item[3:].encode("utf-8", "replace")
-        for item in header.split()[:MAX_SIGNATURES]
-        if item.startswith("v1,")
+def _matches(keys: Sequence[CheckingKey], header: str, content: bytes) -> bool:
+    items = [item.partition(",") for item in header.split()[:MAX_SIGNATURES]]
+    shared = [value for scheme, _, value in items if scheme == "v1"]
+    paired = [value for scheme, _, value in items if scheme == "v1a"]
+    found = [
+        _same_mac(key, shared, content)
+        if isinstance(key, bytes)
+        else any(_signed_by(key, value, content) for value in paired)
+        for key in keys
     ]
-    expected = [_mac(key, content) for key in keys]
-    found = [hmac.compare_digest(e, g) for e in expected for g in given]
     return any(found)
+
+
+def _same_mac(key: bytes, given: Sequence[str], content: bytes) -> bool:
+    expected = _mac(key, content)
+    same = [hmac.compare_digest(expected, g.encode("utf-8", "replace")) for g in given]
+    return any(same)
+
+
+def _signed_by(key: Ed25519PublicKey, given: str, content: bytes) -> bool:
+    try:
+        key.verify(base64.b64decode(given, validate=True), content)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -18,7 +18,7 @@ from prometheus_client import Counter as Metric
 from prometheus_client import Gauge
 
 from infra.wakeup import Listener
-from infra.webhooks.sender import Outcome, Outgoing, Sender, Sent
+from infra.webhooks.sender import Outcome, Sent
 
 J = TypeVar("J")
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ class Job(Generic[J]):
     """A leased message: where it goes, what is sent, and the outbox's own row."""
 
     endpoint_id: UUID
-    message: Outgoing
+    message: Any
     row: J
     retry: bool = False
 
@@ -63,6 +63,13 @@ class Load:
     in_flight: Mapping[UUID, int]
 
 
+class Transport(Protocol):
+    """Sends a message; never raises for what others do."""
+
+    async def send(self, message: Any) -> Sent: ...
+    async def close(self) -> None: ...
+
+
 class Outbox(Protocol[J]):
     """Where messages wait."""
 
@@ -82,7 +89,7 @@ class DeliveryWorker(Generic[J]):
         self,
         name: str,
         outbox: Outbox[J],
-        sender: Sender,
+        sender: Transport,
         wakes_on: str,
         *,
         poll_seconds: float = 0.2,

@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from infra.channels.mail import MailSender
 from infra.platform import Platform
 from infra.settings import Settings
 from infra.ticker import Ticker
@@ -12,11 +13,14 @@ from infra.webhooks.worker import DeliveryWorker
 from services.partners.handlers.answers import Answers
 from services.partners.handlers.directory import Capacity
 from services.partners.handlers.endpoints import Endpoints
+from services.partners.handlers.links import Links
 from services.partners.handlers.messages import Messages
 from services.partners.handlers.outbox import Outbox
 from services.partners.handlers.redelivery import Redelivery
+from services.partners.handlers.transports import Transports
 from services.partners.handlers.verification import Verification
 from services.partners.model.delivery import RetrySchedule
+from services.partners.pages import add_pages
 from services.partners.routes import ANSWERS, add_answers, partner_router, router
 from services.partners.subscriptions import subscriptions
 
@@ -35,19 +39,26 @@ def build(platform: Platform) -> Service:
     verification = Verification(
         database, writer, prover, clock, urlsplit(answers).hostname or ""
     )
+    mail = (
+        MailSender(settings.smtp_url, settings.mail_from, clock=clock)
+        if settings.smtp_url
+        else None
+    )
+    base_url = answers.removesuffix(ANSWERS)
     worker = DeliveryWorker(
         "sender",
-        Outbox(database, writer, clock, schedule, answers),
-        Sender(guard, clock=clock),
+        Outbox(database, writer, clock, schedule, answers, base_url, settings.link_days),
+        Transports(Sender(guard, clock=clock), mail),
         database.schema,
         poll_seconds=settings.poll_seconds,
         drain_seconds=settings.stop_seconds * DRAIN_SHARE,
     )
+    endpoints = Endpoints(database, writer, guard, clock, mails=mail is not None)
     app = create_app("Aiguillage: partners", "Directory, deliveries, partners' answers.")
     app.include_router(
         router(
             database,
-            Endpoints(database, writer, guard, clock),
+            endpoints,
             Capacity(database, writer, clock),
             Redelivery(database, writer, clock),
             verification,
@@ -56,12 +67,14 @@ def build(platform: Platform) -> Service:
     app.include_router(
         partner_router(
             database,
-            Endpoints(database, writer, guard, clock),
+            endpoints,
             verification,
             Messages(database, writer, clock, answers),
         )
     )
-    add_answers(app, Answers(database, writer, clock))
+    taking = Answers(database, writer, clock)
+    add_answers(app, taking)
+    add_pages(app, Links(database, writer, taking, clock, base_url, settings.link_days, mail))
     return Service(
         "partners",
         app,
@@ -69,10 +82,11 @@ def build(platform: Platform) -> Service:
         [
             *subscriptions(platform, database, writer),
             worker,
-            Ticker("verification", verification.step, settings.poll_seconds, prover.close),
+            Ticker("verification", verification.step, settings.poll_seconds),
         ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,
+        on_close=[prover.close],
     )
 
 

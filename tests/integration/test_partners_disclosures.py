@@ -3,11 +3,8 @@
 import hashlib
 from datetime import date, timedelta
 from typing import Any
-from uuid import UUID
 
-import asyncpg
 from aiohttp import web
-from sqlalchemy.engine import make_url
 
 from contracts.referrals import ReferralCancelled
 from contracts.values import Author, Reason
@@ -19,6 +16,7 @@ from tests.support.partners import (
     SERVICE,
     Hub,
     Sink,
+    destroy_key,
     platform_of,
     register,
 )
@@ -31,13 +29,6 @@ async def sent(hub: Hub, state: str = "succeeded") -> dict[str, Any]:
     """Run the service until a delivery has this state; answers its row."""
     (row,) = await hub.run_until(STATE, state)
     return row
-
-
-async def destroy_key(databases: Databases, person_id: UUID) -> None:
-    url = make_url(databases.vault_url).set(drivername="postgresql")
-    raw = await asyncpg.connect(url.render_as_string(hide_password=False))
-    await raw.execute("DELETE FROM vault.person_keys WHERE person_id = $1", person_id)
-    await raw.close()
 
 
 async def test_disclosure_is_recorded_with_its_fields_and_the_digest_of_ciphertext(

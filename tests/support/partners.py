@@ -8,10 +8,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx2
 import orjson
 import pytest
 from aiohttp import web
+from sqlalchemy.engine import make_url
 
 from contracts.base import Event
 from contracts.intake import AgreementWithdrawn
@@ -269,6 +271,14 @@ class Hub:
             while not (rows := await self.rows(statement, *values)):
                 await asyncio.sleep(0.01)
         return rows
+
+
+async def destroy_key(databases: Databases, person_id: UUID) -> None:
+    """The person's key is gone, as after an erasure."""
+    url = make_url(databases.vault_url).set(drivername="postgresql")
+    raw = await asyncpg.connect(url.render_as_string(hide_password=False))
+    await raw.execute("DELETE FROM vault.person_keys WHERE person_id = $1", person_id)
+    await raw.close()
 
 
 def answer_body(referral_id: UUID, status: str = "accepted", **given: Any) -> bytes:

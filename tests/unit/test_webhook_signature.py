@@ -1,17 +1,21 @@
 """Our signatures beside those of two other implementations, and against forgers."""
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import standardwebhooks
 import svix.webhooks
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.webhooks.signature import (
     SignatureError,
     StaleTimestampError,
+    format_public_key,
     format_secret,
+    new_private_key,
     new_secret,
     parse_secret,
     sign,
@@ -154,3 +158,50 @@ def test_secret_is_read_back_as_written(secret: bytes):
 def test_secret_that_is_malformed_too_short_or_too_long_is_refused(text: str):
     with pytest.raises(ValueError, match="secret"):
         parse_secret(text)
+
+
+PAIR = (
+    "6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+)
+PUBLIC = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+
+
+def vector_key() -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(base64.b64decode(SEED))
+
+
+def test_published_vector_of_v1a_is_what_we_sign_and_take():
+    """Of svix's tests, the only published ones (Standard Webhooks has none of its own)."""
+    at, body = datetime.fromtimestamp(1614265330, UTC), b'{"test": 2432232314}'
+    headers = sign([vector_key()], "msg_p5jXN8AQM9LWM0D4loKWxJek", at, body)
+    assert headers["webhook-signature"] == (
+        "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+"
+        "m7TBAg=="
+    )
+    assert format_public_key(vector_key()) == PUBLIC
+    verify([vector_key().public_key()], headers, body, at)
+
+
+def test_both_schemes_sign_and_either_is_enough_for_who_knows_one():
+    secret, pair, at = new_secret(), new_private_key(), datetime.now(UTC)
+    headers = sign([secret, pair], "msg_1", at, b"{}")
+    verify([secret], headers, b"{}", at)
+    verify([pair.public_key()], headers, b"{}", at)
+    standardwebhooks.Webhook(format_secret(secret)).verify("{}", headers)
+    svix.webhooks.Webhook(format_secret(secret)).verify("{}", headers)
+
+
+def test_key_of_one_scheme_does_not_take_the_others_signature():
+    secret, pair, at = new_secret(), new_private_key(), datetime.now(UTC)
+    with pytest.raises(SignatureError):
+        verify([pair.public_key()], sign([secret], "msg_1", at, b"{}"), b"{}", at)
+    with pytest.raises(SignatureError):
+        verify([secret], sign([pair], "msg_1", at, b"{}"), b"{}", at)
+
+
+@pytest.mark.parametrize("value", ["v1a,", "v1a,AAAA", "v1a,é", "v1a", "v1a,====", "v2,x", ","])
+def test_malformed_pair_signature_is_refused_and_nothing_else(value: str):
+    headers = sign([new_secret()], "msg_1", datetime.now(UTC), b"{}")
+    headers["webhook-signature"] = value
+    with pytest.raises(SignatureError):
+        verify([new_private_key().public_key()], headers, b"{}", datetime.now(UTC))

@@ -64,14 +64,19 @@ class Accepted:
     status: ReferralStatus
 
 
+class StateChangedError(Exception):
+    """The referral is no longer in the state that the partner saw when it answered."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Signed:
-    """An answer that is proved to come from a partner."""
+class Proved:
+    """An answer that is proved to come from a partner; ``seen``: the state it answers to."""
 
     partner_id: str
     webhook_id: str
     digest: bytes
     answer: Answer
+    seen: ReferralStatus | None = None
 
 
 class Answers:
@@ -94,12 +99,24 @@ class Answers:
         """
         document = _parse(body)
         partner_id, verified = await self._verify(_referral_of(document), headers, body)
-        signed = _Signed(
+        signed = Proved(
             partner_id,
             verified.webhook_id,
-            keyed_digest(self._digest_key, body),
+            self.digest(body),
             _validate(document).data,
         )
+        return await self.take(signed, traceparent)
+
+    def digest(self, body: bytes) -> bytes:
+        """By which a repeat is told from another answer under the same id."""
+        return keyed_digest(self._digest_key, body)
+
+    async def take(self, signed: Proved, traceparent: str | None = None) -> Accepted:
+        """Check and store an answer, however it came.
+
+        Raises ``StateChangedError``, ``DuplicateIdError``, ``PersonErasedError`` and what the
+        model's ``check_…`` do.
+        """
         for _ in range(ATTEMPTS):
             try:
                 async with self._database.transaction() as tx:
@@ -123,7 +140,7 @@ class Answers:
         return rows[0]["partner_id"], verified
 
     async def _store(
-        self, tx: AsyncConnection, signed: _Signed, traceparent: str | None
+        self, tx: AsyncConnection, signed: Proved, traceparent: str | None
     ) -> Accepted:
         raw = await driver(tx)
         # one answer of a referral at a time: two quick ones are judged one after the other
@@ -133,6 +150,8 @@ class Answers:
         known = await raw.fetchrow(tables.ANSWER, signed.partner_id, signed.webhook_id)
         if known:
             return _repeat(known, signed)
+        if signed.seen not in (None, ReferralStatus(state["status"])):
+            raise StateChangedError
         await self._check(tx, state, signed.answer)
         return await self._insert(tx, signed, state, traceparent)
 
@@ -150,7 +169,7 @@ class Answers:
             check_suggestion(answer, state["service_id"], known is not None)
 
     async def _note_late(
-        self, signed: _Signed, error: ForbiddenTransitionError, traceparent: str | None
+        self, signed: Proved, error: ForbiddenTransitionError, traceparent: str | None
     ) -> None:
         """A yes to a referral that has ended is refused, and an adviser hears of it, once."""
         if error.current not in ENDED or error.asked not in YES:
@@ -175,7 +194,7 @@ class Answers:
                 )
 
     async def _insert(
-        self, tx: AsyncConnection, signed: _Signed, state: Any, traceparent: str | None
+        self, tx: AsyncConnection, signed: Proved, state: Any, traceparent: str | None
     ) -> Accepted:
         raw, answer, person = await driver(tx), signed.answer, state["person_id"]
         name = f"answer:{signed.partner_id}:{signed.webhook_id}"
@@ -218,7 +237,7 @@ def _validate(document: Any) -> AnswerWebhook:
     return AnswerWebhook.model_validate(document)
 
 
-def _repeat(known: Any, signed: _Signed) -> Accepted:
+def _repeat(known: Any, signed: Proved) -> Accepted:
     if known["body_digest"] != signed.digest:
         raise DuplicateIdError
     return Accepted(known["answer_id"], known["referral_id"], ReferralStatus(known["status"]))

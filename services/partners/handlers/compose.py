@@ -6,7 +6,7 @@ key, and an agreement that has ended meanwhile keeps it from leaving.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,21 +14,28 @@ from uuid import UUID
 import orjson
 import structlog
 
+from contracts.days import local_day
 from contracts.intake import AgreementWithdrawn
 from contracts.partners import DisclosureMade
 from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRequested
 from contracts.registry import parse_event
+from contracts.values import Channel
+from infra.channels.mail import OutgoingMail
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending
 from infra.vault import PersonKey
 from infra.webhooks.sender import Outcome, Outgoing, Sent
+from infra.webhooks.signature import SigningKey
+from services.partners.handlers.tokens import Link, new_link
 from services.partners.model import (
     compose_cancellation,
     compose_reminder,
     compose_request,
     compose_withdrawal,
     expired,
+    letters,
 )
+from services.partners.model.letters import Letter
 
 log = structlog.get_logger()
 
@@ -39,11 +46,16 @@ class Composer:
 
     answer_url: str
     persons: Mapping[UUID, PersonKey]
-    secrets: Mapping[UUID, list[bytes]]
+    secrets: Mapping[UUID, list[SigningKey]]
     now: datetime
+    base_url: str = ""
+    link_days: int = 8
+    links: list[Link] = field(default_factory=list)
 
-    def compose(self, row: Any) -> Outgoing | Sent:
-        """The message to send, or why there is none."""
+    def compose(self, row: Any) -> Outgoing | OutgoingMail | Sent:
+        """The message to send by its channel, or why there is none."""
+        if row["channel"] == Channel.EMAIL:
+            return self._mail(row)
         if row["endpoint_id"] not in self.secrets:
             return Sent(Outcome.PERMANENT, "no-secret")
         body = self.checked(row)
@@ -52,12 +64,35 @@ class Composer:
         secrets = self.secrets[row["endpoint_id"]]
         return Outgoing(row["url"], webhook_id(row), body, secrets, row["traceparent"])
 
+    def _mail(self, row: Any) -> OutgoingMail | Sent:
+        """A mail with a link; ``links`` has to be kept before it leaves."""
+        if why := self.kept_back(row):
+            return Sent(Outcome.PERMANENT, why)
+        letter = self._letter(row)
+        name = f"<{webhook_id(row)}@{self.base_url.partition('//')[2].partition('/')[0]}>"
+        to = row["url"].removeprefix("mailto:")
+        return OutgoingMail(to, letter.subject, letter.text, name)
+
+    def _letter(self, row: Any) -> Letter:
+        event, reference = parse_event(row["event_type"], row["data"]), str(row["referral_id"])
+        if isinstance(event, ReferralCancelled):
+            return letters.cancellation(reference)
+        if isinstance(event, AgreementWithdrawn):
+            return letters.withdrawal(reference)
+        link = new_link(row, self.now, self.link_days)
+        self.links.append(link)
+        url, until = self.base_url + link.path, local_day(link.expires_at)
+        if isinstance(event, DeadlinePassed):
+            return letters.reminder(event.requested_on, url, until)
+        assert isinstance(event, ReferralRequested)
+        return letters.request(event.thematique, event.urgent, url, until)
+
     def checked(self, row: Any) -> bytes | Sent:
         """The body, unless it may not leave any more, or cannot be made.
 
         One that fails must not hold up the others.
         """
-        if why := self._kept_back(row):
+        if why := self.kept_back(row):
             return Sent(Outcome.PERMANENT, why)
         try:
             return self.body(row)
@@ -65,7 +100,7 @@ class Composer:
             log.error("message not composed", error=type(error).__name__)
             return Sent(Outcome.PERMANENT, "not-composed")
 
-    def _kept_back(self, row: Any) -> str | None:
+    def kept_back(self, row: Any) -> str | None:
         """What says so was looked up with the message, in the transaction that leases it."""
         if row["withdrawn"]:
             return "agreement-withdrawn"

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
@@ -25,7 +26,13 @@ from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.vault import MasterKey
 from infra.webhooks.guard import Guard, UnsafeUrlError
-from infra.webhooks.signature import format_secret, new_secret
+from infra.webhooks.signature import (
+    SigningKey,
+    format_public_key,
+    format_secret,
+    new_private_key,
+    new_secret,
+)
 from services.partners import tables
 
 OVERLAP = timedelta(hours=24)
@@ -59,6 +66,7 @@ class Address:
     ordering: str = "none"
     per_minute: int | None = None
     concurrency: int | None = None
+    asymmetric: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,7 @@ class NewEndpoint:
 
     endpoint_id: UUID
     secret: str = field(repr=False)
+    public_key: str | None = None
 
 
 class Secrets:
@@ -92,6 +101,17 @@ class Secrets:
             found.setdefault(row["endpoint_id"], []).append(secret)
         return found
 
+    def signing(self, rows: Iterable[Any]) -> dict[UUID, list[SigningKey]]:
+        """Endpoint id → every key that signs what is sent to it."""
+        rows = list(rows)
+        keys: dict[UUID, list[SigningKey]] = {}
+        for endpoint_id, shared in self.open(rows).items():
+            keys.setdefault(endpoint_id, []).extend(shared)
+        for endpoint_id, seeds in self.open(rows, ("v1a",)).items():
+            pairs = [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
+            keys.setdefault(endpoint_id, []).extend(pairs)
+        return keys
+
 
 @dataclass(frozen=True)
 class Endpoints:
@@ -101,6 +121,7 @@ class Endpoints:
     writer: Writer
     guard: Guard
     clock: Clock
+    mails: bool = False
 
     async def register(self, address: Address, meta: Meta) -> NewEndpoint:
         """A new endpoint; one of the same partner at the same URL is replaced by it.
@@ -117,6 +138,8 @@ class Endpoints:
         raise TimeoutError("others keep changing the partner")
 
     async def _check_url(self, address: Address) -> None:
+        if address.channel is Channel.EMAIL and not self.mails:
+            raise InvalidEndpointError("channel", "no mail server is set (smtp_url)")
         if address.channel is Channel.EMAIL:
             if not MAILBOX.fullmatch(address.url):
                 raise InvalidEndpointError("url", "give mailto: and one mailbox")
@@ -128,9 +151,13 @@ class Endpoints:
 
     async def _register(self, address: Address, meta: Meta) -> NewEndpoint:
         endpoint_id, secret = uuid4(), new_secret()
+        pair = new_private_key() if address.asymmetric else None
         async with self.database.transaction() as tx:
             await _check_known(tx, address.partner_id, address.service_ids)
             await self._store(tx, endpoint_id, address, secret)
+            if pair:
+                seed = pair.private_bytes_raw()
+                await self._keep_secret(await driver(tx), endpoint_id, seed, "v1a")
             old = await self._supersede(tx, endpoint_id, address)
             events: list[Event] = [
                 EndpointDisabled(
@@ -141,7 +168,8 @@ class Endpoints:
             events.append(_registered(endpoint_id, address))
             pending = Pending(f"partner-{address.partner_id}", events, None, meta)
             await self.writer.write(tx, [pending])
-        return NewEndpoint(endpoint_id, format_secret(secret))
+        public = format_public_key(pair) if pair else None
+        return NewEndpoint(endpoint_id, format_secret(secret), public)
 
     async def rotate(
         self, endpoint_id: UUID, meta: Meta, of_partner: str | None = None
@@ -165,11 +193,13 @@ class Endpoints:
             )
         return NewEndpoint(endpoint_id, format_secret(secret))
 
-    async def _keep_secret(self, raw: Any, endpoint_id: UUID, secret: bytes) -> None:
+    async def _keep_secret(
+        self, raw: Any, endpoint_id: UUID, secret: bytes, kind: str = "v1"
+    ) -> None:
         secret_id = uuid4()
         wrapped = Secrets(self.writer.vault.master).wrap(secret, secret_id, endpoint_id)
         await raw.execute(
-            tables.INSERT_SECRET, secret_id, endpoint_id, "v1", wrapped, self.clock()
+            tables.INSERT_SECRET, secret_id, endpoint_id, kind, wrapped, self.clock()
         )
 
     async def _store(

@@ -32,6 +32,7 @@ from infra.webhooks.worker import Job, Load, Result
 from services.partners import tables
 from services.partners.handlers.compose import Composer
 from services.partners.handlers.endpoints import Secrets, disable
+from services.partners.handlers.tokens import keep_links
 from services.partners.model.delivery import STAYS, Health, Lane, RetrySchedule, shares
 
 LEASE = timedelta(seconds=30)
@@ -77,12 +78,16 @@ class Outbox:
         clock: Clock,
         schedule: RetrySchedule,
         answer_url: str,
+        base_url: str = "",
+        link_days: int = 8,
     ) -> None:
         self._database = database
         self._writer = writer
         self._clock = clock
         self._schedule = schedule
         self._answer_url = answer_url
+        self._base_url = base_url
+        self._link_days = link_days
         self._secrets = Secrets(writer.vault.master)
 
     async def due(self, load: Load) -> bool:
@@ -166,6 +171,7 @@ class Outbox:
             else:
                 retry = row["attempts"] - row["tries_before"] > 1
                 jobs.append(Job(row["endpoint_id"], made, leased, retry))
+        await keep_links(await driver(tx), composer.links, now)
         return jobs, failed
 
     async def _composer(
@@ -173,11 +179,13 @@ class Outbox:
     ) -> Composer:
         raw = await driver(tx)
         endpoints = list({row["endpoint_id"] for row in rows})
-        secrets = self._secrets.open(
+        secrets = self._secrets.signing(
             await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
         )
         persons = await self._writer.vault.keys({row["person_id"] for row in rows})
-        return Composer(self._answer_url, persons, secrets, now)
+        return Composer(
+            self._answer_url, persons, secrets, now, self._base_url, self._link_days
+        )
 
     async def _record(self, tx: AsyncConnection, verdicts: Sequence[_Verdict]) -> list[Pending]:
         if not verdicts:

@@ -17,6 +17,7 @@ from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
 from infra.webhooks.sender import Consent, Outcome, Outgoing, Sender, Sent
+from infra.webhooks.signature import SigningKey
 from services.partners import tables
 from services.partners.handlers.endpoints import Secrets, disable
 from services.partners.model import compose_ping
@@ -61,19 +62,19 @@ class Verification:
             raise LookupError("endpoint")
         return await self._ping(row, await self._secrets([endpoint_id]))
 
-    async def _secrets(self, endpoints: list[UUID]) -> dict[UUID, list[bytes]]:
+    async def _secrets(self, endpoints: list[UUID]) -> dict[UUID, list[SigningKey]]:
         async with self.database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, self.clock())
-        return Secrets(self.writer.vault.master).open(rows)
+        return Secrets(self.writer.vault.master).signing(rows)
 
-    async def _prove(self, row: Any, secrets: Mapping[UUID, list[bytes]]) -> Consent:
+    async def _prove(self, row: Any, secrets: Mapping[UUID, list[SigningKey]]) -> Consent:
         consent = await self.sender.ask(row["url"], self.origin)
         if consent.given:
             return consent
         return Consent((await self._ping(row, secrets)).outcome is Outcome.OK)
 
-    async def _ping(self, row: Any, secrets: Mapping[UUID, list[bytes]]) -> Sent:
+    async def _ping(self, row: Any, secrets: Mapping[UUID, list[SigningKey]]) -> Sent:
         endpoint_id, keys = row["endpoint_id"], secrets.get(row["endpoint_id"], [])
         body = compose_ping(endpoint_id, row["partner_id"], self.clock())
         return await self.sender.send(Outgoing(row["url"], f"ping_{uuid4().hex}", body, keys))

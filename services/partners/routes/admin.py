@@ -72,6 +72,7 @@ class EndpointRequest(Strict):
     ordering: Literal["none", "pathway"] = "none"
     per_minute: int | None = Field(None, ge=1, le=60_000, description="Messages a minute.")
     concurrency: int | None = Field(None, ge=1, le=50, description="At the same time.")
+    asymmetric: bool = Field(False, description="Sign with Ed25519 (v1a) too.")
 
 
 def router(
@@ -106,7 +107,8 @@ def _add_endpoints(
             new = await endpoints.register(address, meta)
         except InvalidEndpointError as error:
             raise wrong_field(422, "invalid", error.field, error.detail) from error
-        return {"endpoint_id": new.endpoint_id, "secret": new.secret, **body.model_dump()}
+        shown = {"endpoint_id": new.endpoint_id, "secret": new.secret}
+        return shown | {"public_key": new.public_key} | body.model_dump()
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201, tags=["endpoints"])
     async def rotate_secret(

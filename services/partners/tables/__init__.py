@@ -75,7 +75,7 @@ SELECT partner_id FROM endpoints WHERE endpoint_id = $1 AND state = 'active' FOR
 """
 EXPIRE_SECRETS = """
 UPDATE endpoint_secrets SET expires_at = $2
-WHERE endpoint_id = ANY($1::uuid[]) AND expires_at IS NULL
+WHERE endpoint_id = ANY($1::uuid[]) AND kind = 'v1' AND expires_at IS NULL
 """
 MOVE_DELIVERIES = """
 UPDATE deliveries SET endpoint_id = $2

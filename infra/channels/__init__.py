@@ -1,0 +1,1 @@
+"""Ways to send that are not HTTP: mail."""

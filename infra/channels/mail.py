@@ -1,0 +1,112 @@
+"""Sends one mail and says what became of it; never raises for what others do."""
+
+import asyncio
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.utils import format_datetime
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+
+from infra.clock import Clock, system_clock
+from infra.webhooks.sender import Outcome, Sent
+
+DEADLINE_SECONDS = 20.0
+MAX_AT_ONCE = 5
+"""Connections to the mail server at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMail:
+    """A mail to one mailbox; ``message_id`` is the same over all attempts."""
+
+    to: str
+    subject: str
+    text: str
+    message_id: str
+
+
+class MailSender:
+    """One SMTP server: ``smtp://user:password@host:port``, or ``smtps:`` for TLS at once.
+
+    STARTTLS is asked for, and needed unless the server is on this machine (RFC 3207).
+    """
+
+    def __init__(
+        self,
+        smtp_url: str,
+        mail_from: str,
+        *,
+        clock: Clock = system_clock,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._server = urlsplit(smtp_url)
+        if self._server.scheme not in ("smtp", "smtps") or not self._server.hostname:
+            raise ValueError("an SMTP server is smtp://host:port or smtps://host:port")
+        self._from = mail_from
+        self._clock = clock
+        self._deadline = deadline_seconds
+        self._tls = tls
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def send(self, mail: OutgoingMail) -> Sent:
+        """Send once."""
+        try:
+            async with asyncio.timeout(self._deadline), self._turns:
+                await self._send(self._message(mail))
+        except TimeoutError:
+            return Sent(Outcome.RETRY, "smtp-timeout")
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            return _failed(error)
+        return Sent(Outcome.OK)
+
+    async def _send(self, message: EmailMessage) -> None:
+        server, secure = self._server, self._server.scheme == "smtps"
+        assert server.hostname is not None
+        await aiosmtplib.send(
+            message,
+            hostname=server.hostname,
+            port=server.port or (465 if secure else 587),
+            username=unquote(server.username) if server.username else None,
+            password=unquote(server.password) if server.password else None,
+            use_tls=secure,
+            start_tls=None if secure or _on_this_machine(server.hostname) else True,
+            tls_context=self._tls,
+            timeout=self._deadline,
+        )
+
+    def _message(self, mail: OutgoingMail) -> EmailMessage:
+        message = EmailMessage()
+        message["From"] = self._from
+        message["To"] = mail.to
+        message["Subject"] = mail.subject
+        message["Date"] = format_datetime(self._clock())
+        message["Message-ID"] = mail.message_id
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
+        message.set_content(mail.text)
+        return message
+
+
+def _on_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _failed(error: Exception) -> Sent:
+    if isinstance(error, aiosmtplib.SMTPAuthenticationError):
+        return Sent(Outcome.RETRY, "smtp-auth", error.code)  # ours to mend, not the partner's
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        code = error.recipients[0].code
+        if code >= 500:
+            return Sent(Outcome.PERMANENT, "mailbox-refused", code)
+        return Sent(Outcome.RETRY, "mailbox-busy", code)
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        final = 500 <= error.code < 600
+        outcome = Outcome.PERMANENT if final else Outcome.RETRY
+        return Sent(outcome, "smtp-refused", error.code)
+    return Sent(Outcome.RETRY, "smtp-connect")

@@ -1,0 +1,184 @@
+"""Answer links: a partner without a system opens a request and answers it, without an account.
+
+The token is the credential: 256 random bits, kept only as a digest, for one referral of one
+partner, for some days. A ``GET`` changes nothing: scanners of mail follow links.
+"""
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+
+from contracts.days import local_day
+from contracts.nir import find_nir
+from contracts.partners import LinkOpened
+from contracts.referrals import ReferralRequested
+from contracts.registry import parse_event
+from contracts.values import BusinessStatus, ReferralStatus
+from contracts.webhooks import Answer
+from infra.channels.mail import MailSender, OutgoingMail
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Meta
+from infra.eventstore.writer import Pending, Writer
+from infra.webhooks.sender import Outcome
+from services.partners.handlers.answers import Answers, Proved
+from services.partners.handlers.compose import Composer
+from services.partners.handlers.tokens import TOKEN, keep_links, new_link, token_digest
+from services.partners.model import letters
+from services.partners.model.choices import Choice, FormError, open_choices, spoken
+from services.partners.tables import links as tables
+
+NONCE = re.compile(r"[0-9a-f]{16}")
+RENEW_EVERY = timedelta(hours=1)
+log = structlog.get_logger()
+
+
+class LinkGoneError(Exception):
+    """The link leads nowhere: unknown, run out, or its request may not be shown any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A request as its partner sees it, and what may be answered now."""
+
+    referral_id: UUID
+    status: ReferralStatus
+    request: ReferralRequested
+    fields: dict[str, Any]
+    choices: list[Choice]
+    nonce: str
+
+
+@dataclass(frozen=True)
+class Links:
+    """What the pages ask for. ``mail``: none where no mail server is set."""
+
+    database: Database
+    writer: Writer
+    answers: Answers
+    clock: Clock
+    base_url: str
+    days: int
+    mail: MailSender | None = None
+
+    async def alive(self, token: str) -> bool:
+        """Whether a link leads somewhere; changes nothing."""
+        row = await self._row(token)
+        return row is not None and row["expires_at"] > self.clock()
+
+    async def open(self, token: str) -> Opened:
+        """The request, with a note that it was opened. Raises ``LinkGoneError``."""
+        row = await self._live(token)
+        if await self._first_opening(row) and row["status"] == ReferralStatus.REQUESTED:
+            received = Answer(
+                referral_id=row["referral_id"],
+                status=ReferralStatus.REQUESTED,
+                business_status=BusinessStatus.RECEIVED,
+            )
+            await self._take(row, received, "opened")
+        return await self._shown(row)
+
+    async def again(self, token: str) -> Opened:
+        """The request once more, to mend a form. Raises ``LinkGoneError``."""
+        return await self._shown(await self._live(token))
+
+    async def answer(self, token: str, form: Mapping[str, str]) -> None:
+        """Store what a form says, once.
+
+        Raises ``LinkGoneError``, ``FormError`` naming a field, and what ``Answers.take`` does.
+        """
+        row = await self._live(token)
+        nonce, seen = form.get("nonce", ""), form.get("seen", "")
+        if not NONCE.fullmatch(nonce) or seen not in set(ReferralStatus):
+            raise FormError("choice", "Le formulaire est incomplet : rouvrez la demande")
+        answer = spoken(dict(form), ReferralStatus(seen), row["referral_id"])
+        if find_nir(answer.model_dump(mode="json", exclude_none=True)) is not None:
+            raise FormError("comment", "N'indiquez pas de numéro de sécurité sociale")
+        await self._take(row, answer, nonce, ReferralStatus(seen))
+
+    async def renew(self, token: str) -> None:
+        """Send a new link to the same mailbox, if this one ran out; at most once an hour.
+
+        Says nothing of whether it did: whoever asks learns nothing.
+        """
+        row, now = await self._row(token), self.clock()
+        if row is None or self.mail is None or await self._kept_back(row):
+            return
+        link = new_link(row, now, self.days)
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            due = now - RENEW_EVERY
+            if await raw.fetchval(tables.RENEW, row["token_digest"], now, due) is None:
+                return
+            await keep_links(raw, [link], now)
+        letter = letters.renewal(self.base_url + link.path, local_day(link.expires_at))
+        mail = OutgoingMail(
+            row["url"].removeprefix("mailto:"), letter.subject, letter.text,
+            f"<renewal.{token_digest(link.token).hex()[:32]}@aiguillage>",
+        )  # fmt: skip
+        sent = await self.mail.send(mail)
+        if sent.outcome is not Outcome.OK:
+            log.warning("link not renewed", error=sent.error)
+
+    async def _row(self, token: str) -> Any:
+        if not TOKEN.fullmatch(token):
+            return None
+        async with self.database.reading() as connection:
+            raw = await driver(connection)
+            return await raw.fetchrow(tables.LINK, token_digest(token))
+
+    async def _live(self, token: str) -> Any:
+        row = await self._row(token)
+        if row is None or row["expires_at"] <= self.clock() or await self._kept_back(row):
+            raise LinkGoneError
+        return row
+
+    async def _kept_back(self, row: Any) -> str | None:
+        return (await self._composer(row)).kept_back(row)
+
+    async def _composer(self, row: Any) -> Composer:
+        persons = await self.writer.vault.keys({row["person_id"]})
+        return Composer("", persons, {}, self.clock())
+
+    async def _first_opening(self, row: Any) -> bool:
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            found = await raw.fetchrow(tables.OPEN, row["token_digest"], self.clock())
+            if found is None:
+                return False
+            meta = Meta(f"partner:{row['partner_id']}")
+            stream = f"link-{row['token_digest'].hex()[:32]}"
+            opened = LinkOpened(**found)
+            await self.writer.write(tx, [Pending(stream, [opened], row["person_id"], meta)])
+        return True
+
+    async def _take(
+        self, row: Any, answer: Answer, nonce: str, seen: ReferralStatus | None = None
+    ) -> None:
+        said = orjson.dumps(answer.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        name = f"lnk_{row['token_digest'].hex()[:32]}_{nonce}"
+        await self.answers.take(
+            Proved(row["partner_id"], name, self.answers.digest(said), answer, seen)
+        )
+
+    async def _shown(self, row: Any) -> Opened:
+        fresh = await self._row_of(row)
+        request = parse_event(fresh["event_type"], fresh["data"])
+        assert isinstance(request, ReferralRequested)
+        status = ReferralStatus(fresh["status"])
+        fields = (await self._composer(fresh)).fields(fresh)
+        choices = open_choices(status, fresh["referral_id"])
+        nonce = secrets.token_hex(8)
+        return Opened(fresh["referral_id"], status, request, fields, choices, nonce)
+
+    async def _row_of(self, row: Any) -> Any:
+        async with self.database.reading() as connection:
+            raw = await driver(connection)
+            return await raw.fetchrow(tables.LINK, row["token_digest"])

@@ -1,0 +1,148 @@
+"""What a partner may answer on the page, as one choice each, in each state. Pure."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from contracts.days import PARIS
+from contracts.values import AUTHOR_OF_REASON, Author, BusinessStatus, Reason, ReferralStatus
+from contracts.webhooks import Answer
+from services.partners.model import ForbiddenTransitionError, check_answer
+
+S, B = ReferralStatus, BusinessStatus
+REASONS: dict[Reason, str] = {
+    Reason.NO_CAPACITY: "Plus de place",
+    Reason.NOT_ELIGIBLE: "La personne ne remplit pas les conditions",
+    Reason.OUT_OF_AREA: "Hors de notre territoire",
+    Reason.SERVICE_CLOSED: "Service fermé",
+    Reason.MISSING_INFORMATION: "Il manque des informations",
+    Reason.COULD_NOT_CONTACT: "Personne injoignable",
+    Reason.CLIENT_DECLINED: "La personne ne souhaite pas donner suite",
+    Reason.CLIENT_NO_SHOW: "La personne ne s'est pas présentée",
+    Reason.CLIENT_IN_EMPLOYMENT: "La personne est en emploi",
+    Reason.CLIENT_IN_TRAINING: "La personne est en formation",
+    Reason.DUPLICATE: "Demande en double",
+    Reason.ALREADY_SERVED_ELSEWHERE: "Déjà accompagnée ailleurs",
+    Reason.REFERRED_ONWARD: "Une autre structure convient mieux",
+    Reason.OTHER: "Autre (à préciser)",
+}
+"""The reasons that a partner may give, in words."""
+OUTCOMES = {
+    "support-started": "Accompagnement engagé",
+    "enrolled": "Entrée en formation",
+    "job-found": "Emploi trouvé",
+    "other-help": "Autre aide apportée",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One answer; ``fields`` are those that go with it, ``sure`` what it says by itself."""
+
+    code: str
+    words: str
+    status: ReferralStatus
+    business_status: BusinessStatus | None = None
+    fields: tuple[str, ...] = ()
+    reason: Reason | None = None
+
+
+CHOICES = (
+    Choice("under-study", "Nous étudions la demande", S.REQUESTED, B.UNDER_STUDY),
+    Choice(
+        "commission", "Elle passe en commission", S.REQUESTED, B.COMMISSION_SCHEDULED,
+        ("commission_on",),
+    ),
+    Choice("accepted", "Nous acceptons la demande", S.ACCEPTED, None, ("appointment_at",)),
+    Choice("started", "L'accompagnement a commencé", S.IN_PROGRESS),
+    Choice(
+        "waitlisted", "La personne est sur liste d'attente", S.ON_HOLD, B.WAITLISTED, (),
+        Reason.NO_CAPACITY,
+    ),
+    Choice("completed", "L'accompagnement est terminé", S.COMPLETED, None, ("outcome",)),
+    Choice("rejected", "Nous ne pouvons pas donner suite", S.REJECTED, None, ("reason",)),
+    Choice("failed", "Nous n'avons pas pu aboutir", S.FAILED, None, ("reason",)),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FormError(Exception):
+    """A field of the form that cannot be: its name, and why, in French."""
+
+    field: str
+    detail: str
+
+
+def open_choices(current: ReferralStatus, referral_id: UUID) -> list[Choice]:
+    """What may be answered to a referral in this state."""
+    return [choice for choice in CHOICES if _possible(choice, current, referral_id)]
+
+
+def partner_reasons() -> dict[Reason, str]:
+    """The reasons to choose from."""
+    return {r: words for r, words in REASONS.items() if Author.PARTNER in AUTHOR_OF_REASON[r]}
+
+
+def spoken(form: dict[str, str], current: ReferralStatus, referral_id: UUID) -> Answer:
+    """The answer that a form stands for; raises ``FormError`` naming a field."""
+    choices = {choice.code: choice for choice in open_choices(current, referral_id)}
+    choice = choices.get(form.get("choice", ""))
+    if choice is None:
+        raise FormError("choice", "Choisissez une réponse")
+    said: dict[str, Any] = {
+        "referral_id": referral_id,
+        "status": choice.status,
+        "business_status": choice.business_status,
+        "reason": choice.reason,
+        "comment": form.get("comment", "").strip() or None,
+        "partner_reference": form.get("partner_reference", "").strip() or None,
+    }
+    said |= {name: _field(name, form.get(name, "").strip()) for name in choice.fields}
+    return _validated(said)
+
+
+def _possible(choice: Choice, current: ReferralStatus, referral_id: UUID) -> bool:
+    said: Any = {
+        "referral_id": referral_id,
+        "status": choice.status,
+        "business_status": choice.business_status,
+        "reason": choice.reason,
+    }
+    try:
+        check_answer(current, Answer.model_construct(**said))
+    except ForbiddenTransitionError:
+        return False
+    return True
+
+
+def _field(name: str, text: str) -> Any:
+    if not text:
+        return None
+    try:
+        if name == "commission_on":
+            return date.fromisoformat(text)
+        if name == "appointment_at":
+            return datetime.fromisoformat(text).replace(tzinfo=PARIS)
+    except ValueError as error:
+        raise FormError(name, "Indiquez une date valable") from error
+    return text
+
+
+_MISSING = {
+    "reason": "Choisissez un motif",
+    "outcome": "Choisissez un résultat",
+    "commission_on": "Indiquez la date de la commission",
+    "comment": "Précisez le motif en quelques mots",
+    "partner_reference": "Cette référence est trop longue",
+}
+
+
+def _validated(said: dict[str, Any]) -> Answer:
+    try:
+        return Answer.model_validate(said)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        raise FormError(name, _MISSING.get(name, "Cette valeur n'est pas valable")) from error

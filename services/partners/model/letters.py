@@ -1,0 +1,91 @@
+"""What mails to partners say: that there is a request and where to open it, nothing else.
+
+No word about the person: a mailbox may be shared, forwarded, or read over a shoulder. Pure.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+from contracts.values import Thematique
+
+DESK = "Espace Emploi et Numérique"
+_END = f"""
+Ce message est envoyé automatiquement par l'{DESK}.
+Il ne contient aucune donnée personnelle.
+"""
+_LINK = """
+Pour ouvrir la demande et y répondre (sans compte, jusqu'au {until}) :
+{url}
+
+Ce lien est réservé à votre structure : ne le transférez pas hors de votre service.
+Passé cette date, la même page permet d'en recevoir un nouveau à cette adresse.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Subject and text of a mail."""
+
+    subject: str
+    text: str
+
+
+def request(thematique: Thematique, urgent: bool, url: str, until: date) -> Letter:
+    """There is a request."""
+    mark = "URGENT : " if urgent else ""
+    return Letter(
+        f"{mark}Une demande vous attend ({DESK})",
+        f"Bonjour,\n\nL'{DESK} vous adresse une demande : {label(thematique)}.\n"
+        + _link(url, until)
+        + _END,
+    )
+
+
+def reminder(requested_on: date, url: str, until: date) -> Letter:
+    """An answer is awaited."""
+    return Letter(
+        f"Rappel : une demande attend votre réponse ({DESK})",
+        f"Bonjour,\n\nUne demande du {french(requested_on)} attend encore votre réponse.\n"
+        + _link(url, until)
+        + _END,
+    )
+
+
+def renewal(url: str, until: date) -> Letter:
+    """A new link, because the old one ran out."""
+    return Letter(
+        f"Nouveau lien de réponse ({DESK})",
+        "Bonjour,\n\nVoici le nouveau lien que vous avez demandé.\n" + _link(url, until) + _END,
+    )
+
+
+def cancellation(reference: str) -> Letter:
+    """A request must not be worked on any more."""
+    return Letter(
+        f"Demande annulée ({DESK})",
+        f"Bonjour,\n\nLa demande de référence {reference} est annulée : merci de ne pas y "
+        "donner suite.\n" + _END,
+    )
+
+
+def withdrawal(reference: str) -> Letter:
+    """An agreement was withdrawn."""
+    return Letter(
+        f"Accord retiré : données à supprimer ({DESK})",
+        f"Bonjour,\n\nLa personne a retiré son accord pour la demande de référence {reference}."
+        "\nMerci de ne pas conserver les informations reçues à ce titre.\n" + _END,
+    )
+
+
+def label(thematique: Thematique) -> str:
+    """A thématique in words (data·inclusion)."""
+    return str(thematique.label)
+
+
+def french(day: date) -> str:
+    """A day as one writes it in France."""
+    return f"{day:%d/%m/%Y}"
+
+
+def _link(url: str, until: date) -> str:
+    return _LINK.format(url=url, until=french(until))
