@@ -220,7 +220,7 @@ def _failed(error: Exception) -> Sent:
         return _tls_failed(error)
     if isinstance(error, aiohttp.ClientConnectorError):
         return Sent(Outcome.RETRY, "connect")
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
+    if isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError | OSError):
         return Sent(Outcome.RETRY, "disconnected")
     return Sent(Outcome.RETRY, "protocol")
 
