@@ -17,6 +17,7 @@ from contracts.intake import PUBLIC_TYPES, PublicContact
 from contracts.registry import SERVICES
 from infra.settings import Settings, load_settings
 from infra.telemetry import configure_logging
+from services.cli_partners import app as partners_app
 from services.cli_rules import app as rules_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -27,6 +28,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(subscriptions_app, name="subscriptions")
 app.add_typer(audit_app, name="audit")
 app.add_typer(rules_app, name="rules")
+app.add_typer(partners_app, name="partners")
 
 Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port; 0 picks a free one.")]

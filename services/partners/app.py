@@ -13,6 +13,7 @@ from infra.webhooks.worker import DeliveryWorker
 from services.partners.handlers.answers import Answers
 from services.partners.handlers.directory import Capacity
 from services.partners.handlers.endpoints import Endpoints
+from services.partners.handlers.imports import Importer
 from services.partners.handlers.links import Links
 from services.partners.handlers.messages import Messages
 from services.partners.handlers.outbox import Outbox
@@ -62,6 +63,7 @@ def build(platform: Platform) -> Service:
             Capacity(database, writer, clock),
             Redelivery(database, writer, clock),
             verification,
+            Importer(database, writer),
         )
     )
     app.include_router(

@@ -11,13 +11,20 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
-from contracts.partners import CapacityReported, PartnerRegistered, ServicePublished
+from contracts.partners import (
+    CapacityReported,
+    PartnerRegistered,
+    PartnerRenamed,
+    ServicePublished,
+    ServiceWithdrawn,
+)
 from contracts.registry import parse_event
 from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
 from services.partners import tables
 from services.partners.model import StateChange, fold_states
+from services.partners.tables import directory
 
 REBUILD_BATCH = 1000
 
@@ -33,6 +40,16 @@ async def keep_directory(tx: AsyncConnection, events: Sequence[Event]) -> None:
     if services:
         columns = map(list, zip(*(_service(s) for s in services.values()), strict=True))
         await raw.execute(tables.UPSERT_SERVICES, *columns)
+    last = {
+        e.service_id: e for e in events if isinstance(e, ServicePublished | ServiceWithdrawn)
+    }
+    gone = [i for i, event in last.items() if isinstance(event, ServiceWithdrawn)]
+    if gone:
+        await raw.execute(directory.WITHDRAW_SERVICES, gone)
+    names = {(e.partner_id, e.since): e.name for e in events if isinstance(e, PartnerRenamed)}
+    if names:
+        named = [(partner, since, name) for (partner, since), name in names.items()]
+        await raw.execute(directory.KEEP_NAMES, *map(list, zip(*named, strict=True)))
     for said in (event for event in events if isinstance(event, CapacityReported)):
         await raw.execute(
             tables.KEEP_CAPACITY, said.service_id, said.status, said.seats, said.until,

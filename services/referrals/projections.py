@@ -17,6 +17,7 @@ from contracts.partners import (
     DeliveryDeadLettered,
     DeliveryManual,
     ServicePublished,
+    ServiceWithdrawn,
 )
 from contracts.referrals import (
     AnswerRefused,
@@ -101,10 +102,14 @@ async def rebuild(tx: AsyncConnection) -> int:
 async def keep_services(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
     """The directory, as the partner service publishes it; the last word of a batch counts."""
     raw = await driver(tx)
-    published = [m.data for m in messages if m.type == ServicePublished.type]
-    latest = {orjson.loads(data)["service_id"]: data for data in published}
-    if latest:
-        await raw.execute(tables.UPSERT_SERVICES, list(latest.values()))
+    told = (ServicePublished.type, ServiceWithdrawn.type)
+    latest = {orjson.loads(m.data)["service_id"]: m for m in messages if m.type in told}
+    published = [m.data for m in latest.values() if m.type == ServicePublished.type]
+    if published:
+        await raw.execute(tables.UPSERT_SERVICES, published)
+    gone = [i for i, m in latest.items() if m.type == ServiceWithdrawn.type]
+    if gone:
+        await raw.execute(tables.WITHDRAW_SERVICES, gone)
     said = [_parsed(m) for m in messages if m.type == CapacityReported.type]
     reports = {report.service_id: report for report in said}
     if reports:

@@ -236,3 +236,7 @@ GROUP BY partner_id, before ORDER BY persons DESC, partner_id, before
 """
 """A → B → A: a person sent to one partner, to another, and back to the first."""
 TRUNCATE = "TRUNCATE cases, proposals, referrals, rules"
+
+WITHDRAW_SERVICES = """
+UPDATE services SET published = NULL WHERE service_id = ANY($1::text[])
+"""

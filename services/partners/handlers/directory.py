@@ -17,12 +17,14 @@ from contracts.partners import (
     CapacityReported,
     Deadlines,
     PartnerRegistered,
+    PartnerRenamed,
     ServicePublished,
+    ServiceWithdrawn,
 )
 from contracts.values import CapacityStatus, Channel, PartnerKind
 from infra.clock import Clock
 from infra.database import Database, driver
-from infra.eventstore.events import Meta
+from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending, Writer
 from infra.platform import Platform
 from services.partners import projections, tables
@@ -51,10 +53,18 @@ class SeedService(Strict):
         return self
 
 
+class FormerName(Strict):
+    """What an organisation is called from a day on."""
+
+    name: str = Field(min_length=3, max_length=150)
+    since: date
+
+
 class SeedPartner(Strict):
     """A data·inclusion structure, its kind and its services."""
 
     kind: PartnerKind
+    names: list[FormerName] = []
     structure: dict[str, Any]
     services: list[SeedService]
 
@@ -107,19 +117,30 @@ async def seed(platform: Platform, name: str) -> Seeded:
 
 
 async def publish(
-    tx: AsyncConnection, writer: Writer, entries: Sequence[tuple[str, Event]]
+    tx: AsyncConnection,
+    writer: Writer,
+    entries: Sequence[tuple[str, Event]],
+    meta: Meta | None = None,
 ) -> Seeded:
     """Append the entries that differ from the last event of their stream."""
     streams = await writer.store.load_many(tx, [stream for stream, _ in entries])
     pending = []
     for stream, event in entries:
         known = streams.get(stream, [])
-        same = [recorded for recorded in known if recorded.type == event.type]
-        if not same or same[-1].data.encode() != event.clear_json():
-            pending.append(Pending(stream, [event], None, Meta(), len(known)))
+        if not _said_last(event, known):
+            pending.append(Pending(stream, [event], None, meta or Meta(), len(known)))
     await projections.keep_directory(tx, [event for p in pending for event in p.events])
     await writer.write(tx, pending)
     return Seeded(len(entries), len(pending))
+
+
+def _said_last(event: Event, known: Sequence[Recorded]) -> bool:
+    """Whether the stream says so already, and has not been contradicted since."""
+    told = [r for r in known if r.type in (event.type, ServiceWithdrawn.type)]
+    return bool(told) and (told[-1].type, told[-1].data.encode()) == (
+        event.type,
+        event.clear_json(),
+    )
 
 
 class UnknownServiceError(Exception):
@@ -179,12 +200,16 @@ def _events(partner: SeedPartner) -> Iterable[tuple[str, Event]]:
         structure=structure,
     )
     yield f"partner-{structure['id']}", registered
+    for name in partner.names:
+        said = PartnerRenamed(partner_id=structure["id"], **name.model_dump())
+        yield f"partner-{structure['id']}-name-{name.since}", said
     for item in partner.services:
         # a stream for each: the newest event of a service's stream is the service as it is
-        yield f"service-{item.service['id']}", _published(partner.kind, item)
+        yield f"service-{item.service['id']}", published(partner.kind, item)
 
 
-def _published(kind: PartnerKind, item: SeedService) -> ServicePublished:
+def published(kind: PartnerKind, item: SeedService) -> ServicePublished:
+    """The event of a service as it is now."""
     service = item.service
     return ServicePublished(
         service_id=service["id"],

@@ -30,7 +30,7 @@ def upgrade() -> None:
           policy      text NOT NULL,
           commission  boolean NOT NULL,
           published   json NOT NULL,
-          withdrawn_at timestamptz,        -- its source does not list it any more
+          withdrawn   boolean NOT NULL DEFAULT false,  -- its source lists it no more
           capacity    text,                -- as its partner last reported
           seats       int,
           capacity_until date,

@@ -24,9 +24,11 @@ from services.partners.handlers.directory import (
     UnknownServiceError,
 )
 from services.partners.handlers.endpoints import Address, Endpoints, InvalidEndpointError
+from services.partners.handlers.imports import Importer
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.verification import Verification
 from services.partners.routes.answers import wrong_field
+from services.partners.routes.directory import add as add_directory
 from services.partners.routes.partner import pinged
 from services.partners.routes.redelivery import add as add_redelivery
 from services.partners.tables import messages
@@ -81,6 +83,7 @@ def router(
     capacity: Capacity,
     redelivery: Redelivery,
     verification: Verification,
+    importer: Importer,
 ) -> APIRouter:
     """The administrators' routes."""
     routes = APIRouter(prefix="/v1")
@@ -89,6 +92,7 @@ def router(
     _add_deliveries(routes, database)
     _add_directory(routes, database, capacity)
     add_redelivery(routes, redelivery)
+    add_directory(routes, database, importer)
     return routes
 
 

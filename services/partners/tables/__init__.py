@@ -20,7 +20,7 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bool
 ON CONFLICT (service_id) DO UPDATE
 SET partner_id = excluded.partner_id, kind = excluded.kind, name = excluded.name,
     policy = excluded.policy, commission = excluded.commission,
-    published = excluded.published
+    published = excluded.published, withdrawn = false
 """
 PARTNERS = "SELECT partner_id, kind, name, structure::text FROM partners ORDER BY partner_id"
 KEEP_CAPACITY = """
@@ -29,7 +29,7 @@ WHERE service_id = $1 AND (capacity_at IS NULL OR capacity_at <= $5)
 """
 SERVICE = "SELECT partner_id FROM services WHERE service_id = $1"
 SERVICES = """
-SELECT published::text AS published, capacity, seats, capacity_until, capacity_at
+SELECT published::text AS published, capacity, seats, capacity_until, capacity_at, withdrawn
 FROM services WHERE $1::text IS NULL OR partner_id = $1 ORDER BY service_id
 """
 SERVICES_OF = "SELECT service_id FROM services WHERE partner_id = $1"
@@ -332,7 +332,7 @@ UPDATE referral_states SET asked_status = $2, asked_answer_id = $3,
 WHERE referral_id = $1
 """
 
-TRUNCATE_DIRECTORY = "TRUNCATE partners, services"
+TRUNCATE_DIRECTORY = "TRUNCATE partners, partner_names, services"
 TRUNCATE_STATES = "TRUNCATE referral_states"
 
 UNVERIFIED = """
