@@ -12,6 +12,7 @@ from contracts.partners import (
     AnswerReceived,
     CapacityReported,
     DeliveryDeadLettered,
+    ServiceWithdrawn,
 )
 from contracts.values import CapacityStatus, PartnerKind, Reason, ReferralStatus
 from infra.database import driver
@@ -158,6 +159,20 @@ async def test_full_service_is_passed_over_until_its_report_runs_out(desk: Desk)
     first = await desk.case(await desk.comes())
     assert services(first) == [("s-france-travail", "draft")]
     await desk.on(date(2026, 11, 30))
+    assert services(await desk.case(await desk.comes())) == [("s-mission-locale", "requested")]
+
+
+async def test_service_that_its_source_lists_no_more_is_proposed_to_nobody_new(desk: Desk):
+    gone = ServiceWithdrawn(service_id="s-mission-locale", partner_id="p-mission-locale")
+    before = await desk.case(await desk.comes())
+    await append(desk.platform, "partners", "service-s-mission-locale", [gone])
+    after = await desk.case(await desk.comes())
+    assert services(after) == [("s-france-travail", "draft")]
+    await desk.on(working_day(MONDAY, 10))  # what was asked before still has its deadlines
+    again = await desk.case(UUID(str(before["person_id"])))
+    assert services(again)[0] == ("s-mission-locale", "cancelled")
+    back = published(PartnerKind.MISSION_LOCALE, "auto")
+    await append(desk.platform, "partners", "service-s-mission-locale", [back])
     assert services(await desk.case(await desk.comes())) == [("s-mission-locale", "requested")]
 
 
