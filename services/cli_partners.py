@@ -1,6 +1,7 @@
 """`aiguillage partners`: import and export the directory."""
 
 import asyncio
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +11,32 @@ from contracts.values import PartnerKind
 
 app = typer.Typer(no_args_is_help=True, help="The directory of partners: import, export.")
 Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
+
+
+class Format(StrEnum):
+    """How a directory is written."""
+
+    DATA_INCLUSION = "data-inclusion"
+    HSDS = "hsds"
+
+
+As = Annotated[Format, typer.Option("--format", help="data·inclusion v1, or HSDS 3.x.")]
 File = Annotated[
-    Path, typer.Argument(help="data·inclusion v1: JSON, or structures as CSV.", exists=True)
+    Path, typer.Argument(help="JSON, or the structures as CSV.", exists=True, dir_okay=False)
 ]
+Services = Annotated[
+    Path | None,
+    typer.Option("--services", help="The services as CSV.", exists=True, dir_okay=False),
+]
+Source = Annotated[str | None, typer.Option("--source", help="The source's name.")]
 
 
 @app.command("import")
 def import_(
     file: File,
-    services: Annotated[
-        Path | None, typer.Option("--services", help="Services as CSV.", exists=True)
-    ] = None,
+    services: Services = None,
+    format: As = Format.DATA_INCLUSION,
+    source: Source = None,
     kind: Annotated[
         PartnerKind | None, typer.Option("--kind", help="Of structures without a network.")
     ] = None,
@@ -33,16 +49,24 @@ def import_(
     """Take in a source; exit code 1 if anything was refused."""
     from services import directories
     from services.partners.handlers.imports import Choices
+    from services.partners.handlers.rows import ImportRefusedError
 
     choices = Choices(kind, dry_run, withdraw_many)
-    report = asyncio.run(directories.take_in(file, services, choices, data))
-    directories.print_report(report)
+    try:
+        documents = directories.read_files(format, file, services, source)
+        report = asyncio.run(directories.take_in(documents, choices, data))
+    except ImportRefusedError as error:
+        typer.secho(f"  ✗ Rien n'a été importé : {error}", err=True, fg="red")
+        raise SystemExit(1) from error
+    directories.print_report(report, dry_run=dry_run)
     raise SystemExit(1 if report.refused else 0)
 
 
 @app.command()
-def export(data: Data = None) -> None:
-    """Print the directory as data·inclusion v1."""
+def export(
+    format: As = Format.DATA_INCLUSION, source: Source = None, data: Data = None
+) -> None:
+    """Print the directory, or one source of it."""
     from services import directories
 
-    typer.echo(asyncio.run(directories.give_out(data)).decode())
+    typer.echo(asyncio.run(directories.give_out(format, source, data)).decode())

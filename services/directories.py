@@ -7,74 +7,106 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from infra.database import driver
+from contracts.days import local_day
 from infra.eventstore.events import Meta
 from infra.settings import load_settings
+from infra.telemetry import configure_logging
 from services.operations import platform_of
-from services.partners import tables as known
-from services.partners.handlers.imports import (
-    Choices,
-    Documents,
-    Importer,
-    ImportRefusedError,
-    Report,
-    exported,
-    read_csv,
-    read_json,
-)
-from services.partners.tables import directory as tables
+from services.partners.handlers.hsds import read_hsds
+from services.partners.handlers.imports import Choices, Importer, Report, export
+from services.partners.handlers.rows import Documents, read
+
+SHOWN = 200
+"""Lines on a screen; the counts above them are of all."""
 
 
-async def take_in(
-    file: Path, services: Path | None, choices: Choices, data: Path | None
-) -> Report:
-    """Import files; exits with the reason if nothing could be."""
-    try:
-        documents = _read(file, services)
-        async with platform_of(load_settings(data=data)) as platform:
-            database = platform.database("partners")
-            try:
-                importer = Importer(database, platform.writer("partners"))
-                return await importer.run(documents, choices, Meta("operator"))
-            finally:
-                await database.close()
-    except ImportRefusedError as error:
-        raise SystemExit(f"  ✗ Rien n'a été importé : {error}") from error
+async def take_in(documents: Documents, choices: Choices, data: Path | None) -> Report:
+    """Import documents; raises ``ImportRefusedError``."""
+    configure_logging("ERROR", plain=True)
+    async with platform_of(load_settings(data=data)) as platform:
+        database = platform.database("partners")
+        try:
+            importer = Importer(database, platform.writer("partners"))
+            return await importer.run(documents, choices, Meta("operator"))
+        finally:
+            await database.close()
 
 
-async def give_out(data: Path | None) -> bytes:
-    """The directory as data·inclusion JSON."""
+async def give_out(format: str, source: str | None, data: Path | None) -> bytes:
+    """The directory as JSON."""
+    configure_logging("ERROR", plain=True)
     async with platform_of(load_settings(data=data)) as platform:
         database = platform.database("partners")
         try:
             async with database.reading() as connection:
-                raw = await driver(connection)
-                partners = await raw.fetch(known.PARTNERS)
-                found = exported(partners, await raw.fetch(tables.EXPORTED_SERVICES))
+                day = local_day(platform.clock())
+                found = await export(connection, format, source, day)
         finally:
             await database.close()
     return orjson.dumps(found, option=orjson.OPT_INDENT_2)
 
 
-def print_report(report: Report) -> None:
+def read_files(format: str, file: Path, services: Path | None, source: str | None) -> Documents:
+    """What the files hold; raises ``ImportRefusedError``."""
+    if format == "hsds":
+        return read_hsds(file.read_bytes(), source)
+    return read(file.read_bytes(), services.read_bytes() if services else None)
+
+
+def print_report(report: Report, *, dry_run: bool = False) -> None:
     """On the screen of an operator: what changed, what left, what was refused and why."""
-    console = Console(file=sys.stderr)
+    console = Console(file=sys.stderr, highlight=False)
+    out = len({(refused.what, refused.row) for refused in report.refused})
     console.print(
-        f"  ✓ {report.entries} entrées, {report.changed} nouvelles ou modifiées, "
-        f"{len(report.withdrawn)} retirées, {len(report.refused)} refus"
+        f"  {'✗' if out else '✓'} {report.entries} entrées : {report.new} nouvelles, "
+        f"{report.changed} modifiées, {report.unchanged} inchangées, "
+        f"{len(report.withdrawn)} retirées, {out} refusées"
+        + (" (essai : rien n'a été enregistré)" if dry_run else "")
     )
-    for service_id in report.withdrawn:
-        console.print(f"    retiré : {service_id}")
+    for service_id in report.withdrawn[:SHOWN]:
+        console.print(f"    retiré : {service_id}", markup=False)
     if report.refused:
-        table = Table("quoi", "ligne", "identifiant", "champ", "raison")
-        for refused in report.refused:
-            table.add_row(
-                refused.what, str(refused.row), refused.id, refused.field, refused.detail
-            )
-        console.print(table)
+        console.print(_refusals(report))
 
 
-def _read(file: Path, services: Path | None) -> Documents:
-    if services is None:
-        return read_json(file.read_bytes())
-    return read_csv(file.read_text("utf-8"), services.read_text("utf-8"))
+def _refusals(report: Report) -> Table:
+    table = Table("Quoi", "Nº", "Identifiant", "Champ", "Raison")
+    for refused in report.refused[:SHOWN]:
+        kind = "structure" if refused.what == "structure" else "service"
+        cells = (kind, str(refused.row), refused.id, refused.field, _in_french(refused.detail))
+        table.add_row(*(cell.replace("[", r"\[") for cell in cells))
+    return table
+
+
+_FRENCH = {
+    "is required": "obligatoire",
+    "is not a value of data·inclusion v1": "valeur inconnue de data·inclusion v1",
+    "is too short": "trop court",
+    "is too long": "trop long",
+    "must not be empty": "ne doit pas être vide",
+    "does not have the form of data·inclusion v1": "forme non conforme à data·inclusion v1",
+    "must be a text": "doit être un texte",
+    "must be a list": "doit être une liste",
+    "must be a number": "doit être un nombre",
+    "must be an object": "doit être un objet",
+    "must be an http or https address": "doit être une adresse http ou https",
+    "must be a date: 2026-11-23": "doit être une date : 2026-11-23",
+    "is not valid by data·inclusion v1": "non conforme à data·inclusion v1",
+    "is not valid": "non valide",
+    "must not hold a NIR": "ne doit pas contenir de NIR",
+    "holds a character that cannot be stored": "contient un caractère impossible à enregistrer",
+    "has more cells than there are columns": "plus de cellules que de colonnes",
+    "another source keeps this structure": "structure tenue par une autre source",
+    "another source keeps this service": "service tenu par une autre source",
+    "no network says what kind of partner it is: give the kind": (
+        "aucun réseau n'en dit le genre : précisez --kind"
+    ),
+    "its structure is neither known nor in the file, or was refused": (
+        "sa structure est inconnue, absente ou refusée"
+    ),
+}
+
+
+def _in_french(detail: str) -> str:
+    """Of a refusal; one with a number in it stays as it is."""
+    return _FRENCH.get(detail, detail)

@@ -10,7 +10,8 @@ import pytest
 from data_inclusion.schema.v1 import Service, Structure
 
 from services.partners import projections
-from services.partners.handlers.imports import KEPT, LISTS, read_csv
+from services.partners.handlers.imports import KEPT
+from services.partners.handlers.rows import LISTS, read_csv
 from tests.support.partners import Hub, call
 
 SOURCE = "soliguide"
@@ -60,10 +61,15 @@ async def listed(hub: Hub) -> dict[str, Any]:
 
 async def test_source_is_taken_in_whole_and_only_once(hub: Hub):
     report = await taken(hub, document())
-    assert (report["entries"], report["changed"], report["refused"]) == (4, 4, [])
+    assert (report["entries"], report["new"], report["refused"]) == (4, 4, [])
     (before,) = await hub.rows(EVENTS)
     again = await taken(hub, document())
-    assert (again["entries"], again["changed"]) == (4, 0)
+    assert (again["entries"], again["new"], again["changed"], again["unchanged"]) == (
+        4,
+        0,
+        0,
+        4,
+    )
     assert await hub.rows(EVENTS) == [before]
     assert set(await listed(hub)) == {f"soliguide--1--{letter}" for letter in "abc"}
 
@@ -107,7 +113,7 @@ async def test_row_that_does_not_fit_is_named_with_field_and_reason_and_stops_no
 ):
     broken = service("b", thematiques=["no-such-theme"], publics=[])
     report = await taken(hub, document(service("a"), broken, service("c")))
-    assert report["changed"] == 3
+    assert (report["entries"], report["new"]) == (4, 3)
     fields = {(r["what"], r["row"], r["id"]) for r in report["refused"]}
     assert fields == {("service", 2, "soliguide--1--b")}
     assert any(r["field"].startswith("thematiques") for r in report["refused"])
@@ -139,8 +145,8 @@ async def test_kind_comes_from_the_network_or_has_to_be_given(hub: Hub):
     nameless = document(reseaux_porteurs=[])
     report = await taken(hub, nameless)
     assert report["refused"][0]["field"] == "reseaux_porteurs"
-    assert report["changed"] == 0
-    assert (await taken(hub, nameless, kind="clap"))["changed"] == 4
+    assert report["new"] == 0
+    assert (await taken(hub, nameless, kind="clap"))["new"] == 4
     assert {s["kind"] for s in (await listed(hub)).values()} == {"clap"}
 
 
@@ -167,12 +173,13 @@ async def test_what_is_exported_is_data_inclusion_and_changes_nothing_when_it_co
         Structure.model_validate(row)
     for row in exported["services"]:
         Service.model_validate(row)
-    assert (await taken(hub, exported))["changed"] == 0
+    report = await taken(hub, exported)
+    assert (report["new"], report["changed"], report["refused"]) == (0, 0, [])
 
 
 async def test_dry_run_reports_and_stores_nothing(hub: Hub):
     report = await taken(hub, document(), dry_run=True)
-    assert report["changed"] == 4
+    assert report["new"] == 4
     assert await listed(hub) == {}
 
 
@@ -215,8 +222,10 @@ async def test_new_name_is_kept_with_its_day_under_the_same_id(hub: Hub):
     await taken(hub, document())
     await taken(hub, document(nom="Mission Locale rebaptisée", date_maj="2026-11-01"))
     path = "/v1/partners/soliguide--1/names"
-    (name,) = (await call(hub, "GET", path)).json()["names"]
-    assert name == {"since": "2026-11-01", "name": "Mission Locale rebaptisée"}
+    assert (await call(hub, "GET", path)).json()["names"] == [
+        {"since": "2026-10-01", "name": "Mission Locale du Test"},
+        {"since": "2026-11-01", "name": "Mission Locale rebaptisée"},
+    ]
 
 
 @pytest.mark.parametrize(

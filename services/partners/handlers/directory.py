@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 from data_inclusion.schema.v1 import Service as InclusionService
 from data_inclusion.schema.v1 import Structure
 from pydantic import Field, model_validator
@@ -28,8 +29,15 @@ from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending, Writer
 from infra.platform import Platform
 from services.partners import projections, tables
+from services.partners.handlers.rows import canonical
+from services.partners.tables import directory
 
 SEEDS = Path(__file__).parents[1] / "seed"
+Entry = tuple[str, Event]
+"""(stream, event)"""
+_TOLD = {
+    e.type for e in (PartnerRegistered, PartnerRenamed, ServicePublished, ServiceWithdrawn)
+}
 
 
 class SeedService(Strict):
@@ -75,23 +83,36 @@ class SeedPartner(Strict):
             raise ValueError("a service belongs to another structure")
         return self
 
+    @model_validator(mode="after")
+    def _names_lead_to_the_present_one(self) -> "SeedPartner":
+        days = [name.since for name in self.names]
+        if days != sorted(set(days)):
+            raise ValueError("names: each since a later day than the one before")
+        if self.names and self.names[-1].name != self.structure["nom"]:
+            raise ValueError("names: the last one is the present one")
+        return self
+
 
 class Seed(Strict):
     """A whole directory."""
 
     partners: list[SeedPartner]
 
-    def events(self) -> list[tuple[str, Event]]:
+    def events(self) -> list[Entry]:
         """(stream, event) for every partner and service."""
         return [pair for partner in self.partners for pair in _events(partner)]
 
 
 @dataclass(frozen=True, slots=True)
 class Seeded:
-    """How many entries a seed named, and how many of them were new or changed."""
+    """How many entries a seed named, how many of them were new or changed, and which.
+
+    ``told``: each event that was appended, and whether the first of its type in its stream.
+    """
 
     entries: int
     changed: int
+    told: tuple[tuple[Event, bool], ...] = ()
 
 
 def load_seed(name: str) -> Seed:
@@ -107,40 +128,97 @@ def load_seed(name: str) -> Seed:
 
 
 async def seed(platform: Platform, name: str) -> Seeded:
-    """Publish a directory: what is new or changed becomes an event, the rest nothing."""
+    """Publish a directory: what is new or changed becomes an event, the rest nothing.
+
+    What somebody imported since is left alone: the seed of every start must not undo it.
+    """
     database = platform.database("partners")
     try:
         async with database.transaction() as tx:
-            return await publish(tx, platform.writer("partners"), load_seed(name).events())
+            entries = load_seed(name).events()
+            return await publish(tx, platform.writer("partners"), entries)
     finally:
         await database.close()
 
 
 async def publish(
-    tx: AsyncConnection,
-    writer: Writer,
-    entries: Sequence[tuple[str, Event]],
-    meta: Meta | None = None,
+    tx: AsyncConnection, writer: Writer, entries: Sequence[Entry], meta: Meta | None = None
 ) -> Seeded:
-    """Append the entries that differ from the last event of their stream."""
-    streams = await writer.store.load_many(tx, [stream for stream, _ in entries])
-    pending = []
-    for stream, event in entries:
-        known = streams.get(stream, [])
-        if not _said_last(event, known):
-            pending.append(Pending(stream, [event], None, meta or Meta(), len(known)))
-    await projections.keep_directory(tx, [event for p in pending for event in p.events])
+    """Append the entries that differ from the last event of their stream, and new names.
+
+    Without ``meta`` it is the hub itself that speaks, which contradicts nobody.
+    """
+    news = await _news(tx, writer, entries, meta)
+    said = {e.partner_id for _, e in entries if isinstance(e, PartnerRenamed)}
+    news += await _news(tx, writer, await _renamings(tx, news, said), meta)
+    told = tuple((n.event, n.first) for n in news)
+    await projections.keep_directory(tx, [event for event, _ in told])
+    pending = [Pending(n.stream, [n.event], None, meta or Meta(), n.version) for n in news]
     await writer.write(tx, pending)
-    return Seeded(len(entries), len(pending))
+    return Seeded(len(entries), len(told), told)
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """An event that its stream, at this version, does not end with; the first of its type?"""
+
+    stream: str
+    event: Event
+    version: int
+    first: bool
+
+
+async def _news(
+    tx: AsyncConnection, writer: Writer, entries: Sequence[Entry], meta: Meta | None
+) -> list[_News]:
+    streams = await writer.store.load_many(tx, [stream for stream, _ in entries])
+    found = []
+    for stream, event in entries:
+        recorded = streams.get(stream, [])
+        known = [r for r in recorded if r.type in _TOLD]
+        if not _said_last(event, known) and (meta or not _by_another(known)):
+            first = all(r.type != event.type for r in known)
+            found.append(_News(stream, event, len(recorded), first))
+    return found
 
 
 def _said_last(event: Event, known: Sequence[Recorded]) -> bool:
     """Whether the stream says so already, and has not been contradicted since."""
-    told = [r for r in known if r.type in (event.type, ServiceWithdrawn.type)]
-    return bool(told) and (told[-1].type, told[-1].data.encode()) == (
-        event.type,
-        event.clear_json(),
-    )
+    if not known or known[-1].type != event.type:
+        return False
+    return bool(orjson.loads(known[-1].data) == orjson.loads(event.clear_json()))
+
+
+def _by_another(known: Sequence[Recorded]) -> bool:
+    return bool(known) and known[-1].meta.actor != Meta().actor
+
+
+async def _renamings(tx: AsyncConnection, news: Iterable[_News], said: set[str]) -> list[Entry]:
+    """New names, where nobody said since when: since the day of the changed row."""
+    registered = (n.event for n in news if isinstance(n.event, PartnerRegistered))
+    new = {e.partner_id: e for e in registered if e.partner_id not in said}
+    raw = await driver(tx)
+    rows = await raw.fetch(directory.CALLED, list(new))
+    return [entry for row in rows for entry in _renamed(row, new[row["partner_id"]])]
+
+
+def _renamed(row: Any, now: PartnerRegistered) -> Iterable[Entry]:
+    """The old name too, where no day is known of any: it counts for all days before."""
+    if row["name"] == now.name:
+        return
+    since = date.fromisoformat(now.structure["date_maj"])
+    if row["since"] is None:
+        first = date.fromisoformat(row["date_maj"])
+        yield _called(now.partner_id, row["name"], min(first, since - timedelta(days=1)))
+    else:  # a source whose day stands still corrects the name of that day
+        since = max(since, row["since"])
+    yield _called(now.partner_id, now.name, since)
+
+
+def _called(partner_id: str, name: str, since: date) -> Entry:
+    """One stream for each name, so that it is said once."""
+    event = PartnerRenamed(partner_id=partner_id, name=name, since=since)
+    return f"partner-{partner_id}-name-{since}", event
 
 
 class UnknownServiceError(Exception):
@@ -191,26 +269,27 @@ class Capacity:
         return said
 
 
-def _events(partner: SeedPartner) -> Iterable[tuple[str, Event]]:
-    structure = partner.structure
-    registered = PartnerRegistered(
-        partner_id=structure["id"],
-        kind=partner.kind,
-        name=structure["nom"],
-        structure=structure,
-    )
-    yield f"partner-{structure['id']}", registered
+def _events(partner: SeedPartner) -> Iterable[Entry]:
+    structure = canonical(Structure, partner.structure)
+    yield registered(partner.kind, structure)
     for name in partner.names:
-        said = PartnerRenamed(partner_id=structure["id"], **name.model_dump())
-        yield f"partner-{structure['id']}-name-{name.since}", said
+        yield _called(structure["id"], name.name, name.since)
     for item in partner.services:
         # a stream for each: the newest event of a service's stream is the service as it is
         yield f"service-{item.service['id']}", published(partner.kind, item)
 
 
+def registered(kind: PartnerKind, structure: dict[str, Any]) -> Entry:
+    """(stream, event) of an organisation as it is now."""
+    event = PartnerRegistered(
+        partner_id=structure["id"], kind=kind, name=structure["nom"], structure=structure
+    )
+    return f"partner-{structure['id']}", event
+
+
 def published(kind: PartnerKind, item: SeedService) -> ServicePublished:
     """The event of a service as it is now."""
-    service = item.service
+    service = canonical(InclusionService, item.service)
     return ServicePublished(
         service_id=service["id"],
         partner_id=service["structure_id"],

@@ -1,87 +1,74 @@
-"""The directory from a source that others keep: data·inclusion v1, as JSON or CSV.
+"""The directory from a source that others keep: data·inclusion v1, or HSDS mapped to it.
 
 Every row is checked by data·inclusion's own schema. What does not fit is refused with why
 and holds nothing else up; what is the same makes no event; what its source does not list any
 more is withdrawn, never deleted.
 """
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import orjson
-from data_inclusion.schema.v1 import Service as InclusionService
-from data_inclusion.schema.v1 import Structure
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contracts.base import Event
-from contracts.nir import find_nir
-from contracts.partners import (
-    PartnerRegistered,
-    PartnerRenamed,
-    ServicePublished,
-    ServiceWithdrawn,
-)
+from contracts.partners import PartnerRegistered, ServicePublished, ServiceWithdrawn
 from contracts.values import PartnerKind
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
+from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Writer
-from services.partners.handlers.directory import SeedService, publish, published
+from services.partners.handlers.directory import (
+    Entry,
+    Seeded,
+    SeedService,
+    publish,
+    published,
+    registered,
+)
+from services.partners.handlers.hsds_export import to_hsds
+from services.partners.handlers.rows import (
+    Checked,
+    Documents,
+    ImportRefusedError,
+    Refused,
+    check,
+)
 from services.partners.tables import directory as tables
 
-MOST_ROWS = 20_000
 KINDS = {
     "france-travail": PartnerKind.FRANCE_TRAVAIL,
     "mission-locale": PartnerKind.MISSION_LOCALE,
     "plie": PartnerKind.PLIE,
-    "cap-emploi": PartnerKind.CAP_EMPLOI,
-    "e2c": PartnerKind.E2C,
-    "bij": PartnerKind.INFORMATION_JEUNESSE,
-    "pij": PartnerKind.INFORMATION_JEUNESSE,
+    "cap-emploi-reseau-cheops": PartnerKind.CAP_EMPLOI,
+    "ecoles-de-la-deuxieme-chance": PartnerKind.E2C,
+    "reseau-information-jeunesse": PartnerKind.INFORMATION_JEUNESSE,
+    "espaces-publics-numeriques": PartnerKind.DIGITAL_SPACE,
+    "conseillers-numeriques": PartnerKind.DIGITAL_SPACE,
+    "afpa": PartnerKind.TRAINING_BODY,
+    "reseau-app": PartnerKind.TRAINING_BODY,
 }
-"""What a network says of its members' kind (``reseaux_porteurs`` of data·inclusion)."""
-LISTS = ("thematiques", "publics", "modes_accueil", "zone_eligibilite", "modes_mobilisation",
-         "mobilisable_par", "reseaux_porteurs")  # fmt: skip
+"""What a network says of its members' kind; the keys are data·inclusion's own values."""
 KEPT = ("policy", "delay_days", "channels", "commission", "deadlines", "minimum_age",
         "maximum_age")  # fmt: skip
 """What data·inclusion does not know of a service: an import leaves it as it is."""
+TRIES = 3
 Row = dict[str, Any]
-
-
-class ImportRefusedError(Exception):
-    """Nothing was imported: why, in words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A row that was not taken: which, which field, and why."""
-
-    what: str
-    row: int
-    id: str
-    field: str
-    detail: str
 
 
 @dataclass(slots=True)
 class Report:
-    """What an import found; ``changed``: new or different entries."""
+    """What an import found, in rows; a row may be refused for several reasons."""
 
     entries: int = 0
+    new: int = 0
     changed: int = 0
+    unchanged: int = 0
     withdrawn: list[str] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Documents:
-    """Structures and services of one source."""
-
-    structures: Sequence[Row]
-    services: Sequence[Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,44 +83,6 @@ class Choices:
     withdraw_many: bool = False
 
 
-def read_json(content: bytes) -> Documents:
-    """``{"structures": […], "services": […]}``; raises ``ImportRefusedError``."""
-    try:
-        document = orjson.loads(content)
-        return _bounded(document["structures"], document["services"])
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        message = "give an object with the lists `structures` and `services`"
-        raise ImportRefusedError(message) from error
-
-
-def read_csv(structures: str, services: str) -> Documents:
-    """Two tables with data·inclusion's columns; lists as JSON or with ``|`` between."""
-    return _bounded(_table(structures), _table(services))
-
-
-def _bounded(structures: Any, services: Any) -> Documents:
-    rows = [*structures, *services]
-    if len(rows) > MOST_ROWS or not all(isinstance(row, dict) for row in rows):
-        raise ImportRefusedError(f"give objects, {MOST_ROWS} at most")
-    return Documents(structures, services)
-
-
-def _table(text: str) -> list[Row]:
-    lines = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-    return [{k: _cell(k, v) for k, v in line.items() if k and v} for line in lines]
-
-
-def _cell(name: str, value: str) -> Any:
-    if name not in LISTS:
-        return value
-    if value.startswith("["):
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return [value]
-    return [item.strip() for item in value.split("|") if item.strip()]
-
-
 @dataclass(frozen=True)
 class Importer:
     """Takes a whole source in, in one transaction."""
@@ -145,151 +94,188 @@ class Importer:
         """Publish what is new or different, withdraw what is gone, refuse what does not fit.
 
         Raises ``ImportRefusedError`` if the rows are of several sources, or if more than half
-        of what the source listed would be withdrawn: a file that was cut off looks so.
+        of what the source listed would be withdrawn: a file that was cut off looks so; and
+        ``ConcurrencyError`` if others keep changing the same entries.
         """
         source = _source(documents)
-        report = Report()
+        for _ in range(TRIES - 1):
+            try:
+                return await self._once(documents, source, choices, meta)
+            except ConcurrencyError:
+                continue  # a partner reported its capacity meanwhile, say: look again
+        return await self._once(documents, source, choices, meta)
+
+    async def _once(
+        self, documents: Documents, source: str, choices: Choices, meta: Meta
+    ) -> Report:
+        # thousands of rows: elsewhere, so that other requests go on
+        checked = await asyncio.to_thread(check, documents)
         async with self.database.transaction() as tx:
-            known = await _known(tx, source)
-            entries = _Reading(known, choices.kind, report).entries(documents)
+            known = await _known(tx, source, documents, checked)
             gone = _gone(known, documents, choices)
-            report.entries, report.withdrawn = len(entries), gone
-            entries += [
-                (f"service-{i}", _withdrawn(i, known.services[i]["partner_id"])) for i in gone
-            ]
+            entries = _Reading(source, known, choices.kind, checked, documents.ages).entries()
+            entries += [_withdrawn(service_id, known) for service_id in gone]
             done = await publish(tx, self.writer, entries, meta)
-            report.changed = done.changed - len(gone)
             if choices.dry_run:
                 await tx.rollback()
-        return report
+        return _report(documents, checked, gone, done)
+
+
+def _source(documents: Documents) -> str:
+    rows = [*documents.structures, *(documents.services or ())]
+    named = {row.get("source") for row in rows if isinstance(row, dict)}
+    sources = {name for name in named if isinstance(name, str) and name}
+    if len(sources) != 1:
+        raise ImportRefusedError(
+            "give the rows of one source at a time, each with its `source`"
+        )
+    return sources.pop()
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    partners: dict[str, Row]
-    services: dict[str, Row]
+    partners: Mapping[str, Row]
+    services: Mapping[str, Row]
+    listed: frozenset[str]
+    """Services that the source listed until now."""
 
 
-async def _known(tx: AsyncConnection, source: str) -> _Known:
+async def _known(
+    tx: AsyncConnection, source: str, documents: Documents, checked: Checked
+) -> _Known:
     raw = await driver(tx)
-    partners = {row["partner_id"]: dict(row) for row in await raw.fetch(tables.KNOWN_PARTNERS)}
-    services = await raw.fetch(tables.KNOWN_SERVICES, source)
-    return _Known(partners, {row["service_id"]: dict(row) for row in services})
-
-
-def _source(documents: Documents) -> str:
-    rows = [*documents.structures, *documents.services]
-    sources = {str(row.get("source")) for row in rows}
-    if len(sources) != 1:
-        raise ImportRefusedError("give the rows of one source at a time")
-    return sources.pop()
+    await raw.execute(tables.ONE_IMPORT)
+    wanted = {*checked.structures, *(r["structure_id"] for _, r in checked.services.values())}
+    partners = await raw.fetch(tables.KNOWN_PARTNERS, sorted(wanted))
+    services = await raw.fetch(tables.KNOWN_SERVICES, source, sorted(checked.services))
+    return _Known(
+        {row["partner_id"]: row for row in partners},
+        {row["service_id"]: row for row in services},
+        frozenset(
+            row["service_id"]
+            for row in services
+            if row["source"] == source and not row["withdrawn"]
+        ),
+    )
 
 
 def _gone(known: _Known, documents: Documents, choices: Choices) -> list[str]:
     """Services that the source does not list any more; one that is refused is still listed."""
-    listed = {str(row.get("id")) for row in documents.services}
-    gone = sorted(set(known.services) - listed)
-    if 2 * len(gone) > len(known.services) and not choices.withdraw_many:
+    if documents.services is None:
+        return []
+    named = (row.get("id") for row in documents.services if isinstance(row, dict))
+    gone = sorted(known.listed - {name for name in named if isinstance(name, str)})
+    if 2 * len(gone) > len(known.listed) and not choices.withdraw_many:
         raise ImportRefusedError(
-            f"{len(gone)} of {len(known.services)} services would be withdrawn: "
+            f"{len(gone)} of {len(known.listed)} services would be withdrawn: "
             "is the file whole? If so, say that many may be"
         )
     return gone
 
 
-def _withdrawn(service_id: str, partner_id: str) -> ServiceWithdrawn:
-    return ServiceWithdrawn(service_id=service_id, partner_id=partner_id)
+def _withdrawn(service_id: str, known: _Known) -> Entry:
+    partner_id = known.services[service_id]["partner_id"]
+    event = ServiceWithdrawn(service_id=service_id, partner_id=partner_id)
+    return f"service-{service_id}", event
+
+
+def _report(documents: Documents, checked: Checked, gone: list[str], done: Seeded) -> Report:
+    rows = [
+        first
+        for event, first in done.told
+        if isinstance(event, PartnerRegistered | ServicePublished)
+    ]
+    entries = len(documents.structures) + len(documents.services or ())
+    out = len({(refused.what, refused.row) for refused in checked.refused})
+    new, unchanged = sum(rows), entries - out - len(rows)
+    return Report(entries, new, len(rows) - new, unchanged, gone, checked.refused)
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """Rows to events; what does not fit goes into the report."""
+    """Rows that fit to events, where what is known allows it."""
 
+    source: str
     known: _Known
     kind: PartnerKind | None
-    report: Report
+    checked: Checked
+    ages: Mapping[str, Row]
+    kinds: dict[str, PartnerKind] = field(default_factory=dict)
+    out: set[str] = field(default_factory=set)
 
-    def entries(self, documents: Documents) -> list[tuple[str, Event]]:
-        """(stream, event) of every row that fits."""
-        kinds: dict[str, PartnerKind] = {}
-        found: list[tuple[str, Event]] = []
-        for number, row in enumerate(documents.structures, 1):
-            found += self._structure(number, row, kinds)
-        for number, row in enumerate(documents.services, 1):
-            found += self._service(number, row, kinds)
+    def entries(self) -> list[Entry]:
+        """(stream, event) of every row that may be told."""
+        found: list[Entry] = []
+        for number, row in self.checked.structures.values():
+            found += self._structure(number, row)
+        self.out.update(r.id for r in self.checked.refused if r.what == "structure")
+        for number, row in self.checked.services.values():
+            found += self._service(number, row)
         return found
 
-    def _structure(
-        self, number: int, row: Row, kinds: dict[str, PartnerKind]
-    ) -> Iterable[tuple[str, Event]]:
-        if not self._fits("structure", number, row, Structure):
-            return []
-        partner_id, known = row["id"], self.known.partners.get(row["id"])
+    def _structure(self, number: int, row: Row) -> Iterable[Entry]:
+        known = self.known.partners.get(row["id"])
         kind = PartnerKind(known["kind"]) if known else self._kind_of(row)
-        if kind is None:
+        if known and known["source"] != self.source:
+            detail = "another source keeps this structure"
+            self.checked.refuse("structure", number, row, "id", detail)
+        elif kind is None:
             detail = "no network says what kind of partner it is: give the kind"
-            self._refuse("structure", number, row, "reseaux_porteurs", detail)
-            return []
-        kinds[partner_id] = kind
-        registered = PartnerRegistered(
-            partner_id=partner_id, kind=kind, name=row["nom"], structure=row
-        )
-        entries: list[tuple[str, Event]] = [(f"partner-{partner_id}", registered)]
-        if known and known["name"] != row["nom"]:
-            entries.append(renamed(partner_id, row["nom"], str(row["date_maj"])[:10]))
-        return entries
+            self.checked.refuse("structure", number, row, "reseaux_porteurs", detail)
+        else:
+            self.kinds[row["id"]] = kind
+            yield registered(kind, row)
 
     def _kind_of(self, row: Row) -> PartnerKind | None:
-        networks = row.get("reseaux_porteurs") or []
+        networks: Sequence[str] = row.get("reseaux_porteurs", ())
         return next((KINDS[n] for n in networks if n in KINDS), self.kind)
 
-    def _service(
-        self, number: int, row: Row, kinds: dict[str, PartnerKind]
-    ) -> Iterable[tuple[str, Event]]:
-        if not self._fits("service", number, row, InclusionService):
-            return []
-        kind = kinds.get(row["structure_id"])
+    def _service(self, number: int, row: Row) -> Iterable[Entry]:
+        before = self.known.services.get(row["id"])
+        if before and before["source"] != self.source:
+            detail = "another source keeps this service"
+            self.checked.refuse("service", number, row, "id", detail)
+            return
+        kind = self._kind_for(row["structure_id"])
         if kind is None:
-            detail = "its structure is not in the file, or was refused"
-            self._refuse("service", number, row, "structure_id", detail)
-            return []
-        known = self.known.services.get(row["id"])
-        before = orjson.loads(known["published"]) if known else {}
-        kept = {name: before[name] for name in KEPT if before.get(name) is not None}
-        entry = SeedService.model_validate({"service": row, **kept})
-        return [(f"service-{row['id']}", published(kind, entry))]
-
-    def _fits(self, what: str, number: int, row: Row, schema: type[BaseModel]) -> bool:
-        if (name := find_nir(row)) is not None:
-            self._refuse(what, number, row, name, "must not hold a NIR")
-            return False
+            detail = "its structure is neither known nor in the file, or was refused"
+            self.checked.refuse("service", number, row, "structure_id", detail)
+            return
+        told = orjson.loads(before["published"]) if before else {}
+        kept = {name: told[name] for name in KEPT if told.get(name) is not None}
         try:
-            schema.model_validate(row)
+            item = SeedService.model_validate(
+                {"service": row, **kept, **self.ages.get(row["id"], {})}
+            )
         except ValidationError as error:
-            for found in error.errors():
-                place = ".".join(map(str, found["loc"])) or "(row)"
-                self._refuse(what, number, row, place, found["msg"])
-            return False
-        return True
+            place = str(error.errors()[0]["loc"][0])
+            self.checked.refuse("service", number, row, place, "is not valid")
+            return
+        yield f"service-{row['id']}", published(kind, item)
 
-    def _refuse(self, what: str, number: int, row: Row, name: str, detail: str) -> None:
-        refused = Refused(what, number, str(row.get("id", "")), name, detail)
-        self.report.refused.append(refused)
-
-
-def renamed(partner_id: str, name: str, since: str) -> tuple[str, PartnerRenamed]:
-    """(stream, event) of a name from a day on: one stream for each, so that it is said once."""
-    event = PartnerRenamed.model_validate(
-        {"partner_id": partner_id, "name": name, "since": since}
-    )
-    return f"partner-{partner_id}-name-{since}", event
+    def _kind_for(self, structure_id: str) -> PartnerKind | None:
+        """The kind of a structure of the file, or of one that the same source gave before."""
+        if structure_id in self.kinds:
+            return self.kinds[structure_id]
+        known = self.known.partners.get(structure_id)
+        if known is None or known["source"] != self.source or structure_id in self.out:
+            return None
+        return PartnerKind(known["kind"])
 
 
-def exported(partners: Iterable[Row], services: Iterable[Row]) -> Row:
-    """The directory as data·inclusion again: what was imported, row for row."""
+async def export(tx: AsyncConnection, format: str, source: str | None, day: date) -> Row:
+    """The directory as data·inclusion (what was imported, row for row) or as HSDS."""
+    raw = await driver(tx)
+    partners = await raw.fetch(tables.EXPORTED_PARTNERS, source)
+    services = await raw.fetch(tables.EXPORTED_SERVICES, source)
+    return await asyncio.to_thread(_exported, format, partners, services, day)
+
+
+def _exported(format: str, partners: list[Any], services: list[Any], day: date) -> Row:
+    if format == "hsds":
+        return to_hsds(partners, services, day)
+    told = (ServicePublished.model_validate_json(row["published"]) for row in services)
     return {
         "structures": [orjson.loads(row["structure"]) for row in partners],
-        "services": [
-            ServicePublished.model_validate_json(row["published"]).service for row in services
-        ],
+        "services": [event.service for event in told],
     }

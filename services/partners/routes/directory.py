@@ -1,65 +1,98 @@
 """The directory for administrators: import, export, names by date."""
 
+import asyncio
 from dataclasses import asdict
 from datetime import date
-from typing import Annotated, Any
+from email import policy
+from email.parser import BytesParser
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from contracts.days import local_day
 from contracts.intake import Ref
 from contracts.values import PartnerKind
+from infra.clock import system_clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
+from infra.eventstore.store import ConcurrencyError
 from infra.telemetry import next_hop
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import Problem, not_found
-from services.partners import tables as known
-from services.partners.handlers.imports import (
-    Choices,
-    Importer,
-    ImportRefusedError,
-    exported,
-    read_json,
-)
+from services.partners.handlers.hsds import read_hsds
+from services.partners.handlers.imports import Choices, Importer, export
+from services.partners.handlers.rows import Documents, ImportRefusedError, read
 from services.partners.tables import directory as tables
 
 MAX_IMPORT_BYTES = 20 * 1024 * 1024
+BODY_SECONDS = 120
 Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
 Reader = Annotated[Principal, Depends(RequireRole("partner_admin", "adviser"))]
 Flag = Annotated[bool, Query()]
+Format = Literal["data-inclusion", "hsds"]
+Source = Annotated[str | None, Query(min_length=1, max_length=120)]
+_BODY = {
+    "required": True,
+    "description": "One source. Two tables are the parts `structures` and `services`.",
+    "content": {
+        "application/json": {"schema": {}},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["structures"],
+                "properties": {
+                    "structures": {"type": "string", "format": "binary"},
+                    "services": {"type": "string", "format": "binary"},
+                },
+            }
+        },
+    },
+}
 
 
 def add(routes: APIRouter, database: Database, importer: Importer) -> None:
     """The directory's routes."""
-    _add_exchange(routes, database, importer)
+    _add_import(routes, importer)
+    _add_export(routes, database)
     _add_names(routes, database)
 
 
-def _add_exchange(routes: APIRouter, database: Database, importer: Importer) -> None:
-    @routes.post("/directory/import", tags=["directory"])
+def _add_import(routes: APIRouter, importer: Importer) -> None:
+    @routes.post("/directory/import", tags=["directory"], openapi_extra={"requestBody": _BODY})
     async def import_directory(
         request: Request,
         admin: Admin,
+        format: Format = "data-inclusion",
+        source: Source = None,
         kind: PartnerKind | None = None,
         dry_run: Flag = False,
         withdraw_many: Flag = False,
     ) -> dict[str, Any]:
-        """Take in a data·inclusion source; answers what changed and what was refused, why."""
-        content = await _content(request)
+        """Take in a source; answers what changed and what was refused, why.
+
+        ``source``: the name of an HSDS source, which does not name itself.
+        """
+        first, second = await _content(request)
         meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
+        choices = Choices(kind, dry_run, withdraw_many)
         try:
-            choices = Choices(kind, dry_run, withdraw_many)
-            return asdict(await importer.run(read_json(content), choices, meta))
+            documents = await asyncio.to_thread(_read, format, first, second, source)
+            return asdict(await importer.run(documents, choices, meta))
         except ImportRefusedError as error:
             raise Problem(422, "import-refused", "Nothing was imported", str(error)) from error
+        except ConcurrencyError as error:
+            title = "Somebody changed the same entries meanwhile: send it again"
+            raise Problem(409, "conflict", title) from error
 
+
+def _add_export(routes: APIRouter, database: Database) -> None:
     @routes.get("/directory/export", tags=["directory"])
-    async def export_directory(reader: Reader) -> dict[str, Any]:
-        """The directory as data·inclusion v1, without what was withdrawn."""
+    async def export_directory(
+        reader: Reader, format: Format = "data-inclusion", source: Source = None
+    ) -> dict[str, Any]:
+        """The directory, or one source of it, without what was withdrawn."""
         async with database.reading() as connection:
-            raw = await driver(connection)
-            partners = await raw.fetch(known.PARTNERS)
-            return exported(partners, await raw.fetch(tables.EXPORTED_SERVICES))
+            return await export(connection, format, source, local_day(system_clock()))
 
 
 def _add_names(routes: APIRouter, database: Database) -> None:
@@ -69,10 +102,12 @@ def _add_names(routes: APIRouter, database: Database) -> None:
         async with database.reading() as connection:
             raw = await driver(connection)
             rows = [dict(row) for row in await raw.fetch(tables.NAMES, partner_id)]
+        if not rows:
+            raise not_found("partner")
         return {"names": rows}
 
     @routes.get("/partners/{partner_id}/name", tags=["directory"])
-    async def name_on(reader: Reader, partner_id: Ref, on: date) -> dict[str, Any]:
+    async def name_on_a_day(reader: Reader, partner_id: Ref, on: date) -> dict[str, Any]:
         """What an organisation was called on a day."""
         async with database.reading() as connection:
             raw = await driver(connection)
@@ -82,10 +117,49 @@ def _add_names(routes: APIRouter, database: Database) -> None:
         return {"partner_id": partner_id, "on": on, "name": name}
 
 
-async def _content(request: Request) -> bytes:
+def _read(format: str, first: bytes, second: bytes | None, source: str | None) -> Documents:
+    if format == "hsds":
+        return read_hsds(first, source)
+    return read(first, second)
+
+
+async def _content(request: Request) -> tuple[bytes, bytes | None]:
+    """A JSON document, or the two parts of a form."""
+    media = request.headers.get("content-type", "application/json")
+    kind = media.partition(";")[0].strip().lower()
+    if kind not in ("application/json", "multipart/form-data"):
+        raise Problem(415, "unsupported-media-type", "Send JSON, or a form with two tables")
+    body = await _body(request)
+    if kind == "application/json":
+        return body, None
+    parts = await asyncio.to_thread(_parts, media, body)
+    if "structures" not in parts:
+        detail = "a form has the part `structures`, and `services`"
+        raise Problem(400, "malformed", "The body cannot be read", detail)
+    return parts["structures"], parts.get("services")
+
+
+async def _body(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_IMPORT_BYTES:
-            raise Problem(413, "too-large", "A directory has at most 20 MiB")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_IMPORT_BYTES:
+                    raise Problem(413, "too-large", "A directory has at most 20 MiB")
+    except TimeoutError as error:
+        raise Problem(408, "too-slow", "The body did not arrive in time") from error
     return bytes(body)
+
+
+def _parts(media: str, body: bytes) -> dict[str, bytes]:
+    """The parts of a form, by name; a form is MIME, which the standard library reads."""
+    head = f"Content-Type: {media}\r\n\r\n".encode("latin-1", "replace")
+    message = BytesParser(policy=policy.HTTP).parsebytes(head + body)
+    found = {}
+    for part in message.iter_parts() if message.is_multipart() else ():
+        name = part.get_param("name", header="content-disposition")
+        content = part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(content, bytes):
+            found[name] = content
+    return found

@@ -1,12 +1,26 @@
 """Statements about the directory: what is known, what is withdrawn, names by date."""
 
-KNOWN_PARTNERS = "SELECT partner_id, kind, name, structure::text FROM partners"
+ONE_IMPORT = "SELECT pg_advisory_xact_lock(4713, 0)"
+"""Two imports at once would wait for each other's rows for ever."""
+KNOWN_PARTNERS = """
+SELECT partner_id, kind, structure ->> 'source' AS source FROM partners
+WHERE partner_id = ANY($1::text[])
+"""
 KNOWN_SERVICES = """
-SELECT service_id, partner_id, published::text FROM services
-WHERE NOT withdrawn AND published -> 'service' ->> 'source' = $1
+SELECT service_id, partner_id, withdrawn, published::text AS published,
+       published -> 'service' ->> 'source' AS source
+FROM services
+WHERE published -> 'service' ->> 'source' = $1 OR service_id = ANY($2::text[])
+"""
+"""What a source listed until now, and whatever has one of these ids."""
+EXPORTED_PARTNERS = """
+SELECT structure::text AS structure FROM partners
+WHERE $1::text IS NULL OR structure ->> 'source' = $1 ORDER BY partner_id
 """
 EXPORTED_SERVICES = """
-SELECT published::text FROM services WHERE NOT withdrawn ORDER BY service_id
+SELECT published::text AS published, capacity, seats, capacity_until, capacity_at FROM services
+WHERE NOT withdrawn AND ($1::text IS NULL OR published -> 'service' ->> 'source' = $1)
+ORDER BY service_id
 """
 WITHDRAW_SERVICES = "UPDATE services SET withdrawn = true WHERE service_id = ANY($1::text[])"
 KEEP_NAMES = """
@@ -14,11 +28,23 @@ INSERT INTO partner_names (partner_id, since, name)
 SELECT * FROM unnest($1::text[], $2::date[], $3::text[])
 ON CONFLICT (partner_id, since) DO UPDATE SET name = excluded.name
 """
-NAMES = "SELECT since, name FROM partner_names WHERE partner_id = $1 ORDER BY since"
+CALLED = """
+SELECT p.partner_id, p.name, p.structure ->> 'date_maj' AS date_maj,
+       (SELECT max(since) FROM partner_names n WHERE n.partner_id = p.partner_id) AS since
+FROM partners p WHERE p.partner_id = ANY($1::text[])
+"""
+NAMES = """
+SELECT n.since, coalesce(n.name, p.name) AS name
+FROM partners p LEFT JOIN partner_names n USING (partner_id)
+WHERE p.partner_id = $1 ORDER BY n.since
+"""
+"""One without a day where the name has never changed."""
 NAME_ON = """
 SELECT coalesce(
   (SELECT name FROM partner_names WHERE partner_id = $1 AND since <= $2
    ORDER BY since DESC LIMIT 1),
+  (SELECT name FROM partner_names WHERE partner_id = $1 ORDER BY since LIMIT 1),
   (SELECT name FROM partners WHERE partner_id = $1)
 )
 """
+"""Before the first day that is known, the first name that is known."""

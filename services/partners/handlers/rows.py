@@ -1,0 +1,267 @@
+"""Rows of data·inclusion v1: read from JSON or CSV, checked one by one, in one spelling.
+
+Refusals are in words of our own: a message of the schema might quote what was sent.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from data_inclusion.schema.v1 import Service, Structure
+from pydantic import BaseModel, ValidationError
+
+from contracts.nir import find_nir
+
+MOST_ROWS = 20_000
+MOST_BYTES = 64 * 1024
+"""Of one row: one event holds it, and Kafka and every subscriber have to carry it."""
+MOST_ID = 120
+LISTS = ("thematiques", "publics", "modes_accueil", "zone_eligibilite", "modes_mobilisation",
+         "mobilisable_par", "reseaux_porteurs")  # fmt: skip
+_IDS = ("source", "id", "structure_id")
+_LISTS_WANTED = "give an object with the lists `structures` and `services`, or a list of both"
+_WRONG = {
+    "missing": "is required",
+    "enum": "is not a value of data·inclusion v1",
+    "string_too_short": "is too short",
+    "string_too_long": "is too long",
+    "too_short": "must not be empty",
+    "string_pattern_mismatch": "does not have the form of data·inclusion v1",
+    "string_type": "must be a text",
+    "set_type": "must be a list",
+    "list_type": "must be a list",
+    "url_parsing": "must be an http or https address",
+    "url_scheme": "must be an http or https address",
+    "date_from_datetime_parsing": "must be a date: 2026-11-23",
+    "date_parsing": "must be a date: 2026-11-23",
+    "value_error": "is not valid by data·inclusion v1",
+}
+Row = dict[str, Any]
+
+
+class ImportRefusedError(Exception):
+    """Nothing was imported: why, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Structures and services of one source; ``services`` None: nothing is said of them.
+
+    ``ages``: minimum and maximum age by service, where a format knows them.
+    """
+
+    structures: Sequence[Any]
+    services: Sequence[Any] | None
+    ages: Mapping[str, Row] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.structures) + len(self.services or ()) <= MOST_ROWS:
+            raise ImportRefusedError(f"give at least one row, and at most {MOST_ROWS}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that was not taken: which (counted from 1), which field, and why."""
+
+    what: str
+    row: int
+    id: str
+    field: str
+    detail: str
+
+
+def read(first: bytes, second: bytes | None = None) -> Documents:
+    """JSON or CSV, by the first character; ``second``: services, if they are apart.
+
+    Raises ``ImportRefusedError``.
+    """
+    if first.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        return read_json(first) if second is None else _both(first, second)
+    return read_csv(_text(first), None if second is None else _text(second))
+
+
+def read_json(content: bytes) -> Documents:
+    """``{"structures": […], "services": […]}``, or one list; raises ``ImportRefusedError``."""
+    document = _json(content)
+    if isinstance(document, list):
+        offers = [row for row in document if _is_service(row)]
+        return Documents([row for row in document if not _is_service(row)], offers or None)
+    if not isinstance(document, dict) or not {"structures", "services"} & document.keys():
+        raise ImportRefusedError(_LISTS_WANTED)
+    structures: Any = document.get("structures", [])
+    services: Any = document.get("services")
+    if not isinstance(structures, list) or not isinstance(services, list | None):
+        raise ImportRefusedError(_LISTS_WANTED)
+    return Documents(structures, services)
+
+
+def read_csv(structures: str, services: str | None) -> Documents:
+    """Two tables with data·inclusion's columns; lists as JSON or with ``|`` between."""
+    return Documents(_table(structures), None if services is None else _table(services))
+
+
+def _is_service(row: Any) -> bool:
+    return isinstance(row, dict) and "structure_id" in row
+
+
+def _both(structures: bytes, services: bytes) -> Documents:
+    rows = _json(structures), _json(services)
+    if not isinstance(rows[0], list) or not isinstance(rows[1], list):
+        raise ImportRefusedError("two JSON files are two lists: structures, then services")
+    return Documents(*rows)
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        raise ImportRefusedError("this is not JSON in UTF-8") from error
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ImportRefusedError("a table is in UTF-8") from error
+
+
+def _table(text: str) -> list[Row]:
+    text = text.removeprefix("\ufeff")
+    head = text.partition("\n")[0]
+    delimiter = ";" if head.count(";") > head.count(",") else ","
+    lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        if not {"source", "id"} <= set(lines.fieldnames or ()):
+            raise ImportRefusedError("a table has the columns of data·inclusion: source, id, …")
+        return [_line(line) for line in lines]
+    except csv.Error as error:
+        raise ImportRefusedError("a table cannot be read as CSV") from error
+
+
+def _line(line: Mapping[str | None, Any]) -> Row:
+    """What the cells hold; an empty one is absent, one too many is kept to be refused."""
+    return {
+        name if name is not None else "(cells)": _cell(name, value)
+        for name, value in line.items()
+        if value and (not isinstance(value, str) or value.strip())
+    }
+
+
+def _cell(name: str | None, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    value = value.strip()
+    if name not in LISTS:
+        return value
+    if value.startswith("["):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return [value]
+    return [item.strip() for item in value.split("|") if item.strip()]
+
+
+def canonical(schema: type[BaseModel], row: Row) -> Row:
+    """A row in the one spelling that is stored: the schema's order, sets sorted, no blanks.
+
+    Raises ``ValidationError``.
+    """
+    found = schema.model_validate(row).model_dump(mode="json", exclude_none=True)
+    return {
+        name: sorted(set(value)) if isinstance(value, list) else value
+        for name, value in found.items()
+    }
+
+
+@dataclass(slots=True)
+class Checked:
+    """Rows that fit, by id, with their number; and what was refused."""
+
+    structures: dict[str, tuple[int, Row]] = field(default_factory=dict)
+    services: dict[str, tuple[int, Row]] = field(default_factory=dict)
+    refused: list[Refused] = field(default_factory=list)
+
+    def refuse(self, what: str, number: int, row: Any, name: str, detail: str) -> None:
+        """Keep a row out."""
+        self.refused.append(Refused(what, number, id_of(row), name, detail))
+
+
+def check(documents: Documents) -> Checked:
+    """Each row by the schema, and by what no schema says; without looking at what is known."""
+    found = Checked()
+    _check(found, "structure", documents.structures, Structure, found.structures)
+    _check(found, "service", documents.services or (), Service, found.services)
+    return found
+
+
+def _check(
+    found: Checked,
+    what: str,
+    rows: Sequence[Any],
+    schema: type[BaseModel],
+    good: dict[str, tuple[int, Row]],
+) -> None:
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        wrong = list(_faults(row, schema))
+        if not wrong and (before := seen.setdefault(row["id"], number)) != number:
+            wrong = [("id", f"is listed before, as number {before}")]
+        for name, detail in wrong:
+            found.refuse(what, number, row, name, detail)
+        if not wrong:
+            good[row["id"]] = number, canonical(schema, row)
+
+
+def _faults(row: Any, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    if not isinstance(row, dict):
+        yield "(row)", "must be an object"
+    elif "(cells)" in row:
+        yield "(row)", "has more cells than there are columns"
+    elif (place := find_nir(row)) is not None:
+        yield place, "must not hold a NIR"
+    elif len(orjson.dumps(row)) > MOST_BYTES:
+        yield "(row)", f"has more than {MOST_BYTES // 1024} KiB"
+    else:
+        yield from _unstorable(row)
+        yield from _misfits(row, schema)
+
+
+def _unstorable(row: Row) -> Iterator[tuple[str, str]]:
+    for name in _IDS:
+        if len(str(row.get(name, ""))) > MOST_ID:
+            yield name, f"has more than {MOST_ID} characters"
+    for name, value in row.items():
+        if any("\0" in text for text in (name, *_texts(value))):
+            yield name.replace("\0", "?"), "holds a character that cannot be stored"
+        if isinstance(value, str) and value.lower().strip("+- ") in ("nan", "inf", "infinity"):
+            yield name, "must be a number"
+
+
+def _texts(value: Any) -> Iterable[str]:
+    return [value] if isinstance(value, str) else [str(v) for v in _items(value)]
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list) else ()
+
+
+def _misfits(row: Row, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    try:
+        schema.model_validate(row)
+    except ValidationError as error:
+        told = {
+            (str(f["loc"][0]) if f["loc"] else "(row)"): _WRONG.get(f["type"], "is not valid")
+            for f in error.errors(include_input=False, include_url=False)
+        }
+        yield from told.items()
+
+
+def id_of(row: Any) -> str:
+    """What a row calls itself, to be shown: nothing that has not the form of an id."""
+    name = row.get("id") if isinstance(row, dict) else None
+    if not isinstance(name, str) or len(name) > MOST_ID or not name.isprintable():
+        return ""
+    return "" if find_nir({"id": name}) else name
