@@ -22,3 +22,4 @@ SELECT coalesce(
   (SELECT name FROM partners WHERE partner_id = $1)
 )
 """
+PARTNER = "SELECT name, structure::text FROM partners WHERE partner_id = $1"
