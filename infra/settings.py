@@ -52,7 +52,13 @@ class Settings(BaseSettings):
     mail_from: str = Field(
         "aiguillage@localhost", description="Sender of mail, as partners see it."
     )
+    operator_mail: str | None = Field(
+        None, description="Who is told by mail that a partner's address is disabled."
+    )
     link_days: int = Field(8, ge=1, le=30, description="Days that an answer link is good for.")
+    collect_seconds: float = Field(
+        300, gt=0, le=86_400, description="Wait between two looks for partners' answer files."
+    )
     checkpoint_seconds: float = Field(1.0, gt=0, description="Longest wait for a checkpoint.")
     seed: str = Field(
         "petite-foret", description="Directory loaded at first start; empty: none."

@@ -1,1 +1,1 @@
-"""Ways to send that are not HTTP: mail."""
+"""Ways to send that are not HTTP: mail, files."""

@@ -77,10 +77,15 @@ class Guard:
         """A socket for one address, for ``http``: only to networks opened on purpose."""
         return _socket(info, self.opened)
 
+    async def check_host(self, host: str, port: int) -> None:
+        """Raise ``UnsafeUrlError`` unless a host may be reached, as it resolves today."""
+        if not all(self.allows(address) for address in await _resolve(host, port)):
+            raise UnsafeUrlError("the address is not one that deliveries may reach")
+
     async def check(self, url: str) -> None:
         """Raise ``UnsafeUrlError`` unless deliveries may go to a URL, as it resolves today."""
         parts = parse_url(url)
-        addresses = await _resolve(parts)
+        addresses = await _resolve(str(parts.hostname), parts.port or 443)
         if all(self.opened(address) for address in addresses):
             return
         if not all(self.allows(address) for address in addresses):
@@ -116,13 +121,11 @@ def parse_url(url: str) -> SplitResult:
     return parts
 
 
-async def _resolve(parts: SplitResult) -> list[Address]:
+async def _resolve(host: str, port: int) -> list[Address]:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_SECONDS):
-            found = await loop.getaddrinfo(
-                parts.hostname, parts.port or 443, type=socket.SOCK_STREAM
-            )
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise UnsafeUrlError("the host name cannot be resolved") from error
     return list(_addresses(found))

@@ -3,6 +3,7 @@
 from urllib.parse import urlsplit
 
 from infra.channels.mail import MailSender
+from infra.channels.sftp import SftpSender
 from infra.platform import Platform
 from infra.settings import Settings
 from infra.ticker import Ticker
@@ -13,6 +14,7 @@ from infra.webhooks.worker import DeliveryWorker
 from services.partners.handlers.answers import Answers
 from services.partners.handlers.directory import Capacity
 from services.partners.handlers.endpoints import Endpoints
+from services.partners.handlers.files import Files
 from services.partners.handlers.imports import Importer
 from services.partners.handlers.links import Links
 from services.partners.handlers.messages import Messages
@@ -23,7 +25,7 @@ from services.partners.handlers.verification import Verification
 from services.partners.model.delivery import RetrySchedule
 from services.partners.pages import add_pages
 from services.partners.routes import ANSWERS, add_answers, partner_router, router
-from services.partners.subscriptions import subscriptions
+from services.partners.subscriptions import notices, subscriptions
 
 DRAIN_SHARE = 0.6
 """Of the orderly stop's time, how much sends under way may take."""
@@ -46,10 +48,11 @@ def build(platform: Platform) -> Service:
         else None
     )
     base_url = answers.removesuffix(ANSWERS)
+    files = SftpSender(guard)
     worker = DeliveryWorker(
         "sender",
         Outbox(database, writer, clock, schedule, answers, base_url, settings.link_days),
-        Transports(Sender(guard, clock=clock), mail),
+        Transports(Sender(guard, clock=clock), mail, files),
         database.schema,
         poll_seconds=settings.poll_seconds,
         drain_seconds=settings.stop_seconds * DRAIN_SHARE,
@@ -76,6 +79,7 @@ def build(platform: Platform) -> Service:
     )
     taking = Answers(database, writer, clock)
     add_answers(app, taking)
+    collecting = Files(database, writer.vault.master, taking, files, clock)
     add_pages(app, Links(database, writer, taking, clock, base_url, settings.link_days, mail))
     return Service(
         "partners",
@@ -83,8 +87,10 @@ def build(platform: Platform) -> Service:
         database,
         [
             *subscriptions(platform, database, writer),
+            *([notices(platform, database, mail)] if mail else []),
             worker,
             Ticker("verification", verification.step, settings.poll_seconds),
+            Ticker("files", collecting.step, settings.collect_seconds),
         ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,

@@ -22,15 +22,18 @@ from contracts.referrals import (
 )
 from contracts.registry import parse_event
 from contracts.values import DeadlineStep
+from infra.channels.mail import MailSender
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Pending, Writer
 from infra.ids import derived_id
 from infra.platform import Platform
+from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
 from services.partners import projections, tables
 from services.partners.handlers.compose import disclosure
+from services.partners.handlers.notices import Notices
 from services.partners.model import (
     CANCELLED,
     REMINDED,
@@ -67,6 +70,13 @@ def subscriptions(
         platform.subscription("deliveries", database, "referrals", deliveries.handle),
         platform.subscription("withdrawals", database, "intake", withdrawn.handle),
     ]
+
+
+def notices(platform: Platform, database: Database, mail: MailSender) -> Subscription[Recorded]:
+    """``notices``: our own word that an address is disabled becomes mail."""
+    handler = Notices(mail, platform.settings.operator_mail)
+    source = PostgresSource(database, "partners")
+    return platform.subscription("notices", database, "partners", handler.handle, source)
 
 
 @dataclass(frozen=True)

@@ -145,8 +145,8 @@ class Answers:
         raw = await driver(tx)
         # one answer of a referral at a time: two quick ones are judged one after the other
         state = await raw.fetchrow(tables.LOCK_STATE, signed.answer.referral_id)
-        if state is None:
-            raise SignatureError("the referral is gone")
+        if state is None or state["partner_id"] != signed.partner_id:
+            raise SignatureError("no such referral of this partner")
         known = await raw.fetchrow(tables.ANSWER, signed.partner_id, signed.webhook_id)
         if known:
             return _repeat(known, signed)

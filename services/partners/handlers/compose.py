@@ -21,11 +21,13 @@ from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralReque
 from contracts.registry import parse_event
 from contracts.values import Channel
 from infra.channels.mail import OutgoingMail
+from infra.channels.sftp import Account, OutgoingFile
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending
 from infra.vault import PersonKey
 from infra.webhooks.sender import Outcome, Outgoing, Sent
 from infra.webhooks.signature import SigningKey
+from services.partners.adapters import csvfile
 from services.partners.handlers.tokens import Link, new_link
 from services.partners.model import (
     compose_cancellation,
@@ -50,12 +52,15 @@ class Composer:
     now: datetime
     base_url: str = ""
     link_days: int = 8
+    accounts: Mapping[UUID, Account] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
 
-    def compose(self, row: Any) -> Outgoing | OutgoingMail | Sent:
+    def compose(self, row: Any) -> Outgoing | OutgoingMail | OutgoingFile | Sent:
         """The message to send by its channel, or why there is none."""
         if row["channel"] == Channel.EMAIL:
             return self._mail(row)
+        if row["channel"] == Channel.SFTP:
+            return self._file(row)
         if row["endpoint_id"] not in self.secrets:
             return Sent(Outcome.PERMANENT, "no-secret")
         body = self.checked(row)
@@ -63,6 +68,14 @@ class Composer:
             return body
         secrets = self.secrets[row["endpoint_id"]]
         return Outgoing(row["url"], webhook_id(row), body, secrets, row["traceparent"])
+
+    def _file(self, row: Any) -> OutgoingFile | Sent:
+        account, body = self.accounts.get(row["endpoint_id"]), self.checked(row)
+        if account is None:
+            return Sent(Outcome.PERMANENT, "no-credentials")
+        if isinstance(body, Sent):
+            return body
+        return OutgoingFile(account, f"{webhook_id(row)}.csv", csvfile.written(body))
 
     def _mail(self, row: Any) -> OutgoingMail | Sent:
         """A mail with a link; ``links`` has to be kept before it leaves."""

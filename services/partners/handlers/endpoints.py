@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
+import asyncssh
+import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,6 +22,7 @@ from contracts.partners import (
     SecretRotated,
 )
 from contracts.values import Channel
+from infra.channels.sftp import Account
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
@@ -51,6 +55,15 @@ class InvalidEndpointError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to log in to a partner's file server, and the key by which we know it."""
+
+    host_key: str
+    password: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """Where and how a partner takes messages; no services: all that it has.
 
@@ -67,6 +80,7 @@ class Address:
     per_minute: int | None = None
     concurrency: int | None = None
     asymmetric: bool = False
+    credentials: Credentials | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +126,15 @@ class Secrets:
             keys.setdefault(endpoint_id, []).extend(pairs)
         return keys
 
+    def accounts(self, endpoints: Iterable[Any], rows: Iterable[Any]) -> dict[UUID, Account]:
+        """Endpoint id → how to reach its file server, from rows with endpoint_id and url."""
+        found = self.open(rows, ("credentials",))
+        return {
+            e["endpoint_id"]: Account(e["url"], **orjson.loads(found[e["endpoint_id"]][0]))
+            for e in endpoints
+            if e["endpoint_id"] in found
+        }
+
 
 @dataclass(frozen=True)
 class Endpoints:
@@ -145,9 +168,24 @@ class Endpoints:
                 raise InvalidEndpointError("url", "give mailto: and one mailbox")
             return
         try:
-            await self.guard.check(address.url)
+            if address.channel is Channel.SFTP:
+                await self._check_files(address)
+            else:
+                await self.guard.check(address.url)
         except UnsafeUrlError as error:
             raise InvalidEndpointError("url", str(error)) from error
+
+    async def _check_files(self, address: Address) -> None:
+        parts = urlsplit(address.url)
+        if parts.scheme != "sftp" or not parts.hostname or not parts.username or parts.password:
+            raise InvalidEndpointError("url", "give sftp://user@host:port/directory")
+        if address.credentials is None:
+            raise InvalidEndpointError("credentials", "say how to log in, and the host key")
+        try:
+            asyncssh.import_public_key(address.credentials.host_key)
+        except asyncssh.KeyImportError as error:
+            raise InvalidEndpointError("credentials.host_key", "is no public key") from error
+        await self.guard.check_host(parts.hostname, parts.port or 22)
 
     async def _register(self, address: Address, meta: Meta) -> NewEndpoint:
         endpoint_id, secret = uuid4(), new_secret()
@@ -158,6 +196,9 @@ class Endpoints:
             if pair:
                 seed = pair.private_bytes_raw()
                 await self._keep_secret(await driver(tx), endpoint_id, seed, "v1a")
+            if address.credentials:
+                known = orjson.dumps(asdict(address.credentials))
+                await self._keep_secret(await driver(tx), endpoint_id, known, "credentials")
             old = await self._supersede(tx, endpoint_id, address)
             events: list[Event] = [
                 EndpointDisabled(

@@ -179,12 +179,16 @@ class Outbox:
     ) -> Composer:
         raw = await driver(tx)
         endpoints = list({row["endpoint_id"] for row in rows})
-        secrets = self._secrets.signing(
-            await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
-        )
+        secrets = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
         persons = await self._writer.vault.keys({row["person_id"] for row in rows})
         return Composer(
-            self._answer_url, persons, secrets, now, self._base_url, self._link_days
+            self._answer_url,
+            persons,
+            self._secrets.signing(secrets),
+            now,
+            self._base_url,
+            self._link_days,
+            self._secrets.accounts(rows, secrets),
         )
 
     async def _record(self, tx: AsyncConnection, verdicts: Sequence[_Verdict]) -> list[Pending]:

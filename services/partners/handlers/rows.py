@@ -22,6 +22,9 @@ MOST_ID = 120
 LISTS = ("thematiques", "publics", "modes_accueil", "zone_eligibilite", "modes_mobilisation",
          "mobilisable_par", "reseaux_porteurs")  # fmt: skip
 _IDS = ("source", "id", "structure_id")
+_NUMBERS = ("longitude", "latitude", "volume_horaire_hebdomadaire")
+_NO_NUMBERS = ("nan", "inf", "infinity")
+"""The schema would take these words of a table for numbers; JSON has no such numbers."""
 _LISTS_WANTED = "give an object with the lists `structures` and `services`, or a list of both"
 _WRONG = {
     "missing": "is required",
@@ -236,7 +239,7 @@ def _unstorable(row: Row) -> Iterator[tuple[str, str]]:
     for name, value in row.items():
         if any("\0" in text for text in (name, *_texts(value))):
             yield name.replace("\0", "?"), "holds a character that cannot be stored"
-        if isinstance(value, str) and value.lower().strip("+- ") in ("nan", "inf", "infinity"):
+        if name in _NUMBERS and str(value).lower().strip("+- ") in _NO_NUMBERS:
             yield name, "must be a number"
 
 

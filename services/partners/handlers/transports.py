@@ -1,22 +1,30 @@
 """Which transport takes which message."""
 
 from infra.channels.mail import MailSender, OutgoingMail
+from infra.channels.sftp import OutgoingFile, SftpSender
 from infra.webhooks.sender import Outcome, Outgoing, Sender, Sent
 
 
 class Transports:
-    """Web and mail; without a mail server, what needs one goes on to the next channel."""
+    """Web, mail and files; what needs what is not there goes on to the next channel."""
 
-    def __init__(self, web: Sender, mail: MailSender | None) -> None:
+    def __init__(
+        self, web: Sender, mail: MailSender | None, files: SftpSender | None = None
+    ) -> None:
         self._web = web
         self._mail = mail
+        self._files = files
 
-    async def send(self, message: Outgoing | OutgoingMail) -> Sent:
+    async def send(self, message: Outgoing | OutgoingMail | OutgoingFile) -> Sent:
         """Send once, by the message's own transport."""
         if isinstance(message, OutgoingMail):
             if self._mail is None:
                 return Sent(Outcome.PERMANENT, "no-mail-server")
             return await self._mail.send(message)
+        if isinstance(message, OutgoingFile):
+            if self._files is None:
+                return Sent(Outcome.PERMANENT, "no-file-transport")
+            return await self._files.send(message)
         return await self._web.send(message)
 
     async def close(self) -> None:

@@ -77,6 +77,25 @@ def withdrawal(reference: str) -> Letter:
     )
 
 
+_DISABLED = {
+    "gone": "elle a répondu qu'elle n'existe plus ou ne veut plus de messages",
+    "failing": "aucun message n'y est arrivé depuis plusieurs jours",
+    "unverified": "elle n'a jamais confirmé vouloir nos messages",
+}
+
+
+def disabled(partner: str, endpoint: str, reason: str) -> Letter:
+    """An address gets nothing more."""
+    why = _DISABLED.get(reason, reason)
+    return Letter(
+        f"Adresse désactivée : {partner} ({DESK})",
+        f"Bonjour,\n\nL'adresse {endpoint} de {partner} est désactivée : {why}.\n"
+        "Ce qui l'attendait est parti par un autre canal, ou attend un appel téléphonique.\n"
+        "Pour reprendre : enregistrer une adresse, puis demander le nouvel envoi de ce qui "
+        "manque.\n" + _END,
+    )
+
+
 def label(thematique: Thematique) -> str:
     """A thématique in words (data·inclusion)."""
     return str(thematique.label)

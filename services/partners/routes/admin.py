@@ -23,7 +23,12 @@ from services.partners.handlers.directory import (
     PastReportError,
     UnknownServiceError,
 )
-from services.partners.handlers.endpoints import Address, Endpoints, InvalidEndpointError
+from services.partners.handlers.endpoints import (
+    Address,
+    Credentials,
+    Endpoints,
+    InvalidEndpointError,
+)
 from services.partners.handlers.imports import Importer
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.verification import Verification
@@ -63,18 +68,29 @@ class NewKey(Strict):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
 
+class EndpointCredentials(Strict):
+    """How to log in to a file server: a password or a private key, and the server's key."""
+
+    host_key: Annotated[str, StringConstraints(min_length=20, max_length=2000)]
+    password: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    private_key: Annotated[str, StringConstraints(min_length=20, max_length=10_000)] | None = (
+        None
+    )
+
+
 class EndpointRequest(Strict):
     """Where a partner takes messages: for these services, or for all of them if none given."""
 
     partner_id: Ref
     service_ids: Annotated[list[Ref], Field(max_length=100)] = []
     url: Url
-    channel: Literal["webhook", "email", "sftp", "rest"] = "webhook"
+    channel: Literal["webhook", "email", "sftp"] = "webhook"
     rank: int = Field(0, ge=0, le=100, description="The lowest is tried first.")
     ordering: Literal["none", "pathway"] = "none"
     per_minute: int | None = Field(None, ge=1, le=60_000, description="Messages a minute.")
     concurrency: int | None = Field(None, ge=1, le=50, description="At the same time.")
     asymmetric: bool = Field(False, description="Sign with Ed25519 (v1a) too.")
+    credentials: EndpointCredentials | None = Field(None, description="For sftp; never shown.")
 
 
 def router(
@@ -107,12 +123,15 @@ def _add_endpoints(
         """Register an address. The secret is in this answer, and in no other."""
         meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
         try:
-            address = Address(**body.model_dump() | {"channel": Channel(body.channel)})
+            login = body.credentials and Credentials(**body.credentials.model_dump())
+            given = body.model_dump() | {"credentials": login}
+            address = Address(**given | {"channel": Channel(body.channel)})
             new = await endpoints.register(address, meta)
         except InvalidEndpointError as error:
             raise wrong_field(422, "invalid", error.field, error.detail) from error
         shown = {"endpoint_id": new.endpoint_id, "secret": new.secret}
-        return shown | {"public_key": new.public_key} | body.model_dump()
+        public = {"public_key": new.public_key}
+        return shown | public | body.model_dump(exclude={"credentials"})
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201, tags=["endpoints"])
     async def rotate_secret(

@@ -351,6 +351,10 @@ SET verified_at = $2, failures = 0, failing_since = NULL, open_until = NULL,
 WHERE endpoint_id = $1 AND verified_at IS NULL AND state = 'active'
 RETURNING endpoint_id
 """
+FILE_ENDPOINTS = """
+SELECT endpoint_id, partner_id, url FROM endpoints
+WHERE channel = 'sftp' AND state = 'active' ORDER BY created_at LIMIT 200
+"""
 ACTIVE_ENDPOINT = """
 SELECT endpoint_id, partner_id, url, channel FROM endpoints
 WHERE endpoint_id = $1 AND state = 'active' AND ($2::text IS NULL OR partner_id = $2)

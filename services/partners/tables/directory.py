@@ -48,3 +48,4 @@ SELECT coalesce(
 )
 """
 """Before the first day that is known, the first name that is known."""
+PARTNER = "SELECT name, structure::text FROM partners WHERE partner_id = $1"

@@ -1,0 +1,162 @@
+"""Files to and from a partner's SFTP server; never raises for what others do when it sends."""
+
+import asyncio
+import posixpath
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import asyncssh
+
+from infra.webhooks.guard import BlockedTargetError, Guard
+from infra.webhooks.sender import Outcome, Sent
+
+DEADLINE_SECONDS = 20.0
+MAX_FILES = 50
+MAX_FILE_BYTES = 1024 * 1024
+ANSWERS, TAKEN, REFUSED = "answers", "taken", "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """``sftp://user@host:port/directory``, how to log in, and the server's key.
+
+    Without the key (a line of ``known_hosts``, without the name) nobody is trusted.
+    """
+
+    url: str
+    host_key: str
+    password: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingFile:
+    """A file to lay down; its name is the same over all attempts."""
+
+    account: Account
+    name: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A file that the partner laid down."""
+
+    name: str
+    content: bytes = field(repr=False)
+
+
+class SftpSender:
+    """Lays files down and collects answers."""
+
+    def __init__(self, guard: Guard, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self._guard = guard
+        self._deadline = deadline_seconds
+
+    async def send(self, file: OutgoingFile) -> Sent:
+        """Lay a file down once, whole: it has another name until all of it is there."""
+        try:
+            async with asyncio.timeout(self._deadline), self._session(file.account) as sftp:
+                await _lay_down(sftp, _directory(file.account), file)
+        except Exception as error:
+            return _failed(error)
+        return Sent(Outcome.OK)
+
+    async def collect(self, account: Account) -> list[Collected]:
+        """What lies in ``answers/``, the oldest names first, a bounded number and size.
+
+        Raises ``asyncssh.Error`` or ``OSError`` if the server cannot be reached.
+        """
+        async with asyncio.timeout(self._deadline), self._session(account) as sftp:
+            directory = posixpath.join(_directory(account), ANSWERS)
+            names = sorted(
+                str(entry.filename)
+                for entry in await sftp.readdir(directory)
+                if str(entry.filename).endswith(".csv")
+                and (entry.attrs.size or 0) <= MAX_FILE_BYTES
+            )
+            return [await _read(sftp, directory, name) for name in names[:MAX_FILES]]
+
+    async def settle(self, account: Account, name: str, errors: bytes | None) -> None:
+        """Move a file that was dealt with out of the way; with what was refused, and why."""
+        async with asyncio.timeout(self._deadline), self._session(account) as sftp:
+            directory = posixpath.join(_directory(account), ANSWERS)
+            target = posixpath.join(directory, REFUSED if errors else TAKEN)
+            await sftp.makedirs(target, exist_ok=True)
+            if errors:
+                async with sftp.open(posixpath.join(target, f"{name}.errors.csv"), "wb") as f:
+                    await f.write(errors)
+            await sftp.posix_rename(
+                posixpath.join(directory, name), posixpath.join(target, name)
+            )
+
+    @asynccontextmanager
+    async def _session(self, account: Account) -> AsyncIterator[asyncssh.SFTPClient]:
+        parts = urlsplit(account.url)
+        sock = await self._dial(parts.hostname or "", parts.port or 22)
+        keys = [asyncssh.import_private_key(account.private_key)] if account.private_key else []
+        async with (
+            asyncssh.connect(
+                parts.hostname or "",
+                sock=sock,
+                username=unquote(parts.username or ""),
+                password=account.password,
+                client_keys=keys,
+                known_hosts=([asyncssh.import_public_key(account.host_key)], [], []),
+                config=None,
+                agent_path=None,
+            ) as connection,
+            connection.start_sftp_client() as sftp,
+        ):
+            yield sftp
+
+    async def _dial(self, host: str, port: int) -> socket.socket:
+        """A connection to an address that deliveries may reach, looked at on this very dial."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        sock = self._guard.dial(found[0])
+        sock.setblocking(False)
+        try:
+            await loop.sock_connect(sock, found[0][4])
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+def _directory(account: Account) -> str:
+    return unquote(urlsplit(account.url).path) or "/"
+
+
+async def _lay_down(sftp: asyncssh.SFTPClient, directory: str, file: OutgoingFile) -> None:
+    target = posixpath.join(directory, file.name)
+    part = f"{target}.part"
+    async with sftp.open(part, "wb") as writing:
+        await writing.write(file.content)
+    await sftp.posix_rename(part, target)
+
+
+async def _read(sftp: asyncssh.SFTPClient, directory: str, name: str) -> Collected:
+    async with sftp.open(posixpath.join(directory, name), "rb") as reading:
+        content: Any = await reading.read(MAX_FILE_BYTES)
+    return Collected(name, bytes(content))
+
+
+def _failed(error: Exception) -> Sent:
+    if isinstance(error, TimeoutError):
+        return Sent(Outcome.RETRY, "sftp-timeout")
+    if isinstance(error, BlockedTargetError):
+        return Sent(Outcome.PERMANENT, "blocked-target")
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return Sent(Outcome.PERMANENT, "host-key-unknown")
+    if isinstance(error, asyncssh.PermissionDenied):
+        return Sent(Outcome.PERMANENT, "login-refused")
+    if isinstance(error, asyncssh.SFTPPermissionDenied | asyncssh.SFTPNoSuchFile):
+        return Sent(Outcome.PERMANENT, "directory-refused")
+    if isinstance(error, asyncssh.KeyImportError | ValueError):
+        return Sent(Outcome.PERMANENT, "unusable-key")
+    return Sent(Outcome.RETRY, "sftp-connect")

@@ -1,0 +1,1 @@
+"""Languages that partners speak, where they are not ours."""

@@ -1,0 +1,216 @@
+"""Messages and answers as tables, for partners that exchange files (PLIE). Pure.
+
+As French spreadsheets read them: UTF-8 with a mark, semicolons, French headings. A cell that a
+spreadsheet would run as a formula is made text (OWASP, CSV injection).
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from contracts.days import PARIS
+from contracts.nir import find_nir
+from contracts.values import BusinessStatus, Reason, ReferralStatus, Thematique
+from contracts.webhooks import Answer
+from services.partners.model.choices import REASONS
+from services.partners.model.letters import label
+
+S, B = ReferralStatus, BusinessStatus
+MAX_LINES = 5000
+MESSAGES = {
+    "referral.requested": "demande",
+    "referral.reminded": "rappel",
+    "referral.cancelled": "annulation",
+    "agreement.withdrawn": "retrait d'accord",
+}
+_ABOUT = {
+    "referral_id": "reference",
+    "service_id": "service",
+    "thematique": "besoin",
+    "urgent": "urgent",
+    "do_not_contact": "ne_pas_contacter",
+    "agreed_until": "accord_jusqu_au",
+    "requested_on": "demande_du",
+    "expires_on": "reponse_avant_le",
+    "reason": "motif",
+    "withdrawn_on": "retrait_du",
+}
+_PERSON = {
+    "family_name": "nom",
+    "given_name": "prenom",
+    "birth_date": "date_naissance",
+    "phone": "telephone",
+    "email": "courriel",
+    "commune": "commune_insee",
+    "situation": "situation",
+    "study_level": "niveau_etudes",
+    "minimum_benefit": "minimum_social",
+    "recognised_disability": "rqth",
+    "france_travail_number": "numero_france_travail",
+    "project": "projet",
+    "need_note": "precision_besoin",
+}
+HEADINGS = ["message", *_ABOUT.values(), *_PERSON.values()]
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_SAID: dict[str, dict[str, Any]] = {
+    "reçue": {"status": S.REQUESTED, "business_status": B.RECEIVED},
+    "à l'étude": {"status": S.REQUESTED, "business_status": B.UNDER_STUDY},
+    "en commission": {"status": S.REQUESTED, "business_status": B.COMMISSION_SCHEDULED},
+    "acceptée": {"status": S.ACCEPTED},
+    "refusée": {"status": S.REJECTED},
+    "liste d'attente": {
+        "status": S.ON_HOLD, "business_status": B.WAITLISTED, "reason": Reason.NO_CAPACITY,
+    },
+    "démarrée": {"status": S.IN_PROGRESS},
+    "terminée": {"status": S.COMPLETED},
+    "non aboutie": {"status": S.FAILED},
+}  # fmt: skip
+_REASONS = {words.lower(): reason for reason, words in REASONS.items()}
+_FIELDS = {
+    "referral_id": "reference",
+    "status": "statut",
+    "reason": "motif",
+    "outcome": "resultat",
+    "appointment_at": "date_rendez_vous",
+    "commission_on": "date_commission",
+    "comment": "commentaire",
+    "partner_reference": "reference_partenaire",
+    "business_status": "statut",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LineError:
+    """A line that was not taken: which heading, and why, in French; never the value."""
+
+    line: int
+    heading: str
+    detail: str
+
+
+def written(body: bytes) -> bytes:
+    """One message of ours as a table of one line."""
+    message = orjson.loads(body)
+    data = message["data"]
+    if "thematique" in data:
+        data["thematique"] = label(Thematique(data["thematique"]))
+    row = {"message": MESSAGES[message["type"]]}
+    row |= {heading: _cell(data.get(name)) for name, heading in _ABOUT.items()}
+    person = data.get("person", {})
+    row |= {heading: _cell(person.get(name)) for name, heading in _PERSON.items()}
+    return _table(HEADINGS, [row])
+
+
+def refusals(errors: Sequence[LineError]) -> bytes:
+    """What was not taken, as a table for the partner."""
+    rows = [{"ligne": str(e.line), "colonne": e.heading, "raison": e.detail} for e in errors]
+    return _table(["ligne", "colonne", "raison"], rows)
+
+
+def read(content: bytes) -> tuple[list[tuple[int, Answer]], list[LineError]]:
+    """The answers of a table, by line; and the lines that are none."""
+    text = _decoded(content)
+    first = text.partition("\n")[0]
+    lines = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in first else ",")
+    answers: list[tuple[int, Answer]] = []
+    errors: list[LineError] = []
+    try:
+        for number, line in enumerate(lines, 2):
+            _sort(_answer(number, line), number, answers, errors)
+            if number > MAX_LINES:
+                errors.append(LineError(number, "", f"au plus {MAX_LINES} lignes"))
+                break
+    except csv.Error:
+        errors.append(LineError(lines.line_num, "", "illisible à partir de cette ligne"))
+    return answers, errors
+
+
+def _sort(
+    told: Answer | LineError,
+    number: int,
+    answers: list[tuple[int, Answer]],
+    errors: list[LineError],
+) -> None:
+    if isinstance(told, LineError):
+        errors.append(told)
+    else:
+        answers.append((number, told))
+
+
+def _decoded(content: bytes) -> str:
+    """UTF-8, or what older spreadsheets write."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def _answer(number: int, cells: dict[str, str | None]) -> Answer | LineError:
+    line = {k: (v or "").strip() for k, v in cells.items() if k}
+    if find_nir(line) is not None:
+        return LineError(number, str(find_nir(line)), "pas de numéro de sécurité sociale")
+    try:
+        return Answer.model_validate(_said(line))
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        return LineError(number, _FIELDS.get(name, name), "valeur absente ou non reconnue")
+
+
+def _said(line: dict[str, str]) -> dict[str, Any]:
+    status = line.get("statut", "").lower()
+    said = {"status": status, **_SAID.get(status, {}), "referral_id": line.get("reference")}
+    reason = line.get("motif", "")
+    if reason:
+        said["reason"] = _REASONS.get(reason.lower(), reason)
+    for name in ("resultat", "commentaire", "reference_partenaire"):
+        if line.get(name):
+            key = next(k for k, heading in _FIELDS.items() if heading == name)
+            said[key] = line[name].removeprefix("'")
+    said |= {
+        "appointment_at": _moment(line.get("date_rendez_vous", "")),
+        "commission_on": _day(line.get("date_commission", "")),
+    }
+    return said
+
+
+def _day(text: str) -> date | str | None:
+    for form in ("%d/%m/%Y", "%Y-%m-%d"):
+        try:
+            return datetime.strptime(text, form).replace(tzinfo=PARIS).date()
+        except ValueError:
+            continue
+    return text or None
+
+
+def _moment(text: str) -> datetime | str | None:
+    for form in ("%d/%m/%Y %H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"):
+        try:
+            return datetime.strptime(text, form).replace(tzinfo=PARIS)
+        except ValueError:
+            continue
+    return text or None
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "oui" if value else "non"
+    text = str(value)
+    if text.startswith("+33"):
+        return "0" + text[3:]  # as it is dialled here
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _table(headings: Sequence[str], rows: Sequence[dict[str, str]]) -> bytes:
+    text = io.StringIO()
+    lines = csv.DictWriter(text, headings, delimiter=";", lineterminator="\r\n")
+    lines.writeheader()
+    lines.writerows(rows)
+    return text.getvalue().encode("utf-8-sig")

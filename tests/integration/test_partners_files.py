@@ -1,0 +1,150 @@
+"""A partner that exchanges files: requests laid down, answers collected, errors told."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.referrals import ReferralRequested
+from tests.support.partners import (
+    CANARY,
+    PARTNER,
+    SERVICE,
+    Hub,
+    call,
+    register,
+)
+from tests.support.sftp import PASSWORD, Server, sftp_server
+
+
+@dataclass
+class Exchange:
+    """A hub, a partner's file server, and one request that lies there."""
+
+    hub: Hub
+    server: Server
+    referral: ReferralRequested
+
+    async def answer(self, name: str, *lines: str) -> int:
+        """Lay answers down and let them be collected."""
+        text = "\r\n".join(["reference;statut;motif;commentaire", *lines])
+        (self.server.root / "answers" / name).write_bytes(text.encode("utf-8-sig"))
+        return await self.collect()
+
+    async def collect(self) -> int:
+        (ticker,) = [w for w in self.hub.service.workers if w.name == "files"]
+        done: int = await ticker._step()  # type: ignore[attr-defined]
+        return done
+
+    async def statuses(self) -> list[str]:
+        return [event["status"] for event in await self.hub.events("answer.received")]
+
+
+def credentials(server: Server) -> dict[str, Any]:
+    return {"host_key": server.host_key, "password": PASSWORD}
+
+
+@pytest.fixture
+async def exchange(hub: Hub, tmp_path: Path) -> AsyncIterator[Exchange]:
+    async with sftp_server(tmp_path / "sftp") as server:
+        given = {"channel": "sftp", "credentials": credentials(server)}
+        await register(hub, server.url, **given)
+        referral = await hub.refer()
+        await hub.hear()
+        await hub.turn()
+        yield Exchange(hub, server, referral)
+
+
+async def test_request_lies_there_as_a_table_with_what_was_agreed(exchange: Exchange):
+    (name,) = exchange.server.files()
+    assert name.startswith("dlv_")
+    text = (exchange.server.root / name).read_text("utf-8-sig")
+    assert CANARY in text
+    assert str(exchange.referral.referral_id) in text
+    assert len(await exchange.hub.events("delivery.succeeded")) == 1
+
+
+async def test_answer_laid_down_is_taken_and_moved_away(exchange: Exchange):
+    assert await exchange.answer("a.csv", f"{exchange.referral.referral_id};acceptée") == 1
+    assert await exchange.statuses() == ["accepted"]
+    assert exchange.server.files("answers/taken") == ["a.csv"]
+    assert await exchange.collect() == 0
+
+
+async def test_file_that_comes_back_is_one_answer(exchange: Exchange):
+    """As after a crash between taking it and moving it away."""
+    line = f"{exchange.referral.referral_id};acceptée"
+    await exchange.answer("a.csv", line)
+    await exchange.answer("b.csv", line)
+    assert await exchange.statuses() == ["accepted"]
+    assert exchange.server.files("answers/taken") == ["a.csv", "b.csv"]
+
+
+async def test_line_that_cannot_be_taken_is_told_with_its_reason_and_stops_no_other(
+    exchange: Exchange,
+):
+    other = await exchange.hub.refer()
+    await exchange.hub.hear()
+    await exchange.answer(
+        "a.csv",
+        "00000000-0000-4000-8000-000000000000;acceptée",
+        f"{exchange.referral.referral_id};terminée",
+        f"{other.referral_id};acceptée",
+    )
+    assert await exchange.statuses() == ["accepted"]
+    assert exchange.server.files("answers/refused") == ["a.csv", "a.csv.errors.csv"]
+    told = (exchange.server.root / "answers/refused/a.csv.errors.csv").read_text("utf-8-sig")
+    assert "2;reference;référence inconnue" in told
+    assert "3;resultat" in told
+
+
+async def test_partner_answers_for_no_other_partners_referral(exchange: Exchange):
+    rows = await exchange.hub.rows(
+        "SELECT partner_id, service_id FROM services WHERE partner_id <> $1 LIMIT 1", PARTNER
+    )
+    foreign = await exchange.hub.refer(rows[0]["partner_id"], rows[0]["service_id"])
+    await exchange.hub.hear()
+    await exchange.answer("a.csv", f"{foreign.referral_id};acceptée")
+    assert await exchange.statuses() == []
+    told = (exchange.server.root / "answers/refused/a.csv.errors.csv").read_text("utf-8-sig")
+    assert "référence inconnue" in told
+
+
+async def test_login_is_kept_sealed_and_shown_to_nobody(exchange: Exchange):
+    listed = (await call(exchange.hub, "GET", "/v1/endpoints")).text
+    assert PASSWORD not in listed
+    rows = await exchange.hub.rows("SELECT * FROM endpoint_secrets")
+    assert PASSWORD not in repr(rows)
+    rows = await exchange.hub.rows("SELECT data::text FROM events")
+    assert PASSWORD not in repr(rows)
+
+
+async def test_server_that_is_away_is_waited_for(hub: Hub, tmp_path: Path):
+    async with sftp_server(tmp_path / "sftp") as server:
+        given = {"channel": "sftp", "credentials": credentials(server)}
+        await register(hub, server.url, **given)
+    exchange = Exchange(hub, server, await hub.refer())
+    assert await exchange.collect() == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "field"),
+    [
+        ("sftp://user@127.0.0.1/box", {}, "credentials"),
+        ("sftp://127.0.0.1/box", {"host_key": "x" * 30}, "url"),
+        ("sftp://u:p@127.0.0.1/box", {"host_key": "x" * 30}, "url"),
+        ("https://u@127.0.0.1/box", {"host_key": "x" * 30}, "url"),
+        ("sftp://u@127.0.0.1/box", {"host_key": "x" * 30}, "credentials.host_key"),
+    ],
+)
+async def test_address_that_cannot_be_is_refused_with_its_field(
+    hub: Hub, url: str, given: dict[str, str], field: str
+):
+    body = {"partner_id": PARTNER, "service_ids": [SERVICE], "url": url, "channel": "sftp"}
+    answer = await call(
+        hub, "POST", "/v1/endpoints", json=body | ({"credentials": given} if given else {})
+    )
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == field

@@ -1,0 +1,157 @@
+"""Messages and answers as tables."""
+
+import csv
+import io
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.referrals import ReferralRequested
+from contracts.values import PartnerKind, Reason, ReferralStatus, Thematique
+from services.partners.adapters.csvfile import read, refusals, written
+from services.partners.model import compose_ping, compose_request, compose_withdrawal
+
+AT = datetime(2026, 11, 24, 9, tzinfo=UTC)
+ID = UUID("11111111-1111-4111-8111-111111111111")
+
+
+def request(**fields: Any) -> bytes:
+    event = ReferralRequested(
+        referral_id=ID,
+        case_id=uuid4(),
+        person_id=uuid4(),
+        partner_id="p",
+        partner_kind=PartnerKind.PLIE,
+        service_id="s",
+        thematique=Thematique("se-former--trouver-sa-formation"),
+        agreement_id=uuid4(),
+        agreed_until=date(2027, 1, 1),
+        requested_on=date(2026, 11, 24),
+    )
+    return compose_request(event, fields, AT, "https://hub.example/v1/answers")
+
+
+def lines(table: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(table.decode("utf-8-sig")), delimiter=";"))
+
+
+def table(*rows: dict[str, str], separator: str = ";", encoding: str = "utf-8-sig") -> bytes:
+    text = io.StringIO()
+    made = csv.DictWriter(text, sorted({k for row in rows for k in row}), delimiter=separator)
+    made.writeheader()
+    made.writerows(rows)
+    return text.getvalue().encode(encoding)
+
+
+def test_request_is_one_line_with_french_headings():
+    (line,) = lines(written(request(family_name="Dupont", phone="+33612345678")))
+    assert line["message"] == "demande"
+    assert line["reference"] == str(ID)
+    assert (line["nom"], line["telephone"]) == ("Dupont", "0612345678")
+    assert line["besoin"] == "Trouver sa formation"
+    assert line["urgent"] == "non"
+    assert line["prenom"] == ""
+
+
+def test_withdrawal_says_nothing_of_the_person():
+    (line,) = lines(written(compose_withdrawal(ID, "p", "s", AT)))
+    filled = {name for name, value in line.items() if value}
+    assert filled == {"message", "reference", "service", "retrait_du"}
+
+
+def test_ping_is_no_line_of_a_table():
+    with pytest.raises(KeyError):
+        written(compose_ping(ID, "p", AT))
+
+
+@pytest.mark.parametrize("evil", ["=1+1", "+cmd", "-2", "@x", "\tx", "\rx"])
+def test_cell_that_a_spreadsheet_would_run_is_text(evil: str):
+    (line,) = lines(written(request(need_note=evil)))
+    assert line["precision_besoin"].startswith("'")
+
+
+@given(st.text(min_size=1, max_size=60).filter(lambda t: t.isprintable()))
+def test_whatever_a_field_holds_comes_back(text: str):
+    (line,) = lines(written(request(need_note=text)))
+    expected = "0" + text[3:] if text.startswith("+33") else text
+    assert line["precision_besoin"].removeprefix("'") == expected.removeprefix("'")
+
+
+@pytest.mark.parametrize("separator", [";", ","])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8", "cp1252"])
+def test_answer_is_read_whatever_the_spreadsheet_wrote(separator: str, encoding: str):
+    row = {"reference": str(ID), "statut": "Refusée", "motif": "Plus de place"}
+    ((number, answer),), errors = read(table(row, separator=separator, encoding=encoding))
+    assert errors == []
+    assert number == 2
+    assert (answer.status, answer.reason) == (ReferralStatus.REJECTED, Reason.NO_CAPACITY)
+    assert answer.referral_id == ID
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "value"),
+    [
+        ({"statut": "accepted"}, "status", ReferralStatus.ACCEPTED),
+        ({"statut": "acceptée", "date_rendez_vous": "11/01/2027 10:30"}, "appointment_at", "x"),
+        (
+            {"statut": "en commission", "date_commission": "15/01/2027"},
+            "commission_on",
+            date(2027, 1, 15),
+        ),
+        ({"statut": "terminée", "resultat": "enrolled"}, "outcome", "enrolled"),
+        ({"statut": "liste d'attente"}, "status", ReferralStatus.ON_HOLD),
+        ({"statut": "reçue", "reference_partenaire": "D-42"}, "partner_reference", "D-42"),
+    ],
+)
+def test_words_and_codes_are_both_read(row: dict[str, str], field: str, value: Any):
+    answers, errors = read(table({"reference": str(ID)} | row))
+    assert errors == []
+    found = getattr(answers[0][1], field)
+    if field == "appointment_at":
+        assert found.isoformat() == "2027-01-11T10:30:00+01:00"
+    else:
+        assert found == value
+
+
+@pytest.mark.parametrize(
+    ("row", "heading"),
+    [
+        ({"statut": "acceptée"}, "reference"),
+        ({"reference": str(ID), "statut": "peut-être"}, "statut"),
+        ({"reference": str(ID), "statut": "refusée"}, "motif"),
+        ({"reference": str(ID), "statut": "terminée"}, "resultat"),
+        ({"reference": str(ID), "statut": "acceptée", "date_rendez_vous": "demain"},
+         "date_rendez_vous"),
+    ],
+)  # fmt: skip
+def test_line_that_is_no_answer_names_its_column_and_quotes_nothing(
+    row: dict[str, str], heading: str
+):
+    good = {"reference": str(uuid4()), "statut": "acceptée"}
+    answers, (error,) = read(table(row, good))
+    assert len(answers) == 1
+    assert (error.line, error.heading) == (2, heading)
+    for value in row.values():
+        assert value not in error.detail
+
+
+def test_social_security_number_is_refused():
+    row = {"reference": str(ID), "statut": "acceptée", "commentaire": "2 69 05 49 588 157 80"}
+    answers, (error,) = read(table(row))
+    assert answers == []
+    assert "sécurité sociale" in error.detail
+
+
+@given(st.binary(max_size=400))
+def test_whatever_lies_there_is_answers_and_errors_and_nothing_else(content: bytes):
+    read(content)
+
+
+def test_refusals_are_a_table_too():
+    _, errors = read(table({"reference": "x", "statut": "acceptée"}))
+    (line,) = lines(refusals(errors))
+    assert (line["ligne"], line["colonne"]) == ("2", "reference")
