@@ -5,6 +5,7 @@ Refusals are in words of our own: a message of the schema might quote what was s
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ LISTS = ("thematiques", "publics", "modes_accueil", "zone_eligibilite", "modes_m
          "mobilisable_par", "reseaux_porteurs")  # fmt: skip
 _IDS = ("source", "id", "structure_id")
 _NUMBERS = ("longitude", "latitude", "volume_horaire_hebdomadaire")
+_DECIMAL = re.compile(r"[+-]?\d{1,3}\.\d+")
 _NO_NUMBERS = ("nan", "inf", "infinity")
 """The schema would take these words of a table for numbers; JSON has no such numbers."""
 _LISTS_WANTED = "give an object with the lists `structures` and `services`, or a list of both"
@@ -223,13 +225,22 @@ def _faults(row: Any, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
         yield "(row)", "must be an object"
     elif "(cells)" in row:
         yield "(row)", "has more cells than there are columns"
-    elif (place := find_nir(row)) is not None:
+    elif (place := find_nir(_without_decimals(row))) is not None:
         yield place, "must not hold a NIR"
     elif len(orjson.dumps(row)) > MOST_BYTES:
         yield "(row)", f"has more than {MOST_BYTES // 1024} KiB"
     else:
         yield from _unstorable(row)
         yield from _misfits(row, schema)
+
+
+def _without_decimals(row: Row) -> Row:
+    """A table's numbers are texts: the places of a longitude are no NIR."""
+    return {
+        name: value
+        for name, value in row.items()
+        if not (name in _NUMBERS and _DECIMAL.fullmatch(str(value)))
+    }
 
 
 def _unstorable(row: Row) -> Iterator[tuple[str, str]]:
