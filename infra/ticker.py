@@ -1,6 +1,7 @@
 """Something done again and again, by the clock: deadlines, retention."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,8 @@ import structlog
 
 log = structlog.get_logger()
 LAST_RETRY_SECONDS = 60.0
+BEAT_SECONDS = 5.0
+"""A long wait is no standstill: it shows a sign of life so often."""
 
 
 class Ticker:
@@ -44,8 +47,9 @@ class Ticker:
 
     async def _sleep(self, failures: int) -> None:
         seconds = min(self._seconds * 2**failures, max(LAST_RETRY_SECONDS, self._seconds))
-        try:
-            async with asyncio.timeout(seconds * random.uniform(0.8, 1)):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+        ends = time.monotonic() + seconds * random.uniform(0.8, 1)
+        while (left := ends - time.monotonic()) > 0 and not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, BEAT_SECONDS)):
+                    await self._stopping.wait()
+            self.last_step = time.monotonic()

@@ -6,6 +6,7 @@ are read, and none is kept: it may repeat what we sent.
 
 import email.utils
 import ssl
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ MAX_RETRY_AFTER_SECONDS = 36_000
 KEEPALIVE_SECONDS = 30
 DNS_CACHE_SECONDS = 10
 USER_AGENT = "Aiguillage/1"
+MAX_SESSIONS = 100
+"""Partners with certificates whose connections are kept at the same time."""
 X509_V_ERR_CERT_HAS_EXPIRED = 10  # of OpenSSL
 
 
@@ -37,6 +40,14 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """By which a partner's server knows us (mutual TLS), both in PEM."""
+
+    certificate: bytes
+    private_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A message to send. ``webhook_id`` is the same over all attempts; ``keys`` all sign."""
 
@@ -45,6 +56,7 @@ class Outgoing:
     body: bytes
     keys: Sequence[SigningKey] = field(repr=False)
     traceparent: str | None = None
+    client: ClientCertificate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,9 @@ class Sent:
     retry_after: float | None = None
 
 
+_Key = tuple[str, ClientCertificate | None]
+
+
 class Sender:
     """Keeps connections alive; a session for https, one for plain http to opened networks."""
 
@@ -83,13 +98,14 @@ class Sender:
         self._clock = clock
         self._deadline = deadline_seconds
         self._tls = tls
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._sessions: dict[_Key, aiohttp.ClientSession] = {}
 
     async def send(self, message: Outgoing) -> Sent:
         """Deliver once."""
         try:
             scheme = parse_url(message.url).scheme
-            async with self._session(scheme).post(
+            session = await self._session(scheme, message.client)
+            async with session.post(
                 message.url,
                 data=message.body,
                 headers=self._headers(message),
@@ -103,11 +119,13 @@ class Sender:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _failed(error)
 
-    async def ask(self, url: str, origin: str) -> Consent:
+    async def ask(
+        self, url: str, origin: str, client: ClientCertificate | None = None
+    ) -> Consent:
         """Ask an address whether it wants messages from us (CloudEvents HTTP webhook §4)."""
         headers = {"webhook-request-origin": origin, "user-agent": USER_AGENT}
         try:
-            session = self._session(parse_url(url).scheme)
+            session = await self._session(parse_url(url).scheme, client)
             async with session.options(url, headers=headers, allow_redirects=False) as response:
                 await _drain(response)
                 return _consent(response.headers, origin)
@@ -120,18 +138,26 @@ class Sender:
             await session.close()
         self._sessions.clear()
 
-    def _session(self, scheme: str) -> aiohttp.ClientSession:
-        if scheme not in self._sessions:
-            self._sessions[scheme] = self._open(scheme)
-        return self._sessions[scheme]
+    async def _session(
+        self, scheme: str, client: ClientCertificate | None
+    ) -> aiohttp.ClientSession:
+        """Of a scheme, and of one partner where it knows us by a certificate."""
+        key = scheme, client
+        if key not in self._sessions:
+            if len(self._sessions) >= MAX_SESSIONS:
+                oldest = next(k for k in self._sessions if k[1] is not None)
+                await self._sessions.pop(oldest).close()
+            self._sessions[key] = self._open(scheme, client)
+        return self._sessions[key]
 
-    def _open(self, scheme: str) -> aiohttp.ClientSession:
+    def _open(self, scheme: str, client: ClientCertificate | None) -> aiohttp.ClientSession:
+        tls = client_context(client, self._tls) if client else self._tls
         connector = aiohttp.TCPConnector(
             socket_factory=self._guard.dial if scheme == "https" else self._guard.dial_plain,
             limit=0,  # the worker bounds what is in flight; waiting here would eat the deadline
             ttl_dns_cache=DNS_CACHE_SECONDS,
             keepalive_timeout=KEEPALIVE_SECONDS,
-            ssl=self._tls or True,
+            ssl=tls or True,
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -166,6 +192,27 @@ class Sender:
             return Sent(Outcome.OK, None, status)
         wait = retry_after(response.headers.get("retry-after"), self._clock())
         return Sent(Outcome.RETRY, f"http-{status}", status, wait)
+
+
+def client_context(
+    client: ClientCertificate, trusted: ssl.SSLContext | None = None
+) -> ssl.SSLContext:
+    """A context that shows a certificate; ``trusted``: whose authorities are trusted too.
+
+    Raises ``ValueError`` for what is no certificate with its key.
+    """
+    context = ssl.create_default_context()
+    for authority in trusted.get_ca_certs(binary_form=True) if trusted else ():
+        context.load_verify_locations(cadata=authority)
+    # the library reads files only: one that only we can read, gone at once
+    with tempfile.NamedTemporaryFile(prefix="aiguillage-") as file:
+        file.write(client.certificate + b"\n" + client.private_key)
+        file.flush()
+        try:
+            context.load_cert_chain(file.name)
+        except (ssl.SSLError, OSError) as error:
+            raise ValueError("no certificate with its private key") from error
+    return context
 
 
 def _consent(headers: Mapping[str, str], origin: str) -> Consent:

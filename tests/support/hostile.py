@@ -184,6 +184,12 @@ class Authority:
         pem = self.certificate.public_bytes(serialization.Encoding.PEM).decode()
         return ssl.create_default_context(cadata=pem)
 
+    def pair(self, *, begins: int = -1, days: int = 30) -> tuple[str, str]:
+        """A client's certificate and key, in PEM."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = _certificate("hub", key, self.key, None, _in_days(begins), days)
+        return made.public_bytes(serialization.Encoding.PEM).decode(), _pem(key).decode()
+
     def server(
         self, directory: Path, *, host: str = "127.0.0.1", begins: int = -1, days: int = 30
     ) -> ssl.SSLContext:
@@ -192,16 +198,18 @@ class Authority:
         made = _certificate("partner", key, self.key, host, _in_days(begins), days)
         files = directory / "certificate.pem", directory / "key.pem"
         files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        files[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        files[1].write_bytes(_pem(key))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*files)
         return context
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
 
 
 def _in_days(days: int) -> dt.datetime:

@@ -25,7 +25,7 @@ from infra.channels.sftp import Account, OutgoingFile
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending
 from infra.vault import PersonKey
-from infra.webhooks.sender import Outcome, Outgoing, Sent
+from infra.webhooks.sender import ClientCertificate, Outcome, Outgoing, Sent
 from infra.webhooks.signature import SigningKey
 from services.partners.adapters import csvfile
 from services.partners.handlers.tokens import Link, new_link
@@ -53,6 +53,7 @@ class Composer:
     base_url: str = ""
     link_days: int = 8
     accounts: Mapping[UUID, Account] = field(default_factory=dict)
+    clients: Mapping[UUID, ClientCertificate] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
 
     def compose(self, row: Any) -> Outgoing | OutgoingMail | OutgoingFile | Sent:
@@ -66,8 +67,11 @@ class Composer:
         body = self.checked(row)
         if isinstance(body, Sent):
             return body
-        secrets = self.secrets[row["endpoint_id"]]
-        return Outgoing(row["url"], webhook_id(row), body, secrets, row["traceparent"])
+        endpoint = row["endpoint_id"]
+        return Outgoing(
+            row["url"], webhook_id(row), body, self.secrets[endpoint], row["traceparent"],
+            self.clients.get(endpoint),
+        )  # fmt: skip
 
     def _file(self, row: Any) -> OutgoingFile | Sent:
         account, body = self.accounts.get(row["endpoint_id"]), self.checked(row)

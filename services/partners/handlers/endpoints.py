@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import asyncssh
 import orjson
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,6 +31,7 @@ from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.vault import MasterKey
 from infra.webhooks.guard import Guard, UnsafeUrlError
+from infra.webhooks.sender import ClientCertificate, client_context
 from infra.webhooks.signature import (
     SigningKey,
     format_public_key,
@@ -81,6 +83,7 @@ class Address:
     concurrency: int | None = None
     asymmetric: bool = False
     credentials: Credentials | None = None
+    client: ClientCertificate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,15 @@ class Secrets:
             keys.setdefault(endpoint_id, []).extend(pairs)
         return keys
 
+    def clients(self, rows: Iterable[Any]) -> dict[UUID, ClientCertificate]:
+        """Endpoint id → the certificate by which its server knows us."""
+        found = self.open(rows, ("client-certificate",))
+        return {
+            endpoint_id: ClientCertificate(**{k: v.encode() for k, v in pem.items()})
+            for endpoint_id, kept in found.items()
+            if (pem := orjson.loads(kept[0]))
+        }
+
     def accounts(self, endpoints: Iterable[Any], rows: Iterable[Any]) -> dict[UUID, Account]:
         """Endpoint id → how to reach its file server, from rows with endpoint_id and url."""
         found = self.open(rows, ("credentials",))
@@ -153,6 +165,7 @@ class Endpoints:
         do not deliver to.
         """
         await self._check_url(address)
+        _check_client(address.client, self.clock())
         for _ in range(ATTEMPTS):
             try:
                 return await self._register(address, meta)
@@ -196,6 +209,12 @@ class Endpoints:
             if pair:
                 seed = pair.private_bytes_raw()
                 await self._keep_secret(await driver(tx), endpoint_id, seed, "v1a")
+            if address.client:
+                shown = {k: v.decode() for k, v in asdict(address.client).items()}
+                pem = orjson.dumps(shown)
+                await self._keep_secret(
+                    await driver(tx), endpoint_id, pem, "client-certificate"
+                )
             if address.credentials:
                 known = orjson.dumps(asdict(address.credentials))
                 await self._keep_secret(await driver(tx), endpoint_id, known, "credentials")
@@ -268,6 +287,19 @@ class Endpoints:
             await raw.execute(tables.EXPIRE_SECRETS, old, self.clock() + OVERLAP)
             await raw.execute(tables.MOVE_DELIVERIES, old, endpoint_id)
         return old
+
+
+def _check_client(client: ClientCertificate | None, now: datetime) -> None:
+    if client is None:
+        return
+    try:
+        client_context(client)
+        ends = x509.load_pem_x509_certificate(client.certificate).not_valid_after_utc
+    except ValueError as error:
+        detail = "give a certificate and its private key, without a password, in PEM"
+        raise InvalidEndpointError("client_certificate", detail) from error
+    if ends <= now:
+        raise InvalidEndpointError("client_certificate", "has expired")
 
 
 def _registered(endpoint_id: UUID, address: Address) -> EndpointRegistered:

@@ -189,6 +189,7 @@ class Outbox:
             self._base_url,
             self._link_days,
             self._secrets.accounts(rows, secrets),
+            self._secrets.clients(secrets),
         )
 
     async def _record(self, tx: AsyncConnection, verdicts: Sequence[_Verdict]) -> list[Pending]:

@@ -16,7 +16,14 @@ from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.webhooks.sender import Consent, Outcome, Outgoing, Sender, Sent
+from infra.webhooks.sender import (
+    ClientCertificate,
+    Consent,
+    Outcome,
+    Outgoing,
+    Sender,
+    Sent,
+)
 from infra.webhooks.signature import SigningKey
 from services.partners import tables
 from services.partners.handlers.endpoints import Secrets, disable
@@ -25,6 +32,12 @@ from services.partners.model.delivery import Health, pause
 
 LEASE = timedelta(seconds=60)
 """Longer than a handshake and a ping: another process does not ask meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    keys: Mapping[UUID, list[SigningKey]]
+    clients: Mapping[UUID, ClientCertificate]
 
 
 @dataclass(frozen=True)
@@ -62,22 +75,31 @@ class Verification:
             raise LookupError("endpoint")
         return await self._ping(row, await self._secrets([endpoint_id]))
 
-    async def _secrets(self, endpoints: list[UUID]) -> dict[UUID, list[SigningKey]]:
+    async def _secrets(self, endpoints: list[UUID]) -> _Known:
         async with self.database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, self.clock())
-        return Secrets(self.writer.vault.master).signing(rows)
+        secrets = Secrets(self.writer.vault.master)
+        return _Known(secrets.signing(rows), secrets.clients(rows))
 
-    async def _prove(self, row: Any, secrets: Mapping[UUID, list[SigningKey]]) -> Consent:
-        consent = await self.sender.ask(row["url"], self.origin)
+    async def _prove(self, row: Any, known: _Known) -> Consent:
+        client = known.clients.get(row["endpoint_id"])
+        consent = await self.sender.ask(row["url"], self.origin, client)
         if consent.given:
             return consent
-        return Consent((await self._ping(row, secrets)).outcome is Outcome.OK)
+        return Consent((await self._ping(row, known)).outcome is Outcome.OK)
 
-    async def _ping(self, row: Any, secrets: Mapping[UUID, list[SigningKey]]) -> Sent:
-        endpoint_id, keys = row["endpoint_id"], secrets.get(row["endpoint_id"], [])
+    async def _ping(self, row: Any, known: _Known) -> Sent:
+        endpoint_id = row["endpoint_id"]
         body = compose_ping(endpoint_id, row["partner_id"], self.clock())
-        return await self.sender.send(Outgoing(row["url"], f"ping_{uuid4().hex}", body, keys))
+        ping = Outgoing(
+            row["url"],
+            f"ping_{uuid4().hex}",
+            body,
+            known.keys.get(endpoint_id, []),
+            client=known.clients.get(endpoint_id),
+        )
+        return await self.sender.send(ping)
 
     async def _keep(self, row: Any, consent: Consent) -> None:
         async with self.database.transaction() as tx:

@@ -17,6 +17,7 @@ from infra.telemetry import next_hop
 from infra.web.auth import Principal, RequireRole, create_key
 from infra.web.problems import not_found
 from infra.webhooks.guard import MAX_URL
+from infra.webhooks.sender import ClientCertificate
 from services.partners import tables
 from services.partners.handlers.directory import (
     Capacity,
@@ -78,6 +79,13 @@ class EndpointCredentials(Strict):
     )
 
 
+class EndpointClient(Strict):
+    """By which a partner's server knows us (mutual TLS): PEM, the key without a password."""
+
+    certificate: Annotated[str, StringConstraints(min_length=20, max_length=20_000)]
+    private_key: Annotated[str, StringConstraints(min_length=20, max_length=10_000)]
+
+
 class EndpointRequest(Strict):
     """Where a partner takes messages: for these services, or for all of them if none given."""
 
@@ -91,6 +99,7 @@ class EndpointRequest(Strict):
     concurrency: int | None = Field(None, ge=1, le=50, description="At the same time.")
     asymmetric: bool = Field(False, description="Sign with Ed25519 (v1a) too.")
     credentials: EndpointCredentials | None = Field(None, description="For sftp; never shown.")
+    client_certificate: EndpointClient | None = Field(None, description="Never shown.")
 
 
 def router(
@@ -123,15 +132,12 @@ def _add_endpoints(
         """Register an address. The secret is in this answer, and in no other."""
         meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
         try:
-            login = body.credentials and Credentials(**body.credentials.model_dump())
-            given = body.model_dump() | {"credentials": login}
-            address = Address(**given | {"channel": Channel(body.channel)})
-            new = await endpoints.register(address, meta)
+            new = await endpoints.register(_address(body), meta)
         except InvalidEndpointError as error:
             raise wrong_field(422, "invalid", error.field, error.detail) from error
         shown = {"endpoint_id": new.endpoint_id, "secret": new.secret}
         public = {"public_key": new.public_key}
-        return shown | public | body.model_dump(exclude={"credentials"})
+        return shown | public | body.model_dump(exclude={"credentials", "client_certificate"})
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201, tags=["endpoints"])
     async def rotate_secret(
@@ -167,6 +173,18 @@ def _add_keys(routes: APIRouter, database: Database) -> None:
             name = f"{partner_id}:{body.name}"
             key = await create_key(tx, name, "partner", [partner_id])
         return {"name": name, "key": key}
+
+
+def _address(body: EndpointRequest) -> Address:
+    given = body.model_dump(exclude={"client_certificate"})
+    login, known = body.credentials, body.client_certificate
+    given["credentials"] = Credentials(**login.model_dump()) if login else None
+    given["client"] = (
+        ClientCertificate(known.certificate.encode(), known.private_key.encode())
+        if known
+        else None
+    )
+    return Address(**given | {"channel": Channel(body.channel)})
 
 
 def _add_deliveries(routes: APIRouter, database: Database) -> None:
