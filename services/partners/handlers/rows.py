@@ -24,7 +24,7 @@ LISTS = ("thematiques", "publics", "modes_accueil", "zone_eligibilite", "modes_m
          "mobilisable_par", "reseaux_porteurs")  # fmt: skip
 _IDS = ("source", "id", "structure_id")
 _NUMBERS = ("longitude", "latitude", "volume_horaire_hebdomadaire")
-_DECIMAL = re.compile(r"[+-]?\d{1,3}\.\d+")
+_DECIMAL = re.compile(r"[+-]?\d{1,3}\.\d+(?:e-\d+)?", re.IGNORECASE)
 _NO_NUMBERS = ("nan", "inf", "infinity")
 """The schema would take these words of a table for numbers; JSON has no such numbers."""
 _LISTS_WANTED = "give an object with the lists `structures` and `services`, or a list of both"
