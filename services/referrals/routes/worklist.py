@@ -35,7 +35,7 @@ LABELS: dict[str, tuple[str, str]] = {
         "Revoir la situation avec la personne : choisir un service ou clore.",
     ),
     "delivery-dead": (
-        "Demande non remise",
+        "Message non remis",
         "Joindre le partenaire autrement et saisir sa réponse.",
     ),
     "delivery-manual": (
