@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from contracts.partners import Deadlines, ServicePublished
 from contracts.values import Channel, PartnerKind
-from services.partners.handlers.directory import SeedService, load_seed
+from services.partners.handlers.directory import SeedPartner, SeedService, load_seed
 
 SERVICES = [
     event
@@ -78,3 +78,28 @@ def test_service_that_makes_no_sense_is_not_loaded(wrong: dict[str, object]):
     SeedService.model_validate(good)
     with pytest.raises(ValidationError):
         SeedService.model_validate(good | wrong)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [("Pôle emploi", "2008-12-19")],  # the present name is missing
+        [("France Travail", "2024-01-01"), ("Pôle emploi", "2008-12-19")],
+        [("Pôle emploi", "2024-01-01"), ("France Travail", "2024-01-01")],
+    ],
+)
+def test_names_follow_each_other_up_to_the_present_one(names: list[tuple[str, str]]):
+    structure = {"source": "s", "id": "s--1", "nom": "France Travail", "date_maj": "2026-01-01"}
+    good = {"kind": "france-travail", "structure": structure, "services": []}
+    SeedPartner.model_validate(good)
+    wrong = [{"name": name, "since": since} for name, since in names]
+    with pytest.raises(ValidationError, match="names:"):
+        SeedPartner.model_validate(good | {"names": wrong})
+
+
+def test_france_travail_is_one_partner_under_three_names():
+    (partner,) = [p for p in load_seed("petite-foret").partners if p.names]
+    found = [(name.name.partition(" –")[0], str(name.since)) for name in partner.names]
+    assert found == [
+        ("ANPE", "1967-07-13"), ("Pôle emploi", "2008-12-19"), ("France Travail", "2024-01-01"),
+    ]  # fmt: skip
