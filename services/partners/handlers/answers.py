@@ -165,7 +165,7 @@ class Answers:
         check_commission(answer, Commission(needed, state["commission_on"], today))
         if answer.suggested_service_id is not None:
             raw = await driver(tx)
-            known = await raw.fetchval(tables.SERVICE, answer.suggested_service_id)
+            known = await raw.fetchval(tables.SUGGESTED, answer.suggested_service_id)
             check_suggestion(answer, state["service_id"], known is not None)
 
     async def _note_late(

@@ -21,7 +21,7 @@ S = ReferralStatus
 MONDAY = date(2026, 11, 23)
 
 
-class Desk:
+class Office:
     """The referral service on a clock of its own, with three partners."""
 
     def __init__(self, platform: Platform) -> None:
@@ -79,8 +79,8 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(platform: Platform) -> AsyncIterator[Desk]:
-    made = Desk(platform)
+async def office(platform: Platform) -> AsyncIterator[Office]:
+    made = Office(platform)
     directory = [
         published(PartnerKind.MISSION_LOCALE, "auto"),
         published(PartnerKind.FRANCE_TRAVAIL),
