@@ -7,5 +7,5 @@ pytest_plugins = [
     "tests.support.sources",
     "tests.support.partners",
     "tests.support.intake",
-    "tests.support.office",
+    "tests.support.hall",
 ]

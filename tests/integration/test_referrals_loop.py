@@ -15,52 +15,50 @@ from contracts.partners import (
 from contracts.values import CapacityStatus, PartnerKind, Reason, ReferralStatus
 from infra.database import driver
 from services.referrals.model.deadlines import working_day
-from tests.support.office import MONDAY, Office, services
+from tests.support.hall import MONDAY, Hall, services
 from tests.support.platform import append, drain, published, resident
 
 S = ReferralStatus
 
 
-async def test_silent_partner_is_reminded_escalated_and_left_for_the_next(office: Office):
-    person_id = await office.comes()
-    await office.on(working_day(MONDAY, 3))
-    assert await office.reasons() == []
-    await office.on(working_day(MONDAY, 7))
-    assert await office.reasons() == [("escalated", "2026-12-02")]
-    await office.on(working_day(MONDAY, 10))
-    case = await office.case(person_id)
+async def test_silent_partner_is_reminded_escalated_and_left_for_the_next(hall: Hall):
+    person_id = await hall.comes()
+    await hall.on(working_day(MONDAY, 3))
+    assert await hall.reasons() == []
+    await hall.on(working_day(MONDAY, 7))
+    assert await hall.reasons() == [("escalated", "2026-12-02")]
+    await hall.on(working_day(MONDAY, 10))
+    case = await hall.case(person_id)
     assert services(case) == [("s-mission-locale", "cancelled"), ("s-france-travail", "draft")]
     assert case["referrals"][0]["reason"] == "no-response"
     assert case["referrals"][1]["replaces"] == case["referrals"][0]["referral_id"]
-    assert await office.reasons() == [("to-confirm", "2026-12-08")]
+    assert await hall.reasons() == [("to-confirm", "2026-12-08")]
 
 
-async def test_step_of_the_calendar_is_taken_once_however_often_it_is_looked_at(office: Office):
-    await office.comes()
+async def test_step_of_the_calendar_is_taken_once_however_often_it_is_looked_at(hall: Hall):
+    await hall.comes()
     day = working_day(MONDAY, 3)
-    await office.on(day)
-    await office.on(day)
-    async with office.service.database.reading() as connection:
+    await hall.on(day)
+    await hall.on(day)
+    async with hall.service.database.reading() as connection:
         raw = await driver(connection)
         count = await raw.fetchval("SELECT count(*) FROM events WHERE type LIKE '%deadline%'")
     assert count == 1
 
 
-async def test_answer_in_time_stops_the_clock(office: Office):
-    person_id = await office.comes()
-    await office.answers(await office.case(person_id), S.ACCEPTED)
-    await office.on(working_day(MONDAY, 10))
-    case = await office.case(person_id)
+async def test_answer_in_time_stops_the_clock(hall: Hall):
+    person_id = await hall.comes()
+    await hall.answers(await hall.case(person_id), S.ACCEPTED)
+    await hall.on(working_day(MONDAY, 10))
+    case = await hall.case(person_id)
     assert services(case) == [("s-mission-locale", "accepted")]
-    assert await office.reasons() == [("escalated", "2026-12-07")]  # accepted, no appointment
+    assert await hall.reasons() == [("escalated", "2026-12-07")]  # accepted, no appointment
 
 
-async def test_one_referral_that_cannot_be_handled_does_not_hold_up_the_calendar(
-    office: Office,
-):
-    broken, fine = await office.comes(), await office.comes()
-    referral = (await office.case(broken))["referrals"][0]["referral_id"]
-    async with office.service.database.transaction() as tx:
+async def test_one_referral_that_cannot_be_handled_does_not_hold_up_the_calendar(hall: Hall):
+    broken, fine = await hall.comes(), await hall.comes()
+    referral = (await hall.case(broken))["referrals"][0]["referral_id"]
+    async with hall.service.database.transaction() as tx:
         raw = await driver(tx)
         await raw.execute(
             "UPDATE cases SET case_id = gen_random_uuid() WHERE person_id = $1", broken
@@ -68,41 +66,37 @@ async def test_one_referral_that_cannot_be_handled_does_not_hold_up_the_calendar
         await raw.execute(
             "UPDATE referrals SET case_id = gen_random_uuid() WHERE referral_id = $1", referral
         )
-    await office.on(working_day(MONDAY, 10))
-    assert services(await office.case(fine))[0] == ("s-mission-locale", "cancelled")
+    await hall.on(working_day(MONDAY, 10))
+    assert services(await hall.case(fine))[0] == ("s-mission-locale", "cancelled")
 
 
-async def test_full_service_is_passed_over_until_its_report_runs_out(office: Office):
+async def test_full_service_is_passed_over_until_its_report_runs_out(hall: Hall):
     full = CapacityReported(
         service_id="s-mission-locale", partner_id="p-mission-locale",
-        status=CapacityStatus.NO_CAPACITY, until=date(2026, 11, 27), reported_at=office.now,
+        status=CapacityStatus.NO_CAPACITY, until=date(2026, 11, 27), reported_at=hall.now,
     )  # fmt: skip
-    await append(office.platform, "partners", "service-s-mission-locale", [full])
-    first = await office.case(await office.comes())
+    await append(hall.platform, "partners", "service-s-mission-locale", [full])
+    first = await hall.case(await hall.comes())
     assert services(first) == [("s-france-travail", "draft")]
-    await office.on(date(2026, 11, 30))
-    assert services(await office.case(await office.comes())) == [
-        ("s-mission-locale", "requested")
-    ]
+    await hall.on(date(2026, 11, 30))
+    assert services(await hall.case(await hall.comes())) == [("s-mission-locale", "requested")]
 
 
-async def test_service_that_its_source_lists_no_more_is_proposed_to_nobody_new(office: Office):
+async def test_service_that_its_source_lists_no_more_is_proposed_to_nobody_new(hall: Hall):
     gone = ServiceWithdrawn(service_id="s-mission-locale", partner_id="p-mission-locale")
-    before = await office.case(await office.comes())
-    await append(office.platform, "partners", "service-s-mission-locale", [gone])
-    after = await office.case(await office.comes())
+    before = await hall.case(await hall.comes())
+    await append(hall.platform, "partners", "service-s-mission-locale", [gone])
+    after = await hall.case(await hall.comes())
     assert services(after) == [("s-france-travail", "draft")]
-    await office.on(working_day(MONDAY, 10))  # what was asked before still has its deadlines
-    again = await office.case(UUID(str(before["person_id"])))
+    await hall.on(working_day(MONDAY, 10))  # what was asked before still has its deadlines
+    again = await hall.case(UUID(str(before["person_id"])))
     assert services(again)[0] == ("s-mission-locale", "cancelled")
     back = published(PartnerKind.MISSION_LOCALE, "auto")
-    await append(office.platform, "partners", "service-s-mission-locale", [back])
-    assert services(await office.case(await office.comes())) == [
-        ("s-mission-locale", "requested")
-    ]
+    await append(hall.platform, "partners", "service-s-mission-locale", [back])
+    assert services(await hall.case(await hall.comes())) == [("s-mission-locale", "requested")]
 
 
-async def test_older_report_does_not_supersede_a_newer(office: Office):
+async def test_older_report_does_not_supersede_a_newer(hall: Hall):
     reports = [
         CapacityReported(
             service_id="s-mission-locale", partner_id="p", status=status,
@@ -111,53 +105,51 @@ async def test_older_report_does_not_supersede_a_newer(office: Office):
         for day, status in ((20, CapacityStatus.CAPACITY), (10, CapacityStatus.NO_CAPACITY))
     ]  # fmt: skip
     for report in reports:
-        await append(office.platform, "partners", "service-s-mission-locale", [report])
-        await drain(office.service)
-    assert services(await office.case(await office.comes())) == [
-        ("s-mission-locale", "requested")
-    ]
+        await append(hall.platform, "partners", "service-s-mission-locale", [report])
+        await drain(hall.service)
+    assert services(await hall.case(await hall.comes())) == [("s-mission-locale", "requested")]
 
 
-async def test_worklist_names_the_next_step_in_french_and_puts_the_urgent_first(office: Office):
-    await office.comes(agreed=[])
-    await office.comes(agreed=[], urgent=True)
-    items = (await office.get("/v1/worklist"))["items"]
+async def test_worklist_names_the_next_step_in_french_and_puts_the_urgent_first(hall: Hall):
+    await hall.comes(agreed=[])
+    await hall.comes(agreed=[], urgent=True)
+    items = (await hall.get("/v1/worklist"))["items"]
     assert [item["urgent"] for item in items] == [True, False]
     assert items[0]["label"] == "Demande à confirmer"
     assert items[0]["next_step"].startswith("Confirmer avec la personne")
     assert [item["due_on"] for item in items] == ["2026-11-23", "2026-11-24"]
 
 
-async def test_undelivered_request_is_for_an_adviser_until_the_partner_answers(office: Office):
-    person_id = await office.comes()
-    case = await office.case(person_id)
+async def test_undelivered_request_is_for_an_adviser_until_the_partner_answers(hall: Hall):
+    person_id = await hall.comes()
+    case = await hall.case(person_id)
     referral_id = case["referrals"][0]["referral_id"]
     dead = DeliveryDeadLettered(
         delivery_id=uuid4(), referral_id=referral_id, partner_id="p", attempts=9, error="gone"
     )
-    await append(office.platform, "partners", f"delivery-{dead.delivery_id}", [dead], person_id)
-    await drain(office.service)
-    assert [reason for reason, _ in await office.reasons()] == ["delivery-dead"]
-    status, _ = await office.post(
+    await append(hall.platform, "partners", f"delivery-{dead.delivery_id}", [dead], person_id)
+    await drain(hall.service)
+    assert [reason for reason, _ in await hall.reasons()] == ["delivery-dead"]
+    status, _ = await hall.post(
         f"/v1/referrals/{referral_id}/answer",
         {"status": "accepted", "comment": "par téléphone"},
     )
     assert status == 200
-    assert await office.reasons() == []
+    assert await hall.reasons() == []
 
 
-async def test_adviser_types_in_what_a_partner_said_for_the_partner(office: Office):
-    person_id = await office.comes()
-    referral_id = (await office.case(person_id))["referrals"][0]["referral_id"]
+async def test_adviser_types_in_what_a_partner_said_for_the_partner(hall: Hall):
+    person_id = await hall.comes()
+    referral_id = (await hall.case(person_id))["referrals"][0]["referral_id"]
     path = f"/v1/referrals/{referral_id}/answer"
-    status, problem = await office.post(path, {"status": "rejected"})
+    status, problem = await hall.post(path, {"status": "rejected"})
     assert (status, problem["errors"][0]["field"]) == (422, "reason")
-    status, problem = await office.post(path, {"status": "in-progress"})
+    status, problem = await hall.post(path, {"status": "in-progress"})
     assert (status, problem["type"].rsplit("/")[-1]) == (409, "forbidden-transition")
-    await office.post(path, {"status": "rejected", "reason": "no-capacity"})
-    case = await office.case(person_id)
+    await hall.post(path, {"status": "rejected", "reason": "no-capacity"})
+    case = await hall.case(person_id)
     assert services(case) == [("s-mission-locale", "rejected"), ("s-france-travail", "draft")]
-    async with office.service.database.reading() as connection:
+    async with hall.service.database.reading() as connection:
         raw = await driver(connection)
         row = await raw.fetchrow(
             "SELECT data->>'author' AS a, data->>'on_behalf_of' AS b FROM events "
@@ -166,24 +158,22 @@ async def test_adviser_types_in_what_a_partner_said_for_the_partner(office: Offi
     assert (row["a"], row["b"]) == ("adviser", "partner")
 
 
-async def test_adviser_chooses_others_at_once_and_the_first_to_accept_has_it(office: Office):
-    person_id = await office.comes(agreed=list(PartnerKind)[:1])  # France Travail alone
-    proposal = (await office.case(person_id))["proposal_id"]
+async def test_adviser_chooses_others_at_once_and_the_first_to_accept_has_it(hall: Hall):
+    person_id = await hall.comes(agreed=list(PartnerKind)[:1])  # France Travail alone
+    proposal = (await hall.case(person_id))["proposal_id"]
     path = f"/v1/proposals/{proposal}/choose"
-    status, problem = await office.post(
-        path, {"service_ids": ["s-temp-agency"], "comment": "x"}
-    )
+    status, problem = await hall.post(path, {"service_ids": ["s-temp-agency"], "comment": "x"})
     assert (status, problem["type"].rsplit("/")[-1]) == (409, "agreement-missing")
-    person_id = await office.comes()
-    case = await office.case(person_id)
+    person_id = await hall.comes()
+    case = await hall.case(person_id)
     path = f"/v1/proposals/{case['proposal_id']}/choose"
     both = {"service_ids": ["s-temp-agency", "s-france-travail"], "comment": "le plus rapide"}
-    status, _ = await office.post(path, both)
+    status, _ = await hall.post(path, both)
     assert status == 200
-    case = await office.case(person_id)
+    case = await hall.case(person_id)
     assert [s for _, s in services(case)] == ["requested"] * 3
-    await office.answers(case, S.ACCEPTED, 2)
-    assert [s for _, s in services(await office.case(person_id))] == [
+    await hall.answers(case, S.ACCEPTED, 2)
+    assert [s for _, s in services(await hall.case(person_id))] == [
         "cancelled", "cancelled", "accepted",
     ]  # fmt: skip
 
@@ -214,98 +204,96 @@ async def test_adviser_chooses_others_at_once_and_the_first_to_accept_has_it(off
     ],
 )
 async def test_what_an_adviser_may_not_do_is_a_problem_and_changes_nothing(
-    office: Office, path: str, body: Any, status: int, slug: str
+    hall: Hall, path: str, body: Any, status: int, slug: str
 ):
-    person_id = await office.comes()
-    case = await office.case(person_id)
+    person_id = await hall.comes()
+    case = await hall.case(person_id)
     ids = {"p": case["proposal_id"], "c": case["case_id"], "u": uuid4()}
-    found, problem = await office.post(path.format(**ids), body)
+    found, problem = await hall.post(path.format(**ids), body)
     assert (found, problem["type"].rsplit("/")[-1]) == (status, slug)
     if status == 422:
         named = {"service_ids", "comment", "status", "outcome", "reason"}
         assert problem["errors"][0]["field"] in named
-    assert await office.case(person_id) == case
+    assert await hall.case(person_id) == case
 
 
-async def test_refused_proposal_and_closed_case(office: Office):
-    person_id = await office.comes(agreed=[])
-    case = await office.case(person_id)
-    status, refused = await office.post(
+async def test_refused_proposal_and_closed_case(hall: Hall):
+    person_id = await hall.comes(agreed=[])
+    case = await hall.case(person_id)
+    status, refused = await hall.post(
         f"/v1/proposals/{case['proposal_id']}/refuse", {"comment": "la personne réfléchit"}
     )
     assert (status, refused["exhausted"]) == (200, "refused")
-    assert await office.reasons() == [("exhausted", "2026-11-25")]
-    status, again = await office.post(f"/v1/cases/{case['case_id']}/propose")
+    assert await hall.reasons() == [("exhausted", "2026-11-25")]
+    status, again = await hall.post(f"/v1/cases/{case['case_id']}/propose")
     assert (status, again["exhausted"]) == (200, None)
-    status, stale = await office.post(
+    status, stale = await hall.post(
         f"/v1/proposals/{case['proposal_id']}/refuse", {"comment": "encore"}
     )
     assert (status, stale["type"].rsplit("/")[-1]) == (409, "stale-proposal")
     body = {"status": "revoked", "outcome": "moved-away", "comment": "a déménagé"}
-    status, closed = await office.post(f"/v1/cases/{case['case_id']}/close", body)
+    status, closed = await hall.post(f"/v1/cases/{case['case_id']}/close", body)
     assert (status, closed["status"], closed["outcome"]) == (200, "revoked", "moved-away")
-    assert await office.reasons() == []
-    status, problem = await office.post(f"/v1/cases/{case['case_id']}/propose")
+    assert await hall.reasons() == []
+    status, problem = await hall.post(f"/v1/cases/{case['case_id']}/propose")
     assert (status, problem["type"].rsplit("/")[-1]) == (409, "case-closed")
-    first = await office.get(f"/v1/proposals/{case['proposal_id']}")
+    first = await hall.get(f"/v1/proposals/{case['proposal_id']}")
     assert first["proposal_id"] == case["proposal_id"]
 
 
-async def test_adviser_cannot_type_in_a_yes_before_the_commission_has_met(office: Office):
+async def test_adviser_cannot_type_in_a_yes_before_the_commission_has_met(hall: Hall):
     plie = published(PartnerKind.PLIE).model_copy(update={"commission": True})
-    await append(office.platform, "partners", "partner-plie", [plie])
-    person_id = await office.comes()
-    case = await office.case(person_id)
+    await append(hall.platform, "partners", "partner-plie", [plie])
+    person_id = await hall.comes()
+    case = await hall.case(person_id)
     choice = {"service_ids": ["s-plie"], "comment": "le PLIE"}
-    await office.post(f"/v1/proposals/{case['proposal_id']}/choose", choice)
+    await hall.post(f"/v1/proposals/{case['proposal_id']}/choose", choice)
     path = (
-        f"/v1/referrals/{(await office.case(person_id))['referrals'][-1]['referral_id']}/answer"
+        f"/v1/referrals/{(await hall.case(person_id))['referrals'][-1]['referral_id']}/answer"
     )
-    status, problem = await office.post(path, {"status": "accepted"})
+    status, problem = await hall.post(path, {"status": "accepted"})
     assert (status, problem["errors"][0]["field"]) == (422, "status")
     meets = {"business_status": "commission-scheduled", "commission_on": "2026-11-25"}
-    assert (await office.post(path, {"status": "requested", **meets}))[0] == 200
-    assert (await office.post(path, {"status": "accepted"}))[0] == 422
-    await office.on(date(2026, 11, 25))
-    assert (await office.post(path, {"status": "accepted"}))[0] == 200
+    assert (await hall.post(path, {"status": "requested", **meets}))[0] == 200
+    assert (await hall.post(path, {"status": "accepted"}))[0] == 422
+    await hall.on(date(2026, 11, 25))
+    assert (await hall.post(path, {"status": "accepted"}))[0] == 200
 
 
-async def test_yes_that_the_partner_service_refused_as_too_late_is_shown(office: Office):
-    person_id = await office.comes()
-    await office.on(working_day(MONDAY, 10))
-    referral = (await office.case(person_id))["referrals"][0]
+async def test_yes_that_the_partner_service_refused_as_too_late_is_shown(hall: Hall):
+    person_id = await hall.comes()
+    await hall.on(working_day(MONDAY, 10))
+    referral = (await hall.case(person_id))["referrals"][0]
     late = AnswerLate(
         answer_id=uuid4(), referral_id=referral["referral_id"], partner_id="p",
         person_id=person_id, status=S.ACCEPTED,
     )  # fmt: skip
-    await append(office.platform, "partners", f"late-{late.referral_id}", [late], person_id)
-    await drain(office.service)
-    assert ("answer-unclear", "2026-12-07") in await office.reasons()
+    await append(hall.platform, "partners", f"late-{late.referral_id}", [late], person_id)
+    await drain(hall.service)
+    assert ("answer-unclear", "2026-12-07") in await hall.reasons()
 
 
-async def test_late_yes_is_shown_and_may_be_taken_up(office: Office):
-    person_id = await office.comes()
-    await office.on(working_day(MONDAY, 10))
-    await office.answers(await office.case(person_id), S.ACCEPTED, 0)
-    assert ("answer-unclear", "2026-12-07") in await office.reasons()
-    case = await office.case(person_id)
+async def test_late_yes_is_shown_and_may_be_taken_up(hall: Hall):
+    person_id = await hall.comes()
+    await hall.on(working_day(MONDAY, 10))
+    await hall.answers(await hall.case(person_id), S.ACCEPTED, 0)
+    assert ("answer-unclear", "2026-12-07") in await hall.reasons()
+    case = await hall.case(person_id)
     choice = {"service_ids": ["s-mission-locale"], "comment": "a fini par répondre"}
-    status, _ = await office.post(f"/v1/proposals/{case['proposal_id']}/choose", choice)
+    status, _ = await hall.post(f"/v1/proposals/{case['proposal_id']}/choose", choice)
     assert status == 200
-    case = await office.case(person_id)
+    case = await hall.case(person_id)
     assert services(case)[-1] == ("s-mission-locale", "requested")
     assert case["referrals"][-1]["replaces"] == case["referrals"][0]["referral_id"]
 
 
-async def test_partner_that_stays_silent_shows_in_its_read_model(office: Office):
-    person_id = await office.comes()
-    await office.on(working_day(MONDAY, 10))
-    case = await office.case(person_id)
-    await office.post(f"/v1/referrals/{case['referrals'][1]['referral_id']}/confirm")
-    await office.answers(await office.case(person_id), S.ACCEPTED, 1)
-    found = {
-        p["partner_id"]: p for p in (await office.get("/v1/partners/silences"))["partners"]
-    }
+async def test_partner_that_stays_silent_shows_in_its_read_model(hall: Hall):
+    person_id = await hall.comes()
+    await hall.on(working_day(MONDAY, 10))
+    case = await hall.case(person_id)
+    await hall.post(f"/v1/referrals/{case['referrals'][1]['referral_id']}/confirm")
+    await hall.answers(await hall.case(person_id), S.ACCEPTED, 1)
+    found = {p["partner_id"]: p for p in (await hall.get("/v1/partners/silences"))["partners"]}
     assert found["p-mission-locale"]["lapsed"] == 1
     assert found["p-mission-locale"]["answered"] == 0
     assert (found["p-france-travail"]["answered"], found["p-france-travail"]["lapsed"]) == (
@@ -314,24 +302,22 @@ async def test_partner_that_stays_silent_shows_in_its_read_model(office: Office)
     )
 
 
-async def test_person_sent_round_between_two_partners_shows_as_a_bounce(office: Office):
-    person_id = await office.comes()
-    case = await office.case(person_id)
-    await office.answers(
+async def test_person_sent_round_between_two_partners_shows_as_a_bounce(hall: Hall):
+    person_id = await hall.comes()
+    case = await hall.case(person_id)
+    await hall.answers(
         case, S.REJECTED, reason=Reason.REFERRED_ONWARD,
         suggested_service_id="s-france-travail",
     )  # fmt: skip
-    case = await office.case(person_id)
-    await office.post(f"/v1/referrals/{case['referrals'][1]['referral_id']}/confirm")
-    await office.answers(
-        await office.case(person_id), S.REJECTED, reason=Reason.REFERRED_ONWARD
-    )
-    assert (await office.get("/v1/partners/bounces"))["bounces"] == []
-    await office.on(working_day(MONDAY, 1))
+    case = await hall.case(person_id)
+    await hall.post(f"/v1/referrals/{case['referrals'][1]['referral_id']}/confirm")
+    await hall.answers(await hall.case(person_id), S.REJECTED, reason=Reason.REFERRED_ONWARD)
+    assert (await hall.get("/v1/partners/bounces"))["bounces"] == []
+    await hall.on(working_day(MONDAY, 1))
     again = resident(person_id)[-1]  # the same need comes back: the case starts with the first
-    await append(office.platform, "intake", f"person-{person_id}", [again], person_id)
-    await drain(office.service)
-    (bounce,) = (await office.get("/v1/partners/bounces"))["bounces"]
+    await append(hall.platform, "intake", f"person-{person_id}", [again], person_id)
+    await drain(hall.service)
+    (bounce,) = (await hall.get("/v1/partners/bounces"))["bounces"]
     assert (bounce["partner_id"], bounce["other_partner_id"]) == (
         "p-mission-locale", "p-france-travail",
     )  # fmt: skip

@@ -10,8 +10,7 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
 ON CONFLICT (partner_id) DO UPDATE
 SET kind = excluded.kind, name = excluded.name, structure = excluded.structure
 """
-UPSERT_SUGGESTED = "SELECT 1 FROM services WHERE service_id = $1 AND NOT withdrawn"
-SERVICES = """
+UPSERT_SERVICES = """
 INSERT INTO services
   (service_id, partner_id, kind, name, policy, commission, published)
 SELECT service_id, partner_id, kind, name, policy, commission, published::json
@@ -28,8 +27,8 @@ KEEP_CAPACITY = """
 UPDATE services SET capacity = $2, seats = $3, capacity_until = $4, capacity_at = $5
 WHERE service_id = $1 AND (capacity_at IS NULL OR capacity_at <= $5)
 """
-SERVICE = "SELECT partner_id FROM services WHERE service_id = $1"
 SUGGESTED = "SELECT 1 FROM services WHERE service_id = $1 AND NOT withdrawn"
+SERVICE = "SELECT partner_id FROM services WHERE service_id = $1"
 SERVICES = """
 SELECT published::text AS published, capacity, seats, capacity_until, capacity_at, withdrawn
 FROM services WHERE $1::text IS NULL OR partner_id = $1 ORDER BY service_id

@@ -21,7 +21,7 @@ S = ReferralStatus
 MONDAY = date(2026, 11, 23)
 
 
-class Office:
+class Hall:
     """The referral service on a clock of its own, with three partners."""
 
     def __init__(self, platform: Platform) -> None:
@@ -79,8 +79,8 @@ class Office:
 
 
 @pytest.fixture
-async def office(platform: Platform) -> AsyncIterator[Office]:
-    made = Office(platform)
+async def hall(platform: Platform) -> AsyncIterator[Hall]:
+    made = Hall(platform)
     directory = [
         published(PartnerKind.MISSION_LOCALE, "auto"),
         published(PartnerKind.FRANCE_TRAVAIL),
