@@ -1,0 +1,237 @@
+"""Calls to France Travail over HTTP, bounded in time, size and rate.
+
+What fails is a class of errors: texts of the other side may repeat what we sent.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+import orjson
+
+from infra.clock import Clock, system_clock
+from infra.webhooks.guard import BLOCKED_ERRNO, Guard, UnsafeUrlError, parse_url
+from infra.webhooks.sender import USER_AGENT, Outcome, Sent, retry_after
+
+DEADLINE_SECONDS = 15.0
+MAX_BODY = 64 * 1024
+MAX_PER_SECOND = 10
+"""What France Travail allows an application (offers of employment, v2)."""
+WINDOW_SECONDS = 1.05
+"""A second as the other side may measure it."""
+MAX_HEADER = 8192
+_FOR_GOOD = {302: "headers-missing", 401: "token-refused", 403: "not-authorised"}
+
+
+class CallError(Exception):
+    """A call that came to nothing; ``sent`` says why, in a class and no other word."""
+
+    def __init__(self, sent: Sent) -> None:
+        super().__init__(sent.error)
+        self.sent = sent
+
+
+def for_good(error: str, status: int | None = None) -> CallError:
+    """What no repetition mends."""
+    return CallError(Sent(Outcome.PERMANENT, error, status))
+
+
+def for_now(error: str, status: int | None = None, wait: float | None = None) -> CallError:
+    """What may go better later; ``wait``: seconds that they ask for."""
+    return CallError(Sent(Outcome.RETRY, error, status, wait))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask; ``json`` and ``form`` exclude each other."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    json: Any = field(default=None, repr=False)
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    query: Mapping[str, str] | None = None
+    max_body: int = MAX_BODY
+
+    def bearing(self, token: str) -> "Request":
+        """The same, with an access token."""
+        return replace(self, headers=dict(self.headers) | {"authorization": f"Bearer {token}"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether they took it."""
+        return 200 <= self.status < 300
+
+    def object(self) -> dict[str, Any]:
+        """The JSON object of the body; empty if it holds none."""
+        try:
+            parsed = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return {}
+        return parsed if isinstance(parsed, dict) else {}
+
+
+class Pace:
+    """At most so many calls within any second, in this process."""
+
+    def __init__(
+        self, most: int = MAX_PER_SECOND, window_seconds: float = WINDOW_SECONDS
+    ) -> None:
+        self._starts: deque[float] = deque(maxlen=most)
+        self._window = window_seconds
+
+    async def turn(self) -> None:
+        """Wait for a place; places go in the order in which they are asked for."""
+        now = asyncio.get_running_loop().time()
+        start = now
+        if len(self._starts) == self._starts.maxlen:
+            start = max(now, self._starts[0] + self._window)
+        self._starts.append(start)
+        if start > now:
+            await asyncio.sleep(start - now)
+
+
+class Http:
+    """Keeps connections alive; ``https``, or ``http`` to networks opened on purpose."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        clock: Clock = system_clock,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        pace: Pace | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.deadline_seconds = deadline_seconds
+        self.clock = clock
+        self._guard = guard
+        self._pace = pace or Pace()
+        self._tls = tls
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+
+    async def call(self, request: Request) -> Reply:
+        """Ask once, in turn. Raises ``CallError`` for what is no answer."""
+        await self._pace.turn()
+        try:
+            session = self._session(parse_url(request.url).scheme)
+            return await self._call(session, request)
+        except UnsafeUrlError:
+            failed = Sent(Outcome.PERMANENT, "unsafe-url")
+        except TimeoutError:
+            failed = Sent(Outcome.RETRY, "timeout")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            failed = _failed(error)
+        # outside of the handlers: their errors may hold texts of the other side
+        raise CallError(failed)
+
+    async def _call(self, session: aiohttp.ClientSession, request: Request) -> Reply:
+        body = None if request.json is None else orjson.dumps(request.json)
+        async with session.request(
+            request.method,
+            request.url,
+            data=request.form if body is None else body,
+            params=request.query,
+            headers=_headers(request, body),
+            allow_redirects=False,
+        ) as response:
+            content = await _read(response, request.max_body)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Reply(response.status, headers, content)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+
+    def _session(self, scheme: str) -> aiohttp.ClientSession:
+        if scheme not in self._sessions:
+            self._sessions[scheme] = self._open(scheme)
+        return self._sessions[scheme]
+
+    def _open(self, scheme: str) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            socket_factory=self._guard.dial if scheme == "https" else self._guard.dial_plain,
+            ssl=self._tls or True,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=self.deadline_seconds),
+            trust_env=False,
+            auto_decompress=False,  # a small answer must not unpack into a large one
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+
+def refused(reply: Reply, now: datetime) -> CallError:
+    """What a status that is no success means, where the call has no reading of its own.
+
+    A 302 is how the agents' realm says that headers are missing (rechercher-usager v2).
+    """
+    status = reply.status
+    if status in _FOR_GOOD:
+        return for_good(_FOR_GOOD[status], status)
+    if status in (408, 429) or not 400 <= status < 500:
+        wait = retry_after(reply.headers.get("retry-after"), now)
+        return for_now(f"http-{status}", status, wait)
+    return for_good(f"http-{status}", status)
+
+
+def header_safe(value: object) -> str | None:
+    """A text that others gave us, if it may go into a header; None for anything else."""
+    fits = isinstance(value, str) and 0 < len(value) <= MAX_HEADER and value.isascii()
+    return str(value) if fits and all(" " < c <= "~" for c in str(value)) else None
+
+
+def _headers(request: Request, body: bytes | None) -> dict[str, str]:
+    named = {"accept": "application/json", "accept-encoding": "identity"}
+    named["user-agent"] = USER_AGENT
+    if body is not None:
+        named["content-type"] = "application/json"
+    return named | dict(request.headers)
+
+
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body; one that is too long loses its connection."""
+    parts, size = [], 0
+    async for part in response.content.iter_chunked(16 * 1024):
+        parts.append(part)
+        size += len(part)
+        if size > most:
+            response.close()
+            raise for_now("answer-too-long", response.status)
+    return b"".join(parts)
+
+
+def _failed(error: Exception) -> Sent:
+    """As for webhooks: the same classes for the same failures."""
+    if isinstance(error, aiohttp.InvalidURL):
+        return Sent(Outcome.PERMANENT, "unsafe-url")
+    if getattr(error, "errno", None) == BLOCKED_ERRNO:
+        return Sent(Outcome.PERMANENT, "blocked-target")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Sent(Outcome.RETRY, "dns")
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return Sent(Outcome.RETRY, "tls")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Sent(Outcome.RETRY, "connect")
+    if isinstance(
+        error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | OSError
+    ):
+        return Sent(Outcome.RETRY, "disconnected")
+    return Sent(Outcome.RETRY, "protocol")

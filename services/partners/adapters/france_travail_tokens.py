@@ -1,0 +1,162 @@
+"""Access tokens of France Travail (OAuth2, client credentials, RFC 6749 §4.4): one at a time.
+
+Two tokens asked for at once may invalidate each other (rdv-insertion takes a lock), so whoever
+needs one while it is being asked for waits for that one, and shares its failure.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from services.partners.adapters.france_travail_http import (
+    CallError,
+    Http,
+    Reply,
+    Request,
+    for_good,
+    for_now,
+    header_safe,
+    refused,
+)
+
+PATH = "/connexion/oauth2/access_token"
+MARGIN_SECONDS = 60
+"""A token is not used in its last minute: it could run out on its way."""
+MAX_LIFE_SECONDS = 86_400
+DEFAULT_LIFE_SECONDS = 300
+AGENT_SCOPES = (
+    "api_rechercher-usagerv2 rechercheusager profil_accedant "
+    "api_rendez-vous-partenairev1 gererRDV"
+)
+OFFER_SCOPES = "api_offresdemploiv2 o2dsoffre"
+
+
+class Realm(StrEnum):
+    """Whom a token speaks for: an application, or an application with a named agent."""
+
+    PARTNER = "/partenaire"
+    AGENT = "/agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An application as France Travail knows it (francetravail.io → my applications)."""
+
+    auth_url: str
+    api_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+
+    def scope(self, realm: Realm, scopes: str) -> str:
+        """As asked for: the partners' realm wants the application's own scope too."""
+        own = f"application_{self.client_id} " if realm is Realm.PARTNER else ""
+        return own + scopes
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    value: str = field(repr=False)
+    good_until: datetime
+
+
+class Tokens:
+    """The tokens of one application in one realm."""
+
+    def __init__(self, http: Http, credentials: Credentials, realm: Realm, scopes: str) -> None:
+        self._http = http
+        self._credentials = credentials
+        self._realm = realm
+        self._scopes = scopes
+        self._token: _Token | None = None
+        self._asking: asyncio.Task[_Token | CallError] | None = None
+
+    async def get(self, refused: str | None = None) -> str:
+        """A token that is good now, and not the one that was ``refused``.
+
+        Raises ``CallError``.
+        """
+        kept = self._token
+        if kept and kept.value != refused and self._http.clock() < kept.good_until:
+            return kept.value
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+            self._asking.add_done_callback(self._asked)
+        # whoever gives up waiting does not take it from the others
+        got = await asyncio.shield(self._asking)
+        if isinstance(got, CallError):
+            raise CallError(got.sent)  # one each: an error that is raised twice grows
+        return got.value
+
+    async def call(self, request: Request) -> Reply:
+        """Ask with a token; one that is refused is renewed once. Raises ``CallError``."""
+        token = await self.get()
+        reply = await self._http.call(request.bearing(token))
+        if reply.status == 401:
+            token = await self.get(refused=token)
+            reply = await self._http.call(request.bearing(token))
+        return reply
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+
+    def _asked(self, task: asyncio.Task[_Token | CallError]) -> None:
+        self._asking = None
+        if not task.cancelled() and isinstance(got := task.result(), _Token):
+            self._token = got
+
+    async def _ask(self) -> _Token | CallError:
+        """A new token, or why there is none: returned, as perhaps nobody waits any more."""
+        try:
+            async with asyncio.timeout(self._http.deadline_seconds):
+                asked_at = self._http.clock()
+                reply = await self._http.call(self._request())
+        except CallError as error:
+            return error
+        except TimeoutError:
+            return for_now("timeout")
+        return self._read(reply, asked_at)
+
+    def _request(self) -> Request:
+        client = self._credentials
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": client.client_id,
+            "client_secret": client.client_secret,
+            "scope": client.scope(self._realm, self._scopes),
+        }
+        query = {"realm": self._realm.value}
+        return Request("POST", client.auth_url.rstrip("/") + PATH, form=form, query=query)
+
+    def _read(self, reply: Reply, asked_at: datetime) -> _Token | CallError:
+        said = reply.object()
+        if not reply.ok:
+            return _why_not(reply, said, asked_at)
+        value = header_safe(said.get("access_token"))
+        if value is None:
+            return for_now("malformed-token", reply.status)
+        life = _life(said.get("expires_in"))
+        good = life - min(MARGIN_SECONDS, life / 2)
+        return _Token(value, asked_at + timedelta(seconds=good))
+
+
+def _why_not(reply: Reply, said: dict[str, Any], now: datetime) -> CallError:
+    """RFC 6749 §5.2: what is wrong with the application stays wrong until somebody mends it."""
+    if said.get("error") == "invalid_scope":
+        return for_good("scope-refused", reply.status)
+    if reply.status in (400, 401, 403):
+        return for_good("credentials-refused", reply.status)
+    if 300 <= reply.status < 400:
+        return for_now(f"http-{reply.status}", reply.status)
+    return refused(reply, now)
+
+
+def _life(said: object) -> float:
+    """Seconds until the token expires, within reason; some servers write numbers as texts."""
+    text = str(said)
+    seconds = int(text[:9]) if text.isascii() and text.isdigit() else DEFAULT_LIFE_SECONDS
+    return float(min(seconds, MAX_LIFE_SECONDS))
