@@ -305,7 +305,11 @@ async def register(hub: Hub, url: str, **given: Any) -> dict[str, Any]:
     registered: dict[str, Any] = answer.json()
     async with hub.database.transaction() as tx:
         raw = await driver(tx)
-        await raw.execute("UPDATE endpoints SET verified_at = now() WHERE verified_at IS NULL")
+        # whoever asks it at this moment has put it to rest until it has answered
+        await raw.execute(
+            "UPDATE endpoints SET verified_at = now(), open_until = NULL "
+            "WHERE verified_at IS NULL"
+        )
     return registered
 
 
