@@ -1,16 +1,16 @@
 """Offers of employment, against the simulator."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
 
-from services.partners.adapters.france_travail_http import CallError
+from services.partners.adapters.france_travail_http import CallError, Http
 from services.partners.adapters.france_travail_offers import Found, Offers, OfferSearch
 from tests.support.france_travail import (
     CANARY,
-    NUMBER,
-    TWINS,
+    OPEN,
     Answer,
     FranceTravailSimulator,
     credentials,
@@ -24,7 +24,6 @@ from tests.support.france_travail import (
 @pytest.fixture
 async def simulator() -> AsyncIterator[FranceTravailSimulator]:
     async with france_travail_simulator() as simulator:
-        simulator.persons = {NUMBER: 1, TWINS: 2}
         yield simulator
 
 
@@ -87,6 +86,17 @@ async def test_too_many_calls_are_waited_out(simulator: FranceTravailSimulator, 
     simulator.offers = [offer(1)]
     simulator.fail("offres/search", status(429, **{"Retry-After": "0"}), times=2)
     assert len((await offers.search(OfferSearch("59459"))).offers) == 1
+
+
+async def test_long_search_keeps_to_the_pace_that_they_allow(simulator: FranceTravailSimulator):
+    simulator.offers = [{"id": str(n), "intitule": "x"} for n in range(1650)]
+    connections = Http(OPEN, clock=simulator.clock)
+    offers = Offers(credentials(simulator), connections)
+    started = asyncio.get_running_loop().time()
+    found = await offers.search(OfferSearch("59459", max_pages=11))
+    await offers.close()
+    assert (len(found.offers), found.complete) == (1650, True)
+    assert asyncio.get_running_loop().time() - started > 1
 
 
 @pytest.mark.parametrize(
