@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ class Server:
     url: str
     host_key: str
     root: Path
-    unreadable: set[str] = field(default_factory=set)
-    posix_rename: bool = True
 
     def account(self, **given: Any) -> Account:
         """How to log in, or fail to."""
@@ -31,24 +29,6 @@ class Server:
     def files(self, directory: str = "") -> list[str]:
         """Names of the files in a directory."""
         return sorted(p.name for p in (self.root / directory).glob("*") if p.is_file())
-
-
-class _Files(asyncssh.SFTPServer):
-    """As the test wants it: files that may not be read, a server without extensions."""
-
-    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], server: Server) -> None:
-        super().__init__(channel, chroot=bytes(server.root.parent))
-        self._server = server
-
-    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
-        if Path(path.decode()).name in self._server.unreadable:
-            raise asyncssh.SFTPPermissionDenied("not yours")
-        return super().open(path, pflags, attrs)
-
-    def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
-        if not self._server.posix_rename:
-            raise asyncssh.SFTPOpUnsupported("no such extension")
-        super().posix_rename(oldpath, newpath)
 
 
 class _Login(asyncssh.SSHServer):
@@ -66,19 +46,18 @@ class _Login(asyncssh.SSHServer):
 async def sftp_server(root: Path) -> AsyncIterator[Server]:
     """A server on a free port whose root is a directory."""
     (root / "box" / "answers").mkdir(parents=True)
-    server = Server("", "", root / "box")
     key = asyncssh.generate_private_key("ssh-ed25519")
     listening = await asyncssh.listen(
         "127.0.0.1",
         0,
         server_host_keys=[key],
         server_factory=_Login,
-        sftp_factory=lambda channel: _Files(channel, server),
+        sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(root)),
     )
-    server.host_key = key.export_public_key().decode().strip()
-    server.url = f"sftp://{USER}@127.0.0.1:{listening.get_port()}/box"
+    public = key.export_public_key().decode().strip()
+    url = f"sftp://{USER}@127.0.0.1:{listening.get_port()}/box"
     try:
-        yield server
+        yield Server(url, public, root / "box")
     finally:
         listening.close()
         await listening.wait_closed()

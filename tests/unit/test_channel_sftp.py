@@ -1,7 +1,6 @@
 """Files over SFTP, on a real server."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -101,49 +100,3 @@ async def test_answers_are_collected_in_order_and_moved_away_when_settled(server
 async def test_huge_file_is_left_lying(server: Server):
     (server.root / "answers" / "huge.csv").write_bytes(b"x" * (2 * 1024 * 1024))
     assert await SftpSender(OPEN).collect(server.account()) == []
-
-
-async def test_what_cannot_be_read_keeps_nothing_else_from_being_collected(server: Server):
-    answers = server.root / "answers"
-    (answers / "a-directory.csv").mkdir()
-    (answers / "b-link.csv").symlink_to(answers / "nowhere")
-    (answers / "c.csv").write_bytes(b"c")
-    (answers / "d.csv").write_bytes(b"d")
-    server.unreadable = {"c.csv"}
-    assert [f.name for f in await SftpSender(OPEN).collect(server.account())] == ["d.csv"]
-
-
-async def test_name_that_a_partner_uses_again_hides_no_earlier_file(server: Server):
-    sender, account = SftpSender(OPEN), server.account()
-    for content in (b"1", b"2", b"3"):
-        (server.root / "answers" / "a.csv").write_bytes(content)
-        await sender.settle(account, "a.csv", None)
-    assert server.files("answers/taken") == ["a-2.csv", "a-3.csv", "a.csv"]
-    assert (server.root / "answers" / "taken" / "a.csv").read_bytes() == b"1"
-
-
-async def test_server_that_cannot_replace_in_one_step_is_served_too(server: Server):
-    server.posix_rename = False
-    sender, account = SftpSender(OPEN), server.account()
-    for content in (b"1", b"2"):
-        sent = await sender.send(OutgoingFile(account, "dlv_1.csv", content))
-        assert sent.outcome is Outcome.OK
-    assert server.files() == ["dlv_1.csv"]
-    assert (server.root / "dlv_1.csv").read_bytes() == b"2"
-
-
-async def test_address_that_does_not_answer_gives_way_to_the_next(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-):
-    loop = asyncio.get_running_loop()
-    port = int(server.url.rpartition(":")[2].partition("/")[0])
-    dead, alive = [
-        (await loop.getaddrinfo("127.0.0.1", p, type=socket.SOCK_STREAM))[0] for p in (9, port)
-    ]
-
-    async def two_addresses(*_: object, **__: object) -> list[object]:
-        return [dead, alive]
-
-    monkeypatch.setattr(loop, "getaddrinfo", two_addresses)
-    sent = await SftpSender(OPEN).send(OutgoingFile(server.account(), "x.csv", CONTENT))
-    assert sent.outcome is Outcome.OK

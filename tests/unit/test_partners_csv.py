@@ -139,36 +139,6 @@ def test_line_that_is_no_answer_names_its_column_and_quotes_nothing(
         assert value not in error.detail
 
 
-@pytest.mark.parametrize(
-    ("headings", "words", "status"),
-    [
-        ("Référence;Statut", "Acceptée", ReferralStatus.ACCEPTED),
-        ("reference;statut", "ACCEPTEE", ReferralStatus.ACCEPTED),
-        ("reference;statut", "Liste d’attente", ReferralStatus.ON_HOLD),
-        ("reference;statut", "  à   l’étude ", ReferralStatus.REQUESTED),
-        ("reference;statut", "accepte\u0301e", ReferralStatus.ACCEPTED),
-        ("reference\tstatut", "acceptée", ReferralStatus.ACCEPTED),
-    ],
-)
-def test_words_are_read_as_people_and_word_processors_write_them(
-    headings: str, words: str, status: ReferralStatus
-):
-    separator = "\t" if "\t" in headings else ";"
-    ((_, answer),), errors = read(f"{headings}\r\n{ID}{separator}{words}\r\n".encode())
-    assert (answer.status, errors) == (status, [])
-
-
-def test_what_spreadsheets_call_unicode_text_is_read():
-    answers, errors = read(f"reference\tstatut\r\n{ID}\trefusée\r\n".encode("utf-16"))
-    assert (answers, [e.heading for e in errors]) == ([], ["motif"])
-
-
-def test_empty_lines_are_nothing_and_the_others_keep_their_numbers():
-    text = f"reference;statut\r\n;\r\n\r\n;;;\r\n{ID};peut-être\r\n{ID};acceptée\r\n;;\r\n"
-    ((number, _),), (error,) = read(text.encode())
-    assert (number, error.line) == (6, 5)
-
-
 def test_social_security_number_is_refused():
     row = {"reference": str(ID), "statut": "acceptée", "commentaire": "2 69 05 49 588 157 80"}
     answers, (error,) = read(table(row))
