@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -14,6 +15,7 @@ from infra.clock import Clock, system_clock
 from infra.webhooks.sender import Outcome, Sent
 
 DEADLINE_SECONDS = 20.0
+FAREWELL_SECONDS = 1.0
 MAX_AT_ONCE = 5
 """Connections to the mail server at the same time."""
 
@@ -55,19 +57,28 @@ class MailSender:
     async def send(self, mail: OutgoingMail) -> Sent:
         """Send once."""
         try:
+            message = self._message(mail)
+        except ValueError:  # a line break in a header, say: it stays there
+            return Sent(Outcome.PERMANENT, "unsendable")
+        client = self._client()
+        try:
             async with asyncio.timeout(self._deadline), self._turns:
-                await self._send(self._message(mail))
-        except TimeoutError:
-            return Sent(Outcome.RETRY, "smtp-timeout")
+                await client.connect()
+                await client.send_message(message)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             return _failed(error)
-        return Sent(Outcome.OK)
+        else:
+            # the server has it: a farewell that fails must not have it sent a second time
+            with suppress(aiosmtplib.SMTPException, OSError):
+                await client.quit(timeout=FAREWELL_SECONDS)
+            return Sent(Outcome.OK)
+        finally:
+            client.close()
 
-    async def _send(self, message: EmailMessage) -> None:
+    def _client(self) -> aiosmtplib.SMTP:
         server, secure = self._server, self._server.scheme == "smtps"
         assert server.hostname is not None
-        await aiosmtplib.send(
-            message,
+        return aiosmtplib.SMTP(
             hostname=server.hostname,
             port=server.port or (465 if secure else 587),
             username=unquote(server.username) if server.username else None,
@@ -98,15 +109,27 @@ def _on_this_machine(host: str) -> bool:
 
 
 def _failed(error: Exception) -> Sent:
-    if isinstance(error, aiosmtplib.SMTPAuthenticationError):
-        return Sent(Outcome.RETRY, "smtp-auth", error.code)  # ours to mend, not the partner's
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         code = error.recipients[0].code
         if code >= 500:
             return Sent(Outcome.PERMANENT, "mailbox-refused", code)
         return Sent(Outcome.RETRY, "mailbox-busy", code)
-    if isinstance(error, aiosmtplib.SMTPResponseException):
-        final = 500 <= error.code < 600
-        outcome = Outcome.PERMANENT if final else Outcome.RETRY
+    if isinstance(error, aiosmtplib.SMTPDataError):
+        outcome = Outcome.PERMANENT if error.code >= 500 else Outcome.RETRY
         return Sent(outcome, "smtp-refused", error.code)
-    return Sent(Outcome.RETRY, "smtp-connect")
+    # what follows is between the server and us: no fault of the partner's mailbox
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        login = isinstance(error, aiosmtplib.SMTPAuthenticationError) or error.code == 530
+        return Sent(Outcome.RETRY, "smtp-auth" if login else "smtp-refused", error.code)
+    return Sent(Outcome.RETRY, _class_of(error))
+
+
+def _class_of(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "smtp-timeout"
+    causes = (error, error.__cause__, error.__context__)
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return "smtp-tls"
+    if isinstance(error, aiosmtplib.SMTPServerDisconnected):
+        return "smtp-disconnected"
+    return "smtp-connect" if isinstance(error, OSError) else "smtp-protocol"

@@ -7,9 +7,11 @@ or on the first page; no page is kept by a browser, or tells others where it was
 import asyncio
 import base64
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
+from datetime import date
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from fastapi import FastAPI
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -24,6 +26,7 @@ from services.partners.handlers.tokens import PAGE, TOKEN
 from services.partners.model import (
     CommissionNotMetError,
     ForbiddenTransitionError,
+    ReasonNotYoursError,
     letters,
 )
 from services.partners.model.choices import OUTCOMES, FormError, partner_reasons
@@ -45,6 +48,27 @@ FIELDS = {
     "france_travail_number": "Numéro France Travail",
     "project": "Projet",
     "need_note": "Besoin",
+}
+VALUES = {
+    "job-seeker": "En recherche d'emploi",
+    "in-school": "Scolarisé",
+    "in-training": "En formation",
+    "in-employment": "En emploi",
+    "inactive": "Sans activité",
+    "rsa": "RSA",
+    "ass": "ASS",
+    "aah": "AAH",
+    "none": "Aucun",
+    "cap-bep": "CAP ou BEP",
+    "bac": "Bac",
+    "bac+2": "Bac + 2",
+    "bac+3-or-more": "Bac + 3 ou plus",
+}
+_DAY = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])")
+_TOO_MUCH = FormError("comment", "Le texte est trop long")
+_REFUSED = {
+    CommissionNotMetError: FormError("choice", "La commission n'a pas encore eu lieu"),
+    ReasonNotYoursError: FormError("reason", "Choisissez un motif de la liste"),
 }
 _environment = Environment(
     loader=PackageLoader("services.partners"), autoescape=True, undefined=StrictUndefined
@@ -74,16 +98,24 @@ def add_pages(app: FastAPI, links: Links) -> None:
     for (method, tail), page in pages.items():
         route = f"{PAGE}{{token}}{tail}"
         app.add_route(route, _safely(page, links), methods=[method], include_in_schema=False)
+        if tail:
+            app.add_route(route, _back, methods=["GET"], include_in_schema=False)
 
 
 Page = Callable[[Links, Request, str], Awaitable[Response]]
+
+
+async def _back(request: Request) -> Response:
+    """A page that came of a form, asked for again by its address: start at the first one."""
+    token = quote(request.path_params["token"], safe="")
+    return Response(status_code=303, headers=HEADERS | {"location": f"../{token}"})
 
 
 def _safely(page: Page, links: Links) -> Callable[[Request], Awaitable[Response]]:
     """What cannot be shown is a page too, and says nothing of what there is."""
 
     async def serve(request: Request) -> Response:
-        if request.method == "POST" and not _from_here(request):
+        if request.method == "POST" and not _from_here(request, links.base_url):
             return _page("refused", 403)
         try:
             return await page(links, request, request.path_params["token"])
@@ -118,17 +150,18 @@ async def _open(links: Links, request: Request, token: str) -> Response:
 
 async def _answer(links: Links, request: Request, token: str) -> Response:
     form = await _form(request)
+    if form is None:
+        return _shown(await links.again(token), {}, _TOO_MUCH)
     try:
         await links.answer(token, form)
     except FormError as error:
         return _shown(await links.again(token), form, error)
-    except CommissionNotMetError:
-        early = FormError("choice", "La commission n'a pas encore eu lieu")
-        return _shown(await links.again(token), form, early)
+    except tuple(_REFUSED) as refused:
+        return _shown(await links.again(token), form, _REFUSED[type(refused)])
     except (StateChangedError, ForbiddenTransitionError):
         return _page("changed", 409)
     except DuplicateIdError:
-        return _page("done", 200)
+        return _page("twice", 409)
     return _page("done", 200)
 
 
@@ -145,7 +178,7 @@ def _shown(
         422 if error else 200,
         opened=opened,
         thematique=letters.label(opened.request.thematique),
-        fields=[(FIELDS.get(k, k), v) for k, v in opened.fields.items()],
+        fields=[(FIELDS.get(name, name), in_words(v)) for name, v in opened.fields.items()],
         reasons=partner_reasons(),
         outcomes=OUTCOMES,
         form=form or {},
@@ -153,17 +186,36 @@ def _shown(
     )
 
 
+def in_words(value: Any) -> str:
+    """A disclosed value as one says it in France."""
+    if isinstance(value, bool):
+        return "Oui" if value else "Non"
+    text = str(value)
+    if _DAY.fullmatch(text):
+        return letters.french(date.fromisoformat(text))
+    return VALUES.get(text, text)
+
+
 def _page(name: str, status: int, **given: Any) -> Response:
     html = _environment.get_template(f"{name}.html").render(style=_STYLE, **given)
     return HTMLResponse(html, status, headers=HEADERS)
 
 
-def _from_here(request: Request) -> bool:
-    """Whether a form comes from our own page, as far as the browser says (Fetch Metadata)."""
-    return request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+def _from_here(request: Request, base_url: str) -> bool:
+    """Whether a form comes from our own page, as far as the browser says.
+
+    ``null`` is what browsers say of a page that tells nobody where it was (RFC 6454 §7.3).
+    """
+    said = request.headers
+    if site := said.get("sec-fetch-site"):
+        return site in ("same-origin", "none")
+    ours = {urlsplit(base_url).netloc, said.get("host")}
+    origin = said.get("origin", "null")
+    return origin == "null" or urlsplit(origin).netloc in ours
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def _form(request: Request) -> dict[str, str] | None:
+    """The fields; None if there are more, or longer ones, than any of our pages sends."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         return {}
     body = bytearray()
@@ -171,6 +223,11 @@ async def _form(request: Request) -> dict[str, str]:
         async for chunk in request.stream():
             body += chunk
             if len(body) > MAX_FORM_BYTES:
-                raise FormError("comment", "Le texte est trop long")
+                return None
     text = bytes(body).decode("utf-8", "replace")
-    return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=40))
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=40)
+    except ValueError:
+        return None
+    # browsers end lines with two characters, and count them as one
+    return {name: value.replace("\r\n", "\n") for name, value in pairs}

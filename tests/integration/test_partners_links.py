@@ -2,18 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from html.parser import HTMLParser
-from typing import Any
+from datetime import timedelta
 
-import httpx2
 import pytest
 
-from contracts.referrals import ReferralCancelled, ReferralRequested
+from contracts.referrals import ReferralCancelled
 from contracts.values import ReferralStatus
-from infra.clock import system_clock
-from tests.support.mailbox import Mailbox, mailbox
+from tests.support.mailbox import FORM, TO, Form, Post, posted
 from tests.support.partners import (
     CANARY,
     FIELDS,
@@ -27,85 +22,11 @@ from tests.support.partners import (
 )
 from tests.support.postgres import Databases
 
-TO = "accueil@partenaire.example"
-FORM = {"content-type": "application/x-www-form-urlencoded"}
-
-
-class Form(HTMLParser):
-    """The hidden fields and choices of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.hidden: dict[str, str] = {}
-        self.choices: list[str] = []
-        self.labels: set[str] = set()
-        self.named: set[str] = set()
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attributes: Any) -> None:
-        found = dict(attributes)
-        if tag == "input" and found.get("type") == "hidden":
-            self.hidden[found["name"]] = found["value"]
-        if tag == "input" and found.get("type") == "radio":
-            self.choices.append(found["value"])
-        if tag == "label":
-            self.labels.add(found["for"])
-        if tag in ("input", "select", "textarea") and found.get("type") != "hidden":
-            self.named.add(found["id"])
-
-
-@dataclass
-class Post:
-    """A hub with a mail server and one referral mailed to a partner."""
-
-    hub: Hub
-    box: Mailbox
-    referral: ReferralRequested
-    path: str = ""
-    now: datetime = field(default_factory=system_clock)
-
-    async def turn(self) -> None:
-        await self.hub.turn()
-        self.path = re.findall(r"https://hub\.example(/r/\S+)", self.box.text())[-1]
-
-    async def get(self, path: str | None = None) -> httpx2.Response:
-        return await call(self.hub, "GET", path or self.path, headers={})
-
-    async def post(self, tail: str, form: dict[str, str] | None = None) -> httpx2.Response:
-        return await call(
-            self.hub, "POST", f"{self.path}/{tail}", headers=FORM, data=form or {}
-        )
-
-    async def opened(self) -> Form:
-        answer = await self.post("open")
-        assert answer.status_code == 200, answer.text
-        return Form(answer.text)
-
-    async def answered(self, choice: str, **more: str) -> httpx2.Response:
-        form = await self.opened()
-        return await self.post("answer", form.hidden | {"choice": choice} | more)
-
 
 @pytest.fixture
 async def post(databases: Databases) -> AsyncIterator[Post]:
-    async with mailbox() as box:
-        hub = Hub(
-            platform_of(
-                databases,
-                clock=lambda: desk.now,
-                smtp_url=box.url,
-                mail_from="hub@ville.example",
-            )
-        )
-        desk = Post(hub, box, None)  # type: ignore[arg-type]
-        await hub.prepare()
-        await register(hub, f"mailto:{TO}", channel="email")
-        desk.referral = await hub.refer()
-        await hub.hear()
-        await desk.turn()
-        yield desk
-        await hub.close()
-        await hub.platform.close()
+    async with posted(databases) as found:
+        yield found
 
 
 async def test_mail_holds_a_link_and_nothing_of_the_person(post: Post):

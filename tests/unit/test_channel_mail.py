@@ -2,11 +2,16 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from aiosmtpd.smtp import AuthResult
 
 from infra.channels.mail import MailSender, OutgoingMail
 from infra.webhooks.sender import Outcome
+from tests.support.hostile import Authority
 from tests.support.mailbox import mailbox
 
 MAIL = OutgoingMail("accueil@partenaire.example", "Une demande", "Bonjour é", "<dlv_1@hub>")
@@ -103,3 +108,129 @@ async def test_line_break_in_a_subject_adds_no_header():
 def test_address_that_is_no_mail_server_is_refused_at_the_start(url: str):
     with pytest.raises(ValueError, match="smtp"):
         MailSender(url, FROM)
+
+
+@asynccontextmanager
+async def scripted(replies: Mapping[str, str | None]) -> AsyncIterator[str]:
+    """A server that answers a command as told, hangs up for ``""``, or says nothing (None)."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        said = replies.get("", "220 mail.example")
+        while said:
+            writer.write(said.encode() + b"\r\n")
+            line = (await reader.readline()).decode()
+            verb = line.strip().partition(" ")[0].upper()
+            if verb in replies and replies[verb] is None:
+                await reader.read()
+                break
+            said = (
+                replies.get(verb, "354 go on" if verb == "DATA" else "250 OK") if line else ""
+            )
+            if verb == "DATA" and said == "354 go on":
+                writer.write(b"354 go on\r\n")
+                await reader.readuntil(b"\r\n.\r\n")
+                said = replies.get(".", "250 OK")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_mail_goes_over_tls_where_the_server_speaks_it(tmp_path: Path, at_once: bool):
+    authority = Authority.new()
+    context = authority.server(tmp_path)
+    async with mailbox(tls=context, at_once=at_once, require_starttls=not at_once) as box:
+        sent = await MailSender(box.url, FROM, tls=authority.trusted()).send(MAIL)
+    assert sent.outcome is Outcome.OK
+    assert len(box.messages) == 1
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_server_of_an_unknown_authority_gets_no_mail(tmp_path: Path, at_once: bool):
+    context = Authority.new().server(tmp_path)
+    async with mailbox(tls=context, at_once=at_once) as box:
+        sent = await MailSender(box.url, FROM, tls=Authority.new().trusted()).send(MAIL)
+    assert (sent.outcome, sent.error) == (Outcome.RETRY, "smtp-tls")
+    assert box.messages == []
+
+
+async def test_server_elsewhere_without_tls_gets_no_mail(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("infra.channels.mail._on_this_machine", lambda host: False)
+    async with mailbox() as box:
+        sent = await MailSender(box.url, FROM).send(MAIL)
+    assert (sent.outcome, sent.error) == (Outcome.RETRY, "smtp-protocol")
+    assert box.messages == []
+
+
+@pytest.mark.parametrize(("password", "outcome"), [("right", "ok"), ("wrong", "retry")])
+async def test_login_that_fails_is_ours_to_mend(tmp_path: Path, password: str, outcome: str):
+    authority = Authority.new()
+    async with mailbox(
+        tls=authority.server(tmp_path),
+        authenticator=lambda server, session, envelope, way, found: AuthResult(
+            success=found.password == b"right", handled=False
+        ),
+    ) as box:
+        url = box.url.replace("//", f"//user:{password}@")
+        sent = await MailSender(url, FROM, tls=authority.trusted()).send(MAIL)
+    assert sent.outcome == outcome
+    assert sent.error == (None if outcome == "ok" else "smtp-auth")
+
+
+@pytest.mark.parametrize("command", ["", "EHLO", "MAIL", "RCPT", "DATA", "."])
+async def test_server_that_hangs_up_is_tried_again(command: str):
+    async with scripted({command: "", "HELO": ""}) as url:
+        sent = await MailSender(url, FROM, deadline_seconds=3).send(MAIL)
+    assert sent.outcome is Outcome.RETRY
+    assert sent.error in ("smtp-connect", "smtp-disconnected")
+
+
+@pytest.mark.parametrize("command", ["EHLO", "MAIL", "RCPT", "DATA"])
+async def test_server_that_falls_silent_is_given_up_at_the_deadline(command: str):
+    async with scripted({command: None}) as url, asyncio.timeout(5):
+        sent = await MailSender(url, FROM, deadline_seconds=0.3).send(MAIL)
+    assert (sent.outcome, sent.error) == (Outcome.RETRY, "smtp-timeout")
+
+
+@pytest.mark.parametrize("farewell", [None, "", "500 what?", "nonsense"])
+async def test_mail_that_was_taken_is_sent_whatever_the_farewell(farewell: str | None):
+    async with scripted({"QUIT": farewell}) as url, asyncio.timeout(5):
+        sent = await MailSender(url, FROM, deadline_seconds=0.5).send(MAIL)
+    assert sent.outcome is Outcome.OK
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        {"": "554 not today"},
+        {"EHLO": "554 no", "HELO": "554 no"},
+        {"MAIL": "530 log in first"},
+        {"MAIL": "553 sender not allowed"},
+    ],
+)
+async def test_server_that_refuses_us_is_no_fault_of_the_partners_mailbox(
+    replies: dict[str, str],
+):
+    async with scripted(replies) as url:
+        sent = await MailSender(url, FROM, deadline_seconds=3).send(MAIL)
+    assert sent.outcome is Outcome.RETRY
+
+
+async def test_mail_that_cannot_be_written_is_not_tried_again():
+    evil = OutgoingMail("x@y.example\r\nBcc: other@example.org", "x", "text", "<dlv_3@hub>")
+    async with mailbox() as box:
+        sent = await MailSender(box.url, FROM).send(evil)
+    assert (sent.outcome, sent.error) == (Outcome.PERMANENT, "unsendable")
+    assert box.messages == []
+
+
+async def test_password_is_not_shown(caplog: pytest.LogCaptureFixture):
+    caplog.set_level("DEBUG")
+    async with mailbox() as box:
+        sender = MailSender(box.url.replace("//", "//user:s3cret@"), FROM)
+        await sender.send(MAIL)
+    assert "s3cret" not in repr(sender) + caplog.text

@@ -7,6 +7,7 @@ partner, for some days. A ``GET`` changes nothing: scanners of mail follow links
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -31,12 +32,13 @@ from infra.webhooks.sender import Outcome
 from services.partners.handlers.answers import Answers, Proved
 from services.partners.handlers.compose import Composer
 from services.partners.handlers.tokens import TOKEN, keep_links, new_link, token_digest
-from services.partners.model import letters
+from services.partners.model import ForbiddenTransitionError, letters
 from services.partners.model.choices import Choice, FormError, open_choices, spoken
 from services.partners.tables import links as tables
 
 NONCE = re.compile(r"[0-9a-f]{16}")
 RENEW_EVERY = timedelta(hours=1)
+MAX_COMMENT = 4000
 log = structlog.get_logger()
 
 
@@ -76,13 +78,9 @@ class Links:
     async def open(self, token: str) -> Opened:
         """The request, with a note that it was opened. Raises ``LinkGoneError``."""
         row = await self._live(token)
-        if await self._first_opening(row) and row["status"] == ReferralStatus.REQUESTED:
-            received = Answer(
-                referral_id=row["referral_id"],
-                status=ReferralStatus.REQUESTED,
-                business_status=BusinessStatus.RECEIVED,
-            )
-            await self._take(row, received, "opened")
+        if row["opened_at"] is None:
+            await self._receipt(row)  # first: a crash in between has it stored at the next try
+            await self._first_opening(row)
         return await self._shown(row)
 
     async def again(self, token: str) -> Opened:
@@ -98,10 +96,13 @@ class Links:
         nonce, seen = form.get("nonce", ""), form.get("seen", "")
         if not NONCE.fullmatch(nonce) or seen not in set(ReferralStatus):
             raise FormError("choice", "Le formulaire est incomplet : rouvrez la demande")
+        if len(form.get("comment", "").strip()) > MAX_COMMENT:
+            raise FormError("comment", f"Ce texte est trop long ({MAX_COMMENT} signes au plus)")
         answer = spoken(dict(form), ReferralStatus(seen), row["referral_id"])
-        if find_nir(answer.model_dump(mode="json", exclude_none=True)) is not None:
-            raise FormError("comment", "N'indiquez pas de numéro de sécurité sociale")
-        await self._take(row, answer, nonce, ReferralStatus(seen))
+        if found := find_nir(answer.model_dump(mode="json", exclude_none=True)):
+            raise FormError(found, "N'indiquez pas de numéro de sécurité sociale")
+        name = f"lnk_{row['token_digest'].hex()[:32]}_{nonce}"
+        await self._take(row, answer, name, ReferralStatus(seen))
 
     async def renew(self, token: str) -> None:
         """Send a new link to the same mailbox, if this one ran out; at most once an hour.
@@ -147,23 +148,40 @@ class Links:
         persons = await self.writer.vault.keys({row["person_id"]})
         return Composer("", persons, {}, self.clock())
 
-    async def _first_opening(self, row: Any) -> bool:
+    async def _receipt(self, row: Any) -> None:
+        """Say that the request was received; not once it has been answered in any way."""
+        if row["status"] != ReferralStatus.REQUESTED or await self._answered(row):
+            return
+        received = Answer(
+            referral_id=row["referral_id"],
+            status=ReferralStatus.REQUESTED,
+            business_status=BusinessStatus.RECEIVED,
+        )
+        # one name for all links of a referral: a reminder brings another link
+        with suppress(ForbiddenTransitionError):  # it was cancelled just now
+            await self._take(row, received, f"lnk_{row['referral_id'].hex}_opened")
+
+    async def _answered(self, row: Any) -> bool:
+        async with self.database.reading() as connection:
+            raw = await driver(connection)
+            about = (row["person_id"], row["referral_id"], row["partner_id"])
+            return bool(await raw.fetchval(tables.ANSWERED, *about))
+
+    async def _first_opening(self, row: Any) -> None:
         async with self.database.transaction() as tx:
             raw = await driver(tx)
             found = await raw.fetchrow(tables.OPEN, row["token_digest"], self.clock())
             if found is None:
-                return False
+                return
             meta = Meta(f"partner:{row['partner_id']}")
             stream = f"link-{row['token_digest'].hex()[:32]}"
             opened = LinkOpened(**found)
             await self.writer.write(tx, [Pending(stream, [opened], row["person_id"], meta)])
-        return True
 
     async def _take(
-        self, row: Any, answer: Answer, nonce: str, seen: ReferralStatus | None = None
+        self, row: Any, answer: Answer, name: str, seen: ReferralStatus | None = None
     ) -> None:
         said = orjson.dumps(answer.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-        name = f"lnk_{row['token_digest'].hex()[:32]}_{nonce}"
         await self.answers.take(
             Proved(row["partner_id"], name, self.answers.digest(said), answer, seen)
         )

@@ -10,12 +10,15 @@ SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[]
 """
 LINK = f"""
 SELECT l.token_digest, l.referral_id, l.partner_id, l.person_id, l.endpoint_id, l.created_at,
-  l.expires_at, l.renewed_at, e.url, coalesce(r.asked_status, r.status) AS status,
+  l.expires_at, l.opened_at, l.renewed_at, e.url, coalesce(r.asked_status, r.status) AS status,
   d.service_id, d.event_id, d.event_type, d.occurred_at, d.data, d.sealed, d.agreement_id,
   d.agreed_until,
 {WITHDRAWN}
 FROM answer_links l
-JOIN endpoints e ON e.endpoint_id = l.endpoint_id AND e.state = 'active'
+JOIN endpoints e ON e.endpoint_id = l.endpoint_id AND EXISTS (
+  SELECT FROM endpoints still  -- the same mailbox may have been registered again
+  WHERE still.partner_id = e.partner_id AND still.url = e.url AND still.state = 'active'
+)
 JOIN referral_states r ON r.referral_id = l.referral_id
 JOIN LATERAL (
   SELECT * FROM deliveries
@@ -28,6 +31,11 @@ WHERE l.token_digest = $1
 OPEN = """
 UPDATE answer_links SET opened_at = $2 WHERE token_digest = $1 AND opened_at IS NULL
 RETURNING referral_id, partner_id, person_id
+"""
+ANSWERED = """
+SELECT EXISTS (
+  SELECT FROM answers WHERE person_id = $1 AND referral_id = $2 AND partner_id = $3
+)
 """
 RENEW = """
 UPDATE answer_links SET renewed_at = $2
