@@ -108,6 +108,12 @@ class Database:
         async with self.engine.connect() as connection:
             yield connection
 
+    async def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """What a query answers, read on a connection of its own."""
+        async with self.reading() as connection:
+            raw = await driver(connection)
+            return [dict(row) for row in await raw.fetch(statement, *values)]
+
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()

@@ -4,7 +4,6 @@ In French, without JavaScript. A ``GET`` changes nothing; nothing personal stand
 or on the first page; no page is kept by a browser, or tells others where it was linked from.
 """
 
-import asyncio
 import base64
 import hashlib
 import re
@@ -20,6 +19,7 @@ from starlette.responses import HTMLResponse, Response
 
 from infra.database import is_infrastructure
 from infra.vault import PersonErasedError
+from infra.web.bodies import BodyTooLargeError, bounded_body
 from services.partners.handlers.answers import DuplicateIdError, StateChangedError
 from services.partners.handlers.links import LinkGoneError, Links, Opened
 from services.partners.handlers.tokens import PAGE, TOKEN
@@ -218,13 +218,11 @@ async def _form(request: Request) -> dict[str, str] | None:
     """The fields; None if there are more, or longer ones, than any of our pages sends."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         return {}
-    body = bytearray()
-    async with asyncio.timeout(FORM_SECONDS):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_FORM_BYTES:
-                return None
-    text = bytes(body).decode("utf-8", "replace")
+    try:
+        body = await bounded_body(request, MAX_FORM_BYTES, FORM_SECONDS)
+    except BodyTooLargeError:
+        return None
+    text = body.decode("utf-8", "replace")
     try:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=40)
     except ValueError:

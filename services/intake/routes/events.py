@@ -19,6 +19,7 @@ from infra.database import is_infrastructure
 from infra.groupcommit import GroupCommit, OverloadedError, UnavailableError
 from infra.vault import PersonErasedError
 from infra.web.auth import Authenticator, Principal
+from infra.web.bodies import BodyTooLargeError, bounded_body
 from infra.web.problems import Problem
 from services.intake.handlers.arrivals import (
     Arrival,
@@ -127,19 +128,15 @@ async def read_body(request: Request) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
         raise _too_large()
-    body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise _too_large()
+        return await bounded_body(request, MAX_BODY_BYTES, BODY_SECONDS)
+    except BodyTooLargeError:
+        raise _too_large() from None
     except TimeoutError:
         raise Problem(408, "request-timeout", "The body did not come in time",
                       headers={"connection": "close"}) from None  # fmt: skip
     except ClientDisconnect:
         raise Problem(400, "malformed", "The body is not whole") from None
-    return bytes(body)
 
 
 def add_routes(app: FastAPI, gate: Gate, group: GroupCommit[Arrival, Outcome]) -> None:

@@ -10,10 +10,9 @@ from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
 from infra.database import driver
-from infra.eventstore.events import Meta
-from infra.telemetry import next_hop
 from infra.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
+from infra.web.cause import cause_of
 from infra.web.problems import Problem, not_found
 from services.intake import tables
 from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError
@@ -56,7 +55,9 @@ def router(persons: Persons) -> APIRouter:
     async def dismiss(request: Request, adviser: Adviser, body: Pair) -> None:
         """Two persons are not one: they are not suspected again."""
         async with _refusing():
-            await persons.dismiss(body.person_id, body.other_id, _meta(request, adviser))
+            await persons.dismiss(
+                body.person_id, body.other_id, cause_of(request, adviser.actor)
+            )
 
     @routes.post("/persons/{person_id}/merge")
     async def merge(
@@ -64,7 +65,7 @@ def router(persons: Persons) -> APIRouter:
     ) -> dict[str, Any]:
         """The person is the same as another; also how an anonymous visitor is made known."""
         async with _refusing():
-            meta = _meta(request, adviser)
+            meta = cause_of(request, adviser.actor)
             merged = await persons.merge(person_id, body.into, body.reason, meta)
         return {"person_id": merged.person_id, "into": merged.into}
 
@@ -72,7 +73,7 @@ def router(persons: Persons) -> APIRouter:
     async def unmerge(request: Request, adviser: Adviser, person_id: UUID) -> dict[str, Any]:
         """They were two after all: everything is again as it was recorded."""
         async with _refusing():
-            unmerged = await persons.unmerge(person_id, _meta(request, adviser))
+            unmerged = await persons.unmerge(person_id, cause_of(request, adviser.actor))
         return {"person_id": unmerged.person_id, "from": unmerged.from_id}
 
     return routes
@@ -90,7 +91,3 @@ async def _refusing() -> AsyncIterator[None]:
         ) from error
     except PersonErasedError as error:
         raise Problem(410, "person-erased", "The person was erased") from error
-
-
-def _meta(request: Request, adviser: Principal) -> Meta:
-    return Meta(adviser.actor, traceparent=next_hop(request.headers.get("traceparent")))

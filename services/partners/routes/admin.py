@@ -5,16 +5,15 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from contracts.base import Strict
 from contracts.intake import Ref
 from contracts.values import CapacityStatus, Channel
 from infra.database import Database, driver
-from infra.eventstore.events import Meta
-from infra.telemetry import next_hop
-from infra.web.auth import Principal, RequireRole, create_key
+from infra.web.auth import create_key
+from infra.web.cause import cause_of
 from infra.web.problems import not_found
 from infra.webhooks.guard import MAX_URL
 from infra.webhooks.sender import ClientCertificate
@@ -34,14 +33,12 @@ from services.partners.handlers.imports import Importer
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.verification import Verification
 from services.partners.routes.answers import wrong_field
+from services.partners.routes.callers import Admin, Reader, State
 from services.partners.routes.directory import add as add_directory
-from services.partners.routes.partner import pinged
+from services.partners.routes.partner import delivery_page, pinged
 from services.partners.routes.redelivery import add as add_redelivery
 from services.partners.tables import messages
 
-Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
-Reader = Annotated[Principal, Depends(RequireRole("partner_admin", "adviser"))]
-State = Literal["pending", "succeeded", "dead", "cancelled", "manual"]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
 
 
@@ -130,7 +127,7 @@ def _add_endpoints(
         request: Request, admin: Admin, body: EndpointRequest
     ) -> dict[str, Any]:
         """Register an address. The secret is in this answer, and in no other."""
-        meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
+        meta = cause_of(request, admin.actor)
         try:
             new = await endpoints.register(_address(body), meta)
         except InvalidEndpointError as error:
@@ -144,7 +141,7 @@ def _add_endpoints(
         request: Request, admin: Admin, endpoint_id: UUID
     ) -> dict[str, Any]:
         """A new signing secret, shown once; the old one counts for another day."""
-        meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
+        meta = cause_of(request, admin.actor)
         try:
             new = await endpoints.rotate(endpoint_id, meta)
         except LookupError as error:
@@ -154,7 +151,7 @@ def _add_endpoints(
     @routes.get("/endpoints", tags=["endpoints"])
     async def list_endpoints(admin: Admin, partner_id: str | None = None) -> dict[str, Any]:
         """Addresses, oldest first; without their secrets."""
-        return {"endpoints": await _fetch(database, tables.ENDPOINTS, partner_id)}
+        return {"endpoints": await database.rows(tables.ENDPOINTS, partner_id)}
 
     @routes.post("/endpoints/{endpoint_id}/ping", tags=["endpoints"])
     async def ping_endpoint(admin: Admin, endpoint_id: UUID) -> dict[str, Any]:
@@ -191,7 +188,7 @@ def _add_deliveries(routes: APIRouter, database: Database) -> None:
     @routes.get("/deliveries/{delivery_id}/attempts", tags=["deliveries"])
     async def list_attempts(admin: Admin, delivery_id: UUID) -> dict[str, Any]:
         """Every attempt to send a message: when, by which channel, what became of it."""
-        return {"attempts": await _fetch(database, messages.ATTEMPTS, delivery_id, None)}
+        return {"attempts": await database.rows(messages.ATTEMPTS, delivery_id, None)}
 
     @routes.get("/deliveries", tags=["deliveries"])
     async def list_deliveries(
@@ -203,26 +200,20 @@ def _add_deliveries(routes: APIRouter, database: Database) -> None:
         after: Annotated[int, Query(ge=0)] = 0,
     ) -> dict[str, Any]:
         """Deliveries in the order they were made, a page at a time; nothing of the person."""
-        rows = await _fetch(
-            database, tables.DELIVERIES, after, state, partner_id, referral_id, limit
-        )
-        return {
-            "deliveries": rows,
-            "next": rows[-1]["seq"] if len(rows) == limit else None,
-        }
+        return await delivery_page(database, after, state, partner_id, referral_id, limit)
 
 
 def _add_directory(routes: APIRouter, database: Database, capacity: Capacity) -> None:
     @routes.get("/partners", tags=["directory"])
     async def list_partners(reader: Reader) -> dict[str, Any]:
         """The directory's organisations (data·inclusion structures)."""
-        rows = await _fetch(database, tables.PARTNERS)
+        rows = await database.rows(tables.PARTNERS)
         return {"partners": [_with_json(row, "structure") for row in rows]}
 
     @routes.get("/services", tags=["directory"])
     async def list_services(reader: Reader, partner_id: str | None = None) -> dict[str, Any]:
         """What the partners offer (data·inclusion services)."""
-        rows = await _fetch(database, tables.SERVICES, partner_id)
+        rows = await database.rows(tables.SERVICES, partner_id)
         return {"services": [orjson.loads(row.pop("published")) | row for row in rows]}
 
     @routes.post("/services/{service_id}/capacity", status_code=201, tags=["directory"])
@@ -230,7 +221,7 @@ def _add_directory(routes: APIRouter, database: Database, capacity: Capacity) ->
         request: Request, admin: Admin, service_id: Ref, body: CapacityReport
     ) -> dict[str, Any]:
         """Say whether a service takes people now; the newest report counts."""
-        meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
+        meta = cause_of(request, admin.actor)
         try:
             said = await capacity.report(service_id, body.status, body.seats, body.until, meta)
         except UnknownServiceError as error:
@@ -238,12 +229,6 @@ def _add_directory(routes: APIRouter, database: Database, capacity: Capacity) ->
         except PastReportError as error:
             raise wrong_field(422, "invalid", "until", "must not be over already") from error
         return said.model_dump(mode="json", exclude={"sealed"})
-
-
-async def _fetch(database: Database, statement: str, *values: Any) -> list[dict[str, Any]]:
-    async with database.reading() as connection:
-        raw = await driver(connection)
-        return [dict(row) for row in await raw.fetch(statement, *values)]
 
 
 def _with_json(row: dict[str, Any], name: str) -> dict[str, Any]:

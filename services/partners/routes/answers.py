@@ -1,6 +1,5 @@
 """The door through which partners answer: a bare route, because it is hot."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from contracts.webhooks import AnswerWebhook
 from infra.database import is_infrastructure
 from infra.telemetry import next_hop
 from infra.vault import PersonErasedError
+from infra.web.bodies import whole_body
 from infra.web.problems import Problem, invalid
 from infra.webhooks.signature import SignatureError, StaleTimestampError
 from services.partners.handlers.answers import (
@@ -55,16 +55,9 @@ async def _body(request: Request) -> bytes:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
         raise Problem(415, "unsupported-media-type", "Send application/json")
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise Problem(413, "too-large", "An answer has at most 64 KiB")
-    except TimeoutError as error:
-        raise Problem(408, "too-slow", "The body did not arrive in time") from error
-    return bytes(body)
+    return await whole_body(
+        request, MAX_ANSWER_BYTES, BODY_SECONDS, "An answer has at most 64 KiB"
+    )
 
 
 async def _refusing(receive: Callable[[], Awaitable[Any]]) -> Any:

@@ -7,27 +7,25 @@ from email import policy
 from email.parser import BytesParser
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 
 from contracts.days import local_day
 from contracts.intake import Ref
 from contracts.values import PartnerKind
 from infra.clock import system_clock
 from infra.database import Database, driver
-from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
-from infra.telemetry import next_hop
-from infra.web.auth import Principal, RequireRole
+from infra.web.bodies import whole_body
+from infra.web.cause import cause_of
 from infra.web.problems import Problem, not_found
 from services.partners.handlers.hsds import read_hsds
 from services.partners.handlers.imports import Choices, Importer, export
 from services.partners.handlers.rows import Documents, ImportRefusedError, read
+from services.partners.routes.callers import Admin, Reader
 from services.partners.tables import directory as tables
 
 MAX_IMPORT_BYTES = 20 * 1024 * 1024
 BODY_SECONDS = 120
-Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
-Reader = Annotated[Principal, Depends(RequireRole("partner_admin", "adviser"))]
 Flag = Annotated[bool, Query()]
 Format = Literal["data-inclusion", "hsds"]
 Source = Annotated[str | None, Query(min_length=1, max_length=120)]
@@ -73,7 +71,7 @@ def _add_import(routes: APIRouter, importer: Importer) -> None:
         ``source``: the name of an HSDS source, which does not name itself.
         """
         first, second = await _content(request)
-        meta = Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))
+        meta = cause_of(request, admin.actor)
         choices = Choices(kind, dry_run, withdraw_many)
         try:
             documents = await asyncio.to_thread(_read, format, first, second, source)
@@ -99,9 +97,7 @@ def _add_names(routes: APIRouter, database: Database) -> None:
     @routes.get("/partners/{partner_id}/names", tags=["directory"])
     async def list_names(reader: Reader, partner_id: Ref) -> dict[str, Any]:
         """The names of an organisation and since when; its id stays the same."""
-        async with database.reading() as connection:
-            raw = await driver(connection)
-            rows = [dict(row) for row in await raw.fetch(tables.NAMES, partner_id)]
+        rows = await database.rows(tables.NAMES, partner_id)
         if not rows:
             raise not_found("partner")
         return {"names": rows}
@@ -129,7 +125,9 @@ async def _content(request: Request) -> tuple[bytes, bytes | None]:
     kind = media.partition(";")[0].strip().lower()
     if kind not in ("application/json", "multipart/form-data"):
         raise Problem(415, "unsupported-media-type", "Send JSON, or a form with two tables")
-    body = await _body(request)
+    body = await whole_body(
+        request, MAX_IMPORT_BYTES, BODY_SECONDS, "A directory has at most 20 MiB"
+    )
     if kind == "application/json":
         return body, None
     parts = await asyncio.to_thread(_parts, media, body)
@@ -137,19 +135,6 @@ async def _content(request: Request) -> tuple[bytes, bytes | None]:
         detail = "a form has the part `structures`, and `services`"
         raise Problem(400, "malformed", "The body cannot be read", detail)
     return parts["structures"], parts.get("services")
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_IMPORT_BYTES:
-                    raise Problem(413, "too-large", "A directory has at most 20 MiB")
-    except TimeoutError as error:
-        raise Problem(408, "too-slow", "The body did not arrive in time") from error
-    return bytes(body)
 
 
 def _parts(media: str, body: bytes) -> dict[str, bytes]:

@@ -3,24 +3,23 @@
 The key's scope is the partner; another partner's things are not found.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 
-from infra.database import Database, driver
+from infra.database import Database
 from infra.eventstore.events import Meta
-from infra.telemetry import next_hop
-from infra.web.auth import Principal, RequireRole
+from infra.web.auth import Principal
+from infra.web.cause import cause_of
 from infra.web.problems import not_found
 from services.partners import tables
 from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.messages import Messages
 from services.partners.handlers.verification import Verification
+from services.partners.routes.callers import Partner, State
 from services.partners.tables import messages as messages_of
 
-Partner = Annotated[Principal, Depends(RequireRole("partner"))]
-State = Literal["pending", "succeeded", "dead", "cancelled", "manual"]
 Limit = Annotated[int, Query(ge=1, le=500)]
 After = Annotated[int, Query(ge=0)]
 
@@ -41,7 +40,7 @@ def _add_endpoints(
     @routes.get("/endpoints")
     async def my_endpoints(partner: Partner) -> dict[str, Any]:
         """The partner's addresses and how they fare; without their secrets."""
-        return {"endpoints": await _fetch(database, tables.ENDPOINTS, _id(partner))}
+        return {"endpoints": await database.rows(tables.ENDPOINTS, _id(partner))}
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201)
     async def rotate_my_secret(
@@ -49,7 +48,7 @@ def _add_endpoints(
     ) -> dict[str, Any]:
         """A new signing secret, shown once; the old one counts for another day."""
         try:
-            new = await endpoints.rotate(endpoint_id, _meta(request, partner), _id(partner))
+            new = await endpoints.rotate(endpoint_id, _cause(request, partner), _id(partner))
         except LookupError as error:
             raise not_found(str(error)) from error
         return {"endpoint_id": new.endpoint_id, "secret": new.secret}
@@ -66,15 +65,12 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -
         partner: Partner, state: State | None = None, limit: Limit = 100, after: After = 0
     ) -> dict[str, Any]:
         """What was sent to the partner, or waits, in the order it was made."""
-        rows = await _fetch(
-            database, tables.DELIVERIES, after, state, _id(partner), None, limit
-        )
-        return {"deliveries": rows, "next": rows[-1]["seq"] if len(rows) == limit else None}
+        return await delivery_page(database, after, state, _id(partner), None, limit)
 
     @routes.get("/deliveries/{delivery_id}/attempts")
     async def my_attempts(partner: Partner, delivery_id: UUID) -> dict[str, Any]:
         """Every attempt to send one of the partner's messages."""
-        rows = await _fetch(database, messages_of.ATTEMPTS, delivery_id, _id(partner))
+        rows = await database.rows(messages_of.ATTEMPTS, delivery_id, _id(partner))
         return {"attempts": rows}
 
     @routes.get("/messages")
@@ -85,7 +81,7 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -
 
         Go on with ``cursor``. What was not delivered yet counts as delivered now.
         """
-        page = await messages.after(_id(partner), after, limit, _meta(request, partner))
+        page = await messages.after(_id(partner), after, limit, _cause(request, partner))
         return {"messages": page.messages, "cursor": page.cursor, "more": page.more}
 
 
@@ -100,17 +96,23 @@ async def pinged(
     return {"outcome": sent.outcome, "status": sent.status, "error": sent.error}
 
 
+async def delivery_page(
+    database: Database,
+    after: int,
+    state: State | None,
+    partner_id: str | None,
+    referral_id: UUID | None,
+    limit: int,
+) -> dict[str, Any]:
+    """Deliveries in the order they were made, and the cursor of the next page, if any."""
+    rows = await database.rows(tables.DELIVERIES, after, state, partner_id, referral_id, limit)
+    return {"deliveries": rows, "next": rows[-1]["seq"] if len(rows) == limit else None}
+
+
 def _id(partner: Principal) -> str:
     (partner_id,) = partner.scope
     return partner_id
 
 
-def _meta(request: Request, partner: Principal) -> Meta:
-    actor = f"partner:{_id(partner)}"
-    return Meta(actor, traceparent=next_hop(request.headers.get("traceparent")))
-
-
-async def _fetch(database: Database, statement: str, *values: Any) -> list[dict[str, Any]]:
-    async with database.reading() as connection:
-        raw = await driver(connection)
-        return [dict(row) for row in await raw.fetch(statement, *values)]
+def _cause(request: Request, partner: Principal) -> Meta:
+    return cause_of(request, f"partner:{_id(partner)}")

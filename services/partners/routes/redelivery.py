@@ -3,14 +3,12 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from contracts.base import Strict
 from contracts.intake import Ref
-from infra.eventstore.events import Meta
-from infra.telemetry import next_hop
-from infra.web.auth import Principal, RequireRole
+from infra.web.cause import cause_of
 from infra.web.problems import not_found
 from services.partners.handlers.redelivery import (
     Choice,
@@ -18,8 +16,8 @@ from services.partners.handlers.redelivery import (
     Redelivery,
     Scope,
 )
+from services.partners.routes.callers import Admin
 
-Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
@@ -49,7 +47,7 @@ def add(routes: APIRouter, redelivery: Redelivery) -> None:
         choice = Choice(body.scope, None, body.partner_id, body.endpoint_id, body.since)
         if body.preview:
             return {"matching": await redelivery.count(choice), "redelivered": 0}
-        done = await redelivery.again(choice, body.reason, _meta(request, admin))
+        done = await redelivery.again(choice, body.reason, cause_of(request, admin.actor))
         return {"matching": done + await redelivery.count(choice), "redelivered": done}
 
     @routes.post("/deliveries/{delivery_id}/redeliver", status_code=202, tags=["deliveries"])
@@ -57,13 +55,9 @@ def add(routes: APIRouter, redelivery: Redelivery) -> None:
         request: Request, admin: Admin, delivery_id: UUID, body: Again
     ) -> dict[str, Any]:
         """Send one delivery again: the same webhook-id, a new timestamp."""
-        meta = _meta(request, admin)
+        meta = cause_of(request, admin.actor)
         try:
             await redelivery.again(Choice(delivery_id=delivery_id), body.reason, meta)
         except NothingToRedeliverError as error:
             raise not_found(str(error)) from error
         return {"delivery_id": delivery_id, "redelivered": 1}
-
-
-def _meta(request: Request, admin: Principal) -> Meta:
-    return Meta(admin.actor, traceparent=next_hop(request.headers.get("traceparent")))

@@ -11,9 +11,8 @@ from contracts.base import Strict
 from contracts.values import REFERRAL_LABELS, Author, CaseStatus, Reason, ReferralStatus
 from contracts.webhooks import OutcomeCode, SpokenAnswer
 from infra.database import Database, driver
-from infra.eventstore.events import Meta
-from infra.telemetry import next_hop
 from infra.web.auth import Principal, RequireRole
+from infra.web.cause import cause_of
 from infra.web.problems import not_found
 from services.referrals import tables
 from services.referrals.handlers import proposals
@@ -110,13 +109,17 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
         request: Request, adviser: Principal, referral_id: UUID, move: Move
     ) -> dict[str, Any]:
         async with deciding(database) as tx:
-            return _shown(await advisers.move(tx, referral_id, move, _meta(request, adviser)))
+            return _shown(
+                await advisers.move(tx, referral_id, move, cause_of(request, adviser.actor))
+            )
 
     @routes.post("/referrals/{referral_id}/confirm")
     async def confirm(request: Request, adviser: Adviser, referral_id: UUID) -> dict[str, Any]:
         """Send a draft to its partner."""
         async with deciding(database) as tx:
-            return _shown(await advisers.confirm(tx, referral_id, _meta(request, adviser)))
+            return _shown(
+                await advisers.confirm(tx, referral_id, cause_of(request, adviser.actor))
+            )
 
     @routes.post("/referrals/{referral_id}/cancel")
     async def cancel(
@@ -155,7 +158,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
         request: Request, adviser: Adviser, proposal_id: UUID, body: Choice
     ) -> dict[str, Any]:
         """Send the case to other services than proposed, and say why."""
-        meta, chosen = _meta(request, adviser), body.service_ids
+        meta, chosen = cause_of(request, adviser.actor), body.service_ids
         async with deciding(database) as tx:
             case = await advisers.choose(tx, proposal_id, chosen, body.comment, meta)
             return await _case(tx, case.case_id)
@@ -165,7 +168,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
         request: Request, adviser: Adviser, proposal_id: UUID, body: Refusal
     ) -> dict[str, Any]:
         """Refuse a proposal: nothing is sent, the case stays on the worklist."""
-        meta = _meta(request, adviser)
+        meta = cause_of(request, adviser.actor)
         async with deciding(database) as tx:
             case = await advisers.refuse(tx, proposal_id, body.comment, meta)
             return await _case(tx, case.case_id)
@@ -174,7 +177,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
     async def propose(request: Request, adviser: Adviser, case_id: UUID) -> dict[str, Any]:
         """Propose again, with what is known today."""
         async with deciding(database) as tx:
-            await advisers.propose_again(tx, case_id, _meta(request, adviser))
+            await advisers.propose_again(tx, case_id, cause_of(request, adviser.actor))
             return await _case(tx, case_id)
 
     @routes.post("/cases/{case_id}/close")
@@ -185,7 +188,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
         ending = Move(
             ReferralStatus.CANCELLED, Author.ADVISER, body.reason, body.comment, body.outcome
         )
-        meta = _meta(request, adviser)
+        meta = cause_of(request, adviser.actor)
         async with deciding(database) as tx:
             await advisers.close(tx, case_id, body.status, ending, meta)
             return await _case(tx, case_id)
@@ -223,10 +226,6 @@ async def _proposal(
     explained = sealed.model_dump(mode="json") if sealed else None
     found: dict[str, Any] = shown | {"explanation": explained, "erased": explained is None}
     return found
-
-
-def _meta(request: Request, adviser: Principal) -> Meta:
-    return Meta(adviser.actor, traceparent=next_hop(request.headers.get("traceparent")))
 
 
 def _shown(referral: Referral) -> dict[str, Any]:
