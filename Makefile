@@ -1,6 +1,7 @@
 # Every target installs what it needs first. `make` alone lists them.
 SHELL := /bin/bash
 PY := .venv/bin/python
+PIP := $(PY) -m pip --quiet --disable-pip-version-check
 INSTALLED := .venv/installed
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DATA ?= .data
@@ -61,8 +62,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(MAKE) --no-print-directory .tools
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@# the lock is whole: resolving anew would meet releases that came after it
+	$(PIP) install --no-deps --require-hashes -r requirements.lock
+	$(PIP) install --no-deps -e .
+	$(PIP) check
 	$(PY) -m tests.support.asyncapi
 	$(PY) -c "from infra.broker import prepare; prepare()" || \
 	  echo "Kafka's jars could not be fetched: what needs a broker will say what to install" >&2
