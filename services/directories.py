@@ -11,7 +11,7 @@ from contracts.days import local_day
 from infra.eventstore.events import Meta
 from infra.settings import load_settings
 from infra.telemetry import configure_logging
-from services.operations import platform_of
+from services.operations import opened
 from services.partners.handlers.hsds import read_hsds
 from services.partners.handlers.imports import Choices, Importer, Report, export
 from services.partners.handlers.rows import Documents, read
@@ -23,26 +23,19 @@ SHOWN = 200
 async def take_in(documents: Documents, choices: Choices, data: Path | None) -> Report:
     """Import documents; raises ``ImportRefusedError``."""
     configure_logging("ERROR", plain=True)
-    async with platform_of(load_settings(data=data)) as platform:
-        database = platform.database("partners")
-        try:
-            importer = Importer(database, platform.writer("partners"))
-            return await importer.run(documents, choices, Meta("operator"))
-        finally:
-            await database.close()
+    async with opened(load_settings(data=data), "partners") as (platform, database):
+        importer = Importer(database, platform.writer("partners"))
+        return await importer.run(documents, choices, Meta("operator"))
 
 
 async def give_out(format: str, source: str | None, data: Path | None) -> bytes:
     """The directory as JSON."""
     configure_logging("ERROR", plain=True)
-    async with platform_of(load_settings(data=data)) as platform:
-        database = platform.database("partners")
-        try:
-            async with database.reading() as connection:
-                day = local_day(platform.clock())
-                found = await export(connection, format, source, day)
-        finally:
-            await database.close()
+    async with (
+        opened(load_settings(data=data), "partners") as (platform, database),
+        database.reading() as connection,
+    ):
+        found = await export(connection, format, source, local_day(platform.clock()))
     return orjson.dumps(found, option=orjson.OPT_INDENT_2)
 
 

@@ -55,13 +55,22 @@ async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
 
 
 @asynccontextmanager
+async def opened(settings: Settings, service: str) -> AsyncIterator[tuple[Platform, Database]]:
+    """The platform of a command, and the pool of the one service that it works on."""
+    async with platform_of(settings) as platform:
+        database = platform.database(service)
+        try:
+            yield platform, database
+        finally:
+            await database.close()
+
+
+@asynccontextmanager
 async def _database(settings: Settings, service: str) -> AsyncIterator[Database]:
     if service not in SERVICES:
         raise UnknownNameError(f"no service {service}: one of {', '.join(SERVICES)}")
-    async with platform_of(settings) as platform:
-        database = platform.database(service)
+    async with opened(settings, service) as (_, database):
         yield database
-        await database.close()
 
 
 async def seed_directory(settings: Settings, name: str) -> int:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from infra.settings import load_settings
 from infra.telemetry import configure_logging
-from services.operations import platform_of
+from services.operations import opened
 from services.referrals.app import RULES
 from services.referrals.handlers import rules as handler
 from services.referrals.model.rulecheck import Finding
@@ -25,14 +25,12 @@ CURRENT = "current"
 
 async def publish(file: Path, data: Path | None) -> Rules:
     """Put a rule set into force; raises as ``handler.publish`` does."""
-    async with platform_of(load_settings(data=data)) as platform:
-        database = platform.database("referrals")
-        try:
-            async with database.transaction() as tx:
-                writer = platform.writer("referrals")
-                return await handler.publish(tx, writer, platform.clock, file, "operator")
-        finally:
-            await database.close()
+    async with (
+        opened(load_settings(data=data), "referrals") as (platform, database),
+        database.transaction() as tx,
+    ):
+        writer = platform.writer("referrals")
+        return await handler.publish(tx, writer, platform.clock, file, "operator")
 
 
 def named(name: str, data: Path | None) -> Rules:
@@ -41,13 +39,11 @@ def named(name: str, data: Path | None) -> Rules:
 
 
 async def _current(data: Path | None) -> Rules:
-    async with platform_of(load_settings(data=data)) as platform:
-        database = platform.database("referrals")
-        try:
-            async with database.reading() as connection:
-                return await handler.in_force(connection, RULES)
-        finally:
-            await database.close()
+    async with (
+        opened(load_settings(data=data), "referrals") as (_, database),
+        database.reading() as connection,
+    ):
+        return await handler.in_force(connection, RULES)
 
 
 async def simulate(
@@ -57,14 +53,13 @@ async def simulate(
     rules, day = handler.read(file), since.replace(tzinfo=UTC).date() if since else None
     found = handler.Simulation()
     bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    async with platform_of(load_settings(data=data)) as platform:
-        database, writer = platform.database("referrals"), platform.writer("referrals")
+    async with opened(load_settings(data=data), "referrals") as (platform, database):
+        writer = platform.writer("referrals")
         with Progress(*bar, console=Console(stderr=True)) as progress:
             task = progress.add_task("cases", total=None)
             async for found in handler.simulate(database, writer, rules, day, limit):
                 total = min(found.total, limit)
                 progress.update(task, total=total, completed=found.seen)
-        await database.close()
     return found
 
 

@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.support.partners",
     "tests.support.intake",
     "tests.support.hall",
+    "tests.support.france_travail",
 ]

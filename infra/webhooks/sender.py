@@ -17,6 +17,7 @@ import aiohttp
 from infra.clock import Clock, system_clock
 from infra.telemetry import next_hop
 from infra.webhooks.guard import BLOCKED_ERRNO, Guard, UnsafeUrlError, parse_url
+from infra.webhooks.sessions import open_session
 from infra.webhooks.signature import SigningKey, sign
 
 DEADLINE_SECONDS = 15.0
@@ -117,7 +118,7 @@ class Sender:
         except TimeoutError:
             return Sent(Outcome.RETRY, "timeout")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _failed(error)
+            return failed(error)
 
     async def ask(
         self, url: str, origin: str, client: ClientCertificate | None = None
@@ -151,20 +152,14 @@ class Sender:
         return self._sessions[key]
 
     def _open(self, scheme: str, client: ClientCertificate | None) -> aiohttp.ClientSession:
-        tls = client_context(client, self._tls) if client else self._tls
-        connector = aiohttp.TCPConnector(
-            socket_factory=self._guard.dial if scheme == "https" else self._guard.dial_plain,
+        return open_session(
+            self._guard,
+            scheme,
+            self._deadline,
+            client_context(client, self._tls) if client else self._tls,
             limit=0,  # the worker bounds what is in flight; waiting here would eat the deadline
             ttl_dns_cache=DNS_CACHE_SECONDS,
             keepalive_timeout=KEEPALIVE_SECONDS,
-            ssl=tls or True,
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=self._deadline),
-            trust_env=False,
-            auto_decompress=False,  # a small answer must not unpack into a large one
-            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     def _headers(self, message: Outgoing) -> dict[str, str]:
@@ -256,7 +251,8 @@ def _is_page(content_type: str, start: bytes) -> bool:
     return content_type == "text/html" and beginning.startswith((b"<!doctype html", b"<html"))
 
 
-def _failed(error: Exception) -> Sent:
+def failed(error: Exception) -> Sent:
+    """What an exception of a request means, in a class of errors and no other word."""
     if isinstance(error, aiohttp.InvalidURL):
         return Sent(Outcome.PERMANENT, "unsafe-url")
     if getattr(error, "errno", None) == BLOCKED_ERRNO:

@@ -114,14 +114,14 @@ class Deliveries:
         for recorded, event in requests:
             row = _row(recorded, event, endpoints.get((event.partner_id, event.service_id)))
             rows.append(row | self._standing(event, row, event.person_id in alive))
-        new = await self._insert(tx, rows)
+        new = await _insert(tx, rows, self.clock())
         made = [
             (recorded, event, row)
             for (recorded, event), row in zip(requests, rows, strict=True)
             if row["delivery_id"] in new
         ]
         disclosures = [
-            disclosure(row, alive[event.person_id], recorded.caused())
+            disclosure(event, row, alive[event.person_id], recorded.caused())
             for recorded, event, row in made
             if row["state"] == "pending"
         ]
@@ -136,10 +136,7 @@ class Deliveries:
             error = "agreement-expired"
         if error:
             return {"state": "cancelled", "next_attempt_at": None, "last_error": error}
-        return self._waiting(row)
-
-    def _waiting(self, row: Row) -> Row:
-        return _waiting(row, self.clock())
+        return _waiting(row, now)
 
     async def _cancel(
         self, tx: AsyncConnection, cancelled: list[tuple[Recorded, ReferralCancelled]]
@@ -155,12 +152,12 @@ class Deliveries:
         for recorded, event in told:
             request = known[event.referral_id]
             row = _about(recorded, CANCELLED, request, endpoints.get(_key(request)))
-            row |= self._waiting(row)
+            row |= _waiting(row, self.clock())
             if row["state"] == "pending" and request["leased_until"]:
                 # the request is being sent at this moment: its cancellation must not overtake
                 row["next_attempt_at"] = request["leased_until"]
             rows.append(row)
-        await self._insert(tx, rows)
+        await _insert(tx, rows, self.clock())
 
     async def _remind(self, tx: AsyncConnection, overdue: dict[UUID, Recorded]) -> None:
         """Remind whoever took the request and has not ended it in the meantime."""
@@ -172,10 +169,8 @@ class Deliveries:
             _about(recorded, REMINDED, request, endpoints.get(_key(request)))
             for recorded, request in told
         ]
-        await self._insert(tx, [row | self._waiting(row) for row in rows])
-
-    async def _insert(self, tx: AsyncConnection, rows: list[Row]) -> set[UUID]:
-        return await _insert(tx, rows, self.clock())
+        now = self.clock()
+        await _insert(tx, [row | _waiting(row, now) for row in rows], now)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from aiohttp import web
 
 from infra.webhooks.guard import Guard, parse_networks
@@ -346,3 +347,19 @@ def cancellation(**given: Any) -> OutgoingReferral:
 def status(code: int, text: str = "", **headers: str) -> Answer:
     """An answer that a test plans."""
     return lambda: web.Response(status=code, text=text, headers=headers)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[FranceTravailSimulator]:
+    """The other side, which knows one person, and two under one number."""
+    async with france_travail_simulator() as simulator:
+        simulator.persons = {NUMBER: 1, TWINS: 2}
+        yield simulator
+
+
+@pytest.fixture
+async def travail(simulator: FranceTravailSimulator) -> AsyncIterator[FranceTravail]:
+    """The adapter, speaking to it."""
+    made = adapter(simulator)
+    yield made
+    await made.close()

@@ -1,7 +1,6 @@
 """Referrals to France Travail, against a simulator as strict as its public clients say."""
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,24 +24,9 @@ from tests.support.france_travail import (
     FranceTravailSimulator,
     adapter,
     cancellation,
-    france_travail_simulator,
     request,
     status,
 )
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[FranceTravailSimulator]:
-    async with france_travail_simulator() as simulator:
-        simulator.persons = {NUMBER: 1, TWINS: 2}
-        yield simulator
-
-
-@pytest.fixture
-async def travail(simulator: FranceTravailSimulator) -> AsyncIterator[FranceTravail]:
-    made = adapter(simulator)
-    yield made
-    await made.close()
 
 
 async def test_person_who_is_known_gets_an_appointment(

@@ -20,30 +20,14 @@ from tests.support.france_travail import (
     CANARY,
     NUMBER,
     SECRET,
-    TWINS,
     Answer,
     FranceTravailSimulator,
     adapter,
     credentials,
-    france_travail_simulator,
     http,
     request,
     status,
 )
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[FranceTravailSimulator]:
-    async with france_travail_simulator() as simulator:
-        simulator.persons = {NUMBER: 1, TWINS: 2}
-        yield simulator
-
-
-@pytest.fixture
-async def travail(simulator: FranceTravailSimulator) -> AsyncIterator[FranceTravail]:
-    made = adapter(simulator)
-    yield made
-    await made.close()
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import aiohttp
 import orjson
 
 from infra.clock import Clock, system_clock
-from infra.webhooks.guard import BLOCKED_ERRNO, Guard, UnsafeUrlError, parse_url
-from infra.webhooks.sender import USER_AGENT, Outcome, Sent, retry_after
+from infra.webhooks.guard import Guard, UnsafeUrlError, parse_url
+from infra.webhooks.sender import USER_AGENT, Outcome, Sent, failed, retry_after
+from infra.webhooks.sessions import open_session
 
 DEADLINE_SECONDS = 15.0
 MAX_BODY = 64 * 1024
@@ -131,13 +132,13 @@ class Http:
             session = self._session(parse_url(request.url).scheme)
             return await self._call(session, request)
         except UnsafeUrlError:
-            failed = Sent(Outcome.PERMANENT, "unsafe-url")
+            came_to = Sent(Outcome.PERMANENT, "unsafe-url")
         except TimeoutError:
-            failed = Sent(Outcome.RETRY, "timeout")
+            came_to = Sent(Outcome.RETRY, "timeout")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            failed = _failed(error)
+            came_to = _failed(error)
         # outside of the handlers: their errors may hold texts of the other side
-        raise CallError(failed)
+        raise CallError(came_to)
 
     async def _call(self, session: aiohttp.ClientSession, request: Request) -> Reply:
         body = None if request.json is None else orjson.dumps(request.json)
@@ -161,21 +162,10 @@ class Http:
 
     def _session(self, scheme: str) -> aiohttp.ClientSession:
         if scheme not in self._sessions:
-            self._sessions[scheme] = self._open(scheme)
+            self._sessions[scheme] = open_session(
+                self._guard, scheme, self.deadline_seconds, self._tls
+            )
         return self._sessions[scheme]
-
-    def _open(self, scheme: str) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            socket_factory=self._guard.dial if scheme == "https" else self._guard.dial_plain,
-            ssl=self._tls or True,
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=self.deadline_seconds),
-            trust_env=False,
-            auto_decompress=False,  # a small answer must not unpack into a large one
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
 
 
 def refused(reply: Reply, now: datetime) -> CallError:
@@ -219,19 +209,9 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 
 def _failed(error: Exception) -> Sent:
-    """As for webhooks: the same classes for the same failures."""
-    if isinstance(error, aiohttp.InvalidURL):
-        return Sent(Outcome.PERMANENT, "unsafe-url")
-    if getattr(error, "errno", None) == BLOCKED_ERRNO:
-        return Sent(Outcome.PERMANENT, "blocked-target")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Sent(Outcome.RETRY, "dns")
+    """As for webhooks, but for a certificate and an answer cut short: those may mend."""
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return Sent(Outcome.RETRY, "tls")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return Sent(Outcome.RETRY, "connect")
-    if isinstance(
-        error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | OSError
-    ):
+    if isinstance(error, aiohttp.ClientPayloadError):
         return Sent(Outcome.RETRY, "disconnected")
-    return Sent(Outcome.RETRY, "protocol")
+    return failed(error)

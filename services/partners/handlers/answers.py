@@ -111,6 +111,16 @@ class Answers:
         """By which a repeat is told from another answer under the same id."""
         return keyed_digest(self._digest_key, body)
 
+    async def take_said(
+        self, partner_id: str, name: str, answer: Answer, seen: ReferralStatus | None = None
+    ) -> Accepted:
+        """Check and store an answer that came without a signed body: by a page, in a file.
+
+        ``name``: by which a repeat is known, as by a ``webhook-id``. Raises as ``take`` does.
+        """
+        said = orjson.dumps(answer.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        return await self.take(Proved(partner_id, name, self.digest(said), answer, seen))
+
     async def take(self, signed: Proved, traceparent: str | None = None) -> Accepted:
         """Check and store an answer, however it came.
 

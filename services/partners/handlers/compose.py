@@ -141,12 +141,7 @@ class Composer:
 
     def fields(self, row: Any) -> dict[str, Any]:
         """What the partner may learn of the person."""
-        if not row["sealed"]:
-            return {}
-        person = self.persons[row["person_id"]]
-        clear = person.unseal(row["event_id"], row["event_type"], row["sealed"])
-        fields: dict[str, Any] = orjson.loads(clear)["fields"]
-        return fields
+        return _opened(row, self.persons[row["person_id"]])
 
 
 def webhook_id(row: Any) -> str:
@@ -154,22 +149,25 @@ def webhook_id(row: Any) -> str:
     return f"dlv_{row['delivery_id'].hex}"
 
 
-def disclosure(row: Any, person: PersonKey, meta: Meta) -> Pending:
+def disclosure(event: ReferralRequested, row: Any, person: PersonKey, meta: Meta) -> Pending:
     """Which fields a request hands over, and to whom.
 
     The digest is of ciphertext: erasure leaves it meaningless.
     """
-    event, fields = parse_event(row["event_type"], row["data"]), []
-    assert isinstance(event, ReferralRequested)
-    if row["sealed"]:
-        clear = person.unseal(row["event_id"], row["event_type"], row["sealed"])
-        fields = sorted(orjson.loads(clear)["fields"])
     disclosed = DisclosureMade(
         referral_id=event.referral_id,
         person_id=event.person_id,
         partner_id=event.partner_id,
         agreement_id=event.agreement_id,
-        fields=fields,
+        fields=sorted(_opened(row, person)),
         digest=hashlib.sha256(row["sealed"] or b"").hexdigest(),
     )
     return Pending(f"referral-{event.referral_id}", [disclosed], event.person_id, meta)
+
+
+def _opened(row: Any, person: PersonKey) -> dict[str, Any]:
+    if not row["sealed"]:
+        return {}
+    clear = person.unseal(row["event_id"], row["event_type"], row["sealed"])
+    fields: dict[str, Any] = orjson.loads(clear)["fields"]
+    return fields

@@ -57,15 +57,6 @@ class InvalidEndpointError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """How to log in to a partner's file server, and the key by which we know it."""
-
-    host_key: str
-    password: str | None = field(default=None, repr=False)
-    private_key: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Address:
     """Where and how a partner takes messages; no services: all that it has.
 
@@ -82,7 +73,7 @@ class Address:
     per_minute: int | None = None
     concurrency: int | None = None
     asymmetric: bool = False
-    credentials: Credentials | None = None
+    account: Account | None = None
     client: ClientCertificate | None = None
 
 
@@ -105,47 +96,38 @@ class Secrets:
         """As stored."""
         return self._master.wrap(secret, secret_id.bytes + endpoint_id.bytes)
 
-    def open(
-        self, rows: Iterable[Any], kinds: Sequence[str] = ("v1",)
-    ) -> dict[UUID, list[bytes]]:
-        """Endpoint id → its secrets, from rows with secret_id, endpoint_id and wrapped."""
+    def open(self, rows: Iterable[Any], kind: str = "v1") -> dict[UUID, list[bytes]]:
+        """Endpoint id → its secrets of a kind, from rows of ``endpoint_secrets``."""
         found: dict[UUID, list[bytes]] = {}
         for row in rows:
-            bound = row["secret_id"].bytes + row["endpoint_id"].bytes
-            if row["kind"] not in kinds:
+            if row["kind"] != kind:
                 continue
+            bound = row["secret_id"].bytes + row["endpoint_id"].bytes
             secret = self._master.unwrap(row["wrapped"], bound)
             found.setdefault(row["endpoint_id"], []).append(secret)
         return found
 
-    def signing(self, rows: Iterable[Any]) -> dict[UUID, list[SigningKey]]:
+    def signing(self, rows: Sequence[Any]) -> dict[UUID, list[SigningKey]]:
         """Endpoint id → every key that signs what is sent to it."""
-        rows = list(rows)
-        keys: dict[UUID, list[SigningKey]] = {}
-        for endpoint_id, shared in self.open(rows).items():
-            keys.setdefault(endpoint_id, []).extend(shared)
-        for endpoint_id, seeds in self.open(rows, ("v1a",)).items():
-            pairs = [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
+        keys: dict[UUID, list[SigningKey]] = {i: [*k] for i, k in self.open(rows).items()}
+        for endpoint_id, seeds in self.open(rows, "v1a").items():
+            pairs = map(Ed25519PrivateKey.from_private_bytes, seeds)
             keys.setdefault(endpoint_id, []).extend(pairs)
         return keys
 
     def clients(self, rows: Iterable[Any]) -> dict[UUID, ClientCertificate]:
         """Endpoint id → the certificate by which its server knows us."""
-        found = self.open(rows, ("client-certificate",))
-        return {
-            endpoint_id: ClientCertificate(**{k: v.encode() for k, v in pem.items()})
-            for endpoint_id, kept in found.items()
-            if (pem := orjson.loads(kept[0]))
-        }
+        found = self.open(rows, "client-certificate")
+        return {i: ClientCertificate(*_pem(orjson.loads(kept[0]))) for i, kept in found.items()}
 
-    def accounts(self, endpoints: Iterable[Any], rows: Iterable[Any]) -> dict[UUID, Account]:
-        """Endpoint id → how to reach its file server, from rows with endpoint_id and url."""
-        found = self.open(rows, ("credentials",))
-        return {
-            e["endpoint_id"]: Account(e["url"], **orjson.loads(found[e["endpoint_id"]][0]))
-            for e in endpoints
-            if e["endpoint_id"] in found
-        }
+    def accounts(self, rows: Iterable[Any]) -> dict[UUID, Account]:
+        """Endpoint id → how to reach its file server."""
+        found = self.open(rows, "credentials")
+        return {i: Account(**orjson.loads(kept[0])) for i, kept in found.items()}
+
+
+def _pem(kept: dict[str, str]) -> tuple[bytes, bytes]:
+    return kept["certificate"].encode(), kept["private_key"].encode()
 
 
 @dataclass(frozen=True)
@@ -192,10 +174,10 @@ class Endpoints:
         parts = urlsplit(address.url)
         if parts.scheme != "sftp" or not parts.hostname or not parts.username or parts.password:
             raise InvalidEndpointError("url", "give sftp://user@host:port/directory")
-        if address.credentials is None:
+        if address.account is None:
             raise InvalidEndpointError("credentials", "say how to log in, and the host key")
         try:
-            asyncssh.import_public_key(address.credentials.host_key)
+            asyncssh.import_public_key(address.account.host_key)
         except asyncssh.KeyImportError as error:
             raise InvalidEndpointError("credentials.host_key", "is no public key") from error
         await self.guard.check_host(parts.hostname, parts.port or 22)
@@ -206,18 +188,8 @@ class Endpoints:
         async with self.database.transaction() as tx:
             await _check_known(tx, address.partner_id, address.service_ids)
             await self._store(tx, endpoint_id, address, secret)
-            if pair:
-                seed = pair.private_bytes_raw()
-                await self._keep_secret(await driver(tx), endpoint_id, seed, "v1a")
-            if address.client:
-                shown = {k: v.decode() for k, v in asdict(address.client).items()}
-                pem = orjson.dumps(shown)
-                await self._keep_secret(
-                    await driver(tx), endpoint_id, pem, "client-certificate"
-                )
-            if address.credentials:
-                known = orjson.dumps(asdict(address.credentials))
-                await self._keep_secret(await driver(tx), endpoint_id, known, "credentials")
+            for kind, kept in _kept(address, pair):
+                await self._keep_secret(await driver(tx), endpoint_id, kept, kind)
             old = await self._supersede(tx, endpoint_id, address)
             events: list[Event] = [
                 EndpointDisabled(
@@ -300,6 +272,17 @@ def _check_client(client: ClientCertificate | None, now: datetime) -> None:
         raise InvalidEndpointError("client_certificate", detail) from error
     if ends <= now:
         raise InvalidEndpointError("client_certificate", "has expired")
+
+
+def _kept(address: Address, pair: Ed25519PrivateKey | None) -> Iterable[tuple[str, bytes]]:
+    """(kind, bytes) of what is kept besides the shared secret."""
+    if pair:
+        yield "v1a", pair.private_bytes_raw()
+    if address.client:
+        shown = {name: pem.decode() for name, pem in asdict(address.client).items()}
+        yield "client-certificate", orjson.dumps(shown)
+    if address.account:
+        yield "credentials", orjson.dumps(asdict(address.account))
 
 
 def _registered(endpoint_id: UUID, address: Address) -> EndpointRegistered:

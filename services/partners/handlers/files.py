@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncssh
-import orjson
 import structlog
 
 from contracts.webhooks import Answer
@@ -21,7 +20,7 @@ from infra.vault import MasterKey, PersonErasedError
 from infra.webhooks.signature import SignatureError
 from services.partners import tables
 from services.partners.adapters.csvfile import LineError, read, refusals
-from services.partners.handlers.answers import Answers, DuplicateIdError, Proved
+from services.partners.handlers.answers import Answers, DuplicateIdError
 from services.partners.handlers.endpoints import Secrets
 from services.partners.model import (
     CommissionNotMetError,
@@ -60,7 +59,7 @@ class Files:
             secrets = await raw.fetch(
                 tables.SECRETS_OF_ENDPOINTS, [r["endpoint_id"] for r in rows], self.clock()
             )
-        accounts = Secrets(self.master).accounts(rows, secrets)
+        accounts = Secrets(self.master).accounts(secrets)
         return sum([await self._partner(r, accounts.get(r["endpoint_id"])) for r in rows])
 
     async def _partner(self, row: Any, account: Account | None) -> int:
@@ -81,19 +80,15 @@ class Files:
         answers, errors = read(file.content)
         name = hashlib.sha256(file.content).hexdigest()[:32]
         for line, answer in answers:
-            if (
-                wrong := await self._line(partner_id, f"csv_{name}_{line}", answer)
-            ) is not None:
+            if wrong := await self._line(partner_id, f"csv_{name}_{line}", answer):
                 errors.append(LineError(line, *wrong))
         return errors
 
     async def _line(
         self, partner_id: str, webhook_id: str, answer: Answer
     ) -> tuple[str, str] | None:
-        said = orjson.dumps(answer.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-        digest = self.answers.digest(said)
         try:
-            await self.answers.take(Proved(partner_id, webhook_id, digest, answer))
+            await self.answers.take_said(partner_id, webhook_id, answer)
         except tuple(_WHY) as error:
             return _WHY[type(error)]
         return None

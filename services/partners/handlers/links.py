@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 import structlog
 
 from contracts.days import local_day
@@ -29,7 +28,7 @@ from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
 from infra.webhooks.sender import Outcome
-from services.partners.handlers.answers import Answers, Proved
+from services.partners.handlers.answers import Answers
 from services.partners.handlers.compose import Composer
 from services.partners.handlers.tokens import TOKEN, keep_links, new_link, token_digest
 from services.partners.model import ForbiddenTransitionError, letters
@@ -81,6 +80,7 @@ class Links:
         if row["opened_at"] is None:
             await self._receipt(row)  # first: a crash in between has it stored at the next try
             await self._first_opening(row)
+            row = await self._read(row["token_digest"])  # the receipt may have moved it
         return await self._shown(row)
 
     async def again(self, token: str) -> Opened:
@@ -102,7 +102,7 @@ class Links:
         if found := find_nir(answer.model_dump(mode="json", exclude_none=True)):
             raise FormError(found, "N'indiquez pas de numéro de sécurité sociale")
         name = f"lnk_{row['token_digest'].hex()[:32]}_{nonce}"
-        await self._take(row, answer, name, ReferralStatus(seen))
+        await self.answers.take_said(row["partner_id"], name, answer, ReferralStatus(seen))
 
     async def renew(self, token: str) -> None:
         """Send a new link to the same mailbox, if this one ran out; at most once an hour.
@@ -129,11 +129,12 @@ class Links:
             log.warning("link not renewed", error=sent.error)
 
     async def _row(self, token: str) -> Any:
-        if not TOKEN.fullmatch(token):
-            return None
+        return await self._read(token_digest(token)) if TOKEN.fullmatch(token) else None
+
+    async def _read(self, digest: bytes) -> Any:
         async with self.database.reading() as connection:
             raw = await driver(connection)
-            return await raw.fetchrow(tables.LINK, token_digest(token))
+            return await raw.fetchrow(tables.LINK, digest)
 
     async def _live(self, token: str) -> Any:
         row = await self._row(token)
@@ -159,7 +160,8 @@ class Links:
         )
         # one name for all links of a referral: a reminder brings another link
         with suppress(ForbiddenTransitionError):  # it was cancelled just now
-            await self._take(row, received, f"lnk_{row['referral_id'].hex}_opened")
+            name = f"lnk_{row['referral_id'].hex}_opened"
+            await self.answers.take_said(row["partner_id"], name, received)
 
     async def _answered(self, row: Any) -> bool:
         async with self.database.reading() as connection:
@@ -178,25 +180,11 @@ class Links:
             opened = LinkOpened(**found)
             await self.writer.write(tx, [Pending(stream, [opened], row["person_id"], meta)])
 
-    async def _take(
-        self, row: Any, answer: Answer, name: str, seen: ReferralStatus | None = None
-    ) -> None:
-        said = orjson.dumps(answer.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-        await self.answers.take(
-            Proved(row["partner_id"], name, self.answers.digest(said), answer, seen)
-        )
-
     async def _shown(self, row: Any) -> Opened:
-        fresh = await self._row_of(row)
-        request = parse_event(fresh["event_type"], fresh["data"])
+        request = parse_event(row["event_type"], row["data"])
         assert isinstance(request, ReferralRequested)
-        status = ReferralStatus(fresh["status"])
-        fields = (await self._composer(fresh)).fields(fresh)
-        choices = open_choices(status, fresh["referral_id"])
+        status = ReferralStatus(row["status"])
+        fields = (await self._composer(row)).fields(row)
+        choices = open_choices(status, row["referral_id"])
         nonce = secrets.token_hex(8)
-        return Opened(fresh["referral_id"], status, request, fields, choices, nonce)
-
-    async def _row_of(self, row: Any) -> Any:
-        async with self.database.reading() as connection:
-            raw = await driver(connection)
-            return await raw.fetchrow(tables.LINK, row["token_digest"])
+        return Opened(row["referral_id"], status, request, fields, choices, nonce)

@@ -7,10 +7,13 @@ from typing import Any
 import orjson
 
 from contracts.partners import DeliverySucceeded
+from contracts.referrals import ReferralRequested
+from contracts.registry import parse_event
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
+from infra.vault import PersonKey
 from infra.webhooks.sender import Sent
 from services.partners.handlers.compose import Composer, disclosure, webhook_id
 from services.partners.model import REQUESTED
@@ -60,7 +63,7 @@ class Messages:
         """Nothing had been disclosed by what was to go by phone."""
         keys = await self.writer.vault.keys({row["person_id"] for row in rows})
         requests = [row for row in rows if row["message"] == REQUESTED]
-        return [disclosure(row, keys[row["person_id"]], meta) for row in requests]
+        return [_disclosure(row, keys[row["person_id"]], meta) for row in requests]
 
     async def _handed(self, rows: Sequence[Any]) -> list[tuple[Any, dict[str, Any]]]:
         persons = await self.writer.vault.keys({row["person_id"] for row in rows})
@@ -81,3 +84,9 @@ def _fetched(row: Any, meta: Meta) -> Pending:
         attempts=row["attempts"] + 1,
     )
     return Pending(f"delivery-{row['delivery_id']}", [succeeded], row["person_id"], meta)
+
+
+def _disclosure(row: Any, person: PersonKey, meta: Meta) -> Pending:
+    event = parse_event(row["event_type"], row["data"])
+    assert isinstance(event, ReferralRequested)
+    return disclosure(event, row, person, meta)

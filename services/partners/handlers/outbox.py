@@ -169,8 +169,7 @@ class Outbox:
             if isinstance(made, Sent):
                 failed.append(self._judge(row["endpoint_id"], leased, made))
             else:
-                retry = row["attempts"] - row["tries_before"] > 1
-                jobs.append(Job(row["endpoint_id"], made, leased, retry))
+                jobs.append(Job(row["endpoint_id"], made, leased, leased.tries > 1))
         await keep_links(await driver(tx), composer.links, now)
         return jobs, failed
 
@@ -188,7 +187,7 @@ class Outbox:
             now,
             self._base_url,
             self._link_days,
-            self._secrets.accounts(rows, secrets),
+            self._secrets.accounts(secrets),
             self._secrets.clients(secrets),
         )
 
@@ -232,9 +231,9 @@ class Outbox:
         gone = {v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.GONE}
         rows = await raw.fetch(tables.HEALTH, [*taken, *failed], [*failed])
         new = {
-            row["endpoint_id"]: Health(*list(row.values())[1:]).after(
-                taken[row["endpoint_id"]], failed[row["endpoint_id"]], now
-            )
+            row["endpoint_id"]: Health(
+                row["failures"], row["failing_since"], row["open_until"]
+            ).after(taken[row["endpoint_id"]], failed[row["endpoint_id"]], now)
             for row in rows
         }
         if new:

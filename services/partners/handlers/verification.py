@@ -104,19 +104,22 @@ class Verification:
     async def _keep(self, row: Any, consent: Consent) -> None:
         async with self.database.transaction() as tx:
             raw, now = await driver(tx), self.clock()
-            kept = self._verified if consent.given else self._failed
-            await self.writer.write(tx, await kept(raw, row, consent, now))
+            if consent.given:
+                pending = await self._verified(raw, row, consent.per_minute, now)
+            else:
+                pending = await self._failed(raw, row, now)
+            await self.writer.write(tx, pending)
 
     async def _verified(
-        self, raw: Any, row: Any, consent: Consent, now: datetime
+        self, raw: Any, row: Any, per_minute: int | None, now: datetime
     ) -> list[Pending]:
-        found = await raw.fetchval(tables.VERIFY, row["endpoint_id"], now, consent.per_minute)
+        found = await raw.fetchval(tables.VERIFY, row["endpoint_id"], now, per_minute)
         if found is None:
             return []  # disabled or replaced meanwhile
         verified = EndpointVerified(endpoint_id=found, partner_id=row["partner_id"])
         return [Pending(f"partner-{row['partner_id']}", [verified], None, Meta())]
 
-    async def _failed(self, raw: Any, row: Any, _: Consent, now: datetime) -> list[Pending]:
+    async def _failed(self, raw: Any, row: Any, now: datetime) -> list[Pending]:
         failures, since = row["failures"] + 1, row["failing_since"] or now
         values = [failures], [since], [now + pause(row["failures"])]
         await raw.execute(tables.KEEP_HEALTH, [row["endpoint_id"]], *values)

@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from contracts.base import Strict
 from contracts.intake import Ref
 from contracts.values import CapacityStatus, Channel
+from infra.channels.sftp import Account
 from infra.database import Database, driver
 from infra.web.auth import create_key
 from infra.web.cause import cause_of
@@ -25,7 +26,6 @@ from services.partners.handlers.directory import (
 )
 from services.partners.handlers.endpoints import (
     Address,
-    Credentials,
     Endpoints,
     InvalidEndpointError,
 )
@@ -173,15 +173,15 @@ def _add_keys(routes: APIRouter, database: Database) -> None:
 
 
 def _address(body: EndpointRequest) -> Address:
-    given = body.model_dump(exclude={"client_certificate"})
     login, known = body.credentials, body.client_certificate
-    given["credentials"] = Credentials(**login.model_dump()) if login else None
-    given["client"] = (
-        ClientCertificate(known.certificate.encode(), known.private_key.encode())
+    return Address(
+        **body.model_dump(exclude={"channel", "credentials", "client_certificate"}),
+        channel=Channel(body.channel),
+        account=Account(body.url, **login.model_dump()) if login else None,
+        client=ClientCertificate(known.certificate.encode(), known.private_key.encode())
         if known
-        else None
+        else None,
     )
-    return Address(**given | {"channel": Channel(body.channel)})
 
 
 def _add_deliveries(routes: APIRouter, database: Database) -> None:

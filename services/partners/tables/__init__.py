@@ -219,7 +219,10 @@ FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::timestamptz[])
   AS n (endpoint_id, failures, failing_since, open_until)
 WHERE e.endpoint_id = n.endpoint_id
 """
-_NEXT_CHANNEL = """
+_FURTHER = """
+SELECT d.delivery_id, further.endpoint_id, further.channel AS to_channel,
+       e.channel AS from_channel
+FROM deliveries d JOIN endpoints e USING (endpoint_id)
 CROSS JOIN LATERAL (
   SELECT n.endpoint_id, n.channel FROM endpoints n
   WHERE n.partner_id = d.partner_id AND n.state = 'active' AND n.rank > e.rank
@@ -228,16 +231,12 @@ CROSS JOIN LATERAL (
 ) further
 """
 NEXT_CHANNELS = f"""
-SELECT d.delivery_id, further.endpoint_id, further.channel AS to_channel,
-       e.channel AS from_channel
-FROM deliveries d JOIN endpoints e USING (endpoint_id) {_NEXT_CHANNEL}
+{_FURTHER}
 WHERE d.delivery_id = ANY($1::uuid[])
 """
 MOVE_ON = f"""
 WITH found AS (
-  SELECT d.delivery_id, further.endpoint_id, further.channel AS to_channel,
-         e.channel AS from_channel
-  FROM deliveries d JOIN endpoints e USING (endpoint_id) {_NEXT_CHANNEL}
+{_FURTHER}
   WHERE d.endpoint_id = ANY($1::uuid[]) AND d.state = 'pending'
   FOR UPDATE OF d
 )
@@ -334,7 +333,6 @@ WHERE referral_id = $1
 """
 
 TRUNCATE_DIRECTORY = "TRUNCATE partners, partner_names, services"
-TRUNCATE_STATES = "TRUNCATE referral_states"
 
 UNVERIFIED = """
 UPDATE endpoints SET open_until = $2

@@ -9,10 +9,9 @@ SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[]
                      $6::timestamptz[], $7::timestamptz[])
 """
 LINK = f"""
-SELECT l.token_digest, l.referral_id, l.partner_id, l.person_id, l.endpoint_id, l.created_at,
-  l.expires_at, l.opened_at, l.renewed_at, e.url, coalesce(r.asked_status, r.status) AS status,
-  d.service_id, d.event_id, d.event_type, d.occurred_at, d.data, d.sealed, d.agreement_id,
-  d.agreed_until,
+SELECT l.token_digest, l.referral_id, l.partner_id, l.person_id, l.endpoint_id, l.expires_at,
+  l.opened_at, e.url, coalesce(r.asked_status, r.status) AS status, d.event_id, d.event_type,
+  d.data, d.sealed, d.agreed_until,
 {WITHDRAWN}
 FROM answer_links l
 JOIN endpoints e ON e.endpoint_id = l.endpoint_id AND EXISTS (

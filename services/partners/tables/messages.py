@@ -11,9 +11,9 @@ WHERE a.delivery_id = $1 AND ($2::text IS NULL OR d.partner_id = $2)
 ORDER BY a.sent_at, a.attempt LIMIT 500
 """
 MESSAGES = f"""
-SELECT d.seq, d.delivery_id, d.endpoint_id, d.partner_id, d.service_id, d.referral_id,
-  d.person_id, d.message, d.event_id, d.event_type, d.occurred_at, d.data, d.sealed,
-  d.traceparent, d.agreement_id, d.agreed_until, d.attempts, d.state, d.created_at,
+SELECT d.seq, d.delivery_id, d.partner_id, d.service_id, d.referral_id, d.person_id, d.message,
+  d.event_id, d.event_type, d.occurred_at, d.data, d.sealed, d.agreed_until, d.attempts,
+  d.state,
   d.message NOT IN ('referral.requested', 'referral.reminded')
     OR r.status IN ('requested', 'accepted', 'in-progress', 'on-hold') AS timely,
 {WITHDRAWN}

@@ -15,18 +15,20 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[])
 ON CONFLICT (person_id, agreement_id) DO UPDATE
 SET withdrawn_at = greatest(withdrawals.withdrawn_at, excluded.withdrawn_at)
 """
-DROP_WITHDRAWN = """
+_UNDER = "(d.agreement_id = $2 OR $2::uuid IS NULL AND d.occurred_at <= $3)"
+"""Of the agreement named, or of any until a moment."""
+DROP_WITHDRAWN = f"""
 UPDATE deliveries d
 SET state = 'cancelled', last_error = 'agreement-withdrawn', lease = NULL, updated_at = $4
 WHERE d.person_id = $1 AND d.agreement_id IS NOT NULL AND d.state IN ('pending', 'manual')
   AND d.attempts = 0
-  AND (d.agreement_id = $2 OR $2::uuid IS NULL AND d.occurred_at <= $3)
+  AND {_UNDER}
 """
-TOLD_UNDER = """
+TOLD_UNDER = f"""
 SELECT d.referral_id, d.partner_id, d.service_id, d.person_id
 FROM deliveries d
 WHERE d.person_id = $1 AND d.attempts > 0 AND d.message = 'referral.requested'
-  AND (d.agreement_id = $2 OR $2::uuid IS NULL AND d.occurred_at <= $3)
+  AND {_UNDER}
 ORDER BY d.seq
 """
 """Requests that a partner got, or may have got, under an agreement."""
