@@ -23,7 +23,7 @@ from infra.embedded import EmbeddedPostgres
 from infra.migrations import migrate, vault_url
 from infra.platform import DATABASE, Platform
 from infra.settings import Settings
-from services.audit.handlers import vkey
+from services.audit.handlers.signing import vkey
 from services.host import first_keys
 from services.operations import count_services, verify
 from services.partners.handlers import seed

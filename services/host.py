@@ -28,7 +28,7 @@ from infra.settings import Settings
 from infra.web.app import Service, create_app
 from infra.web.auth import create_key
 from services.audit.app import build as build_audit
-from services.audit.handlers import vkey
+from services.audit.handlers.signing import vkey
 from services.intake.app import build as build_intake
 from services.partners.app import build as build_partners
 from services.partners.handlers import seed

@@ -6,7 +6,7 @@ from fastapi.responses import Response
 from infra.platform import Platform
 from infra.web.app import Service, create_app
 from infra.web.problems import Problem
-from services.audit.handlers import signer_of
+from services.audit.handlers.signing import signer_of
 from services.audit.routes import router
 from services.audit.subscriptions import CheckpointSigner, sequencers
 from services.audit.tables import LogDamagedError

@@ -15,7 +15,8 @@ from contracts.registry import parse_event
 from infra.eventstore.events import rfc3339
 from infra.eventstore.upcast import upcast
 from services.audit import tables
-from services.audit.model import Pathway, evolve, same_person, sentence, unknown_sentence
+from services.audit.model.pathway import Pathway, evolve, same_person
+from services.audit.model.sentences import sentence, unknown_sentence
 
 MAX_ENTRIES = 10_000
 """Entries of one person that a pathway is folded from; beyond, ask as of an earlier moment."""

@@ -16,7 +16,8 @@ from infra.sources.base import Source
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
 from infra.tlog.note import Signer
-from services.audit.handlers import RefusedToSignError, sequence, sign_checkpoint
+from services.audit.handlers.sequencing import sequence
+from services.audit.handlers.signing import RefusedToSignError, sign_checkpoint
 
 log = structlog.get_logger()
 REFUSALS = Counter("aiguillage_log_refusals", "Checkpoints that the signer refused to sign")

@@ -10,7 +10,7 @@ from infra.clock import system_clock
 from infra.database import Database
 from infra.eventstore.events import Meta, new_event
 from infra.eventstore.store import Append, EventStore
-from services.audit.model import Pathway, evolve
+from services.audit.model.pathway import Pathway, evolve
 from tests.benchmarks.measure import Run, bench, compare
 
 CASES = 5000

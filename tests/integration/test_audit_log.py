@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from infra.eventstore.store import Append
 from infra.tlog import merkle, tiles
 from infra.tlog.tiles import Tile
-from services.audit.handlers import RefusedToSignError, vkey
+from services.audit.handlers.signing import RefusedToSignError, vkey
 from tests.support.audit_log import Hub, audit_hub, client_of, plain, unbase64
 from tests.support.postgres import Databases
 

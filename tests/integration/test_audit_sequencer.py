@@ -13,7 +13,7 @@ from infra.eventstore.upcast import forget_upcaster, register_upcaster
 from infra.tlog import merkle
 from infra.tlog.merkle import Frontier
 from services.audit.app import build
-from services.audit.handlers import StreamBrokenError, sequence
+from services.audit.handlers.sequencing import StreamBrokenError, sequence
 from tests.support.audit_log import START, Hub, audit_hub, drain, plain
 from tests.support.postgres import Databases
 

@@ -14,7 +14,7 @@ from infra.eventstore.store import Append
 from infra.tlog import merkle
 from infra.tlog.audit import Outcome, Verdict, verify_remote
 from infra.web.auth import create_key
-from services.audit.handlers import vkey
+from services.audit.handlers.signing import vkey
 from tests.support.audit_log import Hub, audit_hub, client_of, plain
 from tests.support.postgres import Databases
 

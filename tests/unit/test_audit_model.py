@@ -17,7 +17,8 @@ from contracts.values import (
     ReferralStatus,
     Thematique,
 )
-from services.audit.model import SENTENCES, Pathway, evolve, sentence
+from services.audit.model.pathway import Pathway, evolve
+from services.audit.model.sentences import SENTENCES, sentence
 
 CASE, REFERRAL, OTHER = UUID(int=1), UUID(int=2), UUID(int=3)
 THEMATIQUE = next(iter(Thematique))

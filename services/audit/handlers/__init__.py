@@ -1,0 +1,1 @@
+"""The log: its sequence, its signatures, its proofs."""

@@ -1,0 +1,72 @@
+"""Give every event its place in the log, once."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from prometheus_client import Counter, Gauge
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.database import driver
+from infra.eventstore.events import Recorded
+from infra.tlog import merkle
+from infra.tlog.growth import grow
+from services.audit import tables
+from services.audit.tables import Leaf
+
+HOLES = Counter("aiguillage_log_holes", "Events refused because their stream has a hole")
+SIZE = Gauge("aiguillage_log_size", "Entries of the log")
+
+
+class StreamBrokenError(Exception):
+    """An event does not follow the last one of its stream: one was lost, or history changed."""
+
+
+async def sequence(events: Sequence[Recorded], tx: AsyncConnection) -> None:
+    """Append events to the log, each once, at the next free indices.
+
+    Handler of the ``log-…`` subscriptions. One lock for the whole log, held until the commit,
+    makes indices dense whatever the number of processes and partitions. Raises
+    ``StreamBrokenError`` where an event's version does not follow its stream's last.
+    """
+    leaves = [_leaf(event) for event in events]  # hashed before the lock, for a short hold
+    raw = await driver(tx)
+    await raw.execute(tables.LOCK, tables.LOCK_CLASS, tables.SEQUENCER)
+    known = await tables.known_events(raw, [event.event_id for event in events])
+    fresh = _once(leaves, known)
+    if not fresh:
+        return
+    streams = sorted({(leaf.event.service, leaf.event.stream) for leaf in fresh})
+    versions = _following(fresh, await tables.versions_of(raw, streams))
+    frontier = await tables.load_frontier(raw)
+    grown, made = grow(frontier, [leaf.hash for leaf in fresh])
+    await tables.store_growth(raw, frontier.size, fresh, grown, made)
+    await tables.store_versions(raw, versions)
+    SIZE.set(grown.size)
+
+
+def _leaf(event: Recorded) -> Leaf:
+    entry = event.entry()
+    return Leaf(event, entry, merkle.leaf_hash(entry))
+
+
+def _once(leaves: Sequence[Leaf], known: set[UUID]) -> list[Leaf]:
+    unique = {leaf.event.event_id: leaf for leaf in reversed(leaves)}
+    fresh = [leaf for leaf in leaves if leaf.event.event_id not in known]
+    return [leaf for leaf in fresh if unique[leaf.event.event_id] is leaf]
+
+
+def _following(
+    leaves: Sequence[Leaf], versions: dict[tuple[str, str], int]
+) -> dict[tuple[str, str], int]:
+    """The streams' versions after these events; raises ``StreamBrokenError``."""
+    after: dict[tuple[str, str], int] = {}
+    for event in (leaf.event for leaf in leaves):
+        stream = (event.service, event.stream)
+        last = after.get(stream, versions.get(stream, 0))
+        if event.version != last + 1:
+            HOLES.inc()
+            raise StreamBrokenError(
+                f"{event.service} {event.stream}: version {event.version} after {last}"
+            )
+        after[stream] = event.version
+    return after

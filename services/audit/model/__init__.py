@@ -1,0 +1,1 @@
+"""What the log says, without any input or output."""

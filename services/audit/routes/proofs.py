@@ -1,0 +1,90 @@
+"""Proofs that an entry is in the log, and that a log extends a smaller one."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from contracts.audit import ConsistencyProof, InclusionProof
+from infra.database import driver
+from infra.web.problems import not_found
+from services.audit import tables
+from services.audit.handlers import proofs
+from services.audit.routes.common import (
+    Index,
+    Reading,
+    all_encoded,
+    encoded,
+    nonsense,
+    signed_now,
+)
+from services.audit.tables import Signed
+
+router = APIRouter()
+
+
+@router.get("/v1/proofs/inclusion", tags=["proofs"], response_model=InclusionProof)
+async def prove_inclusion(
+    tx: Reading,
+    event_id: UUID | None = None,
+    index: Index | None = None,
+    size: Index | None = None,
+) -> dict[str, Any]:
+    """Proof that one entry, named by event or index, is in the log of ``size`` entries.
+
+    Without ``size``: in the log as signed last, with that checkpoint.
+    """
+    raw, signed = await driver(tx), await signed_now(tx)
+    size = _signed_size("size", size, signed)
+    index = await _index(raw, event_id, index)
+    if index >= signed.size:
+        raise not_found("entry under a signed checkpoint")
+    if index >= size:
+        raise nonsense("size", "the entry came later than that")
+    return {
+        "index": index,
+        "size": size,
+        "leaf_hash": encoded(await raw.fetchval(tables.LEAF_AT, index)),
+        "proof": all_encoded(await proofs.inclusion(tx, index, size)),
+        "root": encoded(await proofs.root_at(tx, size)),
+        "checkpoint": signed.note.decode() if size == signed.size else None,
+    }
+
+
+@router.get("/v1/proofs/consistency", tags=["proofs"], response_model=ConsistencyProof)
+async def prove_consistency(
+    tx: Reading,
+    old: Annotated[Index, Query(alias="from")],
+    new: Annotated[Index | None, Query(alias="to")] = None,
+) -> dict[str, Any]:
+    """Proof that the log of ``to`` entries extends that of ``from`` entries."""
+    signed = await signed_now(tx)
+    new = _signed_size("to", new, signed)
+    if old > new:
+        raise nonsense("from", "a log does not extend a larger one")
+    return {
+        "from": old,
+        "to": new,
+        "from_root": encoded(await proofs.root_at(tx, old)),
+        "to_root": encoded(await proofs.root_at(tx, new)),
+        "proof": all_encoded(await proofs.consistency(tx, old, new)),
+        "checkpoint": signed.note.decode() if new == signed.size else None,
+    }
+
+
+async def _index(raw: Any, event_id: UUID | None, index: int | None) -> int:
+    if (event_id is None) == (index is None):
+        raise nonsense("event_id", "give event_id or index")
+    if index is None:
+        index = await raw.fetchval(tables.INDEX_OF_EVENT, event_id)
+    if index is None:
+        raise not_found("entry")
+    return index
+
+
+def _signed_size(name: str, size: int | None, signed: Signed) -> int:
+    if size is None:
+        return signed.size
+    if size > signed.size:
+        raise nonsense(name, f"{signed.size} entries are signed")
+    return size
