@@ -1,0 +1,149 @@
+"""Check an export of an Aiguillage log with nothing but the log's public key.
+
+Needs Python 3.10 and ``cryptography``. The exit code is 0 if the export is intact, 1 broken, 2
+incomplete. Take this file, and the key, from elsewhere. Formats: RFC 6962, C2SP, docs/adr/0016.
+"""
+
+import argparse
+import json
+import re
+import sys
+from base64 import b64decode, b64encode
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+NOTE = re.compile(r"([^\0-\x09\x0b-\x1f]+\n)\n((?:— [^\s+\0-\x1f]+ [\w+/=]+\n){1,64})")
+FORMAT = "aiguillage-export/1"
+FIELDS = ("format", "start", "stop", "entries", "checkpoints", "erased")
+
+
+def _need(holds: object, reason: str, at: int | None = None, code: int = 1) -> None:
+    if not holds:
+        raise LookupError(reason, at, code)
+
+
+def _root(hashes: list[bytes]) -> bytes:
+    if len(hashes) < 2:
+        return hashes[0] if hashes else sha256(b"").digest()
+    half = 1 << (len(hashes) - 1).bit_length() - 1
+    return sha256(b"\1" + _root(hashes[:half]) + _root(hashes[half:])).digest()
+
+
+class _Export:
+    def __init__(self, directory: Path, vkey: list[str], last_checkpoint: Path | None) -> None:
+        self.folder, self.keys, self.last = directory, vkey, last_checkpoint
+        self.used, self.versions, self.held, self.erased = set[str](), dict[object, int](), 0, 0
+
+    def verdict(self) -> int:
+        try:
+            reason, at, code = self._check(), None, 0
+        except Exception as error:  # nonsense in a file is found like any other fault
+            reason, at, code = error.args if len(error.args) == 3 else self.wrong
+        place = "" if at is None else f" at entry {at}"
+        sys.stdout.write(f"{('intact', 'broken', 'incomplete')[code]}{place}: {reason}\n")
+        return code
+
+    def _check(self) -> str:
+        said = json.loads(manifest := self._read("manifest.json"))
+        self.size, root = self._note("checkpoint", self._read("checkpoint"))
+        self.start, self.stop, held = (min(said[name], self.size) for name in FIELDS[1:4])
+        _need(self._top(self.size) == root, "the tiles do not lead to the signed root")
+        for level in (n for n in range(8, -1, -1) if self.size >> 8 * n & 255):
+            self._walk(level, self.size >> 8 * level + 8)  # along the tree's right edge
+        _need(self.held == held, f"{self.held} of {held} entries are here", None, 2)
+        paths = [f"checkpoints/{n}" for n in range(self.start >> 16, self.stop + 0xFFFF >> 16)]
+        notes = [self._note(path, note) for path in paths for note in self._items(path, 4)]
+        last = [str(self.last.resolve())] if self.last else []
+        for size, earlier in notes + [self._note(path, self._read(path)) for path in last]:
+            _need(size <= self.size, f"it had {size} entries before, and now {self.size}")
+            _need(self._top(size) == earlier, f"another history of {size} entries was signed")
+        true = (FORMAT, self.stop and self.start, self.stop, held, len(notes), self.erased)
+        same = json.dumps(dict(zip(FIELDS, true, strict=True)), indent=1).encode() == manifest
+        _need(same and self.stop in (0, self.start + held), "manifest.json does not hold")
+        strange = {str(p) for p in self.folder.glob("[cpt]*/**/*") if p.is_file()} - self.used
+        _need(not strange, f"{min(strange, default='')} is not part of the export")
+        return f"{held} of {self.size} entries are as signed, {self.erased} sealed parts erased"
+
+    def _read(self, path: str, at: int | None = None) -> bytes:
+        self.wrong: tuple[str, int | None, int] = f"{path} does not hold", at, 1
+        self.used.add(str(self.folder / path))
+        _need((self.folder / path).is_file(), f"{path} is missing", at, 2)
+        return (self.folder / path).read_bytes()
+
+    def _note(self, path: str, data: bytes) -> tuple[int, bytes]:
+        text, lines = NOTE.fullmatch(data.decode()).groups()  # type: ignore[union-attr]
+        (origin, size, root), signed = text.split("\n")[:3], False
+        for _, name, code in map(str.split, lines.splitlines()):
+            _need(b64encode(raw := b64decode(code)).decode() == code, *self.wrong)
+            for key in (k for k in self.keys if k.startswith(f"{name}+{raw[:4].hex()}+")):
+                public = Ed25519PublicKey.from_public_bytes(b64decode(key.split("+", 2)[2])[1:])
+                public.verify(raw[4:], text.encode())
+                signed = signed or name == origin
+        _need(signed, f"{path} is not signed by the key")
+        return int(size), b64decode(root)
+
+    def _items(self, path: str, prefix: int, at: int | None = None) -> list[bytes]:
+        data, items, end = self._read(path, at), list[bytes](), 0
+        while end < len(data):  # each after its length, which is 0 for what is not there
+            start, length = end + prefix, int.from_bytes(data[end : end + prefix], "big")
+            items.append(data[start : (end := start + length)])
+        _need(end == len(data), *self.wrong)
+        return items
+
+    def _name(self, folder: str, index: int, level: int = 0) -> str:
+        width = (self.size >> 8 * level) - (index << 8)
+        *high, low = f"{index:,}".split(",")
+        name = "/".join([folder, *(f"x{int(group):03}" for group in high), f"{int(low):03}"])
+        return name if width >= 256 else f"{name}.p/{width}"
+
+    def _tile(self, level: int, index: int) -> list[bytes]:
+        data = self._read(self._name(f"tile/{level}", index, level), index << 8 * level + 8)
+        width = min((self.size >> 8 * level) - (index << 8), 256)
+        _need(len(data) == 32 * width, *self.wrong)
+        return [data[n : n + 32] for n in range(0, len(data), 32)]
+
+    def _top(self, size: int) -> bytes:
+        hashes = list[bytes]()
+        for level in range(size.bit_length() // 8 + 1):
+            if width := size >> 8 * level & 255:
+                hashes = self._tile(level, size >> 8 * level + 8)[:width] + hashes
+            hashes = [_root(hashes)] if hashes else []
+        return _root(hashes)
+
+    def _walk(self, level: int, index: int, above: bytes | None = None) -> None:
+        hashes, at, name = self._tile(level, index), index << 8 * level + 8, self._name
+        _need(above in (None, _root(hashes)), *self.wrong)
+        for child, value in enumerate(hashes if level else (), index << 8):
+            if (self.folder / name(f"tile/{level - 1}", child, level - 1)).exists():
+                self._walk(level - 1, child, value)
+        bundle, payload = name("tile/entries", index), name("payload", index)
+        if level == 0 and (self.folder / bundle).exists():
+            entries, parts = self._items(bundle, 2, at), self._items(payload, 4, at)
+            rows = zip(hashes, entries, parts[::2], parts[1::2], strict=True)
+            for n, row in enumerate(rows, at):
+                self._entry(n, *row)
+
+    def _entry(self, at: int, leaf: bytes, entry: bytes, data: bytes, sealed: bytes) -> None:
+        _need(not entry or sha256(b"\0" + entry).digest() == leaf, "another was signed", at)
+        if not data and not self.start <= at < self.stop:
+            return _need(not sealed, "it has a sealed part and no data", at)
+        _need(data, "its data were not handed out", at, 2)
+        self.wrong, head = ("it cannot be read", at, 1), json.loads(entry)
+        for name, part in (("data_sha256", data), ("sealed_sha256", sealed)):
+            same = not part or sha256(part).hexdigest() == head[name]
+            _need(same, f"its {name} is of something else", at)
+        stream, version = (head["service"], head["stream"]), head["version"]
+        last = self.versions.get(stream, 0 if self.start == 0 < self.stop else version - 1)
+        _need(version == last + 1, f"version {version} of {stream[1]} follows {last}", at)
+        self.versions[stream], self.held = version, self.held + 1
+        self.erased += not sealed and head["sealed_sha256"] is not None
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Check an export of an Aiguillage log.")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--vkey", action="append", required=True)
+    parser.add_argument("--last-checkpoint", type=Path)
+    sys.exit(_Export(**vars(parser.parse_args())).verdict())
