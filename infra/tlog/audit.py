@@ -1,34 +1,30 @@
 """Check a log without trusting who keeps it: only its public key, and the bytes it hands out.
 
 Everything is recomputed from the entries: leaf hashes, the root under each signed checkpoint,
-the digests of what each entry vouches for, and the versions of every stream.
+the digests of what each entry vouches for, and the versions of every stream. Here: what is
+checked of entries that come one after the other; ``remote`` fetches them from a service,
+``offline`` reads them from an export.
 """
 
-import asyncio
 import base64
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
-from typing import Any, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
-import aiohttp
 import orjson
 
 from infra.tlog.merkle import Frontier, leaf_hash
 from infra.tlog.note import Checkpoint, NoteError, VKey, open_checkpoint
 
-PAGE = 1000
-MAX_PAGE_BYTES = 256 * 1024 * 1024
-TIMEOUT = aiohttp.ClientTimeout(total=60, connect=5)
-ATTEMPTS = 4
-FIRST_RETRY_SECONDS = 0.2
 HEADER = (
     "service", "id", "stream", "version", "type", "person", "occurred_at", "recorded_at",
     "actor",
 )  # fmt: skip
 """What an entry says in clear, and what pathways are read from."""
+MAX_VERSION = 2**31 - 1
 Progress = Callable[[int, int], None]
 
 
@@ -97,28 +93,51 @@ class Verdict:
         return f"{self.outcome.name.lower()}{place}: {self.reason}"
 
 
-class BrokenLogError(Exception):
-    """An entry that does not hold, and why."""
+class Vouched(NamedTuple):
+    """What an entry says, and whether the sealed part that it vouches for is gone (erased)."""
+
+    header: dict[str, Any]
+    stream: tuple[str, str]
+    version: int
+    erased: bool
+
+
+class UnsoundLogError(Exception):
+    """What keeps a log from being found intact; ``at``: the first entry concerned, if known."""
+
+    outcome: ClassVar[Outcome]
 
     def __init__(self, at: int | None, reason: str) -> None:
-        super().__init__(reason)
+        super().__init__(at, reason)
         self.at = at
         self.reason = reason
 
+    def __str__(self) -> str:
+        """The reason."""
+        return self.reason
 
-class IncompleteLogError(Exception):
+
+class BrokenLogError(UnsoundLogError):
+    """An entry, or a signature, that does not hold, and why."""
+
+    outcome = Outcome.BROKEN
+
+
+class IncompleteLogError(UnsoundLogError):
     """The log, or its keeper, did not hand out all that is needed to judge."""
+
+    outcome = Outcome.INCOMPLETE
 
 
 class Verification:
     """A running check against one checkpoint; memory grows only with the number of streams.
 
-    Raises ``BrokenLogError`` if the checkpoint is not signed by the key, and
-    ``IncompleteLogError`` if the key is not one.
+    Raises ``BrokenLogError`` if the checkpoint is not signed by one of the keys, and
+    ``IncompleteLogError`` if one is none.
     """
 
-    def __init__(self, note: bytes, vkey: str) -> None:
-        self._vkey = _parse_vkey(vkey)
+    def __init__(self, note: bytes, vkeys: Sequence[str]) -> None:
+        self._keys = parse_vkeys(vkeys)
         self.target = self._open(note)
         self.erased = 0
         self._expected = deque([self.target])
@@ -178,7 +197,7 @@ class Verification:
 
     def _open(self, note: bytes) -> Checkpoint:
         try:
-            return open_checkpoint(note, [self._vkey], self._vkey.name)
+            return open_checkpoint(note, self._keys, self._keys[0].name)
         except NoteError as error:
             raise BrokenLogError(None, f"the checkpoint does not hold: {error}") from error
 
@@ -189,40 +208,33 @@ class Verification:
             raise BrokenLogError(entry.index, "the entry comes a second time")
 
     def _check_contents(self, entry: LoggedEntry) -> None:
-        try:
-            header = orjson.loads(entry.entry)
-            self._check_version(entry.index, header)
-            if entry.header is not None:
-                _check_header(entry.index, header, entry.header)
-            _check_data(entry, header["data_sha256"])
-            self.erased += _check_sealed(entry, header["sealed_sha256"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise BrokenLogError(entry.index, "the entry cannot be read") from error
+        said = vouched(entry.index, entry.entry, entry.data, entry.sealed)
+        self.erased += said.erased
+        self._check_version(entry.index, said)
+        if entry.header is not None:
+            _check_header(entry.index, said.header, entry.header)
 
-    def _check_version(self, index: int, header: Mapping[str, Any]) -> None:
+    def _check_version(self, index: int, said: Vouched) -> None:
         # 16 bytes instead of the names: a log has as many streams as people and cases.
-        name = f"{header['service']}\n{header['stream']}"
-        stream = sha256(name.encode()).digest()[:16]
-        last, version = self._versions.get(stream, 0), header["version"]
-        if version != last + 1:
-            named = f"version {version} of {header['stream']} follows version {last}"
-            raise BrokenLogError(index, named)
-        self._versions[stream] = version
+        stream = sha256("\n".join(said.stream).encode()).digest()[:16]
+        last = self._versions.get(stream, 0)
+        if said.version != last + 1:
+            raise gap(index, said.stream[1], said.version, last)
+        self._versions[stream] = said.version
 
     def _compare_roots(self) -> None:
         while self._expected and self._expected[0].size == self._frontier.size:
             checkpoint = self._expected.popleft()
             if checkpoint.root != self._frontier.root():
-                last = max(checkpoint.size - 1, 0)
-                raise BrokenLogError(
-                    self._proven,
-                    f"entries {self._proven} to {last} are not those that were signed",
-                )
+                raise other_entries(self._proven, checkpoint.size)
             self._proven = checkpoint.size
 
 
 def verify_log(
-    entries: Iterable[LoggedEntry], note: bytes, vkey: str, earlier: Iterable[bytes] = ()
+    entries: Iterable[LoggedEntry],
+    note: bytes,
+    vkeys: Sequence[str],
+    earlier: Iterable[bytes] = (),
 ) -> Verdict:
     """Check a whole log, in order from entry 0, against its newest checkpoint.
 
@@ -230,131 +242,66 @@ def verify_log(
     """
     check: Verification | None = None
     try:
-        check = Verification(note, vkey)
+        check = Verification(note, vkeys)
         for signed in earlier:
             check.expect(signed)
         for entry in entries:
             check.add(entry)
-    except BrokenLogError as error:
-        return _broken(check, error)
-    except IncompleteLogError as error:
-        return _incomplete(check, str(error))
+    except UnsoundLogError as error:
+        return unsound(check, error)
     return check.verdict()
 
 
-async def verify_remote(
-    url: str, key: str, vkey: str, progress: Progress | None = None
-) -> Verdict:
-    """Check the log of the audit service at ``url``, page by page.
-
-    ``key`` is an auditor's API key; ``vkey`` the log's public key, obtained from elsewhere
-    than the log. ``progress`` is told how many entries are checked, out of how many.
-    """
-    check: Verification | None = None
-    try:
-        headers = {"authorization": f"Bearer {key}"}
-        async with aiohttp.ClientSession(headers=headers, timeout=TIMEOUT) as session:
-            base = url.rstrip("/")
-            check = Verification(await _get(session, f"{base}/checkpoint"), vkey)
-            async for _ in _pages(session, base, check):
-                if progress:
-                    progress(check.checked, check.target.size)
-    except BrokenLogError as error:
-        return _broken(check, error)
-    except IncompleteLogError as error:
-        return _incomplete(check, str(error))
-    except (KeyError, TypeError, ValueError):
-        return _incomplete(check, "the service answered something that is not a log")
-    return check.verdict()
-
-
-async def _pages(
-    session: aiohttp.ClientSession, base: str, check: Verification
-) -> AsyncIterator[None]:
-    """Fetch and check page after page, until the checkpoint is reached or nothing comes."""
-    while not check.done:
-        start = check.checked
-        page = await _json(session, f"{base}/v1/entries?from={start}&limit={PAGE}")
-        if not page["entries"]:
-            return
-        reach = start + len(page["entries"])
-        signed = f"{base}/v1/checkpoints?after={start}&to={reach}&limit={PAGE}"
-        for item in (await _json(session, signed))["checkpoints"]:
-            check.expect(str(item["note"]).encode())
-        for item in page["entries"]:
-            check.add(LoggedEntry.parse(item))
-        yield
-
-
-async def _json(session: aiohttp.ClientSession, url: str) -> Any:
-    return orjson.loads(await _get(session, url))
-
-
-async def _get(session: aiohttp.ClientSession, url: str) -> bytes:
-    """The body of an answer; tries again when the other side is away for a moment.
-
-    Raises ``IncompleteLogError``.
-    """
-    reason = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            await asyncio.sleep(FIRST_RETRY_SECONDS * 2**attempt)
-        try:
-            async with session.get(url) as response:
-                if response.status == 200:
-                    return await _body(response)
-                reason = f"the service answered {response.status}"
-                if response.status < 500:
-                    break
-        except (aiohttp.ClientError, TimeoutError) as error:
-            reason = f"the service did not answer ({type(error).__name__})"
-    raise IncompleteLogError(reason)
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    chunks, size = [], 0
-    async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > MAX_PAGE_BYTES:
-            raise IncompleteLogError("the service answered more than a page")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _broken(check: Verification | None, error: BrokenLogError) -> Verdict:
+def unsound(check: Verification | None, error: UnsoundLogError) -> Verdict:
+    """The verdict of a check that ended with an error, if it had begun."""
     if check is None:
-        return Verdict(Outcome.BROKEN, error.reason, error.at)
-    return check.verdict_of(Outcome.BROKEN, error.reason, error.at)
+        return Verdict(error.outcome, error.reason, error.at)
+    return check.verdict_of(error.outcome, error.reason, error.at)
 
 
-def _incomplete(check: Verification | None, reason: str) -> Verdict:
-    if check is None:
-        return Verdict(Outcome.INCOMPLETE, reason)
-    return check.verdict_of(Outcome.INCOMPLETE, reason)
-
-
-def _parse_vkey(vkey: str) -> VKey:
+def parse_vkeys(vkeys: Sequence[str]) -> list[VKey]:
+    """A log's public keys, all of one name; raises ``IncompleteLogError``."""
     try:
-        return VKey.parse(vkey)
+        keys = [VKey.parse(vkey) for vkey in vkeys]
     except NoteError as error:
-        raise IncompleteLogError(f"the public key cannot be used: {error}") from error
+        raise IncompleteLogError(None, f"the public key cannot be used: {error}") from error
+    if len({key.name for key in keys}) != 1:
+        raise IncompleteLogError(None, "give the keys of one log: they have one name")
+    return keys
+
+
+def vouched(index: int, entry: bytes, data: bytes | None, sealed: bytes | None) -> Vouched:
+    """What an entry says.
+
+    Raises ``BrokenLogError`` if data or sealed part are not those that it vouches for.
+    """
+    try:
+        header = orjson.loads(entry)
+        stream, version = (header["service"], header["stream"]), header["version"]
+        digest = header["sealed_sha256"]
+        if data is not None and sha256(data).hexdigest() != header["data_sha256"]:
+            raise BrokenLogError(index, "its data_sha256 is of something else")
+        if sealed is not None and sha256(sealed).hexdigest() != digest:
+            raise BrokenLogError(index, "its sealed_sha256 is of something else")
+        if not 0 < version <= MAX_VERSION:
+            raise BrokenLogError(index, f"{version} is no version")
+    except (KeyError, TypeError, ValueError) as error:
+        raise BrokenLogError(index, "the entry cannot be read") from error
+    return Vouched(header, stream, version, sealed is None and digest is not None)
+
+
+def gap(at: int, stream: str, version: int, last: int) -> BrokenLogError:
+    """A version that does not follow the last one of its stream."""
+    return BrokenLogError(at, f"version {version} of {stream} follows version {last}")
+
+
+def other_entries(start: int, stop: int) -> BrokenLogError:
+    """The entries between two checkpoints are others than those that were signed."""
+    last = max(stop - 1, 0)
+    return BrokenLogError(start, f"entries {start} to {last} are not those that were signed")
 
 
 def _check_header(index: int, entry: Mapping[str, Any], said: Mapping[str, Any]) -> None:
     for name in HEADER:
-        if entry[name] != said[name]:
+        if entry.get(name) != said[name]:
             raise BrokenLogError(index, f"the {name} beside the entry is not the entry's")
-
-
-def _check_data(entry: LoggedEntry, digest: str) -> None:
-    if entry.data is not None and sha256(entry.data).hexdigest() != digest:
-        raise BrokenLogError(entry.index, "the data are not those of the entry")
-
-
-def _check_sealed(entry: LoggedEntry, digest: str | None) -> bool:
-    """Whether the sealed part that the entry vouches for is gone (erased)."""
-    if entry.sealed is None:
-        return digest is not None
-    if sha256(entry.sealed).hexdigest() != digest:
-        raise BrokenLogError(entry.index, "the sealed part is not that of the entry")
-    return False

@@ -7,6 +7,7 @@ A tile holds up to 256 consecutive hashes of one tile level; tile level ``l`` is
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from struct import Struct
 
 from infra.tlog.merkle import HASH_SIZE, Node, Read, root_of
 
@@ -25,6 +26,7 @@ MAX_ENTRY_SIZE = 65_535
 ENTRIES = -1
 """The "level" under which a `Tile` names an entry bundle."""
 
+_LENGTH = Struct(">H")
 _PATH = re.compile(
     r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
 )
@@ -97,13 +99,14 @@ def encode_bundle(entries: Sequence[bytes]) -> bytes:
 
 def decode_bundle(data: bytes) -> list[bytes]:
     """Entries of a bundle; ValueError if it is cut short or has not 1 to 256 entries."""
-    entries, at = [], 0
-    while at < len(data):
-        start = at + 2
-        at = start + int.from_bytes(data[at:start], "big")
-        if start > len(data) or at > len(data):
-            raise ValueError("the entry bundle is cut short")
-        entries.append(data[start:at])
+    entries, at, end = [], 0, len(data)
+    while at + _LENGTH.size <= end:
+        (length,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size
+        entries.append(data[at : at + length])
+        at += length
+    if at != end:
+        raise ValueError("the entry bundle is cut short")
     _require_width(len(entries))
     return entries
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 NOTE = re.compile(r"([^\0-\x09\x0b-\x1f]+\n)\n((?:— [^\s+\0-\x1f]+ [\w+/=]+\n){1,64})")
-FORMAT = "aiguillage-export/1"
 FIELDS = ("format", "start", "stop", "entries", "checkpoints", "erased")
 
 
@@ -46,9 +45,10 @@ class _Export:
         return code
 
     def _check(self) -> str:
-        said = json.loads(manifest := self._read("manifest.json"))
         self.size, root = self._note("checkpoint", self._read("checkpoint"))
+        said = json.loads(manifest := self._read("manifest.json"))
         self.start, self.stop, held = (min(said[name], self.size) for name in FIELDS[1:4])
+        _need(held == self.stop - self.start or self.start == self.stop == 0, *self.wrong)
         _need(self._top(self.size) == root, "the tiles do not lead to the signed root")
         for level in (n for n in range(8, -1, -1) if self.size >> 8 * n & 255):
             self._walk(level, self.size >> 8 * level + 8)  # along the tree's right edge
@@ -59,11 +59,11 @@ class _Export:
         for size, earlier in notes + [self._note(path, self._read(path)) for path in last]:
             _need(size <= self.size, f"it had {size} entries before, and now {self.size}")
             _need(self._top(size) == earlier, f"another history of {size} entries was signed")
-        true = (FORMAT, self.stop and self.start, self.stop, held, len(notes), self.erased)
+        true = ("aiguillage-export/1", self.start, self.stop, held, len(notes), self.erased)
         same = json.dumps(dict(zip(FIELDS, true, strict=True)), indent=1).encode() == manifest
-        _need(same and self.stop in (0, self.start + held), "manifest.json does not hold")
-        strange = {str(p) for p in self.folder.glob("[cpt]*/**/*") if p.is_file()} - self.used
-        _need(not strange, f"{min(strange, default='')} is not part of the export")
+        _need(same, "manifest.json does not hold")
+        odd = {str(p) for p in self.folder.glob("[cpt]*/**/[!.]*") if p.is_file()} - self.used
+        _need(not odd, f"{min(odd, default='')} is not part of the export")
         return f"{held} of {self.size} entries are as signed, {self.erased} sealed parts erased"
 
     def _read(self, path: str, at: int | None = None) -> bytes:
@@ -84,12 +84,12 @@ class _Export:
         _need(signed, f"{path} is not signed by the key")
         return int(size), b64decode(root)
 
-    def _items(self, path: str, prefix: int, at: int | None = None) -> list[bytes]:
+    def _items(self, path: str, prefix: int, at: int | None = None, n: int = 0) -> list[bytes]:
         data, items, end = self._read(path, at), list[bytes](), 0
         while end < len(data):  # each after its length, which is 0 for what is not there
             start, length = end + prefix, int.from_bytes(data[end : end + prefix], "big")
             items.append(data[start : (end := start + length)])
-        _need(end == len(data), *self.wrong)
+        _need(end == len(data) and n in (0, len(items)), *self.wrong)
         return items
 
     def _name(self, folder: str, index: int, level: int = 0) -> str:
@@ -120,10 +120,10 @@ class _Export:
                 self._walk(level - 1, child, value)
         bundle, payload = name("tile/entries", index), name("payload", index)
         if level == 0 and (self.folder / bundle).exists():
-            entries, parts = self._items(bundle, 2, at), self._items(payload, 4, at)
-            rows = zip(hashes, entries, parts[::2], parts[1::2], strict=True)
-            for n, row in enumerate(rows, at):
-                self._entry(n, *row)
+            entries = self._items(bundle, 2, at, len(hashes))
+            parts = self._items(payload, 4, at, 2 * len(hashes))
+            for n, leaf in enumerate(hashes):
+                self._entry(at + n, leaf, entries[n], *parts[2 * n : 2 * n + 2])
 
     def _entry(self, at: int, leaf: bytes, entry: bytes, data: bytes, sealed: bytes) -> None:
         _need(not entry or sha256(b"\0" + entry).digest() == leaf, "another was signed", at)
@@ -134,10 +134,10 @@ class _Export:
         for name, part in (("data_sha256", data), ("sealed_sha256", sealed)):
             same = not part or sha256(part).hexdigest() == head[name]
             _need(same, f"its {name} is of something else", at)
-        stream, version = (head["service"], head["stream"]), head["version"]
-        last = self.versions.get(stream, 0 if self.start == 0 < self.stop else version - 1)
-        _need(version == last + 1, f"version {version} of {stream[1]} follows {last}", at)
-        self.versions[stream], self.held = version, self.held + 1
+        stream, now = (head["service"], head["stream"]), head["version"]
+        last = self.versions.get(stream, 0 if self.start == 0 < self.stop else now - 1)
+        _need(now == last + 1, f"version {now} of {stream[1]} follows version {last}", at)
+        self.versions[stream], self.held = now, self.held + 1
         self.erased += not sealed and head["sealed_sha256"] is not None
 
 

@@ -1,0 +1,224 @@
+"""The check of one part of an export, and the processes that check many at a time."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from hashlib import sha256
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from infra.tlog.audit import (
+    BrokenLogError,
+    IncompleteLogError,
+    UnsoundLogError,
+    gap,
+    vouched,
+)
+from infra.tlog.exported import Exported, does_not_hold
+from infra.tlog.layout import Manifest, checkpoints_path
+from infra.tlog.merkle import HASH_SIZE
+from infra.tlog.note import Checkpoint, NoteError, VKey, open_checkpoint
+from infra.tlog.streams import Gap, Runs, first_gap
+from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, Tile
+
+T = TypeVar("T")
+AHEAD = 2
+"""Items per process that are begun before the oldest one's result is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A tile and all that lies under it; ``above``: its hash in the tile above, if any."""
+
+    level: int
+    index: int
+    above: bytes | None
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found in a part, up to the first thing that does not hold."""
+
+    held: int = 0
+    erased: int = 0
+    checkpoints: int = 0
+    runs: list[bytes] = field(default_factory=list)
+    error: UnsoundLogError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Which export is checked, by which keys; ``buckets``: for the runs of its streams."""
+
+    folder: Path
+    size: int
+    said: Manifest
+    keys: Sequence[VKey]
+    buckets: int
+
+
+class Checker:
+    """Checks parts of one export, whose checkpoint and manifest were read before."""
+
+    def __init__(self, task: Task) -> None:
+        self.export = Exported(task.folder, task.size)
+        self._task = task
+        self._from_start = task.said.start == 0 < task.said.stop
+
+    def part(self, part: Part | UnsoundLogError) -> Found:
+        """Every entry under a tile; an error instead of a part is what is found there."""
+        found, runs = Found(), Runs(self._from_start)
+        try:
+            if isinstance(part, UnsoundLogError):
+                raise part
+            self._walk(part, found, runs)
+        except UnsoundLogError as error:
+            found.error = error
+        found.runs = runs.packed(self._task.buckets)
+        return found
+
+    def notes(self, group: int) -> Found:
+        """The earlier checkpoints of one file: each must be of this log's history."""
+        found, path = Found(), checkpoints_path(group)
+        try:
+            for note in self.export.frames(path):
+                self.extends(path, note)
+                found.checkpoints += 1
+        except UnsoundLogError as error:
+            found.error = error
+        return found
+
+    def gap(self, runs: bytes) -> Gap | None:
+        """The first gap in the runs of one bucket."""
+        return first_gap(runs, self._from_start)
+
+    def extends(self, path: str, note: bytes) -> None:
+        """Raise unless the log extends what a checkpoint states."""
+        signed = opened(path, note, self._task.keys)
+        if signed.size > self.export.size:
+            then, now = signed.size, self.export.size
+            raise BrokenLogError(None, f"it had {then} entries before, and now {now}")
+        if self.export.top(signed.size) != signed.root:
+            raise BrokenLogError(None, f"another history of {signed.size} entries was signed")
+
+    def below(self, part: Part) -> Iterator[Part]:
+        """The tiles under a tile that are there; raises if it is not the one above's."""
+        data = self.export.tile(part.level, part.index)
+        if part.above is not None and tile_root(data) != part.above:
+            tile = self.export.named(part.level, part.index)
+            raise does_not_hold(tile.path, part.index << TILE_HEIGHT * (part.level + 1))
+        first = part.index << TILE_HEIGHT
+        for n in range(len(data) // HASH_SIZE if part.level else 0):
+            if self.export.find(part.level - 1, first + n):
+                above = data[n * HASH_SIZE : (n + 1) * HASH_SIZE]
+                yield Part(part.level - 1, first + n, above)
+
+    def _walk(self, part: Part, found: Found, runs: Runs) -> None:
+        for child in self.below(part):
+            self._walk(child, found, runs)
+        if part.level == 0 and (bundle := self.export.find(ENTRIES, part.index)):
+            self._entries(bundle, found, runs)
+
+    def _entries(self, bundle: Tile, found: Found, runs: Runs) -> None:
+        start, leaves = bundle.index << TILE_HEIGHT, self.export.tile(0, bundle.index)
+        entries, payload = self.export.entries(bundle), self.export.payload(bundle)
+        other = _first_other(entries, leaves, start)
+        parts = zip(entries, payload[::2], payload[1::2], strict=True)
+        for at, (entry, data, sealed) in enumerate(parts, start):
+            if at == other:
+                raise BrokenLogError(at, "another was signed")
+            if not data:
+                self._left_out(at, sealed)
+                continue
+            said = vouched(at, entry, data, sealed or None)
+            if missing := runs.follow(said.stream, said.version, at):
+                raise gap(at, said.stream[1], missing.version, missing.last)
+            found.held += 1
+            found.erased += said.erased
+
+    def _left_out(self, at: int, sealed: bytes) -> None:
+        if self._task.said.start <= at < self._task.said.stop:
+            raise IncompleteLogError(at, "its data were not handed out")
+        if sealed:
+            raise BrokenLogError(at, "it has a sealed part and no data")
+
+
+class Workers:
+    """Processes that check items of one export; with one, it is this process itself."""
+
+    def __init__(self, task: Task, count: int) -> None:
+        self.checker = Checker(task)
+        self._ahead = AHEAD * count
+        self._pool: ProcessPoolExecutor | None = None
+        if count > 1:
+            # Not forked: this process may have threads, such as that of a progress bar.
+            context = get_context("spawn")
+            self._pool = ProcessPoolExecutor(count, context, _start, (task,))
+
+    def __enter__(self) -> Self:
+        """The processes; ``with`` ends them."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End them; what was not begun is given up."""
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def map(self, method: Callable[[Checker, Any], T], items: Iterable[Any]) -> Iterator[T]:
+        """The method's result for each item, in order; few are begun ahead."""
+        if self._pool is None:
+            yield from (method(self.checker, item) for item in items)
+            return
+        begun = deque[Future[T]]()
+        try:
+            for item in items:
+                begun.append(self._pool.submit(_call, method, item))
+                if len(begun) > self._ahead:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        except BrokenProcessPool as error:
+            raise IncompleteLogError(None, "a process of the check was ended") from error
+
+
+def opened(path: str, note: bytes, keys: Sequence[VKey]) -> Checkpoint:
+    """What a checkpoint states; raises ``BrokenLogError`` unless one of the keys signed it."""
+    try:
+        return open_checkpoint(note, keys, keys[0].name)
+    except NoteError as error:
+        raise BrokenLogError(None, f"{path} is not signed by the key: {error}") from error
+
+
+def tile_root(data: bytes) -> bytes:
+    """The root over the hashes of a full tile."""
+    while len(data) > HASH_SIZE:
+        pairs = [data[n : n + 2 * HASH_SIZE] for n in range(0, len(data), 2 * HASH_SIZE)]
+        data = b"".join([sha256(b"\1" + pair).digest() for pair in pairs])
+    return data
+
+
+def _first_other(entries: Sequence[bytes], leaves: bytes, start: int) -> int | None:
+    """The index of the first entry that is there and has not the hash that was signed."""
+    hashes = [sha256(b"\0" + entry).digest() for entry in entries]
+    if b"".join(hashes) == leaves:
+        return None
+    for n, (entry, value) in enumerate(zip(entries, hashes, strict=True)):
+        if entry and value != leaves[n * HASH_SIZE : (n + 1) * HASH_SIZE]:
+            return start + n
+    return None
+
+
+_checker: Checker | None = None
+
+
+def _start(task: Task) -> None:
+    global _checker
+    _checker = Checker(task)
+
+
+def _call(method: Callable[[Checker, Any], T], item: Any) -> T:
+    assert _checker is not None
+    return method(_checker, item)

@@ -1,0 +1,122 @@
+"""A log that a service hands out over HTTP: fetched by an auditor, page by page."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+
+from infra.tlog.audit import (
+    IncompleteLogError,
+    LoggedEntry,
+    Progress,
+    UnsoundLogError,
+    Verdict,
+    Verification,
+    unsound,
+)
+
+PAGE = 1000
+MAX_PAGE_BYTES = 256 * 1024 * 1024
+TIMEOUT = aiohttp.ClientTimeout(total=60, connect=5)
+ATTEMPTS = 4
+FIRST_RETRY_SECONDS = 0.2
+
+
+class RemoteLog:
+    """The audit service at an address, asked with an auditor's key.
+
+    Whatever is asked raises ``IncompleteLogError`` if it cannot be had; what the other side
+    fails to answer for a moment is asked again.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._base = url.rstrip("/")
+
+    async def get(self, path: str) -> bytes:
+        """The body of an answer."""
+        reason = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(FIRST_RETRY_SECONDS * 2**attempt)
+            try:
+                async with self._session.get(f"{self._base}{path}") as response:
+                    if response.status == 200:
+                        return await _body(response)
+                    reason = f"the service answered {response.status}"
+                    if response.status < 500:
+                        break
+            except (aiohttp.ClientError, TimeoutError) as error:
+                reason = f"the service did not answer ({type(error).__name__})"
+        raise IncompleteLogError(None, reason)
+
+    async def json(self, path: str) -> Any:
+        """An answer in JSON; ValueError if it is none."""
+        return orjson.loads(await self.get(path))
+
+    async def checkpoints(self, after: int, to: int) -> AsyncIterator[bytes]:
+        """The checkpoints of more than ``after`` and at most ``to`` entries, oldest first."""
+        while after < to:
+            signed = f"/v1/checkpoints?after={after}&to={to}&limit={PAGE}"
+            page = (await self.json(signed))["checkpoints"]
+            for item in page:
+                yield str(item["note"]).encode()
+            after = int(page[-1]["size"]) if len(page) == PAGE else to
+
+
+@asynccontextmanager
+async def remote_log(url: str, key: str) -> AsyncIterator[RemoteLog]:
+    """The audit service at ``url``; ``key`` is an auditor's API key."""
+    headers = {"authorization": f"Bearer {key}"}
+    async with aiohttp.ClientSession(headers=headers, timeout=TIMEOUT) as session:
+        yield RemoteLog(session, url)
+
+
+async def verify_remote(
+    url: str, key: str, vkeys: Sequence[str], progress: Progress | None = None
+) -> Verdict:
+    """Check the log of the audit service at ``url``, page by page.
+
+    ``key`` is an auditor's API key; ``vkeys`` the log's public keys, obtained from elsewhere
+    than the log. ``progress`` is told how many entries are checked, out of how many.
+    """
+    check: Verification | None = None
+    try:
+        async with remote_log(url, key) as log:
+            check = Verification(await log.get("/checkpoint"), vkeys)
+            async for _ in _pages(log, check):
+                if progress:
+                    progress(check.checked, check.target.size)
+    except UnsoundLogError as error:
+        return unsound(check, error)
+    except (KeyError, TypeError, ValueError):
+        reason = "the service answered something that is not a log"
+        return unsound(check, IncompleteLogError(None, reason))
+    return check.verdict()
+
+
+async def _pages(log: RemoteLog, check: Verification) -> AsyncIterator[None]:
+    """Fetch and check page after page, until the checkpoint is reached or nothing comes."""
+    while not check.done:
+        start = check.checked
+        page = (await log.json(f"/v1/entries?from={start}&limit={PAGE}"))["entries"]
+        if not page:
+            return
+        async for note in log.checkpoints(start, start + len(page)):
+            check.expect(note)
+        for item in page:
+            check.add(LoggedEntry.parse(item))
+        yield
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > MAX_PAGE_BYTES:
+            raise IncompleteLogError(None, "the service answered more than a page")
+        chunks.append(chunk)
+    return b"".join(chunks)
