@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from contracts.referrals import CaseOpened, ReferralProposed
 from infra.eventstore.events import Recorded
 from infra.tlog.growth import TileHash
 from infra.tlog.merkle import Frontier
@@ -53,15 +54,29 @@ _COLUMNS = (
     "recorded_at, actor, data::text AS data, sealed, entry, leaf_hash"
 )
 READ_ENTRIES = f"SELECT {_COLUMNS} FROM entries WHERE idx >= $1 ORDER BY idx LIMIT $2"
-PERSON_KNOWN = "SELECT EXISTS (SELECT 1 FROM entries WHERE person_id = $1)"
-MERGES = (
-    "SELECT type, data::text AS data FROM entries "
-    "WHERE type = ANY($3) AND idx < $1 "
-    "AND ($2::timestamptz IS NULL OR recorded_at <= $2) ORDER BY idx"
+_LOGGED = "SELECT idx, entry, data::text, sealed IS NOT NULL FROM entries WHERE"
+LOG_PAGE = f"{_LOGGED} idx >= $1 AND idx < $2 ORDER BY idx LIMIT $3"
+PERSON_PAGE = (
+    f"{_LOGGED} idx >= $1 AND idx < $2 AND person_id = ANY($4::uuid[]) ORDER BY idx LIMIT $3"
 )
-PERSON_ENTRIES = (
-    f"SELECT {_COLUMNS} FROM entries WHERE person_id = ANY($1::uuid[]) AND idx < $2 "
-    "AND ($3::timestamptz IS NULL OR recorded_at <= $3) ORDER BY idx LIMIT $4"
+MERGES = f"{_LOGGED} idx < $1 AND type = ANY($2) ORDER BY idx"
+PERSON_OF = {
+    "person": "SELECT $1 AS person_id FROM entries WHERE person_id = $1::uuid LIMIT 1",
+    "case": (
+        "SELECT person_id FROM entries WHERE data->>'case_id' = $1::text "
+        f"AND type = '{CaseOpened.type}' ORDER BY idx LIMIT 1"
+    ),
+    "referral": (
+        "SELECT person_id FROM entries WHERE data->>'referral_id' = $1::text "
+        f"AND type = '{ReferralProposed.type}' ORDER BY idx LIMIT 1"
+    ),
+}
+SPAN = (
+    "SELECT min(idx) AS start, max(idx) + 1 AS stop FROM entries WHERE idx < $1 "
+    "AND recorded_at >= $2 AND recorded_at <= $3"
+)
+PAYLOAD = (
+    "SELECT data::text AS data, sealed FROM entries WHERE idx >= $1 AND idx < $2 ORDER BY idx"
 )
 INDEX_OF_EVENT = "SELECT idx FROM entries WHERE event_id = $1"
 LEAF_AT = "SELECT leaf_hash FROM entries WHERE idx = $1"

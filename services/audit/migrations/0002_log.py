@@ -31,6 +31,10 @@ def upgrade() -> None:
         );
         CREATE INDEX entries_merges ON audit.entries (idx) WHERE type IN
           ('fr.aiguillage.intake.person.merged.v1', 'fr.aiguillage.intake.person.unmerged.v1');
+        CREATE INDEX entries_cases ON audit.entries ((data->>'case_id'))
+          WHERE type = 'fr.aiguillage.referrals.case.opened.v1';
+        CREATE INDEX entries_referrals ON audit.entries ((data->>'referral_id'))
+          WHERE type = 'fr.aiguillage.referrals.referral.proposed.v1';
         CREATE INDEX entries_person ON audit.entries (person_id, idx)
           WHERE person_id IS NOT NULL;
         CREATE TABLE audit.streams (

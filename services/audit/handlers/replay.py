@@ -1,0 +1,289 @@
+"""Replay: the log read page by page, and folded up to a position or a moment.
+
+A replay needs nothing but entries and their clear data: the audit service's own table, or an
+export in a directory, give the same lines, byte for byte. What was erased folds all the same.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import orjson
+from pydantic import ValidationError
+
+from contracts.persons import PersonMerged, PersonUnmerged
+from contracts.registry import parse_event
+from infra.database import Database, driver
+from infra.eventstore.events import rfc3339
+from infra.eventstore.upcast import upcast
+from infra.tlog.export import NOTHING_SEALED
+from infra.tlog.exported import Exported
+from services.audit import tables
+from services.audit.model.differences import differences
+from services.audit.model.pathway import Data, same_person
+from services.audit.model.replay import READ_TYPES, Concern, Fold, Of, Subject
+from services.audit.model.sentences import sentence, unknown_sentence
+
+PAGE = 2000
+MERGES = (PersonMerged.type, PersonUnmerged.type)
+
+
+class LogRow(NamedTuple):
+    """An entry, its clear data, and whether its sealed part is there."""
+
+    at: int
+    entry: bytes
+    data: str
+    sealed: bool
+
+
+class Span(NamedTuple):
+    """Entries ``start`` to ``stop`` (excluded), of some persons where ``persons`` are given."""
+
+    start: int
+    stop: int
+    persons: Collection[str] | None = None
+
+
+class Log(Protocol):
+    """Where a replay reads from."""
+
+    async def size(self) -> int: ...
+    def pages(self, span: Span) -> AsyncIterator[Sequence[LogRow]]: ...
+    async def merges(self, stop: int) -> Sequence[LogRow]: ...
+    async def person_of(self, subject: Subject) -> str | None: ...
+
+
+class UnknownSubjectError(LookupError):
+    """The log says nothing of this person, case, referral or partner."""
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """Up to which entry: those below index ``before``, recorded no later than ``moment``."""
+
+    before: int
+    moment: datetime | None = None
+
+    @property
+    def text(self) -> str | None:
+        """The moment as entries say theirs: such texts compare as the moments do."""
+        return rfc3339(self.moment) if self.moment else None
+
+
+class StoredLog:
+    """The audit service's own table, by pages that each take a connection for a moment."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def size(self) -> int:
+        """How many entries there are."""
+        async with self._database.reading() as tx:
+            return (await tables.load_frontier(await driver(tx))).size
+
+    async def pages(self, span: Span) -> AsyncIterator[Sequence[LogRow]]:
+        """The entries of a span; the next page is fetched while one is looked at."""
+        following = asyncio.ensure_future(self._page(span))
+        try:
+            while page := await following:
+                rest = span._replace(start=page[-1].at + 1)
+                following = asyncio.ensure_future(self._page(rest))
+                yield page
+        finally:
+            following.cancel()
+
+    async def merges(self, stop: int) -> Sequence[LogRow]:
+        """Entries about persons who are one, in order."""
+        return await self._rows(tables.MERGES, stop, list(MERGES))
+
+    async def person_of(self, subject: Subject) -> str:
+        """The person, or whose case or referral it is; raises ``UnknownSubjectError``."""
+        found = await self._database.rows(tables.PERSON_OF[subject.of], subject.id)
+        if not found:
+            raise UnknownSubjectError(f"the log has no {subject.of} {subject.id}")
+        return str(found[0]["person_id"])
+
+    async def _page(self, span: Span) -> Sequence[LogRow]:
+        if span.persons is None:
+            return await self._rows(tables.LOG_PAGE, span.start, span.stop, PAGE)
+        persons = [UUID(person) for person in span.persons]
+        return await self._rows(tables.PERSON_PAGE, span.start, span.stop, PAGE, persons)
+
+    async def _rows(self, query: str, *values: Any) -> Sequence[LogRow]:
+        async with self._database.reading() as tx:
+            raw = await driver(tx)
+            return [LogRow(*row) for row in await raw.fetch(query, *values)]
+
+
+class ExportedLog:
+    """An export in a directory: whole, or of one person or case."""
+
+    def __init__(self, export: Exported) -> None:
+        self._export = export
+
+    async def size(self) -> int:
+        """How many entries the log had when it was exported."""
+        return self._export.size
+
+    async def pages(self, span: Span) -> AsyncIterator[Sequence[LogRow]]:
+        """The entries of a span that are there."""
+        page = []
+        for row in self._export.rows(span.start):
+            if row.at >= span.stop:
+                break
+            page.append(LogRow(row.at, row.entry, row.data.decode(), bool(row.sealed)))
+            if len(page) == PAGE:
+                yield page
+                page = []
+                await asyncio.sleep(0)  # whoever wants to stop this may
+        if page:
+            yield page
+
+    async def merges(self, stop: int) -> Sequence[LogRow]:
+        """Entries about persons who are one, in order: the whole export is read for them."""
+        types = [f'"type":"{name}"'.encode() for name in MERGES]
+        return [
+            row
+            async for page in self.pages(Span(0, stop))
+            for row in page
+            if any(name in row.entry for name in types)
+        ]
+
+    async def person_of(self, subject: Subject) -> str | None:
+        """The person; of cases and referrals nobody: an export is looked at as a whole."""
+        return subject.id if subject.of is Of.PERSON else None
+
+
+class Seen(NamedTuple):
+    """An entry that concerns what is replayed; type and data in today's words."""
+
+    row: LogRow
+    header: Data
+    type: str
+    data: str
+
+
+class Replay:
+    """One subject as of then: what concerns it, and in the end its states."""
+
+    def __init__(self, log: Log, subject: Subject, as_of: AsOf) -> None:
+        self._log = log
+        self._subject = subject
+        self._stop, self._moment = as_of.before, as_of.text
+        self._concern = Concern(subject)
+        self._parses_all = subject.of in (Of.CASE, Of.REFERRAL, Of.PARTNER)
+        self.fold = Fold(subject)
+
+    async def span(self) -> Span:
+        """Which entries have to be read; raises ``UnknownSubjectError``."""
+        if self._subject.of not in (Of.PERSON, Of.CASE, Of.REFERRAL):
+            return Span(0, self._stop)
+        person = await self._log.person_of(self._subject)
+        if person is None:
+            return Span(0, self._stop)
+        persons = self._known_as(person, await self._log.merges(self._stop))
+        self._concern.persons = self.fold.persons = persons
+        return Span(0, self._stop, persons)
+
+    def take(self, row: LogRow) -> Seen | None:
+        """Fold one more entry; answers it if it concerns the subject as of then."""
+        header = orjson.loads(row.entry)
+        if row.at >= self._stop or (self._moment and header["recorded_at"] > self._moment):
+            return None
+        event_type, text = upcast(header["type"], row.data)
+        is_read = event_type in READ_TYPES
+        data = _parsed(text) if is_read or self._parses_all else {}
+        if not self._concern.about(header["person"], data):
+            return None
+        fold = self.fold
+        fold.entries += 1
+        fold.erased += is_erased(row)
+        if is_read:
+            try:
+                fold.take(event_type, data, header["occurred_at"])
+            except (KeyError, TypeError, ValueError):
+                fold.unread += 1
+        return Seen(row, header, event_type, text)
+
+    def _known_as(self, person: str, merges: Iterable[LogRow]) -> set[str]:
+        said = []
+        for row in merges:
+            header = orjson.loads(row.entry)
+            if not self._moment or header["recorded_at"] <= self._moment:
+                said.append((header["type"], _parsed(row.data)))
+        return same_person(person, said)
+
+
+async def lines(
+    log: Log, subject: Subject, as_of: AsOf, start: int = 0, *, quiet: bool = False
+) -> AsyncIterator[Data]:
+    """A replay, line by line: entries from an index on, and last the states.
+
+    After each page a line says from where to go on. ``quiet``: without the entries.
+    Raises ``UnknownSubjectError``.
+    """
+    replay = Replay(log, subject, as_of)
+    async for page in log.pages(await replay.span()):
+        for row in page:
+            seen = replay.take(row)
+            if seen and row.at >= start and not quiet:
+                yield {"entry": item(seen)}
+        yield {"next": page[-1].at + 1, "size": as_of.before}
+    yield {"state": replay.fold.report()}
+
+
+async def changes(log: Log, subject: Subject, before: AsOf, after: AsOf) -> AsyncIterator[Data]:
+    """What differs in the states between two positions or moments, line by line.
+
+    The log is read once, and folded twice. Raises ``UnknownSubjectError``.
+    """
+    old, new = Replay(log, subject, before), Replay(log, subject, after)
+    spans = await old.span(), await new.span()
+    persons = None if spans[0].persons is None else {p for s in spans for p in s.persons or ()}
+    stop = max(before.before, after.before)
+    async for page in log.pages(Span(0, stop, persons)):
+        for row in page:
+            old.take(row)
+            new.take(row)
+        yield {"next": page[-1].at + 1, "size": stop}
+    for change in differences(old.fold.report(), new.fold.report()):
+        yield {"change": change.line()}
+
+
+def is_erased(row: LogRow) -> bool:
+    """Whether an entry vouches for a sealed part that is gone."""
+    return not row.sealed and not row.entry.endswith(NOTHING_SEALED)
+
+
+def item(seen: Seen) -> Data:
+    """An entry as a line of a timeline (``contracts.audit.TimelineItem``)."""
+    row, header = seen.row, seen.header
+    return {
+        "idx": row.at,
+        "person_id": header["person"],
+        "time": header["occurred_at"],
+        "recorded_at": header["recorded_at"],
+        "type": header["type"],
+        "sentence": _sentence(seen.type, seen.data),
+        "service": header["service"],
+        "actor": header["actor"],
+        "data": _parsed(row.data),
+        "sealed": row.sealed,
+        "erased": is_erased(row),
+    }
+
+
+def _sentence(event_type: str, data: str) -> str:
+    try:
+        return sentence(parse_event(event_type, data))
+    except (KeyError, ValidationError):
+        return unknown_sentence(event_type)
+
+
+def _parsed(text: str) -> Data:
+    data = orjson.loads(text)
+    return data if isinstance(data, dict) else {}

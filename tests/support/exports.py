@@ -1,0 +1,124 @@
+"""A log in memory, exported by the real exporter; and what both verifiers say of an export."""
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from infra.eventstore.events import Meta, Recorded
+from infra.tlog import merkle, tiles
+from infra.tlog import verify as standalone
+from infra.tlog.audit import Verdict
+from infra.tlog.export import Export, Wanted
+from infra.tlog.layout import Manifest, Selection, encode_frames
+from infra.tlog.note import Checkpoint, Signer
+from infra.tlog.offline import verify_export
+from infra.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
+
+ORIGIN = "aiguillage.test/log"
+SIGNER = Signer(ORIGIN, bytes(32))
+VKEY = SIGNER.vkey.encode()
+NOW = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
+
+
+class Logged(NamedTuple):
+    """One entry and what it vouches for."""
+
+    entry: bytes
+    data: bytes
+    sealed: bytes
+
+
+def logged(n: int, stream: str, version: int, person: int, *, erased: bool = False) -> Logged:
+    """Entry ``n``; every third event has nothing personal."""
+    data = orjson.dumps({"case_id": stream, "n": n}).decode()
+    sealed = None if n % 3 == 0 else b"sealed %d" % n
+    event = Recorded(
+        "referrals", n + 1, UUID(int=n + 1), stream, version, "fr.test.v1", UUID(int=person),
+        NOW, NOW, data, sealed, Meta(),
+    )  # fmt: skip
+    return Logged(event.entry(), data.encode(), b"" if erased else sealed or b"")
+
+
+def log_of(size: int, streams: int = 4, erased: Sequence[int] = ()) -> list[Logged]:
+    """Entries of some streams in turn, each stream a person's."""
+    return [
+        logged(n, f"case-{n % streams}", n // streams + 1, n % streams, erased=n in erased)
+        for n in range(size)
+    ]
+
+
+@dataclass
+class MemoryLog:
+    """A source of exports."""
+
+    entries: list[Logged]
+    signed: list[bytes] = field(default_factory=list)
+    signer: Signer = SIGNER
+    asked: list[str] = field(default_factory=list)
+
+    def sign(self, size: int) -> bytes:
+        """A checkpoint of the first entries."""
+        root = merkle.root_of(self.leaves(size))
+        return self.signer.sign(Checkpoint(self.signer.vkey.name, size, root).body())
+
+    def leaves(self, size: int) -> list[bytes]:
+        """Leaf hashes."""
+        return [merkle.leaf_hash(logged.entry) for logged in self.entries[:size]]
+
+    async def checkpoint(self) -> bytes:
+        return self.sign(len(self.entries))
+
+    async def checkpoints(self, after: int, to: int) -> AsyncIterator[bytes]:
+        for note in self.signed:
+            if after < int(note.split(b"\n")[1]) <= to:
+                yield note
+
+    async def tile(self, tile: Tile) -> bytes:
+        self.asked.append(tile.path)
+        span = slice(tile.index * TILE_WIDTH, tile.index * TILE_WIDTH + tile.width)
+        if tile.level == ENTRIES:
+            return tiles.encode_bundle([logged.entry for logged in self.entries[span]])
+        hashes = self.leaves(len(self.entries))
+        for _ in range(tile.level):
+            full = len(hashes) // TILE_WIDTH
+            hashes = [merkle.root_of(hashes[n * 256 : n * 256 + 256]) for n in range(full)]
+        return tiles.encode_tile(hashes[span])
+
+    async def payload(self, bundle: Tile) -> bytes:
+        self.asked.append(f"payload {bundle.path}")
+        span = slice(bundle.index * TILE_WIDTH, bundle.index * TILE_WIDTH + bundle.width)
+        return encode_frames(part for logged in self.entries[span] for part in logged[1:])
+
+
+def exported(folder: Path, log: MemoryLog, **selected: Any) -> Manifest:
+    """Export all of a log, or what is selected."""
+
+    async def find(size: int) -> Selection:
+        return Selection(size, **(selected or {"stop": size}))
+
+    wanted = Wanted({k: str(v) for k, v in selected.items()}, find)
+    return asyncio.run(Export(log, folder, wanted).run(log.signer.vkey.encode()))
+
+
+def alone(folder: Path, vkey: str = VKEY, last: Path | None = None) -> tuple[int, str]:
+    """What the stand-alone verifier says: exit code and line."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = standalone._Export(folder, [vkey], last).verdict()
+    return code, said.getvalue().strip()
+
+
+def both(folder: Path, vkey: str = VKEY, last: Path | None = None) -> Verdict:
+    """The verdict of ours, which is that of the stand-alone verifier too."""
+    ours = verify_export(folder, [vkey], last=last, workers=1)
+    code, line = alone(folder, vkey, last)
+    assert code == ours.exit_code, f"{ours} but alone: {line}"
+    return ours
