@@ -77,6 +77,13 @@ class Entries(Contract):
     next: str | None = Field(description="Path of the next page, where this one is full.")
 
 
+class EntrySpan(Contract):
+    """Entries ``start`` to ``stop``, the latter excluded."""
+
+    start: int
+    stop: int
+
+
 class InclusionProof(Contract):
     """Proof that an entry is in the log of ``size`` entries (RFC 9162 §2.1.3)."""
 
@@ -136,7 +143,7 @@ class TimelineItem(Contract):
     """One event of a person, as it stands in the log."""
 
     idx: int
-    person_id: UUID = Field(description="Under which id it was recorded.")
+    person_id: UUID | None = Field(description="Under which id it was recorded.")
     time: datetime = Field(description="When it happened.")
     recorded_at: datetime
     type: str
@@ -145,6 +152,7 @@ class TimelineItem(Contract):
     actor: str
     data: dict[str, Any]
     sealed: bool = Field(description="Whether there is a personal part, still encrypted.")
+    erased: bool = Field(description="Whether there was one, and it was erased.")
 
 
 class PathwayAsOf(Contract):
@@ -157,3 +165,26 @@ class PathwayAsOf(Contract):
     timeline: list[TimelineItem]
     cases: dict[UUID, CaseState]
     referrals: dict[UUID, ReferralState]
+    entries: int = Field(description="How many entries were folded.")
+    erased: int = Field(description="How many of them had a personal part that was erased.")
+    unread: int = Field(description="How many of them nobody here can read.")
+
+
+class StateChange(Contract):
+    """One value that differs between two states."""
+
+    path: str = Field(description="Where: `cases/ID/status`.")
+    before: Any
+    after: Any
+
+
+class ReplayLine(Contract):
+    """One line of a replay: one of these."""
+
+    entry: TimelineItem | None = None
+    change: StateChange | None = None
+    next: int | None = Field(None, description="From where to go on, if the answer is cut.")
+    size: int | None = Field(None, description="Up to where the log is read.")
+    state: dict[str, Any] | None = Field(
+        None, description="The states as of then (how-to: audit offline)."
+    )

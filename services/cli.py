@@ -17,13 +17,13 @@ from contracts.intake import PUBLIC_TYPES, PublicContact
 from contracts.registry import SERVICES
 from infra.settings import Settings, load_settings
 from infra.telemetry import configure_logging
+from services.cli_audit import app as audit_app
 from services.cli_partners import app as partners_app
 from services.cli_rules import app as rules_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of callers.")
 subscriptions_app = typer.Typer(no_args_is_help=True, help="Pause, resume, replay consumers.")
-audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(subscriptions_app, name="subscriptions")
 app.add_typer(audit_app, name="audit")
@@ -266,20 +266,6 @@ def rewind(service: str, subscription: str, data: Data = None) -> None:
     from services import operations
 
     asyncio.run(operations.rewind(_settings(data=data), service, subscription))
-
-
-@audit_app.command("verify")
-def audit_verify(
-    url: Annotated[str, typer.Option(help="Address of the audit service.")],
-    vkey: Annotated[str, typer.Option(help="The log's public key.")],
-    key: Annotated[str, typer.Option(envvar="AIGUILLAGE_AUDIT_KEY", help="An auditor's key.")],
-) -> None:
-    """Recompute the log from its entries and compare with the signed checkpoint."""
-    from services import operations
-
-    verdict = asyncio.run(operations.verify(url, key, vkey))
-    _say(f"  {'✓' if verdict.exit_code == 0 else '✗'} {verdict}")
-    raise SystemExit(verdict.exit_code)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ from infra.embedded import EmbeddedPostgres
 from infra.migrations import migrate, vault_url
 from infra.platform import DATABASE, Platform
 from infra.settings import Settings
+from infra.tlog.remote import verify_remote
 from services.audit.handlers.signing import vkey
 from services.host import first_keys
-from services.operations import count_services, verify
+from services.operations import count_services
 from services.partners.handlers import seed
 from services.processes import Child, Hub, embedded_hub, scaled_hub
 
@@ -86,8 +87,8 @@ async def _day(starting: Any, name: str) -> tuple[Outcome, bool]:
         stats = await counts(partners)
         await _print_pathway(hub, next(iter(persons.values())))
         held = _judge(outcome, stats)
-        verdict = await verify(
-            hub.address["audit"], hub.address["keys"]["auditor"], hub.address["vkey"]
+        verdict = await verify_remote(
+            hub.address["audit"], hub.address["keys"]["auditor"], [hub.address["vkey"]]
         )
         _say(verdict.exit_code == 0, f"log: {verdict}")
     return outcome, held and verdict.exit_code == 0

@@ -16,7 +16,6 @@ from infra.migrations import pending
 from infra.platform import Platform, resolve_urls
 from infra.settings import Settings
 from infra.subscription import Subscription, set_paused
-from infra.tlog.audit import Verdict, verify_remote
 from infra.web.auth import create_key
 from services.host import BUILD, relay
 from services.partners.handlers import seed
@@ -170,11 +169,6 @@ async def _lag(raw: Any, row: asyncpg.Record) -> int | None:
         return None
     head = await raw.fetchval(f"SELECT coalesce(max(position), 0) FROM {row['source']}.events")
     return int(max(0, head - row["position"]))
-
-
-async def verify(url: str, key: str, vkey: str) -> Verdict:
-    """Recompute the log from its entries and compare with the signed checkpoint."""
-    return await verify_remote(url, key, vkey)
 
 
 async def count_services(url: str) -> int:

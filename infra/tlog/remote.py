@@ -17,6 +17,8 @@ from infra.tlog.audit import (
     Verification,
     unsound,
 )
+from infra.tlog.layout import payload_path
+from infra.tlog.tiles import Tile
 
 PAGE = 1000
 MAX_PAGE_BYTES = 256 * 1024 * 1024
@@ -57,6 +59,18 @@ class RemoteLog:
         """An answer in JSON; ValueError if it is none."""
         return orjson.loads(await self.get(path))
 
+    async def checkpoint(self) -> bytes:
+        """The newest checkpoint."""
+        return await self.get("/checkpoint")
+
+    async def tile(self, tile: Tile) -> bytes:
+        """A tile or an entry bundle."""
+        return await self.get(f"/{tile.path}")
+
+    async def payload(self, bundle: Tile) -> bytes:
+        """Data and sealed part of each entry of a bundle."""
+        return await self.get(f"/v1/{payload_path(bundle)}")
+
     async def checkpoints(self, after: int, to: int) -> AsyncIterator[bytes]:
         """The checkpoints of more than ``after`` and at most ``to`` entries, oldest first."""
         while after < to:
@@ -86,7 +100,7 @@ async def verify_remote(
     check: Verification | None = None
     try:
         async with remote_log(url, key) as log:
-            check = Verification(await log.get("/checkpoint"), vkeys)
+            check = Verification(await log.checkpoint(), vkeys)
             async for _ in _pages(log, check):
                 if progress:
                     progress(check.checked, check.target.size)

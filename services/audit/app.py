@@ -1,5 +1,7 @@
 """The audit service, wired."""
 
+import asyncio
+
 from fastapi import Request
 from fastapi.responses import Response
 
@@ -8,6 +10,7 @@ from infra.web.app import Service, create_app
 from infra.web.problems import Problem
 from services.audit.handlers.signing import signer_of
 from services.audit.routes import router
+from services.audit.routes.replay import AT_ONCE
 from services.audit.subscriptions import CheckpointSigner, sequencers
 from services.audit.tables import LogDamagedError
 
@@ -19,6 +22,7 @@ def build(platform: Platform) -> Service:
     signer = signer_of(settings)
     app = create_app("Aiguillage audit", "The log of everything, its proofs, and pathways.")
     app.state.log_signer = signer
+    app.state.replays = asyncio.Semaphore(AT_ONCE)
     app.include_router(router)
     app.add_exception_handler(LogDamagedError, _on_damage)
     checkpoints = CheckpointSigner(

@@ -12,7 +12,8 @@ import uvicorn
 
 from infra.eventstore.store import Append
 from infra.tlog import merkle
-from infra.tlog.audit import Outcome, Verdict, verify_remote
+from infra.tlog.audit import Outcome, Verdict
+from infra.tlog.remote import verify_remote
 from infra.web.auth import create_key
 from services.audit.handlers.signing import vkey
 from tests.support.audit_log import Hub, audit_hub, client_of, plain
@@ -65,7 +66,7 @@ async def served(hub: Hub) -> AsyncIterator[tuple[str, str]]:
 
 async def verify(hub: Hub, **given: str) -> Verdict:
     async with served(hub) as (url, key):
-        wanted = {"url": url, "key": key, "vkey": vkey(hub.platform.settings), **given}
+        wanted = {"url": url, "key": key, "vkeys": [vkey(hub.platform.settings)], **given}
         return await verify_remote(**wanted)
 
 
@@ -75,7 +76,7 @@ async def test_a_log_is_verified_over_http(hub: Hub) -> None:
     await fill(hub, 600)
     async with served(hub) as (url, key):
         verdict = await verify_remote(
-            url, key, vkey(hub.platform.settings), lambda *counts: seen.append(counts)
+            url, key, [vkey(hub.platform.settings)], lambda *counts: seen.append(counts)
         )
     assert (verdict.outcome, verdict.checked) == (Outcome.INTACT, 1300)
     assert seen == [(1000, 1300), (1300, 1300)]

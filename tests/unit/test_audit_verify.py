@@ -43,7 +43,7 @@ def note_at(size: int, entries: list[LoggedEntry] = LOG, signer: Signer = SIGNER
 
 
 def verify(entries: list[LoggedEntry], earlier: tuple[int, ...] = ()) -> Verdict:
-    return verify_log(entries, note_at(SIZE), VKEY, [note_at(size) for size in earlier])
+    return verify_log(entries, note_at(SIZE), [VKEY], [note_at(size) for size in earlier])
 
 
 def changed(index: int, **changes: object) -> list[LoggedEntry]:
@@ -64,11 +64,11 @@ def test_a_whole_log_is_intact() -> None:
 
 
 def test_an_empty_log_is_intact() -> None:
-    assert verify_log([], note_at(0), VKEY).outcome is Outcome.INTACT
+    assert verify_log([], note_at(0), [VKEY]).outcome is Outcome.INTACT
 
 
 def test_entries_that_are_not_signed_yet_are_passed_over() -> None:
-    verdict = verify_log(LOG, note_at(30), VKEY)
+    verdict = verify_log(LOG, note_at(30), [VKEY])
     assert (verdict.outcome, verdict.checked) == (Outcome.INTACT, 30)
 
 
@@ -134,13 +134,13 @@ def test_a_log_that_stops_early_is_incomplete() -> None:
     ],
 )
 def test_a_checkpoint_that_the_key_did_not_sign_breaks_the_log(note: bytes) -> None:
-    verdict = verify_log(LOG, note, VKEY)
+    verdict = verify_log(LOG, note, [VKEY])
     assert (verdict.outcome, verdict.at) == (Outcome.BROKEN, None)
     assert "checkpoint" in verdict.reason
 
 
 def test_without_a_usable_public_key_nothing_can_be_said() -> None:
-    assert verify_log(LOG, note_at(SIZE), "nonsense").outcome is Outcome.INCOMPLETE
+    assert verify_log(LOG, note_at(SIZE), ["nonsense"]).outcome is Outcome.INCOMPLETE
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,17 @@ export in a directory, give the same lines, byte for byte. What was erased folds
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import orjson
 from pydantic import ValidationError
 
+from contracts.days import PARIS
 from contracts.persons import PersonMerged, PersonUnmerged
 from contracts.registry import parse_event
 from infra.database import Database, driver
@@ -48,11 +50,15 @@ class Span(NamedTuple):
     persons: Collection[str] | None = None
 
 
+Pages = AsyncGenerator[Sequence[LogRow], None]
+Lines = AsyncGenerator[Data, None]
+
+
 class Log(Protocol):
     """Where a replay reads from."""
 
     async def size(self) -> int: ...
-    def pages(self, span: Span) -> AsyncIterator[Sequence[LogRow]]: ...
+    def pages(self, span: Span) -> Pages: ...
     async def merges(self, stop: int) -> Sequence[LogRow]: ...
     async def person_of(self, subject: Subject) -> str | None: ...
 
@@ -68,10 +74,43 @@ class AsOf:
     before: int
     moment: datetime | None = None
 
+    @classmethod
+    def parse(cls, said: str, size: int) -> "AsOf":
+        """An index, a day (its end, in France), or a moment with its offset, in a log's size.
+
+        Raises ValueError with the reason.
+        """
+        if said.isdecimal():
+            return cls.at(int(said), size)
+        return cls(size, moment_of(said, time.max))
+
+    @classmethod
+    def at(cls, index: int, size: int) -> "AsOf":
+        """As of an index, that entry included; ValueError where there is none."""
+        if index >= size:
+            raise ValueError(f"the log has {size} entries")
+        return cls(index + 1)
+
     @property
     def text(self) -> str | None:
         """The moment as entries say theirs: such texts compare as the moments do."""
         return rfc3339(self.moment) if self.moment else None
+
+
+def moment_of(said: str, on_a_day: time) -> datetime:
+    """A moment with its offset, or a day in France at that time of it.
+
+    Raises ValueError with the reason.
+    """
+    try:
+        moment = datetime.fromisoformat(said)
+    except ValueError:
+        raise ValueError("it is no index, day or moment") from None
+    if len(said) == len("2026-01-05"):
+        return datetime.combine(moment, on_a_day, PARIS)
+    if moment.tzinfo is None:
+        raise ValueError("a moment needs its offset: 2026-01-05T09:00:00+01:00")
+    return moment
 
 
 class StoredLog:
@@ -85,7 +124,7 @@ class StoredLog:
         async with self._database.reading() as tx:
             return (await tables.load_frontier(await driver(tx))).size
 
-    async def pages(self, span: Span) -> AsyncIterator[Sequence[LogRow]]:
+    async def pages(self, span: Span) -> Pages:
         """The entries of a span; the next page is fetched while one is looked at."""
         following = asyncio.ensure_future(self._page(span))
         try:
@@ -129,7 +168,7 @@ class ExportedLog:
         """How many entries the log had when it was exported."""
         return self._export.size
 
-    async def pages(self, span: Span) -> AsyncIterator[Sequence[LogRow]]:
+    async def pages(self, span: Span) -> Pages:
         """The entries of a span that are there."""
         page = []
         for row in self._export.rows(span.start):
@@ -220,23 +259,24 @@ class Replay:
 
 async def lines(
     log: Log, subject: Subject, as_of: AsOf, start: int = 0, *, quiet: bool = False
-) -> AsyncIterator[Data]:
+) -> Lines:
     """A replay, line by line: entries from an index on, and last the states.
 
     After each page a line says from where to go on. ``quiet``: without the entries.
     Raises ``UnknownSubjectError``.
     """
     replay = Replay(log, subject, as_of)
-    async for page in log.pages(await replay.span()):
-        for row in page:
-            seen = replay.take(row)
-            if seen and row.at >= start and not quiet:
-                yield {"entry": item(seen)}
-        yield {"next": page[-1].at + 1, "size": as_of.before}
+    async with aclosing(log.pages(await replay.span())) as pages:
+        async for page in pages:
+            for row in page:
+                seen = replay.take(row)
+                if seen and row.at >= start and not quiet:
+                    yield {"entry": item(seen)}
+            yield {"next": page[-1].at + 1, "size": as_of.before}
     yield {"state": replay.fold.report()}
 
 
-async def changes(log: Log, subject: Subject, before: AsOf, after: AsOf) -> AsyncIterator[Data]:
+async def changes(log: Log, subject: Subject, before: AsOf, after: AsOf) -> Lines:
     """What differs in the states between two positions or moments, line by line.
 
     The log is read once, and folded twice. Raises ``UnknownSubjectError``.
@@ -245,11 +285,12 @@ async def changes(log: Log, subject: Subject, before: AsOf, after: AsOf) -> Asyn
     spans = await old.span(), await new.span()
     persons = None if spans[0].persons is None else {p for s in spans for p in s.persons or ()}
     stop = max(before.before, after.before)
-    async for page in log.pages(Span(0, stop, persons)):
-        for row in page:
-            old.take(row)
-            new.take(row)
-        yield {"next": page[-1].at + 1, "size": stop}
+    async with aclosing(log.pages(Span(0, stop, persons))) as pages:
+        async for page in pages:
+            for row in page:
+                old.take(row)
+                new.take(row)
+            yield {"next": page[-1].at + 1, "size": stop}
     for change in differences(old.fold.report(), new.fold.report()):
         yield {"change": change.line()}
 

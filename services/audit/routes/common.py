@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
@@ -10,6 +11,7 @@ from infra.database import Database, driver
 from infra.tlog.note import MAX_SIZE
 from infra.web.problems import Problem
 from services.audit import tables
+from services.audit.handlers.replay import AsOf, StoredLog
 from services.audit.tables import Signed
 
 MAX_LIMIT = 1000
@@ -35,6 +37,17 @@ async def signed_now(tx: Any) -> Signed:
             404, "not-found", "No such checkpoint", "Nothing is signed yet", headers=NEVER
         )
     return signed
+
+
+async def as_of_then(log: StoredLog, at: int | None, as_of: datetime | None) -> AsOf:
+    """Up to where a caller wants to look; raises ``Problem`` 422 if that makes no sense."""
+    size = await log.size()
+    if at is not None and as_of is not None:
+        raise nonsense("as_of", "give at or as_of, not both")
+    try:
+        return AsOf(size, as_of) if at is None else AsOf.at(at, size)
+    except ValueError as error:
+        raise nonsense("at", str(error)) from None
 
 
 def nonsense(field: str, detail: str) -> Problem:

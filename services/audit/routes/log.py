@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import PlainTextResponse, Response
+from pydantic import AwareDatetime
 
-from contracts.audit import Checkpoints, Entries, LogDescription
+from contracts.audit import Checkpoints, Entries, EntrySpan, LogDescription
 from infra.database import driver
 from infra.eventstore.events import rfc3339
 from infra.tlog import tiles
@@ -15,6 +16,7 @@ from infra.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
 from infra.web.auth import RequireRole
 from infra.web.problems import Problem
 from services.audit import tables
+from services.audit.handlers.export import payload_of, span_between
 from services.audit.routes.common import (
     MAX_LIMIT,
     NEVER,
@@ -28,6 +30,7 @@ from services.audit.routes.common import (
 BRIEF = {"cache-control": "public, max-age=1"}
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 PARTIAL = {"cache-control": "public, max-age=3600"}  # true for ever, but soon superseded
+ONLY_AUDITORS = [Depends(RequireRole("auditor"))]
 
 router = APIRouter()
 
@@ -79,7 +82,7 @@ async def get_tile(path: str, tx: Reading) -> Response:
 
 
 @router.get(
-    "/v1/entries", tags=["log"], dependencies=[Depends(RequireRole("auditor"))],
+    "/v1/entries", tags=["log"], dependencies=ONLY_AUDITORS,
     response_class=Response, responses={200: {"model": Entries}},
 )  # fmt: skip
 async def list_entries(
@@ -96,6 +99,35 @@ async def list_entries(
         prefix = request.scope.get("root_path", "")  # where services share one address
         page["next"] = f"{prefix}/v1/entries?from={following}&limit={limit}"
     return Response(orjson.dumps(page), media_type="application/json")
+
+
+@router.get(
+    "/v1/payload/{path:path}", tags=["log"], dependencies=ONLY_AUDITORS,
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)  # fmt: skip
+async def get_payload(path: str, tx: Reading) -> Response:
+    """What the entries of the bundle of this name vouch for: data, and sealed as stored.
+
+    Each after its length in 4 bytes, big-endian, data and sealed part in turn; 0 stands for a
+    sealed part that never was, or was erased.
+    """
+    bundle = _tile(f"entries/{path}")
+    if bundle.width > tiles.tile_width(ENTRIES, bundle.index, (await signed_now(tx)).size):
+        raise _no_tile()
+    payload = await payload_of(await driver(tx), bundle)
+    return Response(payload, headers=NEVER, media_type="application/octet-stream")
+
+
+@router.get("/v1/span", tags=["log"], dependencies=ONLY_AUDITORS, response_model=EntrySpan)
+async def get_span(tx: Reading, since: AwareDatetime, until: AwareDatetime) -> dict[str, int]:
+    """The entries of the signed log from the first to the last recorded in a time.
+
+    ``stop`` is the index after the last one; both are 0 where nothing was recorded.
+    """
+    size = (await signed_now(tx)).size
+    start, stop = await span_between(await driver(tx), since, until, size)
+    return {"start": start, "stop": stop}
 
 
 def _tile(path: str) -> Tile:

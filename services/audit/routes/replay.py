@@ -1,0 +1,134 @@
+"""Replay of anything as of any position or date, as lines of JSON that come as they are read.
+
+A page of the log is read when the lines of the one before were taken: a slow caller slows the
+reading down, and one who leaves ends it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime
+
+from contracts.audit import ReplayLine
+from infra.web.auth import RequireRole
+from infra.web.problems import Problem, not_found
+from services.audit.handlers import replay
+from services.audit.handlers.replay import AsOf, Lines, StoredLog, UnknownSubjectError
+from services.audit.model.replay import Of, Subject
+from services.audit.routes.common import NEVER, Index, as_of_then, nonsense
+
+AT_ONCE = 2
+"""Replays that run at a time: each may read the whole log."""
+
+LINES_AT_ONCE = 100
+LATER = {"retry-after": "10"}
+
+Chunks = AsyncGenerator[bytes, None]
+NDJSON = "application/x-ndjson"
+LINES: dict[int | str, dict[str, Any]] = {200: {"model": ReplayLine}}
+ONLY_AUDITORS = [Depends(RequireRole("auditor"))]
+Moment = Annotated[str, Query(max_length=40)]
+PartnerId = Annotated[str, Query(max_length=120)]
+
+router = APIRouter()
+
+
+async def _subject(
+    person: UUID | None = None,
+    case: UUID | None = None,
+    referral: UUID | None = None,
+    partner: PartnerId | None = None,
+) -> Subject:
+    given = {Of.PERSON: person, Of.CASE: case, Of.REFERRAL: referral, Of.PARTNER: partner}
+    named = [Subject(of, str(value)) for of, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise nonsense(str(named[1].of), "give one of person, case, referral and partner")
+    return named[0] if named else Subject(Of.STATISTICS)
+
+
+Asked = Annotated[Subject, Depends(_subject)]
+
+
+@router.get(
+    "/v1/replay", tags=["replay"], response_class=StreamingResponse, responses=LINES,
+    dependencies=ONLY_AUDITORS,
+)  # fmt: skip
+async def get_replay(
+    request: Request,
+    subject: Asked,
+    at: Index | None = None,
+    as_of: AwareDatetime | None = None,
+    start: Annotated[Index, Query(alias="from")] = 0,
+    statistics: bool = False,
+) -> StreamingResponse:
+    """What concerns a person, case, referral, partner, or everybody; last, the states.
+
+    One JSON object a line: ``entry``, from the index ``from`` on; ``next``, from where to go
+    on if the connection is lost; and at the end ``state``. For everybody the state is the
+    hub's statistics; ``statistics``: without the entries.
+    """
+    log = StoredLog(request.app.state.service.database)
+    then = await as_of_then(log, at, as_of)
+    lines = replay.lines(log, subject, then, start, quiet=statistics)
+    return await _streamed(request, lines, subject)
+
+
+@router.get(
+    "/v1/differences", tags=["replay"], response_class=StreamingResponse, responses=LINES,
+    dependencies=ONLY_AUDITORS,
+)  # fmt: skip
+async def get_differences(
+    request: Request, subject: Asked, a: Moment, b: Moment, statistics: bool = False
+) -> StreamingResponse:
+    """What changed in the states between two positions or moments, one ``change`` a line.
+
+    ``a`` and ``b``: an index, a day (its end, in France), or a moment (RFC 3339, with its
+    offset). Without a subject: every case and referral, or the ``statistics``.
+    """
+    log = StoredLog(request.app.state.service.database)
+    if subject.of is Of.STATISTICS and not statistics:
+        subject = Subject(Of.ALL)
+    before, after = await _then(log, "a", a), await _then(log, "b", b)
+    return await _streamed(request, replay.changes(log, subject, before, after), subject)
+
+
+async def _then(log: StoredLog, name: str, said: str) -> AsOf:
+    try:
+        return AsOf.parse(said, await log.size())
+    except ValueError as error:
+        raise nonsense(name, str(error)) from None
+
+
+async def _streamed(request: Request, lines: Lines, subject: Subject) -> StreamingResponse:
+    chunks = _chunks(request.app.state.replays, lines)
+    try:
+        first = await anext(chunks)  # so that what cannot be replayed has a status of its own
+    except UnknownSubjectError:
+        raise not_found(subject.of.value) from None
+    return StreamingResponse(_chained(first, chunks), media_type=NDJSON, headers=NEVER)
+
+
+async def _chunks(places: asyncio.Semaphore, lines: Lines) -> Chunks:
+    """Lines, some at a time, while there is a place; raises ``Problem`` where there is none."""
+    if places.locked():
+        raise Problem(503, "overloaded", "Other replays are running", headers=LATER)
+    async with places, aclosing(lines):
+        waiting: list[bytes] = []
+        async for line in lines:
+            waiting.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            if len(waiting) == LINES_AT_ONCE or "entry" not in line:
+                yield b"".join(waiting)
+                waiting.clear()
+
+
+async def _chained(first: bytes, rest: Chunks) -> Chunks:
+    async with aclosing(rest):
+        yield first
+        async for chunk in rest:
+            yield chunk
