@@ -98,6 +98,23 @@ class AgreementWithdrawnWebhook(Contract):
     data: WithdrawalMessage
 
 
+class ErasureMessage(Contract):
+    """The person was erased here: erase what this referral brought (RGPD art. 19)."""
+
+    referral_id: UUID
+    partner_id: str
+    service_id: str
+    erased_on: date
+
+
+class PersonErasedWebhook(Contract):
+    """Sent to whoever received something about a person who is erased."""
+
+    type: Literal["person.erased"] = "person.erased"
+    timestamp: datetime
+    data: ErasureMessage
+
+
 class PingMessage(Contract):
     """Nothing but the endpoint that it is sent to."""
 

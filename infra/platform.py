@@ -8,8 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.clock import Clock, system_clock
 from infra.database import Database
 from infra.embedded import EmbeddedPostgres
+from infra.erasures import LEDGER, Erasures
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Writer
+from infra.forgetting import remembering
 from infra.migrations import vault_url
 from infra.settings import Settings
 from infra.sources.base import Source
@@ -30,10 +32,13 @@ class Platform:
     vault_url: str
     clock: Clock = system_clock
     vault: Vault = field(init=False)
+    erasures: Erasures = field(init=False)
 
     def __post_init__(self) -> None:
         master = FileMasterKey(self.settings.data / "master.key")
-        self.vault = Vault(Database(self.vault_url, "vault", pool_size=4), master)
+        keys = Database(self.vault_url, "vault", pool_size=4)
+        self.vault = Vault(keys, master)
+        self.erasures = Erasures(keys, self.settings.data / LEDGER)
 
     def database(self, schema: str) -> Database:
         """The pool of one service."""
@@ -63,17 +68,20 @@ class Platform:
         service: str,
         handle: RecordedHandler,
         source: Source[Recorded] | None = None,
+        *,
+        of_forgotten: bool = False,
     ) -> Subscription[Recorded]:
         """Subscribe to ``service``'s events under ``name`` (unique in the subscriber).
 
-        ``source``: where to read them, if not where ``source()`` says.
+        ``source``: where to read them, if not where ``source()`` says. ``of_forgotten``: take
+        also those about persons whom the subscriber has forgotten (erased).
         """
         settings = self.settings
         return Subscription(
             name,
             database,
             source or self.source(database, service, f"{database.schema}.{name}"),
-            handle,
+            handle if of_forgotten else remembering(handle),
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
             max_parked_share=settings.max_parked_share,

@@ -60,6 +60,14 @@ class Settings(BaseSettings):
         300, gt=0, le=86_400, description="Wait between two looks for partners' answer files."
     )
     checkpoint_seconds: float = Field(1.0, gt=0, description="Longest wait for a checkpoint.")
+    erasure_wait_seconds: float = Field(
+        120,
+        gt=0,
+        description="From an erasure's fence until its keys go: longer than caches.",
+    )
+    erasure_seconds: float = Field(
+        1.0, gt=0, le=3600, description="Wait between two looks at erasures under way."
+    )
     seed: str = Field(
         "petite-foret", description="Directory loaded at first start; empty: none."
     )

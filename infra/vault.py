@@ -195,6 +195,11 @@ class Vault:
             if e.person_id in keys and e.sealed
         }
 
+    def drop(self, person_ids: Iterable[UUID]) -> None:
+        """Forget the keys of persons whose erasure was asked for, before a minute is over."""
+        for person_id in person_ids:
+            self._cache.pop(person_id, None)
+
     async def close(self) -> None:
         """Close the connections and forget every key."""
         self._cache.clear()
@@ -217,8 +222,9 @@ class Vault:
         async with self._database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(
-                "SELECT key_id, person_id, wrapped FROM vault.person_keys "
-                "WHERE person_id = ANY($1)",
+                "SELECT key_id, person_id, wrapped FROM vault.person_keys k "
+                "WHERE person_id = ANY($1) AND NOT EXISTS "
+                "(SELECT FROM vault.erasures e WHERE e.person_id = k.person_id)",
                 person_ids,
             )
         return {row["person_id"]: self._remember(self._unwrapped(row)) for row in rows}

@@ -48,6 +48,8 @@ FIRST_KEYS = (  # (name in the answer, service, role, scope)
     ("adviser", "audit", "adviser", ()),
     ("partner_admin", "partners", "partner_admin", ()),
     ("auditor", "audit", "auditor", ()),
+    ("privacy", "intake", "privacy", ()),
+    ("privacy", "audit", "privacy", ()),
 )
 REQUEST_SECONDS = 2
 WATCH_SECONDS = 1.0

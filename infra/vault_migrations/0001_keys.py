@@ -19,9 +19,13 @@ def upgrade() -> None:
         );
         CREATE TABLE vault.erasures (
           person_id    uuid PRIMARY KEY,
-          requested_at timestamptz NOT NULL DEFAULT now(),
-          destroyed_at timestamptz
+          reason       text NOT NULL,
+          requested_at timestamptz NOT NULL,
+          destroyed_at timestamptz,      -- the keys
+          erased_at    timestamptz       -- every service has forgotten; the log says so
         );
+        CREATE INDEX erasures_unfinished ON vault.erasures (requested_at)
+          WHERE erased_at IS NULL;
         -- The fence: no key is created for a person whose erasure was asked for.
         CREATE FUNCTION vault.refuse_erased() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN

@@ -4,11 +4,13 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from infra.platform import Platform
+from infra.ticker import Ticker
 from infra.web.app import Service, create_app
 from infra.web.problems import Problem
+from services.audit.handlers.erasure import Erasing
 from services.audit.handlers.signing import signer_of
 from services.audit.routes import router
-from services.audit.subscriptions import CheckpointSigner, sequencers
+from services.audit.subscriptions import CheckpointSigner, erasures, sequencers
 from services.audit.tables import LogDamagedError
 
 
@@ -24,11 +26,17 @@ def build(platform: Platform) -> Service:
     checkpoints = CheckpointSigner(
         database, signer, platform.clock, settings.checkpoint_seconds
     )
+    erasing = Erasing(database, platform.writer("audit"), platform.erasures, platform.clock)
     return Service(
         "audit",
         app,
         database,
-        [*sequencers(platform, database), checkpoints],
+        [
+            *sequencers(platform, database),
+            checkpoints,
+            erasures(platform, database, erasing),
+            Ticker("receipts", erasing.step, settings.erasure_seconds),
+        ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,
     )

@@ -1,6 +1,7 @@
-"""What municipal systems produce straight to Kafka: the same as by HTTP, without an answer.
+"""What the intake listens to: its own events, and what systems produce straight to Kafka.
 
-A record that cannot be taken is kept, encrypted, with the reason, and stops nobody.
+The latter is the same as by HTTP, without an answer. A record that cannot be taken is kept,
+encrypted, with the reason, and stops nobody.
 """
 
 import base64
@@ -15,8 +16,13 @@ from contracts.envelope import ContentTypeError, Envelope, EnvelopeError, NotJSO
 from contracts.intake import PUBLIC_TYPES
 from contracts.nir import find_nir, may_hold_nir
 from infra.clock import Clock
-from infra.database import driver
+from infra.database import Database, driver
+from infra.eventstore.events import Recorded
+from infra.platform import Platform
+from infra.settings import Settings
 from infra.sources.base import ForeignRecord
+from infra.sources.postgres import PostgresSource
+from infra.subscription import Subscription
 from infra.vault import MasterKey
 from infra.web.auth import Principal
 from infra.web.problems import Problem
@@ -28,10 +34,46 @@ from services.intake.handlers.arrivals import (
     envelope_problem,
     nir_refused,
 )
+from services.intake.handlers.erasure import Erasing
+from services.intake.handlers.persons import Persons
 
 KAFKA = Principal("kafka", "system", ("*",))
 MAX_RECORD_BYTES = 256 * 1024
 REPLAY_RECORDS = 200
+
+
+def subscriptions(
+    platform: Platform, database: Database, persons: Persons, erasing: Erasing
+) -> list[Subscription[Recorded]]:
+    """``persons`` finds duplicates, ``erasures`` forgets persons whose keys are gone."""
+
+    def own() -> PostgresSource:
+        return PostgresSource(database, "intake")  # nobody but us reads them before they relay
+
+    heard = persons.on_own_events
+    return [
+        platform.subscription("persons", database, "intake", heard, own()),
+        platform.subscription(
+            "erasures", database, "intake", erasing.on_destroyed, own(), of_forgotten=True
+        ),
+    ]
+
+
+def public_records(
+    settings: Settings, database: Database, records: "PublicRecords"
+) -> Subscription[ForeignRecord]:
+    """``public``: the topic that municipal systems produce to."""
+    from infra.sources.kafka import public_source
+
+    return Subscription(
+        "public",
+        database,
+        public_source(settings, "intake.public"),
+        records.handle,
+        batch_size=settings.batch_size,
+        poll_seconds=settings.poll_seconds,
+        max_parked_share=settings.max_parked_share,
+    )
 
 
 class PublicRecords:

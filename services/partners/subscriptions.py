@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
+from contracts.erasure import PersonErased
 from contracts.intake import AgreementWithdrawn
 from contracts.partners import DeliveryManual
 from contracts.referrals import EVENTS as REFERRAL_EVENTS
@@ -33,16 +34,18 @@ from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
 from services.partners import projections, tables
 from services.partners.handlers.compose import disclosure
+from services.partners.handlers.erasure import Erasing
 from services.partners.handlers.notices import Notices
 from services.partners.model import (
     CANCELLED,
+    ERASED,
     REMINDED,
     REQUESTED,
     WITHDRAWN,
     expired,
     tells_partner,
 )
-from services.partners.tables import withdrawals
+from services.partners.tables import erasure, withdrawals
 
 HEARD = {
     event.type: event
@@ -62,13 +65,21 @@ def subscriptions(
     """``deliveries``: a request or a cancellation becomes a message to the partner.
 
     ``withdrawals``: an agreement withdrawn keeps back what did not leave, and tells whoever
-    received something.
+    received something. ``erasures``: forgets persons whose keys are gone; ``receipts``: tells
+    whoever received something that a person was erased.
     """
     deliveries = Deliveries(writer, platform.clock)
     withdrawn = Withdrawals(platform.clock)
+    erasing, receipts = Erasing(writer, platform.clock), Receipts(platform.clock)
     return [
         platform.subscription("deliveries", database, "referrals", deliveries.handle),
         platform.subscription("withdrawals", database, "intake", withdrawn.handle),
+        platform.subscription(
+            "erasures", database, "intake", erasing.on_intake, of_forgotten=True
+        ),
+        platform.subscription(
+            "receipts", database, "audit", receipts.handle, of_forgotten=True
+        ),
     ]
 
 
@@ -195,14 +206,35 @@ class Withdrawals:
         await raw.execute(withdrawals.WITHDRAW, *([value] for value in about), [at])
         await raw.execute(withdrawals.DROP_WITHDRAWN, *about, at, self.clock())
         told = await raw.fetch(withdrawals.TOLD_UNDER, *about, at)
-        endpoints = await _endpoints(tx, {_key(request) for request in told}) if told else {}
-        rows = [
-            _about(recorded, WITHDRAWN, request, endpoints.get(_key(request)))
-            | {"delivery_id": derived_id(recorded.event_id, str(request["referral_id"]))}
-            for request in told
-        ]
-        now = self.clock()
-        await _insert(tx, [row | _waiting(row, now) for row in rows], now)
+        await _tell(tx, [(recorded, request) for request in told], WITHDRAWN, self.clock())
+
+
+@dataclass(frozen=True)
+class Receipts:
+    """Tells partners that a person was erased, once the log says so (RGPD art. 19)."""
+
+    clock: Clock
+
+    async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """A message to each partner for each request that it got."""
+        heard = {m.person_id: m for m in messages if m.type == PersonErased.type}
+        raw = await driver(tx)
+        told = await raw.fetch(erasure.TOLD, [p for p in heard if p]) if heard else []
+        await _tell(tx, [(heard[request["person_id"]], request) for request in told], ERASED,
+                    self.clock())  # fmt: skip
+
+
+async def _tell(
+    tx: AsyncConnection, told: Sequence[tuple[Recorded, Any]], message: str, now: datetime
+) -> None:
+    """One message about each request that a partner got, derived from what was heard."""
+    endpoints = await _endpoints(tx, {_key(request) for _, request in told}) if told else {}
+    rows = [
+        _about(recorded, message, request, endpoints.get(_key(request)))
+        | {"delivery_id": derived_id(recorded.event_id, str(request["referral_id"]))}
+        for recorded, request in told
+    ]
+    await _insert(tx, [row | _waiting(row, now) for row in rows], now)
 
 
 def _waiting(row: Row, now: datetime) -> Row:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts import persons
 from contracts.base import Event
 from contracts.days import local_day
+from contracts.erasure import ForgottenByReferrals
 from contracts.partners import (
     CapacityReported,
     DeliveryDeadLettered,
@@ -66,6 +67,7 @@ class Changes:
     referrals: list[ReferralProposed] = field(default_factory=list)
     referral_changes: dict[UUID, Row] = field(default_factory=dict)
     rules: list[RulesPublished] = field(default_factory=list)
+    forgotten: list[UUID] = field(default_factory=list)
 
     def case(self, case_id: UUID, **changed: Any) -> None:
         """Columns of a case."""
@@ -231,6 +233,10 @@ def _rules(changed: Changes, event: RulesPublished) -> None:
     changed.rules.append(event)
 
 
+def _forgotten(changed: Changes, event: ForgottenByReferrals) -> None:
+    changed.forgotten.append(event.person_id)
+
+
 _APPLY: tuple[tuple[type[Event], Callable[[Changes, Any], None]], ...] = (
     (ReferralMoved, _moved),
     (ReferralProposed, _proposed),
@@ -244,6 +250,7 @@ _APPLY: tuple[tuple[type[Event], Callable[[Changes, Any], None]], ...] = (
     (AppointmentSet, _appointment),
     (AppointmentEnded, _appointment_ended),
     (RulesPublished, _rules),
+    (ForgottenByReferrals, _forgotten),
 )
 _CASE = (
     "case_id", "person_id", "need_id", "thematique", "urgent", "do_not_contact", "parallel",
@@ -272,6 +279,8 @@ async def _write(tx: AsyncConnection, changed: Changes) -> None:
         await raw.execute(
             tables.INSERT_RULES, event.version, event.rules, event.digest, content, now
         )
+    for statement in tables.FORGET if changed.forgotten else ():
+        await raw.execute(statement, changed.forgotten)
 
 
 def _columns(events: Sequence[Event], names: Sequence[str]) -> list[list[Any]]:

@@ -237,6 +237,20 @@ GROUP BY partner_id, before ORDER BY persons DESC, partner_id, before
 """A → B → A: a person sent to one partner, to another, and back to the first."""
 TRUNCATE = "TRUNCATE cases, proposals, referrals, rules"
 
+ACTIVE_OF_PERSONS = """
+SELECT case_id FROM cases WHERE person_id = ANY($1::uuid[]) AND status = 'active'
+"""
+FORGET = (
+    "DELETE FROM undelivered WHERE referral_id IN "
+    "(SELECT referral_id FROM referrals WHERE person_id = ANY($1::uuid[]))",
+    "DELETE FROM proposals WHERE case_id IN "
+    "(SELECT case_id FROM cases WHERE person_id = ANY($1::uuid[]))",
+    "DELETE FROM referrals WHERE person_id = ANY($1::uuid[])",
+    "DELETE FROM cases WHERE person_id = ANY($1::uuid[])",
+    "DELETE FROM person_events WHERE person_id = ANY($1::uuid[])",
+    "DELETE FROM aliases WHERE person_id = ANY($1::uuid[]) OR into_id = ANY($1::uuid[])",
+    "DELETE FROM duplicates WHERE person_id = ANY($1::uuid[]) OR other_id = ANY($1::uuid[])",
+)
 WITHDRAW_SERVICES = """
 UPDATE services SET published = NULL WHERE service_id = ANY($1::text[])
 """

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
-from contracts import intake, partners, persons, referrals
+from contracts import erasure, intake, partners, persons, referrals
 from contracts.base import Event
 from contracts.days import PARIS
 from contracts.values import (
@@ -82,6 +82,14 @@ _AUTHORS = {
 }
 
 
+_ERASURES = {
+    erasure.ErasureReason.ASKED: "à la demande de la personne",
+    erasure.ErasureReason.OBJECTED: "la personne s'oppose au traitement",
+    erasure.ErasureReason.RETENTION: "durée de conservation écoulée",
+    erasure.ErasureReason.NOT_SERVED: "personne non concernée",
+}
+
+
 def sentence(event: Event) -> str:
     """The event in French, from its clear part alone."""
     if isinstance(event, referrals.ReferralMoved):
@@ -141,6 +149,13 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     persons.DuplicateDismissed: lambda e: "Doublon écarté : deux personnes différentes",
     persons.PersonMerged: lambda e: "Réunie avec une autre fiche de la même personne",
     persons.PersonUnmerged: lambda e: "Fiches de nouveau séparées",
+    erasure.ErasureRequested: lambda e: f"Effacement demandé : {_ERASURES[e.reason]}",
+    erasure.KeysDestroyed: lambda e: "Clés détruites : plus rien ne peut être lu",
+    erasure.ForgottenByIntake: lambda e: "Données effacées à l'accueil",
+    erasure.ForgottenByReferrals: lambda e: "Données effacées dans les dossiers",
+    erasure.ForgottenByPartners: lambda e: "Données effacées dans les envois aux partenaires",
+    erasure.ForgottenByAudit: lambda e: "Données effacées à côté du journal",
+    erasure.PersonErased: lambda e: "Personne effacée",
     referrals.CaseOpened: lambda e: f"Dossier ouvert : {Thematique(e.thematique).label}",
     referrals.CaseClosed: lambda e: f"Dossier clos : {_CLOSED[e.status]}",
     referrals.CaseExhausted: lambda e: (

@@ -28,6 +28,7 @@ MESSAGES = {
     "referral.reminded": "rappel",
     "referral.cancelled": "annulation",
     "agreement.withdrawn": "retrait d'accord",
+    "person.erased": "effacement",
 }
 _ABOUT = {
     "referral_id": "reference",
@@ -40,6 +41,7 @@ _ABOUT = {
     "expires_on": "reponse_avant_le",
     "reason": "motif",
     "withdrawn_on": "retrait_du",
+    "erased_on": "effacement_du",
 }
 _PERSON = {
     "family_name": "nom",

@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from contracts.days import local_day
+from contracts.erasure import PersonErased
 from contracts.intake import AgreementWithdrawn
 from contracts.partners import DisclosureMade
 from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRequested
@@ -30,7 +31,9 @@ from infra.webhooks.signature import SigningKey
 from services.partners.adapters import csvfile
 from services.partners.handlers.tokens import Link, new_link
 from services.partners.model import (
+    WITHOUT_PERSON,
     compose_cancellation,
+    compose_erasure,
     compose_reminder,
     compose_request,
     compose_withdrawal,
@@ -96,6 +99,8 @@ class Composer:
             return letters.cancellation(reference)
         if isinstance(event, AgreementWithdrawn):
             return letters.withdrawal(reference)
+        if isinstance(event, PersonErased):
+            return letters.erasure(reference)
         link = new_link(row, self.now, self.link_days)
         self.links.append(link)
         url, until = self.base_url + link.path, local_day(link.expires_at)
@@ -123,7 +128,9 @@ class Composer:
             return "agreement-withdrawn"
         if expired(row["agreed_until"], self.now.date()):
             return "agreement-expired"
-        return None if row["person_id"] in self.persons else "person-erased"
+        if row["message"] in WITHOUT_PERSON or row["person_id"] in self.persons:
+            return None
+        return "person-erased"
 
     def body(self, row: Any) -> bytes:
         """The message's JSON: the same bytes whenever it is made."""
@@ -132,10 +139,11 @@ class Composer:
             return compose_request(event, self.fields(row), at, self.answer_url)
         if isinstance(event, DeadlinePassed):
             return compose_reminder(event, at, self.answer_url)
+        about = row["referral_id"], row["partner_id"], row["service_id"], at
         if isinstance(event, AgreementWithdrawn):
-            return compose_withdrawal(
-                row["referral_id"], row["partner_id"], row["service_id"], at
-            )
+            return compose_withdrawal(*about)
+        if isinstance(event, PersonErased):
+            return compose_erasure(*about)
         assert isinstance(event, ReferralCancelled)
         return compose_cancellation(event, row["partner_id"], row["service_id"], at)
 

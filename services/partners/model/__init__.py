@@ -23,6 +23,8 @@ from contracts.webhooks import (
     Answer,
     CancellationMessage,
     EndpointPingWebhook,
+    ErasureMessage,
+    PersonErasedWebhook,
     PingMessage,
     ReferralCancelledWebhook,
     ReferralMessage,
@@ -34,6 +36,9 @@ from contracts.webhooks import (
 
 REQUESTED, CANCELLED = "referral.requested", "referral.cancelled"
 REMINDED, WITHDRAWN = "referral.reminded", "agreement.withdrawn"
+ERASED = "person.erased"
+WITHOUT_PERSON = frozenset({CANCELLED, WITHDRAWN, ERASED})
+"""Messages that say nothing of the person, and may leave when the person is gone."""
 _OPEN = frozenset(
     {
         ReferralStatus.REQUESTED,
@@ -244,6 +249,17 @@ def compose_withdrawal(
     )
     webhook = AgreementWithdrawnWebhook(timestamp=at, data=message)
     return webhook.model_dump_json(exclude_none=True).encode()
+
+
+def compose_erasure(referral_id: UUID, partner_id: str, service_id: str, at: datetime) -> bytes:
+    """The body that tells a partner that a person was erased (RGPD art. 19)."""
+    message = ErasureMessage(
+        referral_id=referral_id,
+        partner_id=partner_id,
+        service_id=service_id,
+        erased_on=local_day(at),
+    )
+    return PersonErasedWebhook(timestamp=at, data=message).model_dump_json().encode()
 
 
 def compose_ping(endpoint_id: UUID, partner_id: str, at: datetime) -> bytes:

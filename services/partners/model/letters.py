@@ -77,6 +77,16 @@ def withdrawal(reference: str) -> Letter:
     )
 
 
+def erasure(reference: str) -> Letter:
+    """A person was erased."""
+    return Letter(
+        f"Données à effacer ({DESK})",
+        "Bonjour,\n\nLes données de la personne concernée par la demande de référence "
+        f"{reference} ont été effacées chez nous.\nMerci d'effacer aussi celles que vous avez "
+        "reçues à ce titre, sauf obligation légale de les conserver.\n" + _END,
+    )
+
+
 _DISABLED = {
     "gone": "elle a répondu qu'elle n'existe plus ou ne veut plus de messages",
     "failing": "aucun message n'y est arrivé depuis plusieurs jours",
