@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from infra.database import is_infrastructure
+from infra.limits import Limit, LimitedError
 
 log = structlog.get_logger()
 CONTENT_TYPE = "application/problem+json"
@@ -68,6 +69,13 @@ class Problem(Exception):
 def not_found(what: str) -> Problem:
     """Nothing under that id, or nothing that the caller may see."""
     return Problem(404, "not-found", f"No such {what}")
+
+
+def limited(error: LimitedError) -> Problem:
+    """The person is restricted or archived: whoever answers for personal data may go on."""
+    if error.limit is Limit.ARCHIVED:
+        return Problem(403, "person-archived", "The person is archived")
+    return Problem(409, "person-restricted", "Nothing may be done with the person's data now")
 
 
 def invalid(error: ValidationError, prefix: str = "") -> Problem:

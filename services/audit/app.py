@@ -10,7 +10,7 @@ from infra.web.problems import Problem
 from services.audit.handlers.erasure import Erasing
 from services.audit.handlers.signing import signer_of
 from services.audit.routes import router
-from services.audit.subscriptions import CheckpointSigner, erasures, sequencers
+from services.audit.subscriptions import CheckpointSigner, rights, sequencers
 from services.audit.tables import LogDamagedError
 
 
@@ -34,7 +34,7 @@ def build(platform: Platform) -> Service:
         [
             *sequencers(platform, database),
             checkpoints,
-            erasures(platform, database, erasing),
+            rights(platform, database, erasing),
             Ticker("receipts", erasing.step, settings.erasure_seconds),
         ],
         stuck_seconds=settings.stuck_seconds,

@@ -35,12 +35,10 @@ def sequencers(platform: Platform, database: Database) -> list[Subscription[Reco
     ]  # fmt: skip
 
 
-def erasures(
-    platform: Platform, database: Database, erasing: Erasing
-) -> Subscription[Recorded]:
-    """``erasures``: ciphertext of persons whose keys are gone leaves the log's side."""
+def rights(platform: Platform, database: Database, erasing: Erasing) -> Subscription[Recorded]:
+    """``rights``: keeps limits; ciphertext of erased persons leaves the log's side."""
     return platform.subscription(
-        "erasures", database, "intake", erasing.on_intake, of_forgotten=True
+        "rights", database, "intake", erasing.on_intake, of_forgotten=True
     )
 
 

@@ -9,6 +9,7 @@ from infra.web.app import Service, Worker, create_app
 from services.intake.handlers.arrivals import Arrival, Gate, Intake, Outcome
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.persons import Persons
+from services.intake.handlers.rights import Rights
 from services.intake.routes import persons as person_routes
 from services.intake.routes import rights
 from services.intake.routes.events import add_routes
@@ -35,7 +36,7 @@ def build(platform: Platform) -> Service:
     app = create_app("Aiguillage: intake", "Takes what municipal systems emit.")
     add_routes(app, gate, group)
     app.include_router(person_routes.router(persons))
-    app.include_router(rights.router(erasing))
+    app.include_router(rights.router(Rights(database, writer, clock), erasing))
     return Service(
         "intake",
         app,

@@ -45,7 +45,7 @@ REPLAY_RECORDS = 200
 def subscriptions(
     platform: Platform, database: Database, persons: Persons, erasing: Erasing
 ) -> list[Subscription[Recorded]]:
-    """``persons`` finds duplicates, ``erasures`` forgets persons whose keys are gone."""
+    """``persons`` finds duplicates, ``rights`` keeps limits and forgets erased persons."""
 
     def own() -> PostgresSource:
         return PostgresSource(database, "intake")  # nobody but us reads them before they relay
@@ -54,7 +54,7 @@ def subscriptions(
     return [
         platform.subscription("persons", database, "intake", heard, own()),
         platform.subscription(
-            "erasures", database, "intake", erasing.on_destroyed, own(), of_forgotten=True
+            "rights", database, "intake", erasing.on_own_events, own(), of_forgotten=True
         ),
     ]
 

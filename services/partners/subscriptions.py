@@ -29,13 +29,14 @@ from infra.database import Database, driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Pending, Writer
 from infra.ids import derived_id
+from infra.limits import Limit, limited_among
 from infra.platform import Platform
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
 from services.partners import projections, tables
 from services.partners.handlers.compose import disclosure
-from services.partners.handlers.erasure import Erasing
 from services.partners.handlers.notices import Notices
+from services.partners.handlers.rights import Rights
 from services.partners.model import (
     CANCELLED,
     ERASED,
@@ -45,7 +46,8 @@ from services.partners.model import (
     expired,
     tells_partner,
 )
-from services.partners.tables import erasure, withdrawals
+from services.partners.tables import rights as rights_tables
+from services.partners.tables import withdrawals
 
 HEARD = {
     event.type: event
@@ -55,6 +57,7 @@ HEARD = {
         ReferralProposed | ReferralRequested | ReferralMoved | AnswerRefused | DeadlinePassed,
     )
 }
+HELD = {"state": "held", "next_attempt_at": None, "last_error": "person-restricted"}
 Key = tuple[str, str]
 Row = dict[str, Any]
 
@@ -65,17 +68,17 @@ def subscriptions(
     """``deliveries``: a request or a cancellation becomes a message to the partner.
 
     ``withdrawals``: an agreement withdrawn keeps back what did not leave, and tells whoever
-    received something. ``erasures``: forgets persons whose keys are gone; ``receipts``: tells
-    whoever received something that a person was erased.
+    received something. ``rights``: holds what concerns a restricted person, forgets erased
+    ones; ``receipts``: tells whoever received something that a person was erased.
     """
     deliveries = Deliveries(writer, platform.clock)
     withdrawn = Withdrawals(platform.clock)
-    erasing, receipts = Erasing(writer, platform.clock), Receipts(platform.clock)
+    rights, receipts = Rights(writer, platform.clock), Receipts(platform.clock)
     return [
         platform.subscription("deliveries", database, "referrals", deliveries.handle),
         platform.subscription("withdrawals", database, "intake", withdrawn.handle),
         platform.subscription(
-            "erasures", database, "intake", erasing.on_intake, of_forgotten=True
+            "rights", database, "intake", rights.on_intake, of_forgotten=True
         ),
         platform.subscription(
             "receipts", database, "audit", receipts.handle, of_forgotten=True
@@ -120,11 +123,16 @@ class Deliveries:
         self, tx: AsyncConnection, requests: list[tuple[Recorded, ReferralRequested]]
     ) -> list[Pending]:
         endpoints = await _endpoints(tx, {(e.partner_id, e.service_id) for _, e in requests})
-        alive = await self.writer.vault.keys({e.person_id for _, e in requests})
+        persons = {e.person_id for _, e in requests}
+        alive = await self.writer.vault.keys(persons)
+        held = await limited_among(tx, persons, Limit.RESTRICTED)
         rows = []
         for recorded, event in requests:
             row = _row(recorded, event, endpoints.get((event.partner_id, event.service_id)))
-            rows.append(row | self._standing(event, row, event.person_id in alive))
+            standing = self._standing(event, row, event.person_id in alive)
+            if event.person_id in held and standing["state"] != "cancelled":
+                standing = HELD
+            rows.append(row | standing)
         new = await _insert(tx, rows, self.clock())
         made = [
             (recorded, event, row)
@@ -134,7 +142,7 @@ class Deliveries:
         disclosures = [
             disclosure(event, row, alive[event.person_id], recorded.caused())
             for recorded, event, row in made
-            if row["state"] == "pending"
+            if row["endpoint_id"] and row["state"] in ("pending", "held")
         ]
         return disclosures + [_manual(m, row) for m, _, row in made if row["state"] == "manual"]
 
@@ -219,7 +227,7 @@ class Receipts:
         """A message to each partner for each request that it got."""
         heard = {m.person_id: m for m in messages if m.type == PersonErased.type}
         raw = await driver(tx)
-        told = await raw.fetch(erasure.TOLD, [p for p in heard if p]) if heard else []
+        told = await raw.fetch(rights_tables.TOLD, [p for p in heard if p]) if heard else []
         await _tell(tx, [(heard[request["person_id"]], request) for request in told], ERASED,
                     self.clock())  # fmt: skip
 

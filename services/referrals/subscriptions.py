@@ -18,7 +18,7 @@ def subscriptions(
 ) -> list[Subscription[Recorded]]:
     """``routing`` opens cases, ``answers`` moves referrals, ``directory`` is a read table.
 
-    ``erasures``: ends the cases of persons who are erased, then forgets them.
+    ``rights``: keeps limits; ends the cases of who objects or is erased, then forgets them.
     """
     erasing = Erasing(heard)
 
@@ -30,6 +30,6 @@ def subscriptions(
         platform.subscription("routing", database, "intake", heard.on_intake),
         platform.subscription("answers", database, "partners", heard.on_partners),
         platform.subscription(
-            "erasures", database, "intake", erasing.on_intake, of_forgotten=True
+            "rights", database, "intake", erasing.on_intake, of_forgotten=True
         ),
     ]

@@ -109,9 +109,11 @@ ORDER BY referral_id
 """
 )
 DUE = """
-SELECT referral_id FROM referrals
+SELECT referral_id FROM referrals r
 WHERE next_on <= $1 AND referral_id <> ALL($2::uuid[])
-ORDER BY next_on, referral_id LIMIT $3 FOR UPDATE SKIP LOCKED
+  AND NOT EXISTS (
+    SELECT FROM limits l WHERE l.person_id = r.person_id AND l.kind = 'restricted')
+ORDER BY next_on, referral_id LIMIT $3 FOR UPDATE OF r SKIP LOCKED
 """
 CASES = (
     _SAME_PERSON.replace("$1::uuid[]", "array_remove(ARRAY[$1::uuid], NULL)")

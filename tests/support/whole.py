@@ -25,7 +25,7 @@ from tests.support.postgres import Databases
 WAIT_SECONDS = 60
 JOB = "trouver-un-emploi--repondre-a-des-offres-demploi"
 CANARY = "Zéphyrine-Canari"
-PARTNER = "petite-foret--mission-locale"
+PARTNERS = ("petite-foret--mission-locale", "petite-foret--france-travail")
 QUIET = """
 SELECT (SELECT count(*) FROM intake.events) AS intake,
        (SELECT count(*) FROM referrals.events) AS referrals,
@@ -52,13 +52,25 @@ class Whole:
         headers = {"authorization": f"Bearer {self.running.address['keys'][role]}"}
         return await self.http.request(method, path, json=body, headers=headers, **more)
 
-    async def comes(self, ref: str = "u-1", name: str = CANARY, **given: Any) -> UUID:
-        """A young person who seeks a job and agrees to every partner; answers their id."""
+    async def register(self, endpoint: dict[str, Any]) -> None:
+        """An address of a partner."""
+        path = "/partners/v1/endpoints"
+        answer = await self.call("partner_admin", "POST", path, endpoint)
+        assert answer.status_code == 201, answer.text
+
+    async def comes(
+        self, ref: str = "u-1", name: str = CANARY, born: str = "2006-05-17", **given: Any
+    ) -> UUID:
+        """Somebody who seeks a job and agrees to every partner; answers their id.
+
+        Young people go to the Mission locale by themselves, others to France Travail once an
+        adviser confirms.
+        """
         random = Random(f"{ref} {name}")
         resident = invented(random) | {"ref": ref}
         resident["identity"] |= {"family_name": name, "address": f"3 rue {name}"}
         resident["facts"] |= {
-            "birth_date": {"value": "2006-05-17"},
+            "birth_date": {"value": born},
             "situation": {"value": "job-seeker"},
             "project": {"value": f"projet de {name}"},
         }
@@ -147,7 +159,7 @@ async def until(condition: Callable[[], Awaitable[Any]], pause: float = 0.05) ->
 
 @asynccontextmanager
 async def whole_hub(databases: Databases, **given: Any) -> AsyncIterator[Whole]:
-    """The hub, running, with the Mission locale's endpoint on loopback."""
+    """The hub, running, with two partners' endpoint on loopback."""
     settings = Settings(
         **{
             "data": databases.directory,
@@ -166,11 +178,8 @@ async def whole_hub(databases: Databases, **given: Any) -> AsyncIterator[Whole]:
         async with httpx2.AsyncClient(transport=transport, base_url="http://hub") as http:
             whole = Whole(running, http, sink, databases)
             sink.consent = {"webhook-allowed-origin": "*"}
-            endpoint = {"partner_id": PARTNER, "url": sink.url}
-            answer = await whole.call(
-                "partner_admin", "POST", "/partners/v1/endpoints", endpoint
-            )
-            assert answer.status_code == 201, answer.text
+            for partner in PARTNERS:
+                await whole.register({"partner_id": partner, "url": sink.url})
             yield whole
 
 

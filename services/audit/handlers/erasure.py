@@ -16,6 +16,7 @@ from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.forgetting import forget, forgotten_events, heard_of
+from infra.limits import keep_limits
 from services.audit import tables
 
 
@@ -30,6 +31,7 @@ class Erasing:
 
     async def on_intake(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         """Forget whoever's keys are gone; what is still to enter the log will, without them."""
+        await keep_limits(tx, messages)
         heard = heard_of(messages, self.writer.vault)
         persons = [person for person in heard if person]
         fresh = await forget(tx, persons, self.clock(), parked=False)

@@ -20,6 +20,7 @@ from contracts.communes import commune_exists
 from contracts.envelope import ContentTypeError, Envelope, EnvelopeError
 from contracts.intake import (
     PUBLIC_TYPES,
+    Facts,
     Person,
     PublicEvent,
     PublicWithdrawal,
@@ -96,7 +97,7 @@ class Gate:
                            "source", status=403)  # fmt: skip
         content = _canonical(envelope.data)
         said = _validated(model, content)
-        _check_commune(said.person)
+        check_commune(said.person.facts if said.person else None)
         source, time = envelope.source.encode(), envelope.time
         instant = time.astimezone(UTC).isoformat() if time else ""
         return Arrival(
@@ -294,11 +295,11 @@ def _validated(model: type[PublicEvent], content: bytes) -> PublicEvent:
         raise invalid(error, "data") from None
 
 
-def _check_commune(person: Person | None) -> None:
-    stated = person.facts.commune if person and person.facts else None
+def check_commune(facts: Facts | None, field: str = "data.person.facts.commune.value") -> None:
+    """Raise ``Problem`` if a commune is stated that there is not."""
+    stated = facts.commune if facts else None
     if stated is not None and not commune_exists(stated.value):
-        raise _refusal("invalid", "There is no commune of this INSEE code",
-                       "data.person.facts.commune.value")  # fmt: skip
+        raise _refusal("invalid", "There is no commune of this INSEE code", field)
 
 
 def _trace(header: str | None, envelope: Envelope) -> str:

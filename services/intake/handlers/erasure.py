@@ -20,6 +20,7 @@ from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.forgetting import forget, forgotten_events, heard_of
+from infra.limits import keep_limits
 from services.intake import tables
 from services.intake.handlers.persons import UnknownPersonError
 
@@ -108,8 +109,9 @@ class Erasing:
         await self.writer.write(tx, pending)
         return len(pending)
 
-    async def on_destroyed(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
-        """Forget whoever's keys are gone."""
+    async def on_own_events(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """Know whom a limit concerns; forget whoever's keys are gone."""
+        await keep_limits(tx, messages)
         heard = heard_of(messages, self.writer.vault)
         persons = {person for person in heard if person}
         fresh = await forget(tx, persons, self.clock())

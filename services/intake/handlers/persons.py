@@ -29,7 +29,7 @@ from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending, Writer
 from infra.vault import PersonErasedError, keyed_digest
 from services.intake import tables
-from services.intake.model.identity import features, known
+from services.intake.model.identity import features, profile
 
 TELLING = frozenset(e.type for e in (PersonRegistered, PersonIdentified, FactsStated))
 SHARED_BY_MANY = 20
@@ -82,7 +82,7 @@ class Persons:
         return [
             (person_id, kind, keyed_digest(key, kind.encode(), value.encode()))
             for person_id, events in said.items()
-            for kind, value in features(known(events)).items()
+            for kind, value in features(profile(events)).items()
         ]
 
     async def _suspect(self, raw: Any, match: Any) -> list[Pending]:

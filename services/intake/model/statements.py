@@ -173,11 +173,11 @@ def _withdrawal(
 def _facts(statement: Statement, person: Person | None) -> list[Event]:
     if person is None or person.facts is None:
         return []
-    sealed = FactsSealed(facts=_dated(person.facts, statement.stated_at.date()))
+    sealed = FactsSealed(facts=dated(person.facts, statement.stated_at.date()))
     return [FactsStated(person_id=statement.person_id, sealed=sealed)]
 
 
-def _dated(facts: Facts, day: date) -> Facts:
+def dated(facts: Facts, day: date) -> Facts:
     """Facts without a day were true on the day they were stated."""
     undated = {
         name: fact.model_copy(update={"as_of": day})

@@ -10,10 +10,11 @@ from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
 from infra.database import driver
+from infra.limits import LimitedError
 from infra.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
-from infra.web.problems import Problem, not_found
+from infra.web.problems import Problem, limited, not_found
 from services.intake import tables
 from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError
 
@@ -54,7 +55,7 @@ def router(persons: Persons) -> APIRouter:
     @routes.post("/duplicates/dismiss", status_code=204)
     async def dismiss(request: Request, adviser: Adviser, body: Pair) -> None:
         """Two persons are not one: they are not suspected again."""
-        async with _refusing():
+        async with refusing():
             await persons.dismiss(
                 body.person_id, body.other_id, cause_of(request, adviser.actor)
             )
@@ -64,7 +65,7 @@ def router(persons: Persons) -> APIRouter:
         request: Request, adviser: Adviser, person_id: UUID, body: Merge
     ) -> dict[str, Any]:
         """The person is the same as another; also how an anonymous visitor is made known."""
-        async with _refusing():
+        async with refusing():
             meta = cause_of(request, adviser.actor)
             merged = await persons.merge(person_id, body.into, body.reason, meta)
         return {"person_id": merged.person_id, "into": merged.into}
@@ -72,7 +73,7 @@ def router(persons: Persons) -> APIRouter:
     @routes.post("/persons/{person_id}/unmerge")
     async def unmerge(request: Request, adviser: Adviser, person_id: UUID) -> dict[str, Any]:
         """They were two after all: everything is again as it was recorded."""
-        async with _refusing():
+        async with refusing():
             unmerged = await persons.unmerge(person_id, cause_of(request, adviser.actor))
         return {"person_id": unmerged.person_id, "from": unmerged.from_id}
 
@@ -80,7 +81,8 @@ def router(persons: Persons) -> APIRouter:
 
 
 @asynccontextmanager
-async def _refusing() -> AsyncIterator[None]:
+async def refusing() -> AsyncIterator[None]:
+    """What handlers refuse, as problem documents."""
     try:
         yield
     except UnknownPersonError as error:
@@ -91,3 +93,5 @@ async def _refusing() -> AsyncIterator[None]:
         ) from error
     except PersonErasedError as error:
         raise Problem(410, "person-erased", "The person was erased") from error
+    except LimitedError as error:
+        raise limited(error) from error

@@ -3,18 +3,24 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import Field, model_validator
 
 from contracts.base import Strict
 from contracts.erasure import ErasureReason
+from contracts.intake import Facts, FreeText, Identity
+from contracts.nir import find_nir
 from infra.erasures import Erasure
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
 from infra.web.problems import not_found
+from services.intake.handlers.arrivals import check_commune, nir_refused
 from services.intake.handlers.erasure import Erasing
-from services.intake.handlers.persons import UnknownPersonError
+from services.intake.handlers.rights import Rectification, Rights
+from services.intake.routes.persons import refusing
 
 Privacy = Annotated[Principal, Depends(RequireRole("privacy"))]
+Staff = Annotated[Principal, Depends(RequireRole("adviser", "privacy"))]
 
 
 class ErasureRequest(Strict):
@@ -23,20 +29,51 @@ class ErasureRequest(Strict):
     reason: ErasureReason = ErasureReason.ASKED
 
 
-def router(erasing: Erasing) -> APIRouter:
-    """The routes for whoever answers for personal data (role ``privacy``)."""
-    routes = APIRouter(prefix="/v1", tags=["rights"])
+class Why(Strict):
+    """Why, in words: sealed."""
 
+    reason: FreeText | None = None
+
+
+class RectificationRequest(Why):
+    """What is put right, field by field."""
+
+    identity: Identity | None = None
+    facts: Facts | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> "RectificationRequest":
+        if not (self.identity and self.identity.model_fields_set) and not (
+            self.facts and self.facts.model_fields_set
+        ):
+            raise ValueError("give a field of identity or facts to put right")
+        return self
+
+
+class ProfileShown(Strict):
+    """Who looks at a profile, and why."""
+
+    reason: FreeText | None = Field(None, description="Sealed. Needed of archived persons.")
+
+
+def router(rights: Rights, erasing: Erasing) -> APIRouter:
+    """The routes; erasure and restriction are for whoever answers for data (``privacy``)."""
+    routes = APIRouter(prefix="/v1", tags=["rights"])
+    _add_erasure(routes, erasing)
+    _add_limits(routes, rights)
+    _add_profile(routes, rights)
+    return routes
+
+
+def _add_erasure(routes: APIRouter, erasing: Erasing) -> None:
     @routes.post("/persons/{person_id}/erasure", status_code=202)
     async def request_erasure(
         request: Request, privacy: Privacy, person_id: UUID, body: ErasureRequest
     ) -> dict[str, Any]:
         """Erase a person, under every id that they are known by; a repeat changes nothing."""
         meta = cause_of(request, privacy.actor)
-        try:
+        async with refusing():
             found = await erasing.request(person_id, body.reason, meta)
-        except UnknownPersonError as error:
-            raise not_found(str(error)) from error
         return {"erasures": [_shown(erasure) for erasure in found]}
 
     @routes.get("/persons/{person_id}/erasure")
@@ -47,7 +84,58 @@ def router(erasing: Erasing) -> APIRouter:
             raise not_found("erasure")
         return {"erasures": [_shown(erasure) for erasure in found]}
 
-    return routes
+
+def _add_limits(routes: APIRouter, rights: Rights) -> None:
+    @routes.post("/persons/{person_id}/objection", status_code=204)
+    async def object_to_it(
+        request: Request, privacy: Privacy, person_id: UUID, body: Why
+    ) -> None:
+        """The person objects: agreements end, cases are closed, partners are told."""
+        async with refusing():
+            await rights.object(person_id, body.reason, cause_of(request, privacy.actor))
+
+    @routes.post("/persons/{person_id}/restriction", status_code=204)
+    async def restrict(request: Request, privacy: Privacy, person_id: UUID, body: Why) -> None:
+        """Keep the data, and do nothing else with them, until the restriction is lifted."""
+        async with refusing():
+            await rights.restrict(person_id, body.reason, cause_of(request, privacy.actor))
+
+    @routes.delete("/persons/{person_id}/restriction", status_code=204)
+    async def lift(request: Request, privacy: Privacy, person_id: UUID) -> None:
+        """Lift a restriction: what waited goes on."""
+        async with refusing():
+            await rights.lift(person_id, cause_of(request, privacy.actor))
+
+
+def _add_profile(routes: APIRouter, rights: Rights) -> None:
+    @routes.post("/persons/{person_id}/rectification", status_code=204)
+    async def rectify(
+        request: Request, staff: Staff, person_id: UUID, body: RectificationRequest
+    ) -> None:
+        """Put something right: a new statement; the old one stays in the history."""
+        if field := find_nir(body.model_dump(mode="json", exclude_none=True)):
+            raise nir_refused(field)
+        check_commune(body.facts, "facts.commune.value")
+        change = Rectification(body.identity, body.facts, body.reason)
+        async with refusing():
+            await rights.rectify(person_id, change, cause_of(request, staff.actor))
+
+    @routes.post("/persons/{person_id}/profile")
+    async def show_profile(
+        request: Request, response: Response, staff: Staff, person_id: UUID, body: ProfileShown
+    ) -> dict[str, Any]:
+        """Identity and facts of a person. Who looked is an event of the person's pathway."""
+        meta = cause_of(request, staff.actor)
+        async with refusing():
+            found = await rights.show(
+                person_id, meta, body.reason, anybody=staff.role == "privacy"
+            )
+        response.headers["cache-control"] = "no-store"
+        return {
+            "person_id": person_id,
+            "identity": found.identity.model_dump(mode="json", exclude_none=True),
+            "facts": found.facts.model_dump(mode="json", exclude_none=True),
+        }
 
 
 def _state(erasure: Erasure) -> str:

@@ -101,7 +101,7 @@ def upgrade() -> None:
           agreement_id    uuid,
           agreed_until    date,
           state           text NOT NULL CHECK (state IN
-                            ('pending', 'succeeded', 'dead', 'cancelled', 'manual')),
+                            ('pending', 'succeeded', 'dead', 'cancelled', 'manual', 'held')),
           attempts        int NOT NULL DEFAULT 0,
           tries_before    int NOT NULL DEFAULT 0,  -- attempts before it was asked for again
           next_attempt_at timestamptz,     -- while leased: when the lease ends

@@ -9,5 +9,5 @@ from infra.web.auth import Principal, RequireRole
 Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
 Reader = Annotated[Principal, Depends(RequireRole("partner_admin", "adviser"))]
 Partner = Annotated[Principal, Depends(RequireRole("partner"))]
-State = Literal["pending", "succeeded", "dead", "cancelled", "manual"]
+State = Literal["pending", "succeeded", "dead", "cancelled", "manual", "held"]
 """Of a delivery."""

@@ -133,7 +133,7 @@ RETURNING delivery_id
 CANCEL_DELIVERIES = """
 UPDATE deliveries SET state = 'cancelled', updated_at = $2
 WHERE referral_id = ANY($1::uuid[]) AND message IN ('referral.requested', 'referral.reminded')
-  AND state IN ('pending', 'manual')
+  AND state IN ('pending', 'manual', 'held')
 """
 KNOWN_TO_PARTNER = """
 SELECT referral_id, partner_id, service_id, person_id, endpoint_id,
@@ -278,7 +278,7 @@ WHERE d.referral_id = ANY($1::uuid[]) AND d.message = 'referral.requested'
 DROP_REMINDERS = """
 UPDATE deliveries SET state = 'cancelled', updated_at = $2
 WHERE referral_id = ANY($1::uuid[]) AND message = 'referral.reminded'
-  AND state IN ('pending', 'manual')
+  AND state IN ('pending', 'manual', 'held')
 """
 _REDELIVERABLE = """
 FROM deliveries d
@@ -293,6 +293,8 @@ WHERE d.state = ANY($1::text[]) AND ($2::uuid IS NULL OR d.delivery_id = $2)
   AND ($3::text IS NULL OR d.partner_id = $3)
   AND ($4::uuid IS NULL OR d.endpoint_id = $4 OR now.endpoint_id = $4)
   AND ($5::timestamptz IS NULL OR d.created_at >= $5)
+  AND NOT EXISTS (
+    SELECT FROM limits x WHERE x.person_id = d.person_id AND x.kind = 'restricted')
   AND (d.message = 'referral.cancelled'
        OR r.status IN ('requested', 'accepted', 'in-progress', 'on-hold'))
 """

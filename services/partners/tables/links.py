@@ -25,7 +25,8 @@ JOIN LATERAL (
     AND message = 'referral.requested'
   ORDER BY seq LIMIT 1
 ) d ON true
-WHERE l.token_digest = $1
+WHERE l.token_digest = $1 AND NOT EXISTS (
+  SELECT FROM limits x WHERE x.person_id = l.person_id AND x.kind = 'restricted')
 """
 OPEN = """
 UPDATE answer_links SET opened_at = $2 WHERE token_digest = $1 AND opened_at IS NULL

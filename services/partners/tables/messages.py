@@ -18,7 +18,7 @@ SELECT d.seq, d.delivery_id, d.partner_id, d.service_id, d.referral_id, d.person
     OR r.status IN ('requested', 'accepted', 'in-progress', 'on-hold') AS timely,
 {WITHDRAWN}
 FROM deliveries d LEFT JOIN referral_states r USING (referral_id)
-WHERE d.partner_id = $1 AND d.seq > $2 AND d.state <> 'cancelled'
+WHERE d.partner_id = $1 AND d.seq > $2 AND d.state NOT IN ('cancelled', 'held')
 ORDER BY d.seq LIMIT $3 FOR UPDATE OF d
 """
 FETCHED = """

@@ -20,8 +20,8 @@ _UNDER = "(d.agreement_id = $2 OR $2::uuid IS NULL AND d.occurred_at <= $3)"
 DROP_WITHDRAWN = f"""
 UPDATE deliveries d
 SET state = 'cancelled', last_error = 'agreement-withdrawn', lease = NULL, updated_at = $4
-WHERE d.person_id = $1 AND d.agreement_id IS NOT NULL AND d.state IN ('pending', 'manual')
-  AND d.attempts = 0
+WHERE d.person_id = $1 AND d.agreement_id IS NOT NULL AND d.attempts = 0
+  AND d.state IN ('pending', 'manual', 'held')
   AND {_UNDER}
 """
 TOLD_UNDER = f"""

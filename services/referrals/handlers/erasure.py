@@ -7,9 +7,11 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.erasure import ErasureRequested, KeysDestroyed
+from contracts.rights import PersonObjected
 from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.forgetting import forget, forgotten_events, heard_of
+from infra.limits import keep_limits
 from services.referrals import tables
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.work import Work
@@ -24,6 +26,7 @@ class Erasing:
 
     async def on_intake(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         """End cases when an erasure is asked for, or were opened since; then forget."""
+        await keep_limits(tx, messages)
         heard = {m.person_id: m for m in messages if m.type in _STEPS}
         if not heard:
             return
@@ -45,4 +48,4 @@ class Erasing:
             work.record(decided, case, heard[case.person_id].caused())
 
 
-_STEPS = (ErasureRequested.type, KeysDestroyed.type)
+_STEPS = (ErasureRequested.type, KeysDestroyed.type, PersonObjected.type)

@@ -7,15 +7,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.database import Database
 from infra.eventstore.store import ConcurrencyError
+from infra.limits import Limit, LimitedError
 from infra.vault import PersonErasedError
-from infra.web.problems import Problem, not_found
+from infra.web.problems import Problem, limited, not_found
 from services.referrals.handlers.advisers import StaleProposalError
 from services.referrals.model.advice import (
     AlreadyTriedError,
     CaseClosedError,
     UnknownServiceError,
 )
-from services.referrals.model.person import AgreementMissingError
+from services.referrals.model.person import AgreementMissingError, PersonRestrictedError
 from services.referrals.model.referral import ForbiddenTransitionError, InvalidMoveError
 
 _PROBLEMS: dict[type[Exception], Callable[[], Problem]] = {
@@ -38,6 +39,7 @@ _PROBLEMS: dict[type[Exception], Callable[[], Problem]] = {
     ConcurrencyError: lambda: Problem(
         409, "conflict", "Somebody else moved it first: look again"
     ),
+    PersonRestrictedError: lambda: limited(LimitedError(Limit.RESTRICTED)),
     PersonErasedError: lambda: Problem(410, "person-erased", "The person's data were erased"),
 }
 
@@ -62,6 +64,8 @@ async def deciding(database: Database) -> AsyncIterator[AsyncConnection]:
             current_status=error.current,
             asked_status=error.asked,
         ) from error
+    except LimitedError as error:
+        raise limited(error) from error
     except InvalidMoveError as error:
         field = {"field": error.field, "detail": error.detail}
         raise Problem(422, "invalid", "The request is not valid", errors=[field]) from error

@@ -1,4 +1,17 @@
-"""Statements about persons who are erased."""
+"""Statements about persons who are restricted or erased."""
+
+HOLD = """
+UPDATE deliveries SET state = 'held', lease = NULL, last_error = 'person-restricted',
+  updated_at = $2
+WHERE person_id = $1 AND state IN ('pending', 'manual')
+  AND message IN ('referral.requested', 'referral.reminded')
+"""
+RELEASE = """
+UPDATE deliveries SET last_error = NULL, updated_at = $2::timestamptz,
+  state = CASE WHEN endpoint_id IS NULL THEN 'manual' ELSE 'pending' END,
+  next_attempt_at = CASE WHEN endpoint_id IS NULL THEN NULL ELSE $2::timestamptz END
+WHERE person_id = $1 AND state = 'held'
+"""
 
 STRIP_DELIVERIES = """
 UPDATE deliveries SET sealed = NULL, updated_at = $2 WHERE person_id = ANY($1::uuid[])
@@ -6,7 +19,7 @@ UPDATE deliveries SET sealed = NULL, updated_at = $2 WHERE person_id = ANY($1::u
 """What messages were made from goes; that there were messages stays, under a pseudonym."""
 DROP_DELIVERIES = """
 UPDATE deliveries SET state = 'cancelled', last_error = 'person-erased', lease = NULL
-WHERE person_id = ANY($1::uuid[]) AND state IN ('pending', 'manual', 'dead')
+WHERE person_id = ANY($1::uuid[]) AND state IN ('pending', 'manual', 'dead', 'held')
   AND message IN ('referral.requested', 'referral.reminded')
 """
 """Not those that say nothing of the person: one may be on its way at this moment."""
