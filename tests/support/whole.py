@@ -53,10 +53,16 @@ class Whole:
         return await self.http.request(method, path, json=body, headers=headers, **more)
 
     async def register(self, endpoint: dict[str, Any]) -> None:
-        """An address of a partner."""
+        """An address of a partner, that has shown that it wants our messages."""
         path = "/partners/v1/endpoints"
         answer = await self.call("partner_admin", "POST", path, endpoint)
         assert answer.status_code == 201, answer.text
+        waiting = "SELECT FROM partners.endpoints WHERE verified_at IS NULL"
+
+        async def verified() -> bool:
+            return not await self.rows(waiting)
+
+        await until(verified)
 
     async def comes(
         self, ref: str = "u-1", name: str = CANARY, born: str = "2006-05-17", **given: Any
