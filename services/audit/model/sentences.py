@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
-from contracts import erasure, intake, partners, persons, referrals
+from contracts import erasure, intake, partners, persons, referrals, rights
 from contracts.base import Event
 from contracts.days import PARIS
 from contracts.values import (
@@ -82,6 +82,13 @@ _AUTHORS = {
 }
 
 
+_VIEWS = {
+    "profile": "identité et situation",
+    "proposal": "explication d'une proposition",
+    "sheet": "fiche à transmettre",
+    "pathway": "parcours",
+    "access": "toutes les données",
+}
 _ERASURES = {
     erasure.ErasureReason.ASKED: "à la demande de la personne",
     erasure.ErasureReason.OBJECTED: "la personne s'oppose au traitement",
@@ -118,6 +125,10 @@ def _sentence_of_contact(event: intake.ContactRecorded) -> str:
     return f"Contact {_MODES[event.mode]}" + (f" ({event.site})" if event.site else "")
 
 
+def _sentence_of_view(event: rights.RecordViewed) -> str:
+    return f"Consultée par {event.viewer} ({_VIEWS.get(event.view, event.view)})"
+
+
 def _day(moment: date) -> str:
     return moment.strftime("%d/%m/%Y")
 
@@ -149,6 +160,15 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     persons.DuplicateDismissed: lambda e: "Doublon écarté : deux personnes différentes",
     persons.PersonMerged: lambda e: "Réunie avec une autre fiche de la même personne",
     persons.PersonUnmerged: lambda e: "Fiches de nouveau séparées",
+    rights.PersonRectified: lambda e: f"Rectification : {len(e.fields)} information(s)",
+    rights.PersonObjected: lambda e: "La personne s'oppose au traitement de ses données",
+    rights.PersonRestricted: lambda e: (
+        "Traitement limité : données conservées sans être utilisées"
+    ),
+    rights.PersonUnrestricted: lambda e: "Limitation levée",
+    rights.PersonArchived: lambda e: f"Archivée : dernier contact le {_day(e.last_contact_on)}",
+    rights.PersonReactivated: lambda e: "Revenue : sortie des archives",
+    **dict.fromkeys(rights.VIEWED.values(), lambda e: _sentence_of_view(e)),
     erasure.ErasureRequested: lambda e: f"Effacement demandé : {_ERASURES[e.reason]}",
     erasure.KeysDestroyed: lambda e: "Clés détruites : plus rien ne peut être lu",
     erasure.ForgottenByIntake: lambda e: "Données effacées à l'accueil",
