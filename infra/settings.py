@@ -68,6 +68,15 @@ class Settings(BaseSettings):
     erasure_seconds: float = Field(
         1.0, gt=0, le=3600, description="Wait between two looks at erasures under way."
     )
+    retention: str = Field(
+        "24+24", description="Months in use from the last contact, and months archived."
+    )
+    retention_sites: str = Field(
+        "", description="Sites with periods of their own: `site=12+12,other=36+12`."
+    )
+    retention_seconds: float = Field(
+        3600, gt=0, le=86_400, description="Wait between two looks at what is to be archived."
+    )
     seed: str = Field(
         "petite-foret", description="Directory loaded at first start; empty: none."
     )

@@ -9,7 +9,9 @@ from infra.web.app import Service, Worker, create_app
 from services.intake.handlers.arrivals import Arrival, Gate, Intake, Outcome
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.persons import Persons
+from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rights
+from services.intake.model.retention import Policy
 from services.intake.routes import persons as person_routes
 from services.intake.routes import rights
 from services.intake.routes.events import add_routes
@@ -25,9 +27,12 @@ def build(platform: Platform) -> Service:
     persons = Persons(database, writer, clock)
     wait = timedelta(seconds=settings.erasure_wait_seconds)
     erasing = Erasing(database, writer, platform.erasures, clock, wait)
+    policy = Policy.parse(settings.retention, settings.retention_sites)
+    retention = Retention(database, writer, erasing, policy, clock)
     workers: list[Worker] = [
         group,
-        *subscriptions(platform, database, persons, erasing),
+        *subscriptions(platform, database, persons, erasing, retention),
+        Ticker("retention", retention.step, settings.retention_seconds),
         Ticker("eraser", erasing.step, settings.erasure_seconds),
     ]
     if settings.kafka_bootstrap:
@@ -36,7 +41,7 @@ def build(platform: Platform) -> Service:
     app = create_app("Aiguillage: intake", "Takes what municipal systems emit.")
     add_routes(app, gate, group)
     app.include_router(person_routes.router(persons))
-    app.include_router(rights.router(Rights(database, writer, clock), erasing))
+    app.include_router(rights.router(Rights(database, writer, clock), erasing, retention))
     return Service(
         "intake",
         app,

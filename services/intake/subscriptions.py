@@ -36,6 +36,7 @@ from services.intake.handlers.arrivals import (
 )
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.persons import Persons
+from services.intake.handlers.retention import Retention
 
 KAFKA = Principal("kafka", "system", ("*",))
 MAX_RECORD_BYTES = 256 * 1024
@@ -43,9 +44,14 @@ REPLAY_RECORDS = 200
 
 
 def subscriptions(
-    platform: Platform, database: Database, persons: Persons, erasing: Erasing
+    platform: Platform,
+    database: Database,
+    persons: Persons,
+    erasing: Erasing,
+    retention: Retention,
 ) -> list[Subscription[Recorded]]:
-    """``persons`` finds duplicates, ``rights`` keeps limits and forgets erased persons."""
+    """``persons`` finds duplicates, ``rights`` keeps limits and forgets erased persons,
+    ``retention`` remembers who was here when."""
 
     def own() -> PostgresSource:
         return PostgresSource(database, "intake")  # nobody but us reads them before they relay
@@ -53,6 +59,7 @@ def subscriptions(
     heard = persons.on_own_events
     return [
         platform.subscription("persons", database, "intake", heard, own()),
+        platform.subscription("retention", database, "intake", retention.on_own_events, own()),
         platform.subscription(
             "rights", database, "intake", erasing.on_own_events, own(), of_forgotten=True
         ),

@@ -59,6 +59,14 @@ def upgrade() -> None:
           into_id   uuid NOT NULL
         );
         CREATE INDEX aliases_into ON intake.aliases (into_id);
+        CREATE TABLE intake.stays (
+          person_id       uuid PRIMARY KEY,
+          last_contact_on date NOT NULL,
+          site            text,           -- where that was
+          archived        boolean NOT NULL DEFAULT false
+        );
+        CREATE INDEX stays_last ON intake.stays (last_contact_on);
+        GRANT SELECT, INSERT, UPDATE, DELETE ON intake.stays TO {role_of("intake")};
         GRANT SELECT, INSERT, UPDATE, DELETE ON intake.inbox, intake.persons,
           intake.person_refs, intake.refused_records, intake.person_index, intake.suspicions,
           intake.aliases TO {role_of("intake")};

@@ -1,9 +1,12 @@
 """What a person may ask for (RGPD art. 15 to 21), recorded by whoever answers for data."""
 
+from collections import Counter
+from dataclasses import asdict
+from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, model_validator
 
 from contracts.base import Strict
@@ -16,7 +19,9 @@ from infra.web.cause import cause_of
 from infra.web.problems import not_found
 from services.intake.handlers.arrivals import check_commune, nir_refused
 from services.intake.handlers.erasure import Erasing
+from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rectification, Rights
+from services.intake.model.retention import Step
 from services.intake.routes.persons import refusing
 
 Privacy = Annotated[Principal, Depends(RequireRole("privacy"))]
@@ -56,12 +61,13 @@ class ProfileShown(Strict):
     reason: FreeText | None = Field(None, description="Sealed. Needed of archived persons.")
 
 
-def router(rights: Rights, erasing: Erasing) -> APIRouter:
+def router(rights: Rights, erasing: Erasing, retention: Retention) -> APIRouter:
     """The routes; erasure and restriction are for whoever answers for data (``privacy``)."""
     routes = APIRouter(prefix="/v1", tags=["rights"])
     _add_erasure(routes, erasing)
     _add_limits(routes, rights)
     _add_profile(routes, rights)
+    _add_retention(routes, retention)
     return routes
 
 
@@ -135,6 +141,23 @@ def _add_profile(routes: APIRouter, rights: Rights) -> None:
             "person_id": person_id,
             "identity": found.identity.model_dump(mode="json", exclude_none=True),
             "facts": found.facts.model_dump(mode="json", exclude_none=True),
+        }
+
+
+def _add_retention(routes: APIRouter, retention: Retention) -> None:
+    @routes.get("/retention")
+    async def preview_retention(
+        privacy: Privacy,
+        on: Annotated[date | None, Query(description="Day; today if none is given.")] = None,
+        limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+    ) -> dict[str, Any]:
+        """What retention would do on a day, if nobody came until then; nothing is done."""
+        found = await retention.preview(on)
+        counts = Counter(item.step for item in found)
+        return {
+            "archive": counts[Step.ARCHIVE],
+            "erase": counts[Step.ERASE],
+            "due": [asdict(item) for item in found[:limit]],
         }
 
 

@@ -145,6 +145,7 @@ FORGET = (
     "DELETE FROM person_refs WHERE person_id = ANY($1::uuid[])",
     UNINDEX,
     "DELETE FROM suspicions WHERE person_id = ANY($1::uuid[]) OR other_id = ANY($1::uuid[])",
+    "DELETE FROM stays WHERE person_id = ANY($1::uuid[])",
     "DELETE FROM aliases WHERE person_id = ANY($1::uuid[]) OR into_id = ANY($1::uuid[])",
 )
 """``persons`` stays: that an id was one tells nothing, and whoever uses it again is told so."""
