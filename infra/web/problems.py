@@ -71,13 +71,6 @@ def not_found(what: str) -> Problem:
     return Problem(404, "not-found", f"No such {what}")
 
 
-def limited(error: LimitedError) -> Problem:
-    """The person is restricted or archived: whoever answers for personal data may go on."""
-    if error.limit is Limit.ARCHIVED:
-        return Problem(403, "person-archived", "The person is archived")
-    return Problem(409, "person-restricted", "Nothing may be done with the person's data now")
-
-
 def invalid(error: ValidationError, prefix: str = "") -> Problem:
     """A body that does not fit its schema; names every field, quotes no value."""
     return Problem(
@@ -116,6 +109,15 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
     headers = dict(error.headers or {})
     return Problem(error.status_code, slug, str(error.detail), headers=headers).response()
+
+
+async def on_limited(request: Request, error: Exception) -> Response:
+    """The person is restricted or archived: whoever answers for personal data may go on."""
+    assert isinstance(error, LimitedError)
+    if error.limit is Limit.ARCHIVED:
+        return Problem(403, "person-archived", "The person is archived").response()
+    title = "Nothing may be done with the person's data now"
+    return Problem(409, "person-restricted", title).response()
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:

@@ -7,6 +7,7 @@ from infra.platform import Platform
 from infra.ticker import Ticker
 from infra.web.app import Service, create_app
 from infra.web.problems import Problem
+from services.audit.handlers.access import Access
 from services.audit.handlers.erasure import Erasing
 from services.audit.handlers.signing import signer_of
 from services.audit.routes import router
@@ -21,6 +22,7 @@ def build(platform: Platform) -> Service:
     signer = signer_of(settings)
     app = create_app("Aiguillage audit", "The log of everything, its proofs, and pathways.")
     app.state.log_signer = signer
+    app.state.access = Access(database, platform.writer("audit"), platform.clock)
     app.include_router(router)
     app.add_exception_handler(LogDamagedError, _on_damage)
     checkpoints = CheckpointSigner(

@@ -39,6 +39,17 @@ async def read_pathway(raw: Any, person_id: UUID, as_of: AsOf) -> dict[str, Any]
 
     Raises ``PathwayTooLongError``.
     """
+    found = await read_entries(raw, person_id, as_of)
+    return folded(person_id, *found) if found else None
+
+
+async def read_entries(
+    raw: Any, person_id: UUID, as_of: AsOf
+) -> tuple[set[UUID], list[Any]] | None:
+    """The ids that a person is known by, and their entries; None for an unknown person.
+
+    Raises ``PathwayTooLongError``.
+    """
     if not await raw.fetchval(tables.PERSON_KNOWN, person_id):
         return None
     types = [PersonMerged.type, PersonUnmerged.type]
@@ -49,6 +60,11 @@ async def read_pathway(raw: Any, person_id: UUID, as_of: AsOf) -> dict[str, Any]
     )
     if len(rows) > MAX_ENTRIES:
         raise PathwayTooLongError
+    return persons, rows
+
+
+def folded(person_id: UUID, persons: set[UUID], rows: Sequence[Any]) -> dict[str, Any]:
+    """Timeline and states of a person's entries."""
     known_as = sorted(map(str, persons))
     return {"person_id": str(person_id), "persons": known_as, **_folded(rows)}
 

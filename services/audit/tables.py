@@ -65,6 +65,10 @@ PERSON_ENTRIES = (
 )
 INDEX_OF_EVENT = "SELECT idx FROM entries WHERE event_id = $1"
 LEAF_AT = "SELECT leaf_hash FROM entries WHERE idx = $1"
+ERASED = (
+    "SELECT event_id, idx, recorded_at, data::text AS data FROM entries WHERE person_id = $1 "
+    "AND type = 'fr.aiguillage.audit.person.erased.v1' ORDER BY idx"
+)
 FORGET_ENTRIES = "SELECT forget_entries($1)"
 PARKED = (
     "SELECT id, record FROM dead_letters "

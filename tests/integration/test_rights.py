@@ -171,3 +171,70 @@ async def test_rights_of_the_unknown_are_not_found_and_of_the_erased_are_gone(
     for right in ("objection", "restriction", "profile"):
         path = f"/intake/v1/persons/{person}/{right}"
         assert (await whole.call("privacy", "POST", path, {})).status_code == 410
+
+
+async def test_auditor_unmasks_a_pathway_with_a_reason_that_is_kept(whole: Whole):
+    person, _ = await drafted(whole)
+    path = f"/audit/v1/persons/{person}"
+    masked = await whole.call("auditor", "GET", f"{path}/pathway")
+    assert CANARY not in masked.text
+    refused = await whole.call("auditor", "POST", f"{path}/unmask", {})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "reason")
+    body = {"reason": f"contrôle du dossier de {CANARY}"}
+    unmasked = await whole.call("auditor", "POST", f"{path}/unmask", body)
+    assert CANARY in unmasked.text
+    assert unmasked.headers["cache-control"] == "no-store"
+    await whole.quiet()
+    (viewed,) = await events(whole, "audit.record.viewed", person)
+    assert viewed["viewer"] == "auditor:auditor"
+    assert CANARY.encode() not in await whole.everything()
+    assert (await whole.call("adviser", "POST", f"{path}/unmask", body)).status_code == 403
+
+
+async def test_person_is_given_all_that_is_held_as_json_and_as_a_page(whole: Whole):
+    person, referral = await drafted(whole)
+    await confirm(whole, referral)
+    await whole.call("adviser", "POST", PROFILE.format(person), {"reason": "rappel"})
+    await whole.quiet()
+    path = f"/audit/v1/persons/{person}/access"
+    found = (await whole.call("privacy", "POST", path, {})).json()
+    assert found["known"]["family_name"] == CANARY
+    assert found["known"]["situation"]["value"] == "job-seeker"
+    assert found["proposals"][0]["candidates"]
+    assert "phone" in found["disclosures"][0]["fields"]
+    assert [(view["by"], view["view"], view["reason"]) for view in found["views"]] == [
+        ("accueil", "profile", "rappel")
+    ]
+    said = orjson.dumps(found).decode()
+    for held in (f"note sur {CANARY}", f"besoin de {CANARY}", f"projet de {CANARY}"):
+        assert held in said
+    assert "adviser:" not in said  # a colleague's name is none of the person's data
+    page = await whole.call("privacy", "POST", path, {}, accept="text/html")
+    assert page.headers["content-type"].startswith("text/html")
+    for shown in (CANARY, "17/05/1985", "Qui a consulté vos données", f"note sur {CANARY}"):
+        assert shown in page.text
+    assert (await whole.call("adviser", "POST", path, {})).status_code == 403
+
+
+async def test_erased_person_is_told_that_nothing_is_left_but_states(whole: Whole):
+    person, _ = await drafted(whole)
+    await whole.call("privacy", "POST", f"/intake/v1/persons/{person}/erasure", {})
+
+    async def over() -> bool:
+        answer = await whole.call("privacy", "GET", f"/audit/v1/persons/{person}/erasure")
+        return answer.status_code == 200
+
+    await until(over)
+    await whole.quiet()
+    path = f"/audit/v1/persons/{person}"
+    found = (await whole.call("privacy", "POST", f"{path}/access", {})).json()
+    assert found["known"] == {}
+    assert {state["status"] for state in found["referrals"].values()} == {"entered-in-error"}
+    assert CANARY not in orjson.dumps(found).decode()
+    refused = await whole.call("auditor", "POST", f"{path}/unmask", {"reason": "x"})
+    assert refused.status_code == 410
+    (receipt,) = (await whole.call("auditor", "GET", f"{path}/erasure")).json()["receipts"]
+    proof = await whole.call(
+        "auditor", "GET", f"/audit/v1/proofs/inclusion?event_id={receipt['event_id']}"
+    )
+    assert proof.json()["index"] == receipt["idx"]

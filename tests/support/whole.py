@@ -46,11 +46,12 @@ class Whole:
     databases: Databases
 
     async def call(
-        self, role: str, method: str, path: str, body: Any = None, **more: Any
+        self, role: str, method: str, path: str, body: Any = None, accept: str = "*/*"
     ) -> httpx2.Response:
         """A request with one of the first keys; the path begins with the service's name."""
-        headers = {"authorization": f"Bearer {self.running.address['keys'][role]}"}
-        return await self.http.request(method, path, json=body, headers=headers, **more)
+        key = self.running.address["keys"][role]
+        headers = {"authorization": f"Bearer {key}", "accept": accept}
+        return await self.http.request(method, path, json=body, headers=headers)
 
     async def register(self, endpoint: dict[str, Any]) -> None:
         """An address of a partner, that has shown that it wants our messages."""

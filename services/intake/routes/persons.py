@@ -10,11 +10,10 @@ from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
 from infra.database import driver
-from infra.limits import LimitedError
 from infra.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
-from infra.web.problems import Problem, limited, not_found
+from infra.web.problems import Problem, not_found
 from services.intake import tables
 from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError
 
@@ -93,5 +92,3 @@ async def refusing() -> AsyncIterator[None]:
         ) from error
     except PersonErasedError as error:
         raise Problem(410, "person-erased", "The person was erased") from error
-    except LimitedError as error:
-        raise limited(error) from error

@@ -9,7 +9,7 @@ from infra.database import Database
 from infra.eventstore.store import ConcurrencyError
 from infra.limits import Limit, LimitedError
 from infra.vault import PersonErasedError
-from infra.web.problems import Problem, limited, not_found
+from infra.web.problems import Problem, not_found
 from services.referrals.handlers.advisers import StaleProposalError
 from services.referrals.model.advice import (
     AlreadyTriedError,
@@ -39,7 +39,6 @@ _PROBLEMS: dict[type[Exception], Callable[[], Problem]] = {
     ConcurrencyError: lambda: Problem(
         409, "conflict", "Somebody else moved it first: look again"
     ),
-    PersonRestrictedError: lambda: limited(LimitedError(Limit.RESTRICTED)),
     PersonErasedError: lambda: Problem(410, "person-erased", "The person's data were erased"),
 }
 
@@ -64,8 +63,8 @@ async def deciding(database: Database) -> AsyncIterator[AsyncConnection]:
             current_status=error.current,
             asked_status=error.asked,
         ) from error
-    except LimitedError as error:
-        raise limited(error) from error
+    except PersonRestrictedError as error:
+        raise LimitedError(Limit.RESTRICTED) from error
     except InvalidMoveError as error:
         field = {"field": error.field, "detail": error.detail}
         raise Problem(422, "invalid", "The request is not valid", errors=[field]) from error
