@@ -46,6 +46,18 @@ WHERE person_id = ANY($1::uuid[]) AND destroyed_at IS NULL
 """
 
 
+_MISSED = """
+SELECT asked.person_id FROM unnest($1::uuid[]) AS asked (person_id)
+WHERE NOT EXISTS (SELECT FROM forgotten f WHERE f.person_id = asked.person_id)
+"""
+_REOPEN = """
+UPDATE vault.erasures e SET destroyed_at = NULL, erased_at = NULL
+WHERE erased_at IS NOT NULL AND (person_id = ANY($1::uuid[])
+  OR EXISTS (SELECT FROM vault.person_keys k WHERE k.person_id = e.person_id))
+RETURNING person_id
+"""
+
+
 class Erasures:
     """The ledger: a table beside the keys, and a file that only grows."""
 
@@ -62,7 +74,7 @@ class Erasures:
         fresh = [e for e in erasures if e.person_id not in known]
         if not fresh:
             return set()
-        append_lines(self._file, map(_line, fresh))
+        append_lines(self._file, map(to_line, fresh))
         columns = zip(*((e.person_id, e.reason, e.requested_at) for e in fresh), strict=True)
         async with self._database.transaction() as tx:
             rows = await (await driver(tx)).fetch(_FENCE, *map(list, columns))
@@ -107,9 +119,36 @@ class Erasures:
                 list(persons), now,
             )  # fmt: skip
 
-    def recorded(self) -> list[Erasure]:
-        """What the file holds; a line that a crash cut short ends it."""
-        return read_ledger(self._file)
+    async def reopen(self, database: Database) -> set[UUID]:
+        """Take up again what a restored backup brought back to a service, or to the vault.
+
+        Before anything else runs: from here on no key of these persons is opened. Answers whose
+        erasure is to be carried through once more.
+        """
+        again = await self._fence_recorded()
+        ended = await self._database.rows(
+            "SELECT person_id FROM vault.erasures WHERE erased_at IS NOT NULL"
+        )
+        rows = await database.rows(_MISSED, [row["person_id"] for row in ended])
+        missed = [row["person_id"] for row in rows]
+        async with self._database.transaction() as tx:
+            reopened = await (await driver(tx)).fetch(_REOPEN, missed)
+        return again | {UUID(int=row["person_id"].int) for row in reopened}
+
+    async def over(self, persons: Iterable[UUID]) -> bool:
+        """Whether all of these are erased."""
+        found = await self.find(list(persons))
+        return all(erasure.erased_at for erasure in found.values())
+
+    async def _fence_recorded(self) -> set[UUID]:
+        """What the file knows and the table does not: the table is older than the file."""
+        recorded = read_ledger(self._file)
+        if not recorded:
+            return set()
+        columns = zip(*((e.person_id, e.reason, e.requested_at) for e in recorded), strict=True)
+        async with self._database.transaction() as tx:
+            rows = await (await driver(tx)).fetch(_FENCE, *map(list, columns))
+        return {UUID(int=row["person_id"].int) for row in rows}
 
 
 def read_ledger(file: Path) -> list[Erasure]:
@@ -138,7 +177,8 @@ def append_lines(file: Path, lines: Iterable[bytes]) -> None:
         os.fsync(ledger.fileno())
 
 
-def _line(erasure: Erasure) -> bytes:
+def to_line(erasure: Erasure) -> bytes:
+    """As the ledger's file has it."""
     return orjson.dumps(
         {
             "person_id": str(erasure.person_id),
