@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.erasure import KeysDestroyed
 from contracts.rights import (
     PersonArchived,
     PersonReactivated,
@@ -51,13 +52,16 @@ def create_limits(schema: str, role: str) -> None:
           since     timestamptz NOT NULL,
           PRIMARY KEY (person_id, kind)
         );
-        GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.limits TO {role};
+        GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {schema}.limits TO {role};
         """
     )
 
 
 async def keep_limits(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
-    """Bring the table up to date with what the intake said, in order."""
+    """Bring the table up to date with what the intake said, in order.
+
+    Who is erased has no limits: there is nothing left to limit.
+    """
     raw = await driver(tx)
     for message in messages:
         if limit := _BEGINS.get(message.type):
@@ -71,6 +75,8 @@ async def keep_limits(tx: AsyncConnection, messages: Sequence[Recorded]) -> None
                 "DELETE FROM limits WHERE person_id = $1 AND kind = $2",
                 message.person_id, limit,
             )  # fmt: skip
+        elif message.type == KeysDestroyed.type:
+            await raw.execute("DELETE FROM limits WHERE person_id = $1", message.person_id)
 
 
 async def limited_among(

@@ -18,14 +18,18 @@ from infra.settings import Settings
 from infra.subscription import Subscription, set_paused
 from infra.tlog.audit import Verdict, verify_remote
 from infra.web.auth import create_key
+from services.audit.projections import rebuild as rebuild_audit
 from services.host import BUILD, relay
+from services.intake.projections import rebuild as rebuild_intake
 from services.partners.handlers import seed
 from services.partners.projections import rebuild as rebuild_partners
 from services.referrals.projections import rebuild as rebuild_referrals
 
 REBUILD: dict[str, Callable[[AsyncConnection], Awaitable[int]]] = {
+    "intake": rebuild_intake,
     "referrals": rebuild_referrals,
     "partners": rebuild_partners,
+    "audit": rebuild_audit,
 }
 REWINDABLE = {("referrals", "directory")}
 """Subscriptions that only fill read tables: handling everything again changes nothing else."""

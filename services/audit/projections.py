@@ -8,12 +8,16 @@ from uuid import UUID
 
 import orjson
 from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.persons import PersonMerged, PersonUnmerged
 from contracts.registry import parse_event
+from infra.database import driver
 from infra.eventstore.events import rfc3339
 from infra.eventstore.upcast import upcast
+from infra.limits import keep_limits
+from infra.rebuilding import fold, hold_still
 from services.audit import tables
 from services.audit.model.pathway import Pathway, evolve, same_person
 from services.audit.model.sentences import sentence, unknown_sentence
@@ -99,3 +103,10 @@ def _item(row: Any, event: Event | None) -> dict[str, Any]:
         "data": orjson.loads(row["data"]),
         "sealed": row["sealed"] is not None,
     }
+
+
+async def rebuild(tx: AsyncConnection) -> int:
+    """Empty the one read table beside the log, and fill it again; answers from how many."""
+    await hold_still(tx)
+    await (await driver(tx)).execute("TRUNCATE limits")
+    return await fold(tx, "intake", keep_limits, "rights")

@@ -12,13 +12,10 @@ from contracts.base import Event
 from contracts.erasure import PersonErased
 from contracts.intake import AgreementWithdrawn
 from contracts.partners import DeliveryManual
-from contracts.referrals import EVENTS as REFERRAL_EVENTS
 from contracts.referrals import (
-    AnswerRefused,
     DeadlinePassed,
     ReferralCancelled,
     ReferralMoved,
-    ReferralProposed,
     ReferralRequested,
 )
 from contracts.registry import parse_event
@@ -49,14 +46,6 @@ from services.partners.model import (
 from services.partners.tables import rights as rights_tables
 from services.partners.tables import withdrawals
 
-HEARD = {
-    event.type: event
-    for event in REFERRAL_EVENTS
-    if issubclass(
-        event,
-        ReferralProposed | ReferralRequested | ReferralMoved | AnswerRefused | DeadlinePassed,
-    )
-}
 HELD = {"state": "held", "next_attempt_at": None, "last_error": "person-restricted"}
 Key = tuple[str, str]
 Row = dict[str, Any]
@@ -102,7 +91,7 @@ class Deliveries:
 
     async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         """States, deliveries and disclosures of a batch, in sets."""
-        heard = [(m, parse_event(m.type, m.data)) for m in messages if m.type in HEARD]
+        heard = projections.heard(messages)
         await projections.keep_states(tx, heard)
         requests = [(m, e) for m, e in heard if isinstance(e, ReferralRequested)]
         cancelled = [(m, e) for m, e in heard if isinstance(e, ReferralCancelled)]

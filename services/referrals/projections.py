@@ -39,11 +39,12 @@ from contracts.registry import parse_event
 from contracts.values import Author
 from infra.database import driver
 from infra.eventstore.events import Recorded
-from infra.eventstore.store import EventStore
+from infra.limits import keep_limits
+from infra.rebuilding import Keep, fold, hold_still
 from services.referrals import tables
+from services.referrals.model.person import PERSON_EVENTS
 from services.referrals.model.referral import FINAL
 
-REBUILD_BATCH = 1000
 _PERSONS = frozenset(
     event.type
     for event in (
@@ -90,15 +91,33 @@ async def apply(tx: AsyncConnection, events: Sequence[Event], now: datetime) -> 
 
 
 async def rebuild(tx: AsyncConnection) -> int:
-    """Empty the read tables and fold the service's own events again; answers how many."""
+    """Empty the read tables and fold the events again; answers how many of its own.
+
+    What others said comes first, so that whoever was forgotten since is forgotten again.
+    """
+    await hold_still(tx)
     raw = await driver(tx)
     await raw.execute(tables.TRUNCATE)
-    store, after, count = EventStore("referrals"), 0, 0
-    while batch := await store.read(tx, after, REBUILD_BATCH):
-        for event in batch:  # one at a time: each row bears the time of its own last event
-            await apply(tx, [parse_event(event.type, event.data)], event.recorded_at)
-        after, count = batch[-1].position, count + len(batch)
-    return count
+    for service, subscription, keep in _HEARD:
+        await fold(tx, service, keep, subscription)
+    return await fold(tx, "referrals", _apply_again)
+
+
+async def _apply_again(tx: AsyncConnection, events: Sequence[Recorded]) -> None:
+    for event in events:  # one at a time: each row bears the time of its own last event
+        await apply(tx, [parse_event(event.type, event.data)], event.recorded_at)
+
+
+async def keep_said(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+    """What the intake says of persons that routing will look at; still sealed."""
+    said = [m for m in messages if m.type in PERSON_EVENTS and m.person_id]
+    rows = [
+        (m.event_id, m.person_id, m.position, m.type, m.occurred_at, m.data, m.sealed)
+        for m in said
+    ]
+    if rows:
+        raw = await driver(tx)
+        await raw.execute(tables.KEEP_PERSON_EVENTS, *map(list, zip(*rows, strict=True)))
 
 
 async def keep_services(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
@@ -152,6 +171,16 @@ async def keep_persons(tx: AsyncConnection, messages: Sequence[Recorded]) -> Non
                 await raw.execute(tables.DROP_DUPLICATE, event.person_id, event.into)
             case persons.PersonUnmerged():
                 await raw.execute(tables.DROP_ALIAS, event.person_id)
+
+
+_HEARD: tuple[tuple[str, str, Keep], ...] = (
+    ("partners", "directory", keep_services),
+    ("partners", "answers", keep_undelivered),
+    ("intake", "routing", keep_said),
+    ("intake", "routing", keep_persons),
+    ("intake", "rights", keep_limits),
+)
+"""Whose events, as far as which subscription has heard them, fill which table."""
 
 
 def _parsed(message: Recorded) -> Any:

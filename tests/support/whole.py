@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx2
@@ -73,7 +73,7 @@ class Whole:
         Young people go to the Mission locale by themselves, others to France Travail once an
         adviser confirms.
         """
-        random = Random(f"{ref} {name}")
+        random = Random(ref)
         resident = invented(random) | {"ref": ref}
         resident["identity"] |= {"family_name": name, "address": f"3 rue {name}"}
         resident["facts"] |= {
@@ -88,7 +88,8 @@ class Whole:
             "needs": [{"thematique": JOB, "note": f"besoin de {name}"}],
             "note": f"note sur {name}",
         }
-        return await self.emit(envelope(PublicContact.TYPE, data | given, random, FRONT_DESK))
+        event = envelope(PublicContact.TYPE, data | given, random, FRONT_DESK)
+        return await self.emit(event | {"id": uuid4().hex})
 
     async def emit(self, event: dict[str, Any]) -> UUID:
         """Send one event that must be taken; answers whom it is about."""

@@ -12,11 +12,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contracts import intake
 from contracts.base import Event
 from contracts.days import local_day
-from contracts.erasure import ErasureReason, ErasureRequested
-from contracts.registry import parse_event
+from contracts.erasure import ErasureReason
 from contracts.rights import PersonArchived, PersonReactivated
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -26,22 +24,11 @@ from services.intake import tables
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.persons import UnknownPersonError
 from services.intake.model.retention import Due, Policy, Stay, Step, due
+from services.intake.projections import keep_stays
 from services.intake.tables import retention
 
 BATCH = 500
 ACTOR = Meta("policy:retention")
-CONTACTS = frozenset(
-    event.type
-    for event in (
-        intake.PersonRegistered,
-        intake.PersonIdentified,
-        intake.FactsStated,
-        intake.ContactRecorded,
-        intake.AgreementGiven,
-        intake.AgreementWithdrawn,
-    )
-)
-"""What is only ever said when there was a contact with the person."""
 
 
 @dataclass(frozen=True)
@@ -56,23 +43,9 @@ class Retention:
 
     async def on_own_events(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         """Remember contacts; bring back whoever was archived and came again."""
-        raw = await driver(tx)
-        back: set[UUID] = set()
-        for message in messages:
-            if message.type in CONTACTS and message.person_id:
-                back |= await self._contact(raw, message)
-            elif statement := _CHANGES.get(message.type):
-                await raw.execute(statement, message.person_id)
+        back = await keep_stays(tx, messages)
         pending = [_said(PersonReactivated(person_id=p), p) for p in sorted(back)]
         await self.writer.write(tx, pending)
-
-    async def _contact(self, raw: tables.Raw, message: Recorded) -> set[UUID]:
-        event = parse_event(message.type, message.data)
-        site = event.site if isinstance(event, intake.ContactRecorded) else None
-        day = local_day(message.occurred_at)
-        await raw.execute(retention.KEEP, message.person_id, day, site)
-        rows = await raw.fetch(retention.REACTIVATE, message.person_id)
-        return {UUID(int=row["person_id"].int) for row in rows}
 
     async def preview(self, on: date | None = None) -> list[Due]:
         """What would be done on a day, or today, if nobody came until then."""
@@ -122,13 +95,6 @@ class Retention:
 
     def _today(self) -> date:
         return local_day(self.clock())
-
-
-_CHANGES = {
-    PersonArchived.type: retention.MARK_ARCHIVED,
-    PersonReactivated.type: retention.MARK_REACTIVATED,
-    ErasureRequested.type: retention.DROP,
-}
 
 
 def _said(event: Event, person_id: UUID) -> Pending:

@@ -66,7 +66,7 @@ def upgrade() -> None:
           archived        boolean NOT NULL DEFAULT false
         );
         CREATE INDEX stays_last ON intake.stays (last_contact_on);
-        GRANT SELECT, INSERT, UPDATE, DELETE ON intake.stays TO {role_of("intake")};
+        GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON intake.stays TO {role_of("intake")};
         GRANT SELECT, INSERT, UPDATE, DELETE ON intake.inbox, intake.persons,
           intake.person_refs, intake.refused_records, intake.person_index, intake.suspicions,
           intake.aliases TO {role_of("intake")};

@@ -334,7 +334,10 @@ UPDATE referral_states SET asked_status = $2, asked_answer_id = $3,
 WHERE referral_id = $1
 """
 
-TRUNCATE_DIRECTORY = "TRUNCATE partners, partner_names, services"
+TRUNCATE = "TRUNCATE partners, partner_names, services, referral_states, limits"
+DROP_FORGOTTEN_STATES = (
+    "DELETE FROM referral_states WHERE person_id IN (SELECT person_id FROM forgotten)"
+)
 
 UNVERIFIED = """
 UPDATE endpoints SET open_until = $2

@@ -20,7 +20,6 @@ from services.referrals import projections, tables
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.handlers.work import Work
 from services.referrals.model.loop import open_case
-from services.referrals.model.person import PERSON_EVENTS
 from services.referrals.model.referral import (
     ForbiddenTransitionError,
     InvalidMoveError,
@@ -45,7 +44,7 @@ class Messages:
 
     async def on_intake(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         """Remember what is said of persons; open a case for each need; obey withdrawals."""
-        await _keep(tx, [m for m in messages if m.type in PERSON_EVENTS and m.person_id])
+        await projections.keep_said(tx, messages)
         await projections.keep_persons(tx, messages)
         needs: list[Recorded] = []
         for message in messages:
@@ -124,17 +123,6 @@ class Messages:
         except (ForbiddenTransitionError, InvalidMoveError) as error:
             refused = refuse_answer(referral, move, str(error))
             work.record_referral(referral.referral_id, referral.version, [refused], meta)
-
-
-async def _keep(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
-    if not messages:
-        return
-    raw = await driver(tx)
-    rows = [
-        (m.event_id, m.person_id, m.position, m.type, m.occurred_at, m.data, m.sealed)
-        for m in messages
-    ]
-    await raw.execute(tables.KEEP_PERSON_EVENTS, *map(list, zip(*rows, strict=True)))
 
 
 async def _known_cases(tx: AsyncConnection, needs: Sequence[Recorded]) -> set[UUID]:
