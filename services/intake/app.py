@@ -4,26 +4,26 @@ from infra.groupcommit import GroupCommit
 from infra.platform import Platform
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
+from infra.ticker import Ticker
 from infra.web.app import Service, Worker, create_app
 from services.intake.handlers.arrivals import Arrival, Gate, Intake, Outcome
 from services.intake.handlers.persons import Persons
 from services.intake.routes.events import add_routes
 from services.intake.routes.persons import router
-from services.intake.subscriptions import PublicRecords
+from services.intake.subscriptions import RETENTION_SECONDS, PublicRecords, Retention
 
 
 def build(platform: Platform) -> Service:
     """Contacts, persons, needs and agreements, from CloudEvents."""
     settings, database = platform.settings, platform.database("intake")
-    master = platform.vault.master
-    gate = Gate(master)
+    gate = Gate(platform.vault.index)
     intake = Intake(database, platform.writer("intake"), platform.clock)
     group: GroupCommit[Arrival, Outcome] = GroupCommit("events", intake.commit)
     workers: list[Worker] = [group]
     if settings.kafka_bootstrap:
         from infra.sources.kafka import public_source
 
-        records = PublicRecords(gate, intake, master, platform.clock)
+        records = PublicRecords(gate, intake, platform.vault.master, platform.clock)
         source = public_source(settings, "intake.public")
         workers.append(
             Subscription(
@@ -41,6 +41,8 @@ def build(platform: Platform) -> Service:
     workers.append(
         platform.subscription("persons", database, "intake", persons.on_own_events, own)
     )
+    retention = Retention(database, platform.clock, settings.refused_days)
+    workers.append(Ticker("refused records", retention.step, RETENTION_SECONDS))
     app = create_app("Aiguillage: intake", "Takes what municipal systems emit.")
     add_routes(app, gate, group)
     app.include_router(router(persons))

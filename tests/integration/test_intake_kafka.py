@@ -40,9 +40,9 @@ async def service(platform: Platform) -> AsyncIterator[Service]:
 
 def records_of(platform: Platform, service: Service) -> PublicRecords:
     """The handler as the service wires it."""
-    master = platform.vault.master
     intake = Intake(service.database, platform.writer("intake"), platform.clock)
-    return PublicRecords(Gate(master), intake, master, platform.clock)
+    vault = platform.vault
+    return PublicRecords(Gate(vault.index), intake, vault.master, platform.clock)
 
 
 def contact(person: Json | None = None, **data: Any) -> Json:
