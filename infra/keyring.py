@@ -170,9 +170,8 @@ class KeyRing:
         return keys if all(map(keys.knows, wrapped)) else await self._since(now)
 
     async def epochs(self) -> list[Epoch]:
-        """Every epoch that ever was, the newest last; the first one begins here."""
-        await self._since(time.monotonic())
-        return await self._rows()
+        """Every epoch that ever was, the newest last; none before the first use."""
+        return [_epoch(row) for row in await self._database.rows(EPOCHS)]
 
     async def begin(self, after: int) -> None:
         """Begin the epoch after ``after``, unless somebody else has.
@@ -189,6 +188,7 @@ class KeyRing:
             stored = await provider.create(epoch)
             await provider.open(epoch, stored)
             await raw.execute(ADD_EPOCH, epoch, provider.name, stored, self.index.check)
+        self._tried = float("-inf")
         log.info("master key epoch begun", epoch=epoch, provider=provider.name)
 
     async def rewrapped(self, epoch: int) -> None:
@@ -237,10 +237,10 @@ class KeyRing:
         self._tried = started
 
     async def _load(self, started: float) -> MasterKeys:
-        epochs = await self._rows()
+        epochs = await self.epochs()
         if not epochs:
             await self.begin(after=0)
-            epochs = await self._rows()
+            epochs = await self.epochs()
         if epochs[-1].index_check != self.index.check:
             raise KeyUnavailableError("index.key is not this hub's: put the first one back")
         live = [epoch for epoch in epochs if epoch.destroyed_at is None]
@@ -261,9 +261,6 @@ class KeyRing:
             return None
         self._missing.discard(epoch.number)
         return AESGCM(key)
-
-    async def _rows(self) -> list[Epoch]:
-        return [_epoch(row) for row in await self._database.rows(EPOCHS)]
 
     async def _mark(self, statement: str, epoch: int) -> None:
         async with self._database.transaction() as tx:

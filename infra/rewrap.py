@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from infra.database import Database, driver, is_infrastructure
-from infra.keyring import EPOCH_BYTES, KeyRing, MasterKeys, epoch_of, prefix
+from infra.keyring import (
+    EPOCH_BYTES,
+    KeyRing,
+    MasterKeys,
+    StaleKeysError,
+    epoch_of,
+    prefix,
+)
 from infra.masterkey import CannotUnsealError
 
 ROWS = 500
@@ -92,6 +99,8 @@ class Place:
             raw = await driver(tx)
             rows = await raw.fetch(kept.select(len(after)), *bounds, ROWS, *after)
             keys = await ring.keys()
+            if keys.newest < epochs.stop:
+                raise StaleKeysError("the newest epoch is not loaded yet")
             new = {_key(kept, row): _again(keys, kept, row) for row in rows}
             moved = [(wrapped, *key) for key, wrapped in new.items() if wrapped]
             await raw.executemany(kept.update, moved)

@@ -30,12 +30,11 @@ class NotRotatedError(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """Where a rotation is: what it does, in which table, how many rows of how many."""
+    """Where a rotation is: what it does (to which table), and how much of how much is done."""
 
-    what: str
-    place: str = ""
-    done: int = 0
-    total: int = 0
+    name: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,15 @@ class Rotation:
         While the older epoch's key exists, there is no further epoch: a second run finds
         nothing to do. Raises ``StillWrappedError`` if something cannot be rewrapped.
         """
+        await self.ring.keys()  # the first epoch begins at its first use
         live = await self._live()
         if len(live) == 1:
             await self.ring.begin(after=live[-1].number)
             live = await self._live()
-        yield Step(f"epoch {live[-1].number}: waiting until every process knows it")
+        known = f"epoch {live[-1].number} known everywhere"
+        yield Step(known, 0, 1)
         await asyncio.sleep(self.ring.lease_seconds)
+        yield Step(known, 1, 1)
         for _ in range(PASSES):
             async for step in self._rewrap(range(live[0].number, live[-1].number)):
                 yield step
@@ -124,6 +126,7 @@ class Rotation:
             name, done, after = place.kept.name, 0, ()
             counts = await place.counts()
             total = sum(count for epoch, count in counts.items() if epoch in epochs)
+            yield Step(name, 0, total)
             while (moved := await place.rewrap(self.ring, epochs, after)).last is not None:
                 done, after = done + moved.rows, moved.last
-                yield Step("rewrapping", name, done, total)
+                yield Step(name, done, total)
