@@ -7,7 +7,6 @@ first; destroying an epoch trims the version that wrapped it, so that nobody unw
 
 import asyncio
 import base64
-import binascii
 import re
 import ssl
 from dataclasses import dataclass
@@ -74,32 +73,40 @@ class TransitProvider:
         opened = await self._call("decrypt", path, ciphertext=stored.decode())
         try:
             key = base64.b64decode(_text(opened, "plaintext"), validate=True)
-        except binascii.Error:
+        except ValueError:
             key = b""
         if len(key) != KEY_BYTES:
             raise KeyUnavailableError("transit decrypt: the answer holds no key")
         return key
 
     async def destroy(self, epoch: int, stored: bytes) -> None:
-        """Refuse, then delete, the version that wrapped it and all before."""
+        """Refuse, then delete, the version that wrapped it and all before.
+
+        A key must keep one version: where ours is its last (we moved to another provider),
+        there has to be a newer one first.
+        """
         keys, first = f"keys/{self._transit.key}", _version(stored) + 1
+        shown = await self._call("read", keys)
+        if shown.get("latest_version") == first - 1:
+            await self._call("rotate", f"{keys}/rotate")
         least = {"min_decryption_version": first, "min_encryption_version": first}
         await self._call("config", f"{keys}/config", **least)
         await self._call("trim", f"{keys}/trim", min_available_version=first)
 
     async def _call(self, verb: str, path: str, **given: Any) -> dict[str, Any]:
         url = f"{_base(self._transit)}/{self._transit.mount}/{path}"
-        status, body = await self._post(verb, url, orjson.dumps(given))
+        status, body = await self._ask(verb, url, given)
         if status not in (200, 204):
             raise KeyUnavailableError(f"transit {verb}: {_reason(status, body)}")
         return _data(verb, body)
 
-    async def _post(self, verb: str, url: str, body: bytes) -> tuple[int, bytes]:
+    async def _ask(self, verb: str, url: str, given: dict[str, Any]) -> tuple[int, bytes]:
+        method, body = "GET" if verb == "read" else "POST", orjson.dumps(given)
         try:
             async with (
                 asyncio.timeout(self._transit.seconds),
                 self._session() as session,
-                session.post(url, data=body, allow_redirects=False) as response,
+                session.request(method, url, data=body, allow_redirects=False) as response,
             ):
                 return response.status, await _read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:

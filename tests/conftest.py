@@ -9,4 +9,6 @@ pytest_plugins = [
     "tests.support.intake",
     "tests.support.hall",
     "tests.support.france_travail",
+    "tests.support.transit",
+    "tests.support.masterkeys",
 ]
