@@ -38,10 +38,10 @@ def secret_files(settings: Settings) -> Check:
 
 
 async def master_keys(platform: Platform) -> list[Check]:
-    """Whether every live master key opens, and everything wrapped has one."""
+    """Whether every live master key opens, everything wrapped has one, and digests stay."""
     async with rotation(platform) as found:
         status = await found.status()
-        return [await _opened(found.ring, status), _wrapped(status)]
+        return [await _opened(found.ring, status), _wrapped(status), _index(found.ring, status)]
 
 
 async def _opened(ring: KeyRing, status: Status) -> Check:
@@ -68,6 +68,13 @@ def _wrapped(status: Status) -> Check:
         return Check("wrapped keys", False, f"no master key opens {rows}", repair)
     count = sum(sum(counts.values()) for counts in status.counts.values())
     return Check("wrapped keys", True, f"{count}, each under a live master key")
+
+
+def _index(ring: KeyRing, status: Status) -> Check:
+    if status.epochs and status.epochs[-1].index_check != ring.index.check:
+        repair = "put the first index.key back: with another, known persons are strangers"
+        return Check("index key", False, "index.key is not this hub's", repair)
+    return Check("index key", True, "what digests were made with")
 
 
 def _others_may(path: Path) -> bool:

@@ -40,8 +40,10 @@ async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
     """The platform of a command: the same databases and keys as the running hub."""
     url, keys_url, _ = resolve_urls(settings)
     platform = Platform(settings, url, keys_url)
-    yield platform
-    await platform.close()
+    try:
+        yield platform
+    finally:
+        await platform.close()
 
 
 @asynccontextmanager
