@@ -18,4 +18,6 @@ pytest_plugins = [
     "tests.support.hall",
     "tests.support.whole",
     "tests.support.france_travail",
+    "tests.support.transit",
+    "tests.support.masterkeys",
 ]

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import asyncssh
 import orjson
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,7 +30,9 @@ from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
-from infra.vault import MasterKey
+from infra.keyring import KeyRing, MasterKeys
+from infra.masterkey import CannotUnsealError
+from infra.rewrap import Kept
 from infra.webhooks.guard import Guard, UnsafeUrlError
 from infra.webhooks.sender import ClientCertificate, client_context
 from infra.webhooks.signature import (
@@ -44,6 +47,7 @@ from services.partners import tables
 OVERLAP = timedelta(hours=24)
 """How long the secret of a replaced endpoint still verifies answers."""
 ATTEMPTS = 5
+log = structlog.get_logger()
 MAILBOX = re.compile(r"mailto:[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{3,190}")
 
 
@@ -86,11 +90,24 @@ class NewEndpoint:
     public_key: str | None = None
 
 
-class Secrets:
-    """Wraps secrets under the master key, each bound to its endpoint."""
+def _bound(row: Any) -> bytes:
+    secret_id, endpoint_id = row["secret_id"], row["endpoint_id"]
+    return bytes(secret_id.bytes + endpoint_id.bytes)
 
-    def __init__(self, master: MasterKey) -> None:
+
+SECRETS = Kept("partners", "endpoint_secrets", ("secret_id",), "wrapped", _bound)
+
+
+class Secrets:
+    """Secrets under a master key, each bound to its endpoint."""
+
+    def __init__(self, master: MasterKeys) -> None:
         self._master = master
+
+    @classmethod
+    async def of(cls, master: KeyRing, rows: Iterable[Any]) -> "Secrets":
+        """For rows of ``endpoint_secrets``, whatever their epochs are."""
+        return cls(await master.keys(row["wrapped"] for row in rows))
 
     def wrap(self, secret: bytes, secret_id: UUID, endpoint_id: UUID) -> bytes:
         """As stored."""
@@ -102,8 +119,11 @@ class Secrets:
         for row in rows:
             if row["kind"] != kind:
                 continue
-            bound = row["secret_id"].bytes + row["endpoint_id"].bytes
-            secret = self._master.unwrap(row["wrapped"], bound)
+            try:
+                secret = self._master.unwrap(row["wrapped"], _bound(row))
+            except CannotUnsealError:  # of a copy from before a rotation: others go on
+                log.error("secret does not open", endpoint_id=row["endpoint_id"])
+                continue
             found.setdefault(row["endpoint_id"], []).append(secret)
         return found
 
@@ -229,10 +249,12 @@ class Endpoints:
         self, raw: Any, endpoint_id: UUID, secret: bytes, kind: str = "v1"
     ) -> None:
         secret_id = uuid4()
-        wrapped = Secrets(self.writer.vault.master).wrap(secret, secret_id, endpoint_id)
+        master = await self.writer.vault.master.keys()
+        wrapped = Secrets(master).wrap(secret, secret_id, endpoint_id)
         await raw.execute(
             tables.INSERT_SECRET, secret_id, endpoint_id, kind, wrapped, self.clock()
         )
+        master.check()
 
     async def _store(
         self, tx: AsyncConnection, endpoint_id: UUID, address: Address, secret: bytes

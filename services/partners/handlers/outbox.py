@@ -88,7 +88,6 @@ class Outbox:
         self._answer_url = answer_url
         self._base_url = base_url
         self._link_days = link_days
-        self._secrets = Secrets(writer.vault.master)
 
     async def due(self, load: Load) -> bool:
         """Whether anything is due that may leave now."""
@@ -178,17 +177,18 @@ class Outbox:
     ) -> Composer:
         raw = await driver(tx)
         endpoints = list({row["endpoint_id"] for row in rows})
-        secrets = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
+        kept = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
+        secrets = await Secrets.of(self._writer.vault.master, kept)
         persons = await self._writer.vault.keys({row["person_id"] for row in rows})
         return Composer(
             self._answer_url,
             persons,
-            self._secrets.signing(secrets),
+            secrets.signing(kept),
             now,
             self._base_url,
             self._link_days,
-            self._secrets.accounts(secrets),
-            self._secrets.clients(secrets),
+            secrets.accounts(kept),
+            secrets.clients(kept),
         )
 
     async def _record(self, tx: AsyncConnection, verdicts: Sequence[_Verdict]) -> list[Pending]:

@@ -79,7 +79,7 @@ class Verification:
         async with self.database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, self.clock())
-        secrets = Secrets(self.writer.vault.master)
+        secrets = await Secrets.of(self.writer.vault.master, rows)
         return _Known(secrets.signing(rows), secrets.clients(rows))
 
     async def _prove(self, row: Any, known: _Known) -> Consent:
