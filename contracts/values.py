@@ -10,6 +10,7 @@ from data_inclusion.schema.v1 import Thematique
 __all__ = [
     "AUTHOR_OF_REASON",
     "COMMENT_REQUIRED",
+    "INTERNAL_KINDS",
     "REFERRAL_LABELS",
     "TRANSITIONS",
     "Author",
@@ -22,7 +23,10 @@ __all__ = [
     "DeadlineStep",
     "Evidence",
     "FactSource",
+    "HandOver",
+    "HandedTo",
     "MatchKind",
+    "MessageKind",
     "PartnerKind",
     "Party",
     "Reason",
@@ -64,6 +68,10 @@ class PartnerKind(StrEnum):
     CAP_EMPLOI = "cap-emploi"
 
 
+INTERNAL_KINDS = frozenset({PartnerKind.INFORMATION_JEUNESSE, PartnerKind.DIGITAL_SPACE})
+"""Services of the commune itself: colleagues, who need no address of their own."""
+
+
 class CapacityStatus(StrEnum):
     """Whether a service takes people now (SDOH-CC capacity status)."""
 
@@ -80,6 +88,32 @@ class Channel(StrEnum):
     EMAIL = "email"
     SFTP = "sftp"
     MANUAL = "manual"
+
+
+class MessageKind(StrEnum):
+    """What a message to a partner says; it is also the ``type`` of its webhook."""
+
+    REQUESTED = "referral.requested"
+    REMINDED = "referral.reminded"
+    CANCELLED = "referral.cancelled"
+    WITHDRAWN = "agreement.withdrawn"
+
+
+class HandOver(StrEnum):
+    """How an adviser handed a message over where no automatic channel does."""
+
+    PHONE = "phone"
+    PAPER = "paper"
+    IN_PERSON = "in-person"
+
+
+class HandedTo(StrEnum):
+    """To whom at the partner, as a role: names stay in sealed notes."""
+
+    RECEPTION = "reception"
+    ADVISER = "adviser"
+    MANAGER = "manager"
+    OTHER = "other"
 
 
 class Party(StrEnum):

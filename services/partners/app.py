@@ -23,7 +23,7 @@ from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.transports import Transports
 from services.partners.handlers.verification import Verification
 from services.partners.model.delivery import RetrySchedule
-from services.partners.pages import add_pages
+from services.partners.pages import add_answer_pages
 from services.partners.routes import ANSWERS, add_answers, partner_router, router
 from services.partners.subscriptions import notices, subscriptions
 
@@ -80,7 +80,8 @@ def build(platform: Platform) -> Service:
     taking = Answers(database, writer, clock)
     add_answers(app, taking)
     collecting = Files(database, writer.vault.master, taking, files, clock)
-    add_pages(app, Links(database, writer, taking, clock, base_url, settings.link_days, mail))
+    links = Links(database, writer, taking, clock, base_url, settings.link_days, mail)
+    add_answer_pages(app, links)
     return Service(
         "partners",
         app,

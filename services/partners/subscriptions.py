@@ -32,7 +32,7 @@ from infra.platform import Platform
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
 from services.partners import projections, tables
-from services.partners.handlers.compose import disclosure
+from services.partners.handlers.compose import about, disclosure
 from services.partners.handlers.notices import Notices
 from services.partners.model import (
     CANCELLED,
@@ -65,7 +65,7 @@ def subscriptions(
     received something.
     """
     deliveries = Deliveries(writer, platform.clock)
-    withdrawn = Withdrawals(platform.clock)
+    withdrawn = Withdrawals(writer, platform.clock)
     return [
         platform.subscription("deliveries", database, "referrals", deliveries.handle),
         platform.subscription("withdrawals", database, "intake", withdrawn.handle),
@@ -94,16 +94,16 @@ class Deliveries:
         cancelled = [(m, e) for m, e in heard if isinstance(e, ReferralCancelled)]
         answered = {e.referral_id for _, e in heard if isinstance(e, ReferralMoved)}
         overdue = _overdue(heard)
-        disclosures = await self._request(tx, requests) if requests else []
+        pending = await self._request(tx, requests) if requests else []
         if cancelled:
-            await self._cancel(tx, cancelled)
+            pending += await self._cancel(tx, cancelled)
         if answered:
             # one that is tried again must not arrive after the answer it asks for
             raw = await driver(tx)
             await raw.execute(tables.DROP_REMINDERS, list(answered), self.clock())
         if overdue:
-            await self._remind(tx, overdue)
-        await self.writer.write(tx, disclosures)
+            pending += await self._remind(tx, overdue)
+        await self.writer.write(tx, pending)
 
     async def _request(
         self, tx: AsyncConnection, requests: list[tuple[Recorded, ReferralRequested]]
@@ -115,17 +115,13 @@ class Deliveries:
             row = _row(recorded, event, endpoints.get((event.partner_id, event.service_id)))
             rows.append(row | self._standing(event, row, event.person_id in alive))
         new = await _insert(tx, rows, self.clock())
-        made = [
-            (recorded, event, row)
-            for (recorded, event), row in zip(requests, rows, strict=True)
-            if row["delivery_id"] in new
-        ]
+        asked = {recorded.event_id: event for recorded, event in requests}
         disclosures = [
-            disclosure(event, row, alive[event.person_id], recorded.caused())
-            for recorded, event, row in made
-            if row["state"] == "pending"
+            disclosure(asked[row["event_id"]], row, alive[row["person_id"]], row["cause"])
+            for row in new
+            if row["disclosed"]
         ]
-        return disclosures + [_manual(m, row) for m, _, row in made if row["state"] == "manual"]
+        return disclosures + _by_hand(new)
 
     def _standing(self, event: ReferralRequested, row: Row, alive: bool) -> Row:
         """State, due time and reason of a new delivery."""
@@ -140,7 +136,7 @@ class Deliveries:
 
     async def _cancel(
         self, tx: AsyncConnection, cancelled: list[tuple[Recorded, ReferralCancelled]]
-    ) -> None:
+    ) -> list[Pending]:
         raw = await driver(tx)
         ids = [event.referral_id for _, event in cancelled]
         await raw.execute(tables.CANCEL_DELIVERIES, ids, self.clock())
@@ -157,9 +153,11 @@ class Deliveries:
                 # the request is being sent at this moment: its cancellation must not overtake
                 row["next_attempt_at"] = request["leased_until"]
             rows.append(row)
-        await _insert(tx, rows, self.clock())
+        return _by_hand(await _insert(tx, rows, self.clock()))
 
-    async def _remind(self, tx: AsyncConnection, overdue: dict[UUID, Recorded]) -> None:
+    async def _remind(
+        self, tx: AsyncConnection, overdue: dict[UUID, Recorded]
+    ) -> list[Pending]:
         """Remind whoever took the request and has not ended it in the meantime."""
         raw = await driver(tx)
         found = await raw.fetch(tables.REMINDABLE, list(overdue))
@@ -170,26 +168,29 @@ class Deliveries:
             for recorded, request in told
         ]
         now = self.clock()
-        await _insert(tx, [row | _waiting(row, now) for row in rows], now)
+        return _by_hand(await _insert(tx, [row | _waiting(row, now) for row in rows], now))
 
 
 @dataclass(frozen=True)
 class Withdrawals:
     """What a withdrawn agreement means for messages."""
 
+    writer: Writer
     clock: Clock
 
     async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         """Remember each, keep back what did not leave, tell whoever received something."""
+        pending: list[Pending] = []
         for recorded in messages:
             if recorded.type == AgreementWithdrawn.type:
                 event = parse_event(recorded.type, recorded.data)
                 assert isinstance(event, AgreementWithdrawn)
-                await self._withdraw(tx, recorded, event)
+                pending += await self._withdraw(tx, recorded, event)
+        await self.writer.write(tx, pending)
 
     async def _withdraw(
         self, tx: AsyncConnection, recorded: Recorded, event: AgreementWithdrawn
-    ) -> None:
+    ) -> list[Pending]:
         raw, at = await driver(tx), recorded.occurred_at
         about = event.person_id, event.agreement_id
         await raw.execute(withdrawals.WITHDRAW, *([value] for value in about), [at])
@@ -202,7 +203,7 @@ class Withdrawals:
             for request in told
         ]
         now = self.clock()
-        await _insert(tx, [row | _waiting(row, now) for row in rows], now)
+        return _by_hand(await _insert(tx, [row | _waiting(row, now) for row in rows], now))
 
 
 def _waiting(row: Row, now: datetime) -> Row:
@@ -212,13 +213,19 @@ def _waiting(row: Row, now: datetime) -> Row:
     return {"state": "pending", "next_attempt_at": now, "last_error": None}
 
 
-async def _insert(tx: AsyncConnection, rows: list[Row], now: datetime) -> set[UUID]:
+async def _insert(tx: AsyncConnection, rows: list[Row], now: datetime) -> list[Row]:
+    """Store deliveries; answers those that were not there before.
+
+    ``disclosed``: what leaves by itself is written down as disclosed from the start.
+    """
     if not rows:
-        return set()
+        return []
     raw = await driver(tx)
+    for row in rows:
+        row["disclosed"] = row["message"] == REQUESTED and row["state"] == "pending"
     columns = [[row[name] for row in rows] for name in tables.DELIVERY_COLUMNS]
-    new = await raw.fetch(tables.INSERT_DELIVERIES, *columns, now)
-    return {row["delivery_id"] for row in new}
+    new = {r["delivery_id"] for r in await raw.fetch(tables.INSERT_DELIVERIES, *columns, now)}
+    return [row for row in rows if row["delivery_id"] in new]
 
 
 async def _endpoints(tx: AsyncConnection, wanted: Iterable[Key]) -> dict[Key, UUID]:
@@ -273,15 +280,22 @@ def _overdue(heard: Sequence[tuple[Recorded, Event]]) -> dict[UUID, Recorded]:
     return found
 
 
-def _manual(recorded: Recorded, row: Row) -> Pending:
-    manual = DeliveryManual(
-        delivery_id=row["delivery_id"],
-        referral_id=row["referral_id"],
-        partner_id=row["partner_id"],
-        service_id=row["service_id"],
-    )
-    stream = f"delivery-{row['delivery_id']}"
-    return Pending(stream, [manual], row["person_id"], recorded.caused())
+def _by_hand(rows: Sequence[Row]) -> list[Pending]:
+    """An adviser hears of what has no address to go to."""
+    return [
+        Pending(
+            f"delivery-{row['delivery_id']}",
+            [
+                DeliveryManual(
+                    **about(row), service_id=row["service_id"], error=row["last_error"]
+                )
+            ],
+            row["person_id"],
+            row["cause"],
+        )
+        for row in rows
+        if row["state"] == "manual"
+    ]
 
 
 def _common(recorded: Recorded, message: str, endpoint: UUID | None) -> Row:
@@ -294,4 +308,5 @@ def _common(recorded: Recorded, message: str, endpoint: UUID | None) -> Row:
         "occurred_at": recorded.occurred_at,
         "data": recorded.data,
         "traceparent": recorded.meta.traceparent,
+        "cause": recorded.caused(),
     }

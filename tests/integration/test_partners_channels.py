@@ -87,7 +87,7 @@ async def test_endpoint_that_keeps_failing_rests_and_uses_up_no_attempts(
     assert (endpoint["failures"], endpoint["open_until"]) == (0, None)
 
 
-async def test_endpoint_that_only_failed_for_days_is_disabled_and_what_waits_is_given_up(
+async def test_endpoint_that_only_failed_for_days_is_disabled_and_an_adviser_takes_over(
     timed: Timed, sink: Sink
 ):
     await register(timed, sink.url)
@@ -103,8 +103,8 @@ async def test_endpoint_that_only_failed_for_days_is_disabled_and_what_waits_is_
     assert (endpoint["state"], endpoint["reason"]) == ("disabled", "failing")
     (disabled,) = await timed.events("endpoint.disabled")
     assert disabled["reason"] == "failing"
-    (dead,) = await timed.events("delivery.dead-lettered")
-    assert dead["error"] == "endpoint-disabled"
+    (manual,) = await timed.events("delivery.manual")
+    assert (manual["error"], manual["from_channel"]) == ("endpoint-disabled", "webhook")
 
 
 async def test_message_that_a_channel_fails_to_bring_takes_the_next_one_and_says_so(

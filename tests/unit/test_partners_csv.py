@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from contracts.referrals import ReferralRequested
 from contracts.values import PartnerKind, Reason, ReferralStatus, Thematique
 from services.partners.adapters.csvfile import read, refusals, written
-from services.partners.model import compose_ping, compose_request, compose_withdrawal
+from services.partners.model.messages import (
+    compose_ping,
+    compose_request,
+    compose_withdrawal,
+)
 
 AT = datetime(2026, 11, 24, 9, tzinfo=UTC)
 ID = UUID("11111111-1111-4111-8111-111111111111")

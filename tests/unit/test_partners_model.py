@@ -39,15 +39,17 @@ from services.partners.model import (
     check_answer,
     check_commission,
     check_suggestion,
-    compose_cancellation,
-    compose_reminder,
-    compose_request,
     expired,
     fold_states,
     received,
     tells_partner,
 )
 from services.partners.model.delivery import RetrySchedule
+from services.partners.model.messages import (
+    compose_cancellation,
+    compose_reminder,
+    compose_request,
+)
 
 R = ReferralStatus
 ASKABLE = [s for s in R if s not in (R.DRAFT, R.ENTERED_IN_ERROR)]

@@ -17,6 +17,7 @@ from uuid import UUID
 import orjson
 
 from contracts.days import PARIS
+from contracts.values import MessageKind
 from infra.ids import derived_id
 from infra.webhooks.sender import Outcome, Sent
 from services.partners.adapters.france_travail_http import (
@@ -121,7 +122,7 @@ class OutgoingReferral:
     ``external_id``: the appointment's, if a former delivery answered another than ours.
     """
 
-    message: str
+    message: MessageKind
     referral_id: UUID
     fields: Mapping[str, Any] = field(repr=False)
     theme: str = ""

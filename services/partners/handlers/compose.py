@@ -5,7 +5,7 @@ key, and an agreement that has ended meanwhile keeps it from leaving.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -29,15 +29,14 @@ from infra.webhooks.sender import ClientCertificate, Outcome, Outgoing, Sent
 from infra.webhooks.signature import SigningKey
 from services.partners.adapters import csvfile
 from services.partners.handlers.tokens import Link, new_link
-from services.partners.model import (
+from services.partners.model import REQUESTED, expired, letters
+from services.partners.model.letters import Letter
+from services.partners.model.messages import (
     compose_cancellation,
     compose_reminder,
     compose_request,
     compose_withdrawal,
-    expired,
-    letters,
 )
-from services.partners.model.letters import Letter
 
 log = structlog.get_logger()
 
@@ -163,6 +162,24 @@ def disclosure(event: ReferralRequested, row: Any, person: PersonKey, meta: Meta
         digest=hashlib.sha256(row["sealed"] or b"").hexdigest(),
     )
     return Pending(f"referral-{event.referral_id}", [disclosed], event.person_id, meta)
+
+
+def disclosures(
+    rows: Sequence[Any], alive: Mapping[UUID, PersonKey], meta: Meta
+) -> list[Pending]:
+    """What requests disclose, where that was not written down before."""
+    made = []
+    for row in rows:
+        if row["message"] == REQUESTED and not row["disclosed"] and row["person_id"] in alive:
+            event = parse_event(row["event_type"], row["data"])
+            assert isinstance(event, ReferralRequested)
+            made.append(disclosure(event, row, alive[row["person_id"]], meta))
+    return made
+
+
+def about(row: Any) -> dict[str, Any]:
+    """What every event of a delivery says."""
+    return {n: row[n] for n in ("delivery_id", "referral_id", "partner_id", "message")}
 
 
 def _opened(row: Any, person: PersonKey) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.partners import (
-    DeliveryChannelChanged,
     DeliveryDeadLettered,
+    DeliveryEvent,
     EndpointDisabled,
     EndpointRegistered,
     SecretRotated,
@@ -40,6 +40,8 @@ from infra.webhooks.signature import (
     new_secret,
 )
 from services.partners import tables
+from services.partners.model.delivery import taken_over
+from services.partners.tables import channels
 
 OVERLAP = timedelta(hours=24)
 """How long the secret of a replaced endpoint still verifies answers."""
@@ -310,18 +312,18 @@ async def _check_known(tx: AsyncConnection, partner_id: str, service_ids: list[s
 async def disable(
     raw: Any, endpoints: Iterable[UUID], reason: str, now: datetime
 ) -> list[Pending]:
-    """Nothing more goes there; what waited takes the next channel, or is dead."""
+    """Nothing more goes there; what waited takes the next channel, at last a human's."""
     ids, error = list(endpoints), "endpoint-disabled"
     pending = [
         Pending(f"partner-{row['partner_id']}", [EndpointDisabled(**row, reason=reason)])
         for row in await raw.fetch(tables.DISABLE_ENDPOINTS, ids, reason)
     ]
-    for row in await raw.fetch(tables.MOVE_ON, ids, now):
-        pending.append(_about(row, DeliveryChannelChanged(**row, error=error)))
-    for row in await raw.fetch(tables.BURY_DELIVERIES, ids, now):
+    for row in await raw.fetch(channels.MOVE_ON, ids, now):
+        pending.append(_about(row, taken_over(row, error)))
+    for row in await raw.fetch(channels.BURY, ids, now):
         pending.append(_about(row, DeliveryDeadLettered(**row, error=error)))
     return pending
 
 
-def _about(row: Any, event: DeliveryChannelChanged | DeliveryDeadLettered) -> Pending:
+def _about(row: Any, event: DeliveryEvent) -> Pending:
     return Pending(f"delivery-{event.delivery_id}", [event], row["person_id"])

@@ -30,7 +30,13 @@ from infra.eventstore.writer import Pending, Writer
 from infra.webhooks.sender import Outcome
 from services.partners.handlers.answers import Answers
 from services.partners.handlers.compose import Composer
-from services.partners.handlers.tokens import TOKEN, keep_links, new_link, token_digest
+from services.partners.handlers.tokens import (
+    TOKEN,
+    LinkGoneError,
+    keep_links,
+    new_link,
+    token_digest,
+)
 from services.partners.model import ForbiddenTransitionError, letters
 from services.partners.model.choices import Choice, FormError, open_choices, spoken
 from services.partners.tables import links as tables
@@ -39,10 +45,6 @@ NONCE = re.compile(r"[0-9a-f]{16}")
 RENEW_EVERY = timedelta(hours=1)
 MAX_COMMENT = 4000
 log = structlog.get_logger()
-
-
-class LinkGoneError(Exception):
-    """The link leads nowhere: unknown, run out, or its request may not be shown any more."""
 
 
 @dataclass(frozen=True, slots=True)

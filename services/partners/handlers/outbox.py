@@ -16,12 +16,8 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
-from contracts.partners import (
-    DeliveryChannelChanged,
-    DeliveryDeadLettered,
-    DeliveryFailed,
-    DeliverySucceeded,
-)
+from contracts.partners import DeliveryDeadLettered, DeliveryFailed, DeliverySucceeded
+from contracts.values import Channel, MessageKind
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
@@ -33,7 +29,15 @@ from services.partners import tables
 from services.partners.handlers.compose import Composer
 from services.partners.handlers.endpoints import Secrets, disable
 from services.partners.handlers.tokens import keep_links
-from services.partners.model.delivery import STAYS, Health, Lane, RetrySchedule, shares
+from services.partners.model.delivery import (
+    STAYS,
+    Health,
+    Lane,
+    RetrySchedule,
+    shares,
+    taken_over,
+)
+from services.partners.tables import channels
 
 LEASE = timedelta(seconds=30)
 """Longer than any send: one that is not recorded by then is sent again."""
@@ -49,6 +53,8 @@ class Leased:
     referral_id: UUID
     person_id: UUID
     partner_id: str
+    message: MessageKind
+    channel: Channel
     attempts: int
     tries: int
     traceparent: str | None
@@ -57,7 +63,7 @@ class Leased:
 
 @dataclass(slots=True)
 class _Verdict:
-    """What a result means for a delivery; ``moved``: the channel that takes it over."""
+    """What a result means for a delivery; ``moved``: to the channel that takes it over."""
 
     leased: Leased
     endpoint_id: UUID
@@ -211,16 +217,17 @@ class Outbox:
         return pending
 
     async def _move_on(self, raw: Any, verdicts: Sequence[_Verdict], now: datetime) -> None:
-        """What a channel fails to bring for good is left to the partner's next one."""
+        """What a channel fails to bring for good goes to the next one, at last to a human."""
         dead = {
             v.leased.delivery_id: v
             for v in verdicts
             if v.state == "dead" and v.sent.error not in STAYS
         }
-        for further in await raw.fetch(tables.NEXT_CHANNELS, list(dead)) if dead else []:
+        for further in await raw.fetch(channels.NEXT_CHANNELS, list(dead)) if dead else []:
             verdict = dead[further["delivery_id"]]
-            verdict.state, verdict.next_attempt_at = "pending", now
-            verdict.moved = further
+            verdict.moved, verdict.state = further, "manual"
+            if further["endpoint_id"]:
+                verdict.state, verdict.next_attempt_at = "pending", now
 
     async def _keep_health(
         self, raw: Any, verdicts: Sequence[_Verdict], now: datetime
@@ -255,7 +262,8 @@ def _columns(verdict: _Verdict) -> tuple[Any, ...]:
 def _leased(row: Any, lease: UUID, now: datetime) -> Leased:
     return Leased(
         row["delivery_id"], lease, row["referral_id"], row["person_id"], row["partner_id"],
-        row["attempts"], row["attempts"] - row["tries_before"], row["traceparent"], now,
+        MessageKind(row["message"]), Channel(row["channel"]), row["attempts"],
+        row["attempts"] - row["tries_before"], row["traceparent"], now,
     )  # fmt: skip
 
 
@@ -265,15 +273,17 @@ def _event(verdict: _Verdict) -> Event | None:
         "delivery_id": leased.delivery_id,
         "referral_id": leased.referral_id,
         "partner_id": leased.partner_id,
+        "message": leased.message,
     }
     if verdict.state == "succeeded":
-        return DeliverySucceeded(**about, attempts=leased.attempts)
+        return DeliverySucceeded(**about, attempts=leased.attempts, channel=leased.channel)
     if verdict.state == "dead":
         return DeliveryDeadLettered(**about, attempts=leased.attempts, error=error)
     if verdict.moved:
-        channels = {name: verdict.moved[name] for name in ("from_channel", "to_channel")}
-        return DeliveryChannelChanged.model_validate(about | channels | {"error": error})
-    return DeliveryFailed(**about, error=error) if leased.tries == 1 else None
+        return taken_over({**verdict.moved, **about}, error)
+    if leased.tries > 1:
+        return None
+    return DeliveryFailed(**about, error=error, channel=leased.channel)
 
 
 def _pending(leased: Leased, event: Event) -> Pending:

@@ -12,7 +12,11 @@ from uuid import UUID
 from services.partners.tables import links as tables
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-PAGE = "/r/"
+ANSWER_PAGE = "/r/"
+
+
+class LinkGoneError(Exception):
+    """The link leads nowhere: unknown, run out, or what it led to may not be shown any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Link:
     @property
     def path(self) -> str:
         """Under the address that partners reach us by."""
-        return PAGE + self.token
+        return ANSWER_PAGE + self.token
 
 
 def new_link(row: Any, now: datetime, days: int) -> Link:

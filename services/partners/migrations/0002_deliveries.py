@@ -104,6 +104,8 @@ def upgrade() -> None:
                             ('pending', 'succeeded', 'dead', 'cancelled', 'manual')),
           attempts        int NOT NULL DEFAULT 0,
           tries_before    int NOT NULL DEFAULT 0,  -- attempts before it was asked for again
+          in_vain         int NOT NULL DEFAULT 0,  -- attempts that cannot have reached anybody
+          disclosed       boolean NOT NULL DEFAULT false,  -- what it tells is written down
           next_attempt_at timestamptz,     -- while leased: when the lease ends
           lease           uuid,
           last_error      text,
@@ -125,7 +127,7 @@ def upgrade() -> None:
         CREATE TABLE partners.delivery_attempts (
           delivery_id uuid NOT NULL,
           attempt     int NOT NULL,
-          endpoint_id uuid NOT NULL,
+          endpoint_id uuid,                -- none: by hand
           sent_at     timestamptz NOT NULL,
           outcome     text NOT NULL,
           status      int,
@@ -133,6 +135,8 @@ def upgrade() -> None:
           duration_ms int NOT NULL
         );
         CREATE INDEX delivery_attempts_delivery ON partners.delivery_attempts (delivery_id);
+        CREATE INDEX delivery_attempts_by_hand ON partners.delivery_attempts (sent_at)
+          WHERE endpoint_id IS NULL;
 
         -- a partner reads its messages by their number: numbers must follow commits
         CREATE FUNCTION partners.deliveries_in_commit_order() RETURNS trigger

@@ -9,7 +9,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
+
+from contracts.partners import DeliveryChannelChanged, DeliveryManual
+from contracts.values import Channel
 
 MAX_PER_ENDPOINT = 50
 BREAK_AFTER = 5
@@ -27,6 +31,17 @@ STAYS = frozenset(
     }
 )
 """Ends that another channel would not change."""
+
+
+def taken_over(about: Mapping[str, Any], error: str) -> DeliveryChannelChanged | DeliveryManual:
+    """What is said of a message that a channel failed to bring for good.
+
+    ``about``: the delivery, ``from_channel``, and ``to_channel``: the partner's next one, or
+    ``manual`` where none is left.
+    """
+    manual = about["to_channel"] == Channel.MANUAL
+    kind = DeliveryManual if manual else DeliveryChannelChanged
+    return kind.model_validate({**about, "error": error})
 
 
 @dataclass(frozen=True, slots=True)
