@@ -17,6 +17,7 @@ from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.files import Files
 from services.partners.handlers.imports import Importer
 from services.partners.handlers.links import Links
+from services.partners.handlers.manual import Manual
 from services.partners.handlers.messages import Messages
 from services.partners.handlers.outbox import Outbox
 from services.partners.handlers.redelivery import Redelivery
@@ -67,6 +68,7 @@ def build(platform: Platform) -> Service:
             Redelivery(database, writer, clock),
             verification,
             Importer(database, writer),
+            Manual(database, writer, clock, answers),
         )
     )
     app.include_router(

@@ -30,6 +30,13 @@ REASONS: dict[Reason, str] = {
     Reason.OTHER: "Autre (à préciser)",
 }
 """The reasons that a partner may give, in words."""
+STOPPED: dict[Reason, str] = {
+    Reason.AGREEMENT_WITHDRAWN: "La personne a retiré son accord",
+    Reason.NO_RESPONSE: "Restée sans réponse",
+    Reason.SENT_IN_ERROR: "Envoyée par erreur",
+    Reason.SUPERSEDED: "Un autre service a accepté",
+}
+"""Those that only our side gives."""
 OUTCOMES = {
     "support-started": "Accompagnement engagé",
     "enrolled": "Entrée en formation",

@@ -30,11 +30,13 @@ from services.partners.handlers.endpoints import (
     InvalidEndpointError,
 )
 from services.partners.handlers.imports import Importer
+from services.partners.handlers.manual import Manual
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.verification import Verification
 from services.partners.routes.answers import wrong_field
 from services.partners.routes.callers import Admin, Reader, State
 from services.partners.routes.directory import add as add_directory
+from services.partners.routes.manual import add as add_manual
 from services.partners.routes.partner import delivery_page, pinged
 from services.partners.routes.redelivery import add as add_redelivery
 from services.partners.tables import messages
@@ -106,8 +108,9 @@ def router(
     redelivery: Redelivery,
     verification: Verification,
     importer: Importer,
+    manual: Manual,
 ) -> APIRouter:
-    """The administrators' routes."""
+    """The administrators' routes, and those of advisers."""
     routes = APIRouter(prefix="/v1")
     _add_endpoints(routes, database, endpoints, verification)
     _add_keys(routes, database)
@@ -115,6 +118,7 @@ def router(
     _add_directory(routes, database, capacity)
     add_redelivery(routes, redelivery)
     add_directory(routes, database, importer)
+    add_manual(routes, manual)
     return routes
 
 

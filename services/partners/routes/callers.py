@@ -8,6 +8,7 @@ from pydantic import StringConstraints
 from infra.web.auth import Principal, RequireRole
 
 Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
+Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Reader = Annotated[Principal, Depends(RequireRole("partner_admin", "adviser"))]
 Partner = Annotated[Principal, Depends(RequireRole("partner"))]
 ErrorClass = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,60}$")]
