@@ -69,7 +69,7 @@ class Composer:
         endpoint = row["endpoint_id"]
         return Outgoing(
             row["url"], webhook_id(row), body, self.secrets[endpoint], row["traceparent"],
-            self.clients.get(endpoint),
+            self.clients.get(endpoint), row["message"] != REQUESTED,
         )  # fmt: skip
 
     def _file(self, row: Any) -> OutgoingFile | Sent:

@@ -34,6 +34,7 @@ from services.partners.model.delivery import (
     Health,
     Lane,
     RetrySchedule,
+    blames_address,
     shares,
     taken_over,
 )
@@ -234,7 +235,7 @@ class Outbox:
     ) -> dict[str, set[UUID]]:
         """Rest what fails; answers the endpoints that are gone, or failed for days."""
         taken = Counter(v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.OK)
-        failed = Counter(v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.RETRY)
+        failed = Counter(v.endpoint_id for v in verdicts if _ill(v))
         gone = {v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.GONE}
         rows = await raw.fetch(tables.HEALTH, [*taken, *failed], [*failed])
         new = {
@@ -248,6 +249,11 @@ class Outbox:
             await raw.execute(tables.KEEP_HEALTH, *map(list, zip(*health, strict=True)))
         hopeless = {i for i, health in new.items() if health.hopeless(now)}
         return {r: ids for r, ids in (("gone", gone), ("failing", hopeless - gone)) if ids}
+
+
+def _ill(verdict: _Verdict) -> bool:
+    sent = verdict.sent
+    return sent.outcome is Outcome.RETRY and blames_address(verdict.leased.message, sent.status)
 
 
 def _columns(verdict: _Verdict) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from contracts.partners import DeliveryChannelChanged, DeliveryManual
-from contracts.values import Channel
+from contracts.values import Channel, MessageKind
 
 MAX_PER_ENDPOINT = 50
 BREAK_AFTER = 5
@@ -42,6 +42,14 @@ def taken_over(about: Mapping[str, Any], error: str) -> DeliveryChannelChanged |
     manual = about["to_channel"] == Channel.MANUAL
     kind = DeliveryManual if manual else DeliveryChannelChanged
     return kind.model_validate({**about, "error": error})
+
+
+def blames_address(message: MessageKind, status: int | None) -> bool:
+    """Whether a failure says something of the address.
+
+    "Not found" or "conflict" about what ends a referral says something of the referral.
+    """
+    return message is MessageKind.REQUESTED or status not in (404, 409)
 
 
 @dataclass(frozen=True, slots=True)
