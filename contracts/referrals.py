@@ -150,9 +150,13 @@ class ReferralConfirmed(Event):
 
 
 class Disclosure(Sealed):
-    """The fields that the person agreed to disclose to this partner, and nothing else."""
+    """The fields that the person agreed to disclose to this partner, and nothing else.
+
+    ``requester``: the desk that asks, by its code; none: the usual one.
+    """
 
     fields: dict[str, Any]
+    requester: str | None = None
 
 
 class ReferralRequested(Event):

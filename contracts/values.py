@@ -12,6 +12,8 @@ __all__ = [
     "COMMENT_REQUIRED",
     "INTERNAL_KINDS",
     "REFERRAL_LABELS",
+    "REQUESTER_LABELS",
+    "SENSITIVE_REQUESTERS",
     "TRANSITIONS",
     "Author",
     "BusinessStatus",
@@ -31,6 +33,7 @@ __all__ = [
     "Party",
     "Reason",
     "ReferralStatus",
+    "RequesterKind",
     "Situation",
     "Thematique",
 ]
@@ -88,6 +91,61 @@ class Channel(StrEnum):
     EMAIL = "email"
     SFTP = "sftp"
     MANUAL = "manual"
+
+
+class RequesterKind(StrEnum):
+    """What kind of desk or service asks a partner on a person's behalf."""
+
+    MUNICIPAL_DESK = "municipal-desk"
+    CCAS = "ccas"
+    INFORMATION_JEUNESSE = "information-jeunesse"
+    DIGITAL_SPACE = "digital-space"
+    LIBRARY = "library"
+    SOCIAL_SERVICE = "social-service"
+    ASSOCIATION = "association"
+    ASE = "ase"
+    CAARUD = "caarud"
+    CIDFF = "cidff"
+    CSAPA = "csapa"
+    PENSION = "pension"
+    PJJ = "pjj"
+    PREVENTION = "prevention"
+    SPIP = "spip"
+    OTHER = "other"
+
+
+SENSITIVE_REQUESTERS = frozenset(
+    {
+        RequesterKind.ASE,
+        RequesterKind.CAARUD,
+        RequesterKind.CIDFF,
+        RequesterKind.CSAPA,
+        RequesterKind.PENSION,
+        RequesterKind.PJJ,
+        RequesterKind.PREVENTION,
+        RequesterKind.SPIP,
+    }
+)
+"""Kinds that say something of the person by themselves (les Emplois de l'inclusion)."""
+
+REQUESTER_LABELS: dict[RequesterKind, str] = {
+    RequesterKind.MUNICIPAL_DESK: "Accueil municipal",
+    RequesterKind.CCAS: "CCAS",
+    RequesterKind.INFORMATION_JEUNESSE: "Information Jeunesse",
+    RequesterKind.DIGITAL_SPACE: "Espace numérique",
+    RequesterKind.LIBRARY: "Médiathèque",
+    RequesterKind.SOCIAL_SERVICE: "Service social",
+    RequesterKind.ASSOCIATION: "Association",
+    RequesterKind.ASE: "Aide sociale à l'enfance",
+    RequesterKind.CAARUD: "CAARUD",
+    RequesterKind.CIDFF: "CIDFF",
+    RequesterKind.CSAPA: "CSAPA",
+    RequesterKind.PENSION: "Pension de famille",
+    RequesterKind.PJJ: "Protection judiciaire de la jeunesse",
+    RequesterKind.PREVENTION: "Prévention spécialisée",
+    RequesterKind.SPIP: "SPIP",
+    RequesterKind.OTHER: "Autre",
+}
 
 
 class MessageKind(StrEnum):

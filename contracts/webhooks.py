@@ -19,7 +19,16 @@ from pydantic import (
 
 from contracts.base import Contract, Strict
 from contracts.intake import Code
-from contracts.values import BusinessStatus, Reason, ReferralStatus, Thematique
+from contracts.values import BusinessStatus, Reason, ReferralStatus, RequesterKind, Thematique
+
+
+class RequesterPart(Contract):
+    """Who asks, and whom to call back there; ``other`` without a name where that is hidden."""
+
+    kind: RequesterKind
+    name: str | None = None
+    phone: str | None = None
+    email: str | None = None
 
 
 class ReferralMessage(Contract):
@@ -32,6 +41,7 @@ class ReferralMessage(Contract):
     urgent: bool
     do_not_contact: bool
     replaces: UUID | None = None
+    requester: RequesterPart
     agreed_until: date
     person: dict[str, Any]
     answer_url: str

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.requesters import Requesters
 from infra.clock import Clock, system_clock
 from infra.database import Database
 from infra.embedded import EmbeddedPostgres
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Writer
 from infra.migrations import vault_url
+from infra.requesters import load_requesters
 from infra.settings import Settings
 from infra.sources.base import Source
 from infra.sources.postgres import PostgresSource
@@ -30,8 +32,10 @@ class Platform:
     vault_url: str
     clock: Clock = system_clock
     vault: Vault = field(init=False)
+    requesters: Requesters = field(init=False)
 
     def __post_init__(self) -> None:
+        self.requesters = load_requesters(self.settings.requesters)
         master = FileMasterKey(self.settings.data / "master.key")
         self.vault = Vault(Database(self.vault_url, "vault", pool_size=4), master)
 

@@ -47,11 +47,14 @@ def main() -> None:
 
 
 def _fail_as_known(error: Exception) -> None:
+    from infra.requesters import RequestersError
     from services.host import AlreadyRunningError
     from services.operations import UnknownNameError
 
     if isinstance(error, AlreadyRunningError):
         _fail(f"another process runs on {error}", "stop it first, or give another --data")
+    if isinstance(error, RequestersError):
+        _fail(str(error), "correct the file of AIGUILLAGE_REQUESTERS")
     if isinstance(error, UnknownNameError):
         _fail(str(error), "aiguillage status")
 

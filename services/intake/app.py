@@ -16,7 +16,7 @@ def build(platform: Platform) -> Service:
     """Contacts, persons, needs and agreements, from CloudEvents."""
     settings, database = platform.settings, platform.database("intake")
     master = platform.vault.master
-    gate = Gate(master)
+    gate = Gate(master, platform.requesters)
     intake = Intake(database, platform.writer("intake"), platform.clock)
     group: GroupCommit[Arrival, Outcome] = GroupCommit("events", intake.commit)
     workers: list[Worker] = [group]

@@ -12,6 +12,7 @@ from infra.webhooks.guard import Guard, parse_networks
 from infra.webhooks.sender import Sender
 from infra.webhooks.worker import DeliveryWorker
 from services.partners.handlers.answers import Answers
+from services.partners.handlers.compose import Letterhead
 from services.partners.handlers.directory import Capacity
 from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.files import Files
@@ -48,11 +49,13 @@ def build(platform: Platform) -> Service:
         if settings.smtp_url
         else None
     )
-    base_url = answers.removesuffix(ANSWERS)
+    letterhead = Letterhead(
+        answers.removesuffix(ANSWERS), answers, settings.link_days, platform.requesters
+    )
     files = SftpSender(guard)
     worker = DeliveryWorker(
         "sender",
-        Outbox(database, writer, clock, schedule, answers, base_url, settings.link_days),
+        Outbox(database, writer, clock, schedule, letterhead),
         Transports(Sender(guard, clock=clock), mail, files),
         database.schema,
         poll_seconds=settings.poll_seconds,
@@ -68,7 +71,7 @@ def build(platform: Platform) -> Service:
             Redelivery(database, writer, clock),
             verification,
             Importer(database, writer),
-            Manual(database, writer, clock, answers),
+            Manual(database, writer, clock, letterhead),
         )
     )
     app.include_router(
@@ -76,13 +79,13 @@ def build(platform: Platform) -> Service:
             database,
             endpoints,
             verification,
-            Messages(database, writer, clock, answers),
+            Messages(database, writer, clock, letterhead),
         )
     )
     taking = Answers(database, writer, clock)
     add_answers(app, taking)
     collecting = Files(database, writer.vault.master, taking, files, clock)
-    links = Links(database, writer, taking, clock, base_url, settings.link_days, mail)
+    links = Links(database, writer, taking, clock, letterhead, mail)
     add_answer_pages(app, links)
     return Service(
         "partners",

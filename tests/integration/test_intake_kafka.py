@@ -14,6 +14,7 @@ from httpx2 import ASGITransport, AsyncClient
 from contracts.envelope import STRUCTURED
 from contracts.examples import envelope as wrap
 from contracts.intake import PublicContact, PublicWithdrawal
+from contracts.requesters import Requesters
 from infra.broker import Broker
 from infra.database import driver
 from infra.kafka import close, public_topic_of
@@ -42,7 +43,7 @@ def records_of(platform: Platform, service: Service) -> PublicRecords:
     """The handler as the service wires it."""
     master = platform.vault.master
     intake = Intake(service.database, platform.writer("intake"), platform.clock)
-    return PublicRecords(Gate(master), intake, master, platform.clock)
+    return PublicRecords(Gate(master, Requesters()), intake, master, platform.clock)
 
 
 def contact(person: Json | None = None, **data: Any) -> Json:

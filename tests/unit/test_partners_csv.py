@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.referrals import ReferralRequested
-from contracts.values import PartnerKind, Reason, ReferralStatus, Thematique
+from contracts.values import PartnerKind, Reason, ReferralStatus, RequesterKind, Thematique
+from contracts.webhooks import RequesterPart
 from services.partners.adapters.csvfile import read, refusals, written
 from services.partners.model.messages import (
     compose_ping,
@@ -20,6 +21,7 @@ from services.partners.model.messages import (
 )
 
 AT = datetime(2026, 11, 24, 9, tzinfo=UTC)
+DESK = RequesterPart(kind=RequesterKind.CCAS, name="CCAS de la ville", phone="+33327000000")
 ID = UUID("11111111-1111-4111-8111-111111111111")
 
 
@@ -36,7 +38,7 @@ def request(**fields: Any) -> bytes:
         agreed_until=date(2027, 1, 1),
         requested_on=date(2026, 11, 24),
     )
-    return compose_request(event, fields, AT, "https://hub.example/v1/answers")
+    return compose_request(event, fields, DESK, AT, "https://hub.example/v1/answers")
 
 
 def lines(table: bytes) -> list[dict[str, str]]:
@@ -59,6 +61,8 @@ def test_request_is_one_line_with_french_headings():
     assert line["besoin"] == "Trouver sa formation"
     assert line["urgent"] == "non"
     assert line["prenom"] == ""
+    assert (line["demandeur"], line["demandeur_type"]) == ("CCAS de la ville", "CCAS")
+    assert (line["demandeur_telephone"], line["demandeur_courriel"]) == ("0327000000", "")
 
 
 def test_withdrawal_says_nothing_of_the_person():

@@ -27,9 +27,10 @@ from contracts.values import (
     PartnerKind,
     Reason,
     ReferralStatus,
+    RequesterKind,
     Thematique,
 )
-from contracts.webhooks import NEEDS_REASON, Answer
+from contracts.webhooks import NEEDS_REASON, Answer, RequesterPart
 from services.partners.model import (
     Commission,
     CommissionNotMetError,
@@ -54,6 +55,7 @@ from services.partners.model.messages import (
 R = ReferralStatus
 ASKABLE = [s for s in R if s not in (R.DRAFT, R.ENTERED_IN_ERROR)]
 AT = datetime(2026, 11, 23, 10, tzinfo=UTC)
+DESK = RequesterPart(kind=RequesterKind.MUNICIPAL_DESK, name="Espace Emploi et Numérique")
 
 
 def answer(status: ReferralStatus, **given: Any) -> Answer:
@@ -268,9 +270,9 @@ def test_agreement_covers_its_last_day():
 
 def test_body_composed_again_is_the_same_bytes():
     event, fields = request(uuid4(), urgent=True), {"phone": "+33600000001", "a": [1]}
-    first = compose_request(event, fields, AT, "https://hub.example/v1/answers")
+    first = compose_request(event, fields, DESK, AT, "https://hub.example/v1/answers")
     again = ReferralRequested.model_validate_json(event.clear_json())
-    assert compose_request(again, fields, AT, "https://hub.example/v1/answers") == first
+    assert compose_request(again, fields, DESK, AT, "https://hub.example/v1/answers") == first
     assert b"agreement_id" not in first
     assert b"person_id" not in first
 

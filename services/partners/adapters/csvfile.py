@@ -16,7 +16,14 @@ from pydantic import ValidationError
 
 from contracts.days import PARIS
 from contracts.nir import find_nir
-from contracts.values import BusinessStatus, Reason, ReferralStatus, Thematique
+from contracts.values import (
+    REQUESTER_LABELS,
+    BusinessStatus,
+    Reason,
+    ReferralStatus,
+    RequesterKind,
+    Thematique,
+)
 from contracts.webhooks import Answer
 from services.partners.model.choices import REASONS
 from services.partners.model.letters import label
@@ -41,6 +48,12 @@ _ABOUT = {
     "reason": "motif",
     "withdrawn_on": "retrait_du",
 }
+_REQUESTER = {
+    "name": "demandeur",
+    "kind": "demandeur_type",
+    "phone": "demandeur_telephone",
+    "email": "demandeur_courriel",
+}
 _PERSON = {
     "family_name": "nom",
     "given_name": "prenom",
@@ -56,7 +69,7 @@ _PERSON = {
     "project": "projet",
     "need_note": "precision_besoin",
 }
-HEADINGS = ["message", *_ABOUT.values(), *_PERSON.values()]
+HEADINGS = ["message", *_ABOUT.values(), *_REQUESTER.values(), *_PERSON.values()]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SAID: dict[str, dict[str, Any]] = {
     "reçue": {"status": S.REQUESTED, "business_status": B.RECEIVED},
@@ -102,7 +115,10 @@ def written(body: bytes) -> bytes:
         data["thematique"] = label(Thematique(data["thematique"]))
     row = {"message": MESSAGES[message["type"]]}
     row |= {heading: _cell(data.get(name)) for name, heading in _ABOUT.items()}
-    person = data.get("person", {})
+    asks, person = data.get("requester", {}), data.get("person", {})
+    if asks:
+        asks["kind"] = REQUESTER_LABELS[RequesterKind(asks["kind"])]
+    row |= {heading: _cell(asks.get(name)) for name, heading in _REQUESTER.items()}
     row |= {heading: _cell(person.get(name)) for name, heading in _PERSON.items()}
     return _table(HEADINGS, [row])
 

@@ -9,17 +9,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
-import orjson
 import structlog
 
 from contracts.days import local_day
 from contracts.intake import AgreementWithdrawn
 from contracts.partners import DisclosureMade
-from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRequested
+from contracts.referrals import (
+    DeadlinePassed,
+    Disclosure,
+    ReferralCancelled,
+    ReferralRequested,
+)
 from contracts.registry import parse_event
+from contracts.requesters import Requesters
 from contracts.values import Channel
+from contracts.webhooks import RequesterPart
 from infra.channels.mail import OutgoingMail
 from infra.channels.sftp import Account, OutgoingFile
 from infra.eventstore.events import Meta
@@ -37,20 +44,34 @@ from services.partners.model.messages import (
     compose_request,
     compose_withdrawal,
 )
+from services.partners.model.requesters import shown, spoken
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Letterhead:
+    """What messages say of us: where we are reached, how long links last, which desks ask."""
+
+    base_url: str
+    answer_url: str
+    link_days: int = 8
+    requesters: Requesters = field(default_factory=Requesters)
+
+    @property
+    def host(self) -> str:
+        """By which names of mails are ours."""
+        return urlsplit(self.base_url).netloc
 
 
 @dataclass(frozen=True, slots=True)
 class Composer:
     """What one set of messages is made with: keys of persons, secrets of endpoints, today."""
 
-    answer_url: str
+    letterhead: Letterhead
     persons: Mapping[UUID, PersonKey]
-    secrets: Mapping[UUID, list[SigningKey]]
     now: datetime
-    base_url: str = ""
-    link_days: int = 8
+    secrets: Mapping[UUID, list[SigningKey]] = field(default_factory=dict)
     accounts: Mapping[UUID, Account] = field(default_factory=dict)
     clients: Mapping[UUID, ClientCertificate] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
@@ -85,7 +106,7 @@ class Composer:
         if why := self.kept_back(row):
             return Sent(Outcome.PERMANENT, why)
         letter = self._letter(row)
-        name = f"<{webhook_id(row)}@{self.base_url.partition('//')[2].partition('/')[0]}>"
+        name = f"<{webhook_id(row)}@{self.letterhead.host}>"
         to = row["url"].removeprefix("mailto:")
         return OutgoingMail(to, letter.subject, letter.text, name)
 
@@ -95,13 +116,13 @@ class Composer:
             return letters.cancellation(reference)
         if isinstance(event, AgreementWithdrawn):
             return letters.withdrawal(reference)
-        link = new_link(row, self.now, self.link_days)
+        link = new_link(row, self.now, self.letterhead.link_days)
         self.links.append(link)
-        url, until = self.base_url + link.path, local_day(link.expires_at)
+        url, until = self.letterhead.base_url + link.path, local_day(link.expires_at)
         if isinstance(event, DeadlinePassed):
             return letters.reminder(event.requested_on, url, until)
         assert isinstance(event, ReferralRequested)
-        return letters.request(event.thematique, event.urgent, url, until)
+        return letters.request(event, spoken(self.requester(row, event)), url, until)
 
     def checked(self, row: Any) -> bytes | Sent:
         """The body, unless it may not leave any more, or cannot be made.
@@ -127,10 +148,12 @@ class Composer:
     def body(self, row: Any) -> bytes:
         """The message's JSON: the same bytes whenever it is made."""
         event, at = parse_event(row["event_type"], row["data"]), row["occurred_at"]
+        answer_url = self.letterhead.answer_url
         if isinstance(event, ReferralRequested):
-            return compose_request(event, self.fields(row), at, self.answer_url)
+            person, requester = self.fields(row), self.requester(row, event)
+            return compose_request(event, person, requester, at, answer_url)
         if isinstance(event, DeadlinePassed):
-            return compose_reminder(event, at, self.answer_url)
+            return compose_reminder(event, at, answer_url)
         if isinstance(event, AgreementWithdrawn):
             return compose_withdrawal(
                 row["referral_id"], row["partner_id"], row["service_id"], at
@@ -140,7 +163,13 @@ class Composer:
 
     def fields(self, row: Any) -> dict[str, Any]:
         """What the partner may learn of the person."""
-        return _opened(row, self.persons[row["person_id"]])
+        return _opened(row, self.persons[row["person_id"]]).fields
+
+    def requester(self, row: Any, event: ReferralRequested) -> RequesterPart:
+        """Who asks, as the partner may know it."""
+        code = _opened(row, self.persons[row["person_id"]]).requester
+        known = self.letterhead.requesters
+        return shown(known, code, event.partner_id, event.partner_kind)
 
 
 def webhook_id(row: Any) -> str:
@@ -158,7 +187,7 @@ def disclosure(event: ReferralRequested, row: Any, person: PersonKey, meta: Meta
         person_id=event.person_id,
         partner_id=event.partner_id,
         agreement_id=event.agreement_id,
-        fields=sorted(_opened(row, person)),
+        fields=sorted(_opened(row, person).fields),
         digest=hashlib.sha256(row["sealed"] or b"").hexdigest(),
     )
     return Pending(f"referral-{event.referral_id}", [disclosed], event.person_id, meta)
@@ -182,9 +211,8 @@ def about(row: Any) -> dict[str, Any]:
     return {n: row[n] for n in ("delivery_id", "referral_id", "partner_id", "message")}
 
 
-def _opened(row: Any, person: PersonKey) -> dict[str, Any]:
+def _opened(row: Any, person: PersonKey) -> Disclosure:
     if not row["sealed"]:
-        return {}
+        return Disclosure(fields={})
     clear = person.unseal(row["event_id"], row["event_type"], row["sealed"])
-    fields: dict[str, Any] = orjson.loads(clear)["fields"]
-    return fields
+    return Disclosure.model_validate_json(clear)

@@ -29,7 +29,7 @@ from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
 from infra.webhooks.sender import Outcome
 from services.partners.handlers.answers import Answers
-from services.partners.handlers.compose import Composer
+from services.partners.handlers.compose import Composer, Letterhead
 from services.partners.handlers.tokens import (
     TOKEN,
     LinkGoneError,
@@ -39,6 +39,7 @@ from services.partners.handlers.tokens import (
 )
 from services.partners.model import ForbiddenTransitionError, letters
 from services.partners.model.choices import Choice, FormError, open_choices, spoken
+from services.partners.model.requesters import spoken as spoken_by
 from services.partners.tables import links as tables
 
 NONCE = re.compile(r"[0-9a-f]{16}")
@@ -54,6 +55,7 @@ class Opened:
     referral_id: UUID
     status: ReferralStatus
     request: ReferralRequested
+    requester: str
     fields: dict[str, Any]
     choices: list[Choice]
     nonce: str
@@ -67,8 +69,7 @@ class Links:
     writer: Writer
     answers: Answers
     clock: Clock
-    base_url: str
-    days: int
+    letterhead: Letterhead
     mail: MailSender | None = None
 
     async def alive(self, token: str) -> bool:
@@ -114,14 +115,16 @@ class Links:
         row, now = await self._row(token), self.clock()
         if row is None or self.mail is None or await self._kept_back(row):
             return
-        link = new_link(row, now, self.days)
+        link = new_link(row, now, self.letterhead.link_days)
         async with self.database.transaction() as tx:
             raw = await driver(tx)
             due = now - RENEW_EVERY
             if await raw.fetchval(tables.RENEW, row["token_digest"], now, due) is None:
                 return
             await keep_links(raw, [link], now)
-        letter = letters.renewal(self.base_url + link.path, local_day(link.expires_at))
+        letter = letters.renewal(
+            self.letterhead.base_url + link.path, local_day(link.expires_at)
+        )
         mail = OutgoingMail(
             row["url"].removeprefix("mailto:"), letter.subject, letter.text,
             f"<renewal.{token_digest(link.token).hex()[:32]}@aiguillage>",
@@ -149,7 +152,7 @@ class Links:
 
     async def _composer(self, row: Any) -> Composer:
         persons = await self.writer.vault.keys({row["person_id"]})
-        return Composer("", persons, {}, self.clock())
+        return Composer(self.letterhead, persons, self.clock())
 
     async def _receipt(self, row: Any) -> None:
         """Say that the request was received; not once it has been answered in any way."""
@@ -186,7 +189,8 @@ class Links:
         request = parse_event(row["event_type"], row["data"])
         assert isinstance(request, ReferralRequested)
         status = ReferralStatus(row["status"])
-        fields = (await self._composer(row)).fields(row)
+        composer = await self._composer(row)
+        asks, fields = spoken_by(composer.requester(row, request)), composer.fields(row)
         choices = open_choices(status, row["referral_id"])
         nonce = secrets.token_hex(8)
-        return Opened(row["referral_id"], status, request, fields, choices, nonce)
+        return Opened(row["referral_id"], status, request, asks, fields, choices, nonce)

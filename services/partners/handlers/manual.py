@@ -22,7 +22,7 @@ from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
 from infra.vault import PersonKey
 from infra.webhooks.sender import Outcome, Sent
-from services.partners.handlers.compose import Composer, about, disclosures
+from services.partners.handlers.compose import Composer, Letterhead, about, disclosures
 from services.partners.model import REQUESTED
 from services.partners.model.choices import Choice, open_choices
 from services.partners.model.sheets import Contact, contact_of
@@ -78,7 +78,7 @@ class Manual:
     database: Database
     writer: Writer
     clock: Clock
-    answer_url: str
+    letterhead: Letterhead
 
     async def listed(self, partner_id: str | None) -> dict[str, Any]:
         """What waits to be handed over (urgent first), and what was today; nobody's data."""
@@ -138,7 +138,7 @@ class Manual:
         return await self.writer.vault.keys({row["person_id"]})
 
     def _composer(self, alive: Mapping[UUID, PersonKey]) -> Composer:
-        return Composer(self.answer_url, alive, {}, self.clock())
+        return Composer(self.letterhead, alive, self.clock())
 
     def _sheet(self, row: Any, alive: Mapping[UUID, PersonKey]) -> Sheet:
         body = self._composer(alive).checked(row)

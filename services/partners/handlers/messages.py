@@ -12,7 +12,13 @@ from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
 from infra.webhooks.sender import Sent
-from services.partners.handlers.compose import Composer, about, disclosures, webhook_id
+from services.partners.handlers.compose import (
+    Composer,
+    Letterhead,
+    about,
+    disclosures,
+    webhook_id,
+)
 from services.partners.tables import messages as tables
 
 UNSENT = ("pending", "dead", "manual")
@@ -34,7 +40,7 @@ class Messages:
     database: Database
     writer: Writer
     clock: Clock
-    answer_url: str
+    letterhead: Letterhead
 
     async def after(self, partner_id: str, cursor: int, limit: int, meta: Meta) -> Page:
         """Messages after a cursor, in the order they were made.
@@ -57,7 +63,7 @@ class Messages:
 
     async def _handed(self, rows: Sequence[Any]) -> list[tuple[Any, dict[str, Any]]]:
         persons = await self.writer.vault.keys({row["person_id"] for row in rows})
-        composer = Composer(self.answer_url, persons, {}, self.clock())
+        composer = Composer(self.letterhead, persons, self.clock())
         made = [(row, composer.checked(row)) for row in rows]
         return [
             (row, {"seq": row["seq"], "webhook_id": webhook_id(row)} | orjson.loads(body))

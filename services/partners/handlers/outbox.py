@@ -26,7 +26,7 @@ from infra.telemetry import trace_id
 from infra.webhooks.sender import Outcome, Sent
 from infra.webhooks.worker import Job, Load, Result
 from services.partners import tables
-from services.partners.handlers.compose import Composer
+from services.partners.handlers.compose import Composer, Letterhead
 from services.partners.handlers.endpoints import Secrets, disable
 from services.partners.handlers.tokens import keep_links
 from services.partners.model.delivery import (
@@ -84,17 +84,13 @@ class Outbox:
         writer: Writer,
         clock: Clock,
         schedule: RetrySchedule,
-        answer_url: str,
-        base_url: str = "",
-        link_days: int = 8,
+        letterhead: Letterhead,
     ) -> None:
         self._database = database
         self._writer = writer
         self._clock = clock
         self._schedule = schedule
-        self._answer_url = answer_url
-        self._base_url = base_url
-        self._link_days = link_days
+        self._letterhead = letterhead
         self._secrets = Secrets(writer.vault.master)
 
     async def due(self, load: Load) -> bool:
@@ -188,12 +184,10 @@ class Outbox:
         secrets = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
         persons = await self._writer.vault.keys({row["person_id"] for row in rows})
         return Composer(
-            self._answer_url,
+            self._letterhead,
             persons,
-            self._secrets.signing(secrets),
             now,
-            self._base_url,
-            self._link_days,
+            self._secrets.signing(secrets),
             self._secrets.accounts(secrets),
             self._secrets.clients(secrets),
         )

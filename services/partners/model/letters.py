@@ -6,6 +6,7 @@ No word about the person: a mailbox may be shared, forwarded, or read over a sho
 from dataclasses import dataclass
 from datetime import date
 
+from contracts.referrals import ReferralRequested
 from contracts.values import Thematique
 
 DESK = "Espace Emploi et Numérique"
@@ -30,14 +31,14 @@ class Letter:
     text: str
 
 
-def request(thematique: Thematique, urgent: bool, url: str, until: date) -> Letter:
-    """There is a request."""
+def request(event: ReferralRequested, requester: str, url: str, until: date) -> Letter:
+    """There is a request, and who asks."""
+    urgent, thematique = event.urgent, event.thematique
     mark = "URGENT : " if urgent else ""
     return Letter(
         f"{mark}Une demande vous attend ({DESK})",
         f"Bonjour,\n\nL'{DESK} vous adresse une demande : {label(thematique)}.\n"
-        + _link(url, until)
-        + _END,
+        f"De la part de : {requester}\n" + _link(url, until) + _END,
     )
 
 

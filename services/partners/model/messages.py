@@ -17,12 +17,17 @@ from contracts.webhooks import (
     ReferralRemindedWebhook,
     ReferralRequestedWebhook,
     ReminderMessage,
+    RequesterPart,
     WithdrawalMessage,
 )
 
 
 def compose_request(
-    event: ReferralRequested, person: dict[str, Any], at: datetime, answer_url: str
+    event: ReferralRequested,
+    person: dict[str, Any],
+    requester: RequesterPart,
+    at: datetime,
+    answer_url: str,
 ) -> bytes:
     """The body of a request: the same bytes whenever it is composed again."""
     message = ReferralMessage(
@@ -33,6 +38,7 @@ def compose_request(
         urgent=event.urgent,
         do_not_contact=event.do_not_contact,
         replaces=event.replaces,
+        requester=requester,
         agreed_until=event.agreed_until,
         person=person,
         answer_url=answer_url,

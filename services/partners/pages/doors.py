@@ -16,6 +16,7 @@ from infra.channels.mail import MailSender
 from infra.database import is_infrastructure
 from infra.vault import PersonErasedError
 from infra.web.bodies import BodyTooLargeError, bounded_body
+from services.partners.handlers.compose import Letterhead
 from services.partners.handlers.tokens import TOKEN, LinkGoneError
 from services.partners.pages.rendering import HEADERS, page
 
@@ -29,7 +30,7 @@ class Door(Protocol):
     """What is behind the tokens of one purpose."""
 
     @property
-    def base_url(self) -> str: ...
+    def letterhead(self) -> Letterhead: ...
     @property
     def mail(self) -> MailSender | None: ...
     async def renew(self, token: str) -> None: ...
@@ -58,7 +59,7 @@ async def _back(request: Request) -> Response:
 
 def _safely(shown: Page, door: Door) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
-        if request.method == "POST" and not _from_here(request, door.base_url):
+        if request.method == "POST" and not _from_here(request, door.letterhead.base_url):
             return page("refused", 403)
         try:
             return await shown(request, request.path_params["token"])

@@ -6,9 +6,11 @@ from typing import Any
 from starlette.responses import Response
 
 from contracts.values import HandedTo, HandOver, MessageKind, Reason, Thematique
+from contracts.webhooks import RequesterPart
 from services.partners.handlers.manual import Sheet
 from services.partners.model import letters
 from services.partners.model.choices import REASONS, STOPPED, partner_reasons
+from services.partners.model.requesters import spoken
 from services.partners.model.sheets import Contact
 from services.partners.pages.rendering import disclosed, in_words, page
 
@@ -82,6 +84,8 @@ def _about(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, heading in _ABOUT.items():
         if name in data:
             yield heading, _said(name, data[name])
+    if "requester" in data:
+        yield "De la part de", spoken(RequesterPart.model_validate(data["requester"]))
 
 
 def _said(name: str, value: Any) -> str:
