@@ -53,6 +53,7 @@ class CancellationMessage(Contract):
     referral_id: UUID
     partner_id: str
     service_id: str
+    partner_reference: str | None = None
     reason: Reason | None = None
 
 
@@ -62,6 +63,7 @@ class ReminderMessage(Contract):
     referral_id: UUID
     partner_id: str
     service_id: str
+    partner_reference: str | None = None
     requested_on: date
     expires_on: date | None = None
     answer_url: str
@@ -97,6 +99,7 @@ class WithdrawalMessage(Contract):
     referral_id: UUID
     partner_id: str
     service_id: str
+    partner_reference: str | None = None
     withdrawn_on: date
 
 
@@ -200,6 +203,9 @@ class SpokenAnswer(Strict):
         None, description="With referred-onward: who may suit better."
     )
     comment: Annotated[str, StringConstraints(min_length=1, max_length=4000)] | None = None
+    partner_reference: Annotated[str, StringConstraints(max_length=120)] | None = Field(
+        None, description="Your own number of the person's file: comes back in what follows."
+    )
 
     @field_validator("business_status", "reason", "outcome", "commission_on", "comment")
     @classmethod
@@ -215,7 +221,6 @@ class Answer(SpokenAnswer):
     """An answer as a partner's system sends it, to a named referral."""
 
     referral_id: UUID
-    partner_reference: Annotated[str, StringConstraints(max_length=120)] | None = None
 
 
 class AnswerWebhook(Strict):

@@ -21,7 +21,7 @@ from contracts.referrals import (
     ReferralRequested,
 )
 from contracts.registry import parse_event
-from contracts.values import DeadlineStep
+from contracts.values import Author, DeadlineStep
 from infra.channels.mail import MailSender
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -34,6 +34,7 @@ from infra.subscription import Subscription
 from services.partners import projections, tables
 from services.partners.handlers.compose import about, disclosure
 from services.partners.handlers.notices import Notices
+from services.partners.handlers.references import seal_reference
 from services.partners.model import (
     CANCELLED,
     REMINDED,
@@ -90,6 +91,7 @@ class Deliveries:
         """States, deliveries and disclosures of a batch, in sets."""
         heard = [(m, parse_event(m.type, m.data)) for m in messages if m.type in HEARD]
         await projections.keep_states(tx, heard)
+        await self._keep_references(tx, [m for m, e in heard if _typed_in(e) and m.sealed])
         requests = [(m, e) for m, e in heard if isinstance(e, ReferralRequested)]
         cancelled = [(m, e) for m, e in heard if isinstance(e, ReferralCancelled)]
         answered = {e.referral_id for _, e in heard if isinstance(e, ReferralMoved)}
@@ -104,6 +106,23 @@ class Deliveries:
         if overdue:
             pending += await self._remind(tx, overdue)
         await self.writer.write(tx, pending)
+
+    async def _keep_references(self, tx: AsyncConnection, typed: list[Recorded]) -> None:
+        """The partner's number of the file, where an adviser typed it in."""
+        opened = await self.writer.vault.unseal(typed) if typed else {}
+        keys = await self.writer.vault.keys({m.person_id for m in typed if m.person_id})
+        found = {}
+        for message in typed:
+            if message.event_id in opened and message.person_id in keys:
+                event = parse_event(message.type, message.data, opened[message.event_id])
+                assert isinstance(event, ReferralMoved)
+                assert event.sealed is not None
+                if said := event.sealed.partner_reference:
+                    key = keys[message.person_id]
+                    found[event.referral_id] = seal_reference(key, event.referral_id, said)
+        if found:
+            raw = await driver(tx)
+            await raw.execute(tables.KEEP_REFERENCES, list(found), list(found.values()))
 
     async def _request(
         self, tx: AsyncConnection, requests: list[tuple[Recorded, ReferralRequested]]
@@ -251,6 +270,7 @@ def _row(recorded: Recorded, event: ReferralRequested, endpoint: UUID | None) ->
         "referral_id": event.referral_id,
         "person_id": event.person_id,
         "sealed": recorded.sealed,
+        "partner_reference": None,
         "agreement_id": event.agreement_id,
         "agreed_until": event.agreed_until,
     }
@@ -264,9 +284,14 @@ def _about(recorded: Recorded, message: str, request: Any, endpoint: UUID | None
         "referral_id": request["referral_id"],
         "person_id": request["person_id"],
         "sealed": None,  # an adviser's comment is not for the partner
+        "partner_reference": request["partner_reference"],
         "agreement_id": None,
         "agreed_until": None,
     }
+
+
+def _typed_in(event: Event) -> bool:
+    return isinstance(event, ReferralMoved) and event.on_behalf_of is Author.PARTNER
 
 
 def _overdue(heard: Sequence[tuple[Recorded, Event]]) -> dict[UUID, Recorded]:

@@ -15,6 +15,7 @@ from contracts.values import PartnerKind, Reason, ReferralStatus, RequesterKind,
 from contracts.webhooks import RequesterPart
 from services.partners.adapters.csvfile import read, refusals, written
 from services.partners.model.messages import (
+    About,
     compose_ping,
     compose_request,
     compose_withdrawal,
@@ -66,9 +67,11 @@ def test_request_is_one_line_with_french_headings():
 
 
 def test_withdrawal_says_nothing_of_the_person():
-    (line,) = lines(written(compose_withdrawal(ID, "p", "s", AT)))
+    (line,) = lines(written(compose_withdrawal(About(ID, "p", "s", "D-42"), AT)))
     filled = {name for name, value in line.items() if value}
-    assert filled == {"message", "reference", "service", "retrait_du"}
+    assert filled == {
+        "message", "reference", "reference_partenaire", "service", "retrait_du",
+    }  # fmt: skip
 
 
 def test_ping_is_no_line_of_a_table():

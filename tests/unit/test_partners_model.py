@@ -47,6 +47,7 @@ from services.partners.model import (
 )
 from services.partners.model.delivery import RetrySchedule
 from services.partners.model.messages import (
+    About,
     compose_cancellation,
     compose_reminder,
     compose_request,
@@ -166,7 +167,8 @@ def test_reminder_says_which_referral_since_when_and_until_when():
         step=DeadlineStep.REMIND, due_on=date(2026, 11, 26), requested_on=TODAY,
         expire_on=date(2026, 12, 7),
     )  # fmt: skip
-    body = compose_reminder(event, AT, "https://hub.example/v1/answers")
+    about = About(UUID(int=1), "p", "s", "D-42")
+    body = compose_reminder(event, about, AT, "https://hub.example/v1/answers")
     assert orjson.loads(body) == {
         "type": "referral.reminded",
         "timestamp": "2026-11-23T10:00:00Z",
@@ -174,6 +176,7 @@ def test_reminder_says_which_referral_since_when_and_until_when():
             "referral_id": str(UUID(int=1)),
             "partner_id": "p",
             "service_id": "s",
+            "partner_reference": "D-42",
             "requested_on": "2026-11-23",
             "expires_on": "2026-12-07",
             "answer_url": "https://hub.example/v1/answers",
@@ -279,7 +282,7 @@ def test_body_composed_again_is_the_same_bytes():
 
 def test_cancellation_says_nothing_that_somebody_wrote():
     event = moved(ReferralCancelled, uuid4(), R.CANCELLED, reason=Reason.OTHER)
-    assert b"reason" not in compose_cancellation(event, "p", "s", AT)
+    assert b"reason" not in compose_cancellation(event, About(uuid4(), "p", "s"), AT)
 
 
 @given(st.integers(1, 10), st.floats(0, 1))

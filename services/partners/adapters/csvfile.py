@@ -38,6 +38,7 @@ MESSAGES = {
 }
 _ABOUT = {
     "referral_id": "reference",
+    "partner_reference": "reference_partenaire",
     "service_id": "service",
     "thematique": "besoin",
     "urgent": "urgent",

@@ -20,10 +20,11 @@ from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.ids import derived_id
-from infra.vault import keyed_digest
+from infra.vault import PersonErasedError, keyed_digest
 from infra.webhooks.signature import SignatureError, Verified, new_secret, verify
 from services.partners import tables
 from services.partners.handlers.endpoints import Secrets
+from services.partners.handlers.references import seal_reference
 from services.partners.model import (
     Commission,
     ForbiddenTransitionError,
@@ -218,13 +219,23 @@ class Answers:
         # The referral service decides, a moment later. Until it has, the next answer is judged
         # by what this one asked: "accepted" and "in-progress" may come within a millisecond.
         await raw.execute(
-            tables.ASK, answer.referral_id, answer.status, answer_id, answer.commission_on
-        )
+            tables.ASK, answer.referral_id, answer.status, answer_id, answer.commission_on,
+            await self._reference(person, answer),
+        )  # fmt: skip
         event = received(answer_id, signed.partner_id, person, answer)
         meta = Meta(f"partner:{signed.partner_id}", traceparent=traceparent)
         stream = f"referral-{answer.referral_id}"
         await self._writer.write(tx, [Pending(stream, [event], person, meta)])
         return Accepted(answer_id, answer.referral_id, answer.status)
+
+    async def _reference(self, person: UUID, answer: Answer) -> bytes | None:
+        """The partner's number of the file, sealed, if it gives one."""
+        if not answer.partner_reference:
+            return None
+        keys = await self._writer.vault.keys({person})
+        if person not in keys:
+            raise PersonErasedError("no key to seal a reference")
+        return seal_reference(keys[person], answer.referral_id, answer.partner_reference)
 
 
 def _parse(body: bytes) -> Any:

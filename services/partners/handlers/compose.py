@@ -35,10 +35,12 @@ from infra.vault import PersonKey
 from infra.webhooks.sender import ClientCertificate, Outcome, Outgoing, Sent
 from infra.webhooks.signature import SigningKey
 from services.partners.adapters import csvfile
+from services.partners.handlers.references import open_reference
 from services.partners.handlers.tokens import Link, new_link
 from services.partners.model import REQUESTED, expired, letters
 from services.partners.model.letters import Letter
 from services.partners.model.messages import (
+    About,
     compose_cancellation,
     compose_reminder,
     compose_request,
@@ -112,15 +114,16 @@ class Composer:
 
     def _letter(self, row: Any) -> Letter:
         event, reference = parse_event(row["event_type"], row["data"]), str(row["referral_id"])
+        theirs = self.reference(row)
         if isinstance(event, ReferralCancelled):
-            return letters.cancellation(reference)
+            return letters.cancellation(reference, theirs)
         if isinstance(event, AgreementWithdrawn):
-            return letters.withdrawal(reference)
+            return letters.withdrawal(reference, theirs)
         link = new_link(row, self.now, self.letterhead.link_days)
         self.links.append(link)
         url, until = self.letterhead.base_url + link.path, local_day(link.expires_at)
         if isinstance(event, DeadlinePassed):
-            return letters.reminder(event.requested_on, url, until)
+            return letters.reminder(event.requested_on, theirs, url, until)
         assert isinstance(event, ReferralRequested)
         return letters.request(event, spoken(self.requester(row, event)), url, until)
 
@@ -152,18 +155,24 @@ class Composer:
         if isinstance(event, ReferralRequested):
             person, requester = self.fields(row), self.requester(row, event)
             return compose_request(event, person, requester, at, answer_url)
+        about = About(
+            row["referral_id"], row["partner_id"], row["service_id"], self.reference(row)
+        )
         if isinstance(event, DeadlinePassed):
-            return compose_reminder(event, at, answer_url)
+            return compose_reminder(event, about, at, answer_url)
         if isinstance(event, AgreementWithdrawn):
-            return compose_withdrawal(
-                row["referral_id"], row["partner_id"], row["service_id"], at
-            )
+            return compose_withdrawal(about, at)
         assert isinstance(event, ReferralCancelled)
-        return compose_cancellation(event, row["partner_id"], row["service_id"], at)
+        return compose_cancellation(event, about, at)
 
     def fields(self, row: Any) -> dict[str, Any]:
         """What the partner may learn of the person."""
         return _opened(row, self.persons[row["person_id"]]).fields
+
+    def reference(self, row: Any) -> str | None:
+        """The partner's own number of the file, as known when the message was made."""
+        person = self.persons[row["person_id"]]
+        return open_reference(person, row["referral_id"], row["partner_reference"])
 
     def requester(self, row: Any, event: ReferralRequested) -> RequesterPart:
         """Who asks, as the partner may know it."""

@@ -47,6 +47,7 @@ def upgrade() -> None:
           asked_status    text,            -- as the partner last asked, until that is settled
           asked_answer_id uuid,
           commission_on   date,
+          partner_reference bytea,         -- the partner's number of the file, sealed
           updated_version int NOT NULL
         );
         CREATE INDEX referral_states_person ON partners.referral_states (person_id);
@@ -97,6 +98,7 @@ def upgrade() -> None:
           occurred_at     timestamptz NOT NULL,
           data            text NOT NULL,
           sealed          bytea,           -- under the person's key, as in the event
+          partner_reference bytea,         -- as known when the message was made, sealed
           traceparent     text,
           agreement_id    uuid,
           agreed_until    date,

@@ -1,5 +1,6 @@
 """Bodies of messages to partners, each the same bytes whenever it is composed again. Pure."""
 
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,16 @@ from contracts.webhooks import (
     RequesterPart,
     WithdrawalMessage,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Which referral a message is about, by our id and by the partner's own number."""
+
+    referral_id: UUID
+    partner_id: str
+    service_id: str
+    partner_reference: str | None = None
 
 
 def compose_request(
@@ -47,12 +58,12 @@ def compose_request(
     return webhook.model_dump_json(exclude_none=True).encode()
 
 
-def compose_reminder(event: DeadlinePassed, at: datetime, answer_url: str) -> bytes:
+def compose_reminder(
+    event: DeadlinePassed, about: About, at: datetime, answer_url: str
+) -> bytes:
     """The body of a reminder: which referral, since when, until when; nothing of the person."""
     message = ReminderMessage(
-        referral_id=event.referral_id,
-        partner_id=event.partner_id,
-        service_id=event.service_id,
+        **asdict(about),
         requested_on=event.requested_on,
         expires_on=event.expire_on,
         answer_url=answer_url,
@@ -61,30 +72,17 @@ def compose_reminder(event: DeadlinePassed, at: datetime, answer_url: str) -> by
     return webhook.model_dump_json(exclude_none=True).encode()
 
 
-def compose_cancellation(
-    event: ReferralCancelled, partner_id: str, service_id: str, at: datetime
-) -> bytes:
+def compose_cancellation(event: ReferralCancelled, about: About, at: datetime) -> bytes:
     """The body of a cancellation: says nothing of the person, and no comment."""
-    message = CancellationMessage(
-        referral_id=event.referral_id,
-        partner_id=partner_id,
-        service_id=service_id,
-        reason=event.reason if event.reason is not Reason.OTHER else None,
-    )
+    reason = event.reason if event.reason is not Reason.OTHER else None
+    message = CancellationMessage(**asdict(about), reason=reason)
     webhook = ReferralCancelledWebhook(timestamp=at, data=message)
     return webhook.model_dump_json(exclude_none=True).encode()
 
 
-def compose_withdrawal(
-    referral_id: UUID, partner_id: str, service_id: str, at: datetime
-) -> bytes:
+def compose_withdrawal(about: About, at: datetime) -> bytes:
     """The body that tells a partner to keep nothing; says nothing of the person."""
-    message = WithdrawalMessage(
-        referral_id=referral_id,
-        partner_id=partner_id,
-        service_id=service_id,
-        withdrawn_on=local_day(at),
-    )
+    message = WithdrawalMessage(**asdict(about), withdrawn_on=local_day(at))
     webhook = AgreementWithdrawnWebhook(timestamp=at, data=message)
     return webhook.model_dump_json(exclude_none=True).encode()
 

@@ -22,6 +22,7 @@ _TITLES = {
 }
 _ABOUT = {
     "referral_id": "Référence",
+    "partner_reference": "Dossier chez le partenaire",
     "thematique": "Besoin",
     "requested_on": "Demande du",
     "expires_on": "Réponse attendue avant le",

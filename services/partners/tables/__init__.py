@@ -118,10 +118,12 @@ DELIVERY_COLUMNS = (
     "delivery_id", "endpoint_id", "partner_id", "service_id", "referral_id", "person_id",
     "message", "event_id", "event_type", "occurred_at", "data", "sealed", "traceparent",
     "agreement_id", "agreed_until", "state", "next_attempt_at", "last_error", "disclosed",
+    "partner_reference",
 )  # fmt: skip
 _DELIVERY_TYPES = (
     "uuid", "uuid", "text", "text", "uuid", "uuid", "text", "uuid", "text", "timestamptz",
     "text", "bytea", "text", "uuid", "date", "text", "timestamptz", "text", "boolean",
+    "bytea",
 )  # fmt: skip
 _ARRAYS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_DELIVERY_TYPES, 1))
 INSERT_DELIVERIES = f"""
@@ -138,8 +140,9 @@ WHERE referral_id = ANY($1::uuid[]) AND message IN ('referral.requested', 'refer
 """
 KNOWN_TO_PARTNER = f"""
 SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, d.endpoint_id,
+       r.partner_reference,
        CASE WHEN d.lease IS NOT NULL THEN d.next_attempt_at END AS leased_until
-FROM deliveries d
+FROM deliveries d LEFT JOIN referral_states r USING (referral_id)
 WHERE d.referral_id = ANY($1::uuid[]) AND d.message = 'referral.requested' AND {MAY_HAVE_IT}
 """
 LANES = """
@@ -177,7 +180,8 @@ WHERE d.delivery_id = due.delivery_id AND (NOT due.retry OR due.place <= $6)
   AND e.endpoint_id = d.endpoint_id
 RETURNING d.delivery_id, d.endpoint_id, d.partner_id, d.service_id, d.referral_id,
   d.person_id, d.message, d.event_id, d.event_type, d.occurred_at, d.data, d.sealed,
-  d.traceparent, d.agreed_until, d.attempts, d.tries_before, e.url, e.channel,
+  d.partner_reference, d.traceparent, d.agreed_until, d.attempts, d.tries_before, e.url,
+  e.channel,
 {WITHDRAWN}"""
 KEEP_RATES = """
 UPDATE endpoints e SET rate_at = n.rate_at
@@ -238,7 +242,7 @@ ORDER BY seq LIMIT $5
 """
 
 REMINDABLE = f"""
-SELECT d.referral_id, d.partner_id, d.service_id, d.person_id
+SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, r.partner_reference
 FROM deliveries d JOIN referral_states r ON r.referral_id = d.referral_id
 WHERE d.referral_id = ANY($1::uuid[]) AND d.message = 'referral.requested'
   AND d.state = 'succeeded'
@@ -268,8 +272,14 @@ RETURNING answer_id
 """
 ASK = """
 UPDATE referral_states SET asked_status = $2, asked_answer_id = $3,
-  commission_on = coalesce($4, commission_on)
+  commission_on = coalesce($4, commission_on),
+  partner_reference = coalesce($5, partner_reference)
 WHERE referral_id = $1
+"""
+KEEP_REFERENCES = """
+UPDATE referral_states r SET partner_reference = n.partner_reference
+FROM unnest($1::uuid[], $2::bytea[]) AS n (referral_id, partner_reference)
+WHERE r.referral_id = n.referral_id
 """
 
 TRUNCATE_DIRECTORY = "TRUNCATE partners, partner_names, services"

@@ -13,7 +13,8 @@ ORDER BY a.sent_at, a.attempt LIMIT 500
 """
 MESSAGES = f"""
 SELECT d.seq, d.delivery_id, d.partner_id, d.service_id, d.referral_id, d.person_id, d.message,
-  d.event_id, d.event_type, d.occurred_at, d.data, d.sealed, d.agreed_until, d.attempts,
+  d.event_id, d.event_type, d.occurred_at, d.data, d.sealed, d.partner_reference,
+  d.agreed_until, d.attempts,
   d.state, d.disclosed, {WANTED} AS timely,
 {WITHDRAWN}
 FROM deliveries d LEFT JOIN referral_states r USING (referral_id)

@@ -27,8 +27,8 @@ WHERE d.person_id = $1 AND d.agreement_id IS NOT NULL AND d.state IN ('pending',
   AND {_UNDER}
 """
 TOLD_UNDER = f"""
-SELECT d.referral_id, d.partner_id, d.service_id, d.person_id
-FROM deliveries d
+SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, r.partner_reference
+FROM deliveries d LEFT JOIN referral_states r USING (referral_id)
 WHERE d.person_id = $1 AND {MAY_HAVE_IT} AND d.message = 'referral.requested'
   AND {_UNDER}
 ORDER BY d.seq

@@ -17,12 +17,13 @@ from infra.web.problems import not_found
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers
+from services.referrals.handlers.answers import answers_of
 from services.referrals.handlers.messages import Messages
 from services.referrals.model.referral import (
     Move,
     Referral,
 )
-from services.referrals.routes.problems import deciding
+from services.referrals.routes.problems import deciding, refuse_nir
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
@@ -101,6 +102,16 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
         """A proposal with its explanation: facts used, conditions, ranking, questions."""
         return await _proposal(database, advisers.messages, proposal_id)
 
+    @routes.get("/referrals/{referral_id}/answers")
+    async def list_answers(adviser: Adviser, referral_id: UUID) -> dict[str, Any]:
+        """What the partner answered, oldest first, with its own number of the file."""
+        writer = advisers.messages.writer
+        async with database.reading() as connection:
+            try:
+                return {"answers": await answers_of(connection, writer, referral_id)}
+            except LookupError as error:
+                raise not_found("referral") from error
+
 
 def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> None:
     """What advisers do with one referral."""
@@ -142,6 +153,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
         request: Request, adviser: Adviser, referral_id: UUID, body: SpokenAnswer
     ) -> dict[str, Any]:
         """Type in what the partner said by phone or on paper: both are recorded."""
+        refuse_nir(body)
         move = Move(
             author=Author.ADVISER,
             on_behalf_of=Author.PARTNER,
