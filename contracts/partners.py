@@ -82,7 +82,10 @@ class ServiceWithdrawn(Event):
 
 
 class CapacityReported(Event):
-    """A partner said whether a service takes people now; the newest report counts."""
+    """A partner said whether a service takes people now; the newest report counts.
+
+    ``sessions``: the next information sessions, to which people may be sent.
+    """
 
     type = "fr.aiguillage.partners.capacity.reported.v1"
     service_id: str
@@ -90,6 +93,7 @@ class CapacityReported(Event):
     status: CapacityStatus
     seats: int | None = None
     until: date | None = None
+    sessions: list[datetime] = []
     reported_at: datetime
 
 

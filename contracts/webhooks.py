@@ -221,6 +221,12 @@ class Answer(SpokenAnswer):
     """An answer as a partner's system sends it, to a named referral."""
 
     referral_id: UUID
+    no_capacity_until: date | None = Field(
+        None, description="With no-capacity: the last day on which the service is full."
+    )
+    expected_status: ReferralStatus | None = Field(
+        None, description="The state that you saw: if it has changed, nothing is stored."
+    )
 
 
 class AnswerWebhook(Strict):

@@ -12,8 +12,8 @@ from infra.webhooks.guard import Guard, parse_networks
 from infra.webhooks.sender import Sender
 from infra.webhooks.worker import DeliveryWorker
 from services.partners.handlers.answers import Answers
+from services.partners.handlers.capacity import Capacity, CapacityLinks
 from services.partners.handlers.compose import Letterhead
-from services.partners.handlers.directory import Capacity
 from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.files import Files
 from services.partners.handlers.imports import Importer
@@ -25,7 +25,7 @@ from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.transports import Transports
 from services.partners.handlers.verification import Verification
 from services.partners.model.delivery import RetrySchedule
-from services.partners.pages import add_answer_pages
+from services.partners.pages import add_answer_pages, add_capacity_pages
 from services.partners.routes import ANSWERS, add_answers, partner_router, router
 from services.partners.subscriptions import notices, subscriptions
 
@@ -62,12 +62,15 @@ def build(platform: Platform) -> Service:
         drain_seconds=settings.stop_seconds * DRAIN_SHARE,
     )
     endpoints = Endpoints(database, writer, guard, clock, mails=mail is not None)
+    capacity = Capacity(database, writer, clock)
+    capacity_links = CapacityLinks(capacity, letterhead, mail)
     app = create_app("Aiguillage: partners", "Directory, deliveries, partners' answers.")
     app.include_router(
         router(
             database,
             endpoints,
-            Capacity(database, writer, clock),
+            capacity,
+            capacity_links,
             Redelivery(database, writer, clock),
             verification,
             Importer(database, writer),
@@ -80,6 +83,8 @@ def build(platform: Platform) -> Service:
             endpoints,
             verification,
             Messages(database, writer, clock, letterhead),
+            capacity,
+            capacity_links,
         )
     )
     taking = Answers(database, writer, clock)
@@ -87,6 +92,7 @@ def build(platform: Platform) -> Service:
     collecting = Files(database, writer.vault.master, taking, files, clock)
     links = Links(database, writer, taking, clock, letterhead, mail)
     add_answer_pages(app, links)
+    add_capacity_pages(app, capacity_links)
     return Service(
         "partners",
         app,

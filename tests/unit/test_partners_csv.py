@@ -114,6 +114,15 @@ def test_answer_is_read_whatever_the_spreadsheet_wrote(separator: str, encoding:
             date(2027, 1, 15),
         ),
         ({"statut": "terminée", "resultat": "enrolled"}, "outcome", "enrolled"),
+        (
+            {
+                "statut": "refusée",
+                "motif": "Plus de place",
+                "complet_jusqu_au": "31/01/2027",
+            },
+            "no_capacity_until",
+            date(2027, 1, 31),
+        ),
         ({"statut": "liste d'attente"}, "status", ReferralStatus.ON_HOLD),
         ({"statut": "reçue", "reference_partenaire": "D-42"}, "partner_reference", "D-42"),
     ],

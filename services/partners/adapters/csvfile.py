@@ -93,6 +93,7 @@ _FIELDS = {
     "outcome": "resultat",
     "appointment_at": "date_rendez_vous",
     "commission_on": "date_commission",
+    "no_capacity_until": "complet_jusqu_au",
     "comment": "commentaire",
     "partner_reference": "reference_partenaire",
     "business_status": "statut",
@@ -192,6 +193,7 @@ def _said(line: dict[str, str]) -> dict[str, Any]:
     said |= {
         "appointment_at": _moment(line.get("date_rendez_vous", "")),
         "commission_on": _day(line.get("date_commission", "")),
+        "no_capacity_until": _day(line.get("complet_jusqu_au", "")),
     }
     return said
 

@@ -25,6 +25,7 @@ from services.partners.handlers.endpoints import Secrets
 from services.partners.model import (
     CommissionNotMetError,
     ForbiddenTransitionError,
+    FullUntilError,
     ReasonNotYoursError,
     SuggestionError,
 )
@@ -36,6 +37,7 @@ _WHY: dict[type[Exception], tuple[str, str]] = {
     ForbiddenTransitionError: ("statut", "impossible dans l'état actuel de la demande"),
     ReasonNotYoursError: ("motif", "ce motif n'est pas de votre ressort"),
     CommissionNotMetError: ("statut", "la commission n'a pas encore eu lieu"),
+    FullUntilError: ("complet_jusqu_au", "date passée, ou autre motif que « Plus de place »"),
     SuggestionError: ("motif", "service suggéré inconnu"),
     DuplicateIdError: ("statut", "déjà répondu autrement par ce fichier"),
 }

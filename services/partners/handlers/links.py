@@ -9,11 +9,8 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
-
-import structlog
 
 from contracts.days import local_day
 from contracts.nir import find_nir
@@ -22,19 +19,20 @@ from contracts.referrals import ReferralRequested
 from contracts.registry import parse_event
 from contracts.values import BusinessStatus, ReferralStatus
 from contracts.webhooks import Answer
-from infra.channels.mail import MailSender, OutgoingMail
+from infra.channels.mail import MailSender
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.webhooks.sender import Outcome
 from services.partners.handlers.answers import Answers
 from services.partners.handlers.compose import Composer, Letterhead
 from services.partners.handlers.tokens import (
     TOKEN,
     LinkGoneError,
     keep_links,
+    mail_link,
     new_link,
+    renewed,
     token_digest,
 )
 from services.partners.model import ForbiddenTransitionError, letters
@@ -43,9 +41,7 @@ from services.partners.model.requesters import spoken as spoken_by
 from services.partners.tables import links as tables
 
 NONCE = re.compile(r"[0-9a-f]{16}")
-RENEW_EVERY = timedelta(hours=1)
 MAX_COMMENT = 4000
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +112,15 @@ class Links:
         if row is None or self.mail is None or await self._kept_back(row):
             return
         link = new_link(row, now, self.letterhead.link_days)
-        async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            due = now - RENEW_EVERY
-            if await raw.fetchval(tables.RENEW, row["token_digest"], now, due) is None:
-                return
+
+        async def keep(raw: Any) -> None:
             await keep_links(raw, [link], now)
-        letter = letters.renewal(
-            self.letterhead.base_url + link.path, local_day(link.expires_at)
-        )
-        mail = OutgoingMail(
-            row["url"].removeprefix("mailto:"), letter.subject, letter.text,
-            f"<renewal.{token_digest(link.token).hex()[:32]}@aiguillage>",
-        )  # fmt: skip
-        sent = await self.mail.send(mail)
-        if sent.outcome is not Outcome.OK:
-            log.warning("link not renewed", error=sent.error)
+
+        if await renewed(self.database, tables.RENEW, row["token_digest"], now, keep):
+            url = self.letterhead.base_url + link.path
+            letter = letters.renewal(url, local_day(link.expires_at))
+            to = row["url"].removeprefix("mailto:")
+            await mail_link(self.mail, to, letter, link.token)
 
     async def _row(self, token: str) -> Any:
         return await self._read(token_digest(token)) if TOKEN.fullmatch(token) else None

@@ -34,7 +34,8 @@ def upgrade() -> None:
           capacity    text,                -- as its partner last reported
           seats       int,
           capacity_until date,
-          capacity_at timestamptz
+          capacity_at timestamptz,
+          sessions    timestamptz[]        -- the next information sessions
         );
         CREATE INDEX services_partner ON partners.services (partner_id);
         CREATE TABLE partners.referral_states (
@@ -170,6 +171,17 @@ def upgrade() -> None:
         CREATE INDEX answer_links_referral ON partners.answer_links (referral_id);
         CREATE INDEX answer_links_person ON partners.answer_links (person_id);
 
+        CREATE TABLE partners.capacity_links (
+          token_digest bytea PRIMARY KEY,  -- SHA-256 of a random token: the token is not kept
+          service_id  text NOT NULL,
+          partner_id  text NOT NULL,
+          mailbox     text NOT NULL,       -- the organisation's
+          created_at  timestamptz NOT NULL,
+          expires_at  timestamptz NOT NULL,
+          renewed_at  timestamptz
+        );
+        CREATE INDEX capacity_links_expiry ON partners.capacity_links (expires_at);
+
         CREATE TABLE partners.answers (
           partner_id  text NOT NULL,
           webhook_id  text NOT NULL,
@@ -186,7 +198,8 @@ def upgrade() -> None:
         GRANT SELECT, INSERT, UPDATE, DELETE ON partners.partners, partners.services,
           partners.referral_states, partners.endpoints, partners.endpoint_secrets,
           partners.deliveries, partners.answers, partners.partner_names,
-          partners.answer_links, partners.withdrawals TO {role_of("partners")};
+          partners.answer_links, partners.capacity_links, partners.withdrawals
+          TO {role_of("partners")};
         GRANT SELECT, INSERT, DELETE ON partners.delivery_attempts TO {role_of("partners")};
         GRANT TRUNCATE ON partners.partners, partners.partner_names, partners.services,
           partners.referral_states

@@ -89,6 +89,20 @@ def check_suggestion(answer: Answer, own_service_id: str, known: bool) -> None:
         raise SuggestionError("the directory has no such other service")
 
 
+class FullUntilError(Exception):
+    """The day until which a service is full makes no sense: why, in words."""
+
+
+def check_full_until(answer: Answer, today: date) -> None:
+    """Raise ``FullUntilError`` unless the day goes with ``no-capacity``, and is to come."""
+    if answer.no_capacity_until is None:
+        return
+    if answer.reason is not Reason.NO_CAPACITY:
+        raise FullUntilError("goes with the reason no-capacity only")
+    if answer.no_capacity_until < today:
+        raise FullUntilError("must not be over already")
+
+
 def check_answer(current: ReferralStatus, answer: Answer) -> None:
     """Raise unless a partner may answer so to a referral in this state.
 

@@ -70,7 +70,10 @@ CHOICES = (
         Reason.NO_CAPACITY,
     ),
     Choice("completed", "L'accompagnement est terminé", S.COMPLETED, None, ("outcome",)),
-    Choice("rejected", "Nous ne pouvons pas donner suite", S.REJECTED, None, ("reason",)),
+    Choice(
+        "rejected", "Nous ne pouvons pas donner suite", S.REJECTED, None,
+        ("reason", "no_capacity_until"),
+    ),
     Choice("failed", "Nous n'avons pas pu aboutir", S.FAILED, None, ("reason",)),
 )  # fmt: skip
 
@@ -129,7 +132,7 @@ def _field(name: str, text: str) -> Any:
     if not text:
         return None
     try:
-        if name == "commission_on":
+        if name in ("commission_on", "no_capacity_until"):
             return date.fromisoformat(text)
         if name == "appointment_at":
             return datetime.fromisoformat(text).replace(tzinfo=PARIS)

@@ -63,6 +63,16 @@ def renewal(url: str, until: date) -> Letter:
     )
 
 
+def capacity(service: str, url: str, until: date) -> Letter:
+    """A link by which a service's room is reported."""
+    return Letter(
+        f"Places disponibles : {service} ({DESK})",
+        f"Bonjour,\n\nL'{DESK} adresse des personnes à votre service {service}.\n"
+        f"Pour dire s'il y a de la place (sans compte, jusqu'au {french(until)}) :\n{url}\n"
+        + _END,
+    )
+
+
 def cancellation(reference: str, theirs: str | None) -> Letter:
     """A request must not be worked on any more."""
     return Letter(

@@ -15,6 +15,7 @@ from services.partners.handlers.tokens import ANSWER_PAGE, LinkGoneError
 from services.partners.model import (
     CommissionNotMetError,
     ForbiddenTransitionError,
+    FullUntilError,
     ReasonNotYoursError,
     letters,
 )
@@ -25,6 +26,9 @@ from services.partners.pages.rendering import disclosed, page
 _TOO_MUCH = FormError("comment", "Le texte est trop long")
 _REFUSED = {
     CommissionNotMetError: FormError("choice", "La commission n'a pas encore eu lieu"),
+    FullUntilError: FormError(
+        "no_capacity_until", "Indiquez une date à venir, avec le motif « Plus de place »"
+    ),
     ReasonNotYoursError: FormError("reason", "Choisissez un motif de la liste"),
 }
 

@@ -33,6 +33,7 @@ _BLANKS = {
     "appointment_at": "rendez-vous le",
     "commission_on": "le",
     "outcome": "résultat",
+    "no_capacity_until": "complet jusqu’au",
 }
 WAYS = {
     HandOver.PHONE: "Par téléphone",

@@ -25,13 +25,15 @@ SET partner_id = excluded.partner_id, kind = excluded.kind, name = excluded.name
 """
 PARTNERS = "SELECT partner_id, kind, name, structure::text FROM partners ORDER BY partner_id"
 KEEP_CAPACITY = """
-UPDATE services SET capacity = $2, seats = $3, capacity_until = $4, capacity_at = $5
+UPDATE services SET capacity = $2, seats = $3, capacity_until = $4, capacity_at = $5,
+  sessions = $6
 WHERE service_id = $1 AND (capacity_at IS NULL OR capacity_at <= $5)
 """
 SUGGESTED = "SELECT 1 FROM services WHERE service_id = $1 AND NOT withdrawn"
 SERVICE = "SELECT partner_id FROM services WHERE service_id = $1"
 SERVICES = """
-SELECT published::text AS published, capacity, seats, capacity_until, capacity_at, withdrawn
+SELECT published::text AS published, capacity, seats, capacity_until, capacity_at, sessions,
+       withdrawn
 FROM services WHERE $1::text IS NULL OR partner_id = $1 ORDER BY service_id
 """
 SERVICES_OF = "SELECT service_id FROM services WHERE partner_id = $1"
