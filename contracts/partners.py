@@ -231,6 +231,12 @@ class DeliveryManual(DeliveryEvent):
     from_channel: Channel | None = None
 
 
+class DeliveryAcknowledged(DeliveryEvent):
+    """The partner said that it has read the file in which the message was laid down."""
+
+    type = "fr.aiguillage.partners.delivery.acknowledged.v1"
+
+
 class LinkOpened(Event):
     """Somebody at the partner opened a request by its answer link, for the first time."""
 
@@ -283,6 +289,7 @@ EVENTS: tuple[type[Event], ...] = (
     PartnerRegistered, PartnerRenamed, ServicePublished, ServiceWithdrawn, CapacityReported,
     EndpointRegistered, EndpointVerified, EndpointDisabled, SecretRotated,
     DisclosureMade, DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered,
-    DeliveryRedelivered, DeliveryManual, DeliveryChannelChanged, LinkOpened,
+    DeliveryRedelivered, DeliveryManual, DeliveryChannelChanged, DeliveryAcknowledged,
+    LinkOpened,
     AnswerReceived, AnswerLate,
 )  # fmt: skip

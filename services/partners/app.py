@@ -89,7 +89,7 @@ def build(platform: Platform) -> Service:
     )
     taking = Answers(database, writer, clock)
     add_answers(app, taking)
-    collecting = Files(database, writer.vault.master, taking, files, clock)
+    collecting = Files(database, writer, taking, files, clock)
     links = Links(database, writer, taking, clock, letterhead, mail)
     add_answer_pages(app, links)
     add_capacity_pages(app, capacity_links)

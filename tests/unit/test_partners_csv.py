@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from contracts.referrals import ReferralRequested
 from contracts.values import PartnerKind, Reason, ReferralStatus, RequesterKind, Thematique
 from contracts.webhooks import RequesterPart
-from services.partners.adapters.csvfile import read, refusals, written
+from services.partners.adapters.csvfile import joined, read, receipt, written
 from services.partners.model.messages import (
     About,
     compose_ping,
@@ -55,7 +55,7 @@ def table(*rows: dict[str, str], separator: str = ";", encoding: str = "utf-8-si
 
 
 def test_request_is_one_line_with_french_headings():
-    (line,) = lines(written(request(family_name="Dupont", phone="+33612345678")))
+    (line,) = lines(written(request(family_name="Dupont", phone="+33612345678"), "dlv_1"))
     assert line["message"] == "demande"
     assert line["reference"] == str(ID)
     assert (line["nom"], line["telephone"]) == ("Dupont", "0612345678")
@@ -67,27 +67,27 @@ def test_request_is_one_line_with_french_headings():
 
 
 def test_withdrawal_says_nothing_of_the_person():
-    (line,) = lines(written(compose_withdrawal(About(ID, "p", "s", "D-42"), AT)))
+    (line,) = lines(written(compose_withdrawal(About(ID, "p", "s", "D-42"), AT), "dlv_1"))
     filled = {name for name, value in line.items() if value}
     assert filled == {
-        "message", "reference", "reference_partenaire", "service", "retrait_du",
+        "message", "identifiant", "reference", "reference_partenaire", "service", "retrait_du",
     }  # fmt: skip
 
 
 def test_ping_is_no_line_of_a_table():
     with pytest.raises(KeyError):
-        written(compose_ping(ID, "p", AT))
+        written(compose_ping(ID, "p", AT), "dlv_1")
 
 
 @pytest.mark.parametrize("evil", ["=1+1", "+cmd", "-2", "@x", "\tx", "\rx"])
 def test_cell_that_a_spreadsheet_would_run_is_text(evil: str):
-    (line,) = lines(written(request(need_note=evil)))
+    (line,) = lines(written(request(need_note=evil), "dlv_1"))
     assert line["precision_besoin"].startswith("'")
 
 
 @given(st.text(min_size=1, max_size=60).filter(lambda t: t.isprintable()))
 def test_whatever_a_field_holds_comes_back(text: str):
-    (line,) = lines(written(request(need_note=text)))
+    (line,) = lines(written(request(need_note=text), "dlv_1"))
     expected = "0" + text[3:] if text.startswith("+33") else text
     assert line["precision_besoin"].removeprefix("'") == expected.removeprefix("'")
 
@@ -108,6 +108,11 @@ def test_answer_is_read_whatever_the_spreadsheet_wrote(separator: str, encoding:
     [
         ({"statut": "accepted"}, "status", ReferralStatus.ACCEPTED),
         ({"statut": "acceptée", "date_rendez_vous": "11/01/2027 10:30"}, "appointment_at", "x"),
+        (
+            {"statut": "réunion d'information", "date_rendez_vous": "11/01/2027 10:30"},
+            "appointment_at",
+            "x",
+        ),
         (
             {"statut": "en commission", "date_commission": "15/01/2027"},
             "commission_on",
@@ -171,7 +176,22 @@ def test_whatever_lies_there_is_answers_and_errors_and_nothing_else(content: byt
     read(content)
 
 
-def test_refusals_are_a_table_too():
+def test_receipt_says_of_each_line_what_became_of_it():
     _, errors = read(table({"reference": "x", "statut": "acceptée"}))
-    (line,) = lines(refusals(errors))
-    assert (line["ligne"], line["colonne"]) == ("2", "reference")
+    first, second, third = lines(receipt([3, 4], errors))
+    assert (first["ligne"], first["resultat"], first["colonne"]) == (
+        "2",
+        "refusée",
+        "reference",
+    )
+    assert (second["ligne"], second["resultat"], second["raison"]) == ("3", "enregistrée", "")
+    assert third["ligne"] == "4"
+
+
+def test_several_tables_are_one_with_one_heading():
+    bodies = [request(need_note=note) for note in ("un", "deux", "trois\nlignes")]
+    whole = joined([written(body, f"dlv_{n}") for n, body in enumerate(bodies)])
+    found = lines(whole)
+    assert [line["precision_besoin"] for line in found] == ["un", "deux", "trois\nlignes"]
+    assert [line["identifiant"] for line in found] == ["dlv_0", "dlv_1", "dlv_2"]
+    assert whole.count(b"\xef\xbb\xbf") == 1

@@ -195,6 +195,9 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     partners.DeliveryChannelChanged: lambda e: (
         f"{_MESSAGES[e.message]} à {e.partner_id} : autre canal après échec"
     ),
+    partners.DeliveryAcknowledged: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : fichier lu par le partenaire"
+    ),
     partners.LinkOpened: lambda e: f"Demande ouverte par {e.partner_id} (lien de réponse)",
     partners.DeliveryManual: lambda e: (
         f"{_MESSAGES[e.message]} à {e.partner_id} : à transmettre par téléphone ou sur papier"

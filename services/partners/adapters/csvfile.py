@@ -70,12 +70,15 @@ _PERSON = {
     "project": "projet",
     "need_note": "precision_besoin",
 }
-HEADINGS = ["message", *_ABOUT.values(), *_REQUESTER.values(), *_PERSON.values()]
+HEADINGS = ["message", "identifiant", *_ABOUT.values(), *_REQUESTER.values(), *_PERSON.values()]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SAID: dict[str, dict[str, Any]] = {
     "reçue": {"status": S.REQUESTED, "business_status": B.RECEIVED},
     "à l'étude": {"status": S.REQUESTED, "business_status": B.UNDER_STUDY},
     "en commission": {"status": S.REQUESTED, "business_status": B.COMMISSION_SCHEDULED},
+    "réunion d'information": {
+        "status": S.REQUESTED, "business_status": B.APPOINTMENT_SCHEDULED,
+    },
     "acceptée": {"status": S.ACCEPTED},
     "refusée": {"status": S.REJECTED},
     "liste d'attente": {
@@ -109,13 +112,13 @@ class LineError:
     detail: str
 
 
-def written(body: bytes) -> bytes:
-    """One message of ours as a table of one line."""
+def written(body: bytes, identifier: str) -> bytes:
+    """One message of ours as a table of one line; the identifier tells a repeat."""
     message = orjson.loads(body)
     data = message["data"]
     if "thematique" in data:
         data["thematique"] = label(Thematique(data["thematique"]))
-    row = {"message": MESSAGES[message["type"]]}
+    row = {"message": MESSAGES[message["type"]], "identifiant": identifier}
     row |= {heading: _cell(data.get(name)) for name, heading in _ABOUT.items()}
     asks, person = data.get("requester", {}), data.get("person", {})
     if asks:
@@ -125,10 +128,21 @@ def written(body: bytes) -> bytes:
     return _table(HEADINGS, [row])
 
 
-def refusals(errors: Sequence[LineError]) -> bytes:
-    """What was not taken, as a table for the partner."""
-    rows = [{"ligne": str(e.line), "colonne": e.heading, "raison": e.detail} for e in errors]
-    return _table(["ligne", "colonne", "raison"], rows)
+def joined(tables: Sequence[bytes]) -> bytes:
+    """Several tables of ours as one."""
+    first, *others = tables
+    return first + b"".join(table.partition(b"\r\n")[2] for table in others)
+
+
+def receipt(taken: Sequence[int], errors: Sequence[LineError]) -> bytes:
+    """What became of each line, as a table for the partner."""
+    rows = {n: {"ligne": str(n), "resultat": "enregistrée"} for n in taken}
+    for error in errors:
+        rows[error.line] = {
+            "ligne": str(error.line), "resultat": "refusée", "colonne": error.heading,
+            "raison": error.detail,
+        }  # fmt: skip
+    return _table(["ligne", "resultat", "colonne", "raison"], [rows[n] for n in sorted(rows)])
 
 
 def read(content: bytes) -> tuple[list[tuple[int, Answer]], list[LineError]]:

@@ -101,7 +101,8 @@ class Composer:
             return Sent(Outcome.PERMANENT, "no-credentials")
         if isinstance(body, Sent):
             return body
-        return OutgoingFile(account, f"{webhook_id(row)}.csv", csvfile.written(body))
+        name = webhook_id(row)
+        return OutgoingFile(account, f"{name}.csv", csvfile.written(body, name))
 
     def _mail(self, row: Any) -> OutgoingMail | Sent:
         """A mail with a link; ``links`` has to be kept before it leaves."""
@@ -184,6 +185,13 @@ class Composer:
 def webhook_id(row: Any) -> str:
     """The message's id: the same over all attempts, channels and redeliveries."""
     return f"dlv_{row['delivery_id'].hex}"
+
+
+def batch(files: Sequence[OutgoingFile]) -> OutgoingFile:
+    """Several files as one; of the same ones it is the same, by the same name."""
+    names = "".join(sorted(file.name for file in files))
+    name = f"lot_{hashlib.sha256(names.encode()).hexdigest()[:32]}.csv"
+    return OutgoingFile(files[0].account, name, csvfile.joined([f.content for f in files]))
 
 
 def disclosure(event: ReferralRequested, row: Any, person: PersonKey, meta: Meta) -> Pending:

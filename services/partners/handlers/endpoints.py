@@ -74,6 +74,7 @@ class Address:
     ordering: str = "none"
     per_minute: int | None = None
     concurrency: int | None = None
+    batch_minutes: int | None = None
     asymmetric: bool = False
     account: Account | None = None
     client: ClientCertificate | None = None
@@ -149,6 +150,8 @@ class Endpoints:
         do not deliver to.
         """
         await self._check_url(address)
+        if address.batch_minutes and address.channel is not Channel.SFTP:
+            raise InvalidEndpointError("batch_minutes", "goes with the channel sftp only")
         _check_client(address.client, self.clock())
         for _ in range(ATTEMPTS):
             try:
@@ -245,7 +248,7 @@ class Endpoints:
         await raw.execute(
             tables.INSERT_ENDPOINT, endpoint_id, address.partner_id, address.service_ids,
             address.url, address.channel, address.rank, address.ordering, address.per_minute,
-            address.concurrency, verified, now,
+            address.concurrency, address.batch_minutes, verified, now,
         )  # fmt: skip
         await self._keep_secret(raw, endpoint_id, secret)
 

@@ -97,7 +97,8 @@ class Links:
             raise FormError("choice", "Le formulaire est incomplet : rouvrez la demande")
         if len(form.get("comment", "").strip()) > MAX_COMMENT:
             raise FormError("comment", f"Ce texte est trop long ({MAX_COMMENT} signes au plus)")
-        answer = spoken(dict(form), ReferralStatus(seen), row["referral_id"])
+        kind = _request(row).partner_kind
+        answer = spoken(dict(form), ReferralStatus(seen), row["referral_id"], kind)
         if found := find_nir(answer.model_dump(mode="json", exclude_none=True)):
             raise FormError(found, "N'indiquez pas de numéro de sécurité sociale")
         name = f"lnk_{row['token_digest'].hex()[:32]}_{nonce}"
@@ -175,11 +176,16 @@ class Links:
             await self.writer.write(tx, [Pending(stream, [opened], row["person_id"], meta)])
 
     async def _shown(self, row: Any) -> Opened:
-        request = parse_event(row["event_type"], row["data"])
-        assert isinstance(request, ReferralRequested)
+        request = _request(row)
         status = ReferralStatus(row["status"])
         composer = await self._composer(row)
         asks, fields = spoken_by(composer.requester(row, request)), composer.fields(row)
-        choices = open_choices(status, row["referral_id"])
+        choices = open_choices(status, row["referral_id"], request.partner_kind)
         nonce = secrets.token_hex(8)
         return Opened(row["referral_id"], status, request, asks, fields, choices, nonce)
+
+
+def _request(row: Any) -> ReferralRequested:
+    request = parse_event(row["event_type"], row["data"])
+    assert isinstance(request, ReferralRequested)
+    return request

@@ -15,7 +15,14 @@ import orjson
 
 from contracts.days import PARIS, local_day
 from contracts.partners import DeliveryEvent, DeliveryFailed, DeliveryNote, DeliverySucceeded
-from contracts.values import Channel, HandedTo, HandOver, MessageKind, ReferralStatus
+from contracts.values import (
+    Channel,
+    HandedTo,
+    HandOver,
+    MessageKind,
+    PartnerKind,
+    ReferralStatus,
+)
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
@@ -60,6 +67,7 @@ class Sheet:
     contact: Contact
     data: dict[str, Any] = field(repr=False)
     choices: list[Choice]
+    kind: PartnerKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +161,7 @@ class Manual:
         message = MessageKind(row["message"])
         choices = _choices(row) if message in (REQUESTED, MessageKind.REMINDED) else []
         data = orjson.loads(body)["data"]
-        return Sheet(row["delivery_id"], message, contact, data, choices)
+        return Sheet(row["delivery_id"], message, contact, data, choices, _kind(row))
 
 
 def _by_hand(row: Any) -> Any:
@@ -165,7 +173,11 @@ def _by_hand(row: Any) -> Any:
 
 
 def _choices(row: Any) -> list[Choice]:
-    return open_choices(ReferralStatus(row["status"]), row["referral_id"])
+    return open_choices(ReferralStatus(row["status"]), row["referral_id"], _kind(row))
+
+
+def _kind(row: Any) -> PartnerKind | None:
+    return PartnerKind(row["kind"]) if row["kind"] else None
 
 
 def _note(note: str | None) -> DeliveryNote | None:

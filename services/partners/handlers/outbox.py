@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.base import Event
 from contracts.partners import DeliveryDeadLettered, DeliveryFailed, DeliverySucceeded
 from contracts.values import Channel, MessageKind
+from infra.channels.sftp import OutgoingFile
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
@@ -26,7 +27,7 @@ from infra.telemetry import trace_id
 from infra.webhooks.sender import Outcome, Sent
 from infra.webhooks.worker import Job, Load, Result
 from services.partners import tables
-from services.partners.handlers.compose import Composer, Letterhead
+from services.partners.handlers.compose import Composer, Letterhead, batch
 from services.partners.handlers.endpoints import Secrets, disable
 from services.partners.handlers.tokens import keep_links
 from services.partners.model.delivery import (
@@ -38,7 +39,7 @@ from services.partners.model.delivery import (
     shares,
     taken_over,
 )
-from services.partners.tables import channels
+from services.partners.tables import channels, files
 
 LEASE = timedelta(seconds=30)
 """Longer than any send: one that is not recorded by then is sent again."""
@@ -101,10 +102,7 @@ class Outbox:
     async def turn(self, results: Sequence[Result[Leased]], load: Load) -> list[Job[Leased]]:
         """Record results and lease what may leave next; events last, then the commit."""
         async with self._database.transaction() as tx:
-            verdicts = [
-                self._judge(r.job.endpoint_id, r.job.row, r.sent, r.duration_ms)
-                for r in results
-            ]
+            verdicts = [verdict for result in results for verdict in self._judged(result)]
             pending = await self._record(tx, verdicts)
             jobs, failed = await self._claim(tx, load) if load.room > 0 else ([], [])
             await self._writer.write(tx, pending + await self._record(tx, failed))
@@ -118,8 +116,21 @@ class Outbox:
         raw = await driver(tx)
         return [Lane(**row) for row in await raw.fetch(tables.LANES, self._clock())]
 
+    def _judged(self, result: Result[Leased]) -> list[_Verdict]:
+        """What was sent as one is tried again as one."""
+        job, share = result.job, random.random()
+        return [
+            self._judge(job.endpoint_id, leased, result.sent, result.duration_ms, share)
+            for leased in job.rows
+        ]
+
     def _judge(
-        self, endpoint_id: UUID, leased: Leased, sent: Sent, duration_ms: int = 0
+        self,
+        endpoint_id: UUID,
+        leased: Leased,
+        sent: Sent,
+        duration_ms: int = 0,
+        share: float = 0.5,
     ) -> _Verdict:
         if sent.outcome is Outcome.OK:
             return _Verdict(leased, endpoint_id, sent, "succeeded", None, duration_ms)
@@ -129,7 +140,7 @@ class Outbox:
         )  # fmt: skip
         delay = None
         if sent.outcome is Outcome.RETRY:
-            delay = self._schedule.delay(leased.tries, random.random(), sent.retry_after)
+            delay = self._schedule.delay(leased.tries, share, sent.retry_after)
         if delay is None:
             return _Verdict(leased, endpoint_id, sent, "dead", None, duration_ms)
         due = self._clock() + timedelta(seconds=delay)
@@ -165,15 +176,20 @@ class Outbox:
     async def _composed(
         self, tx: AsyncConnection, rows: Sequence[Any], lease: UUID, now: datetime
     ) -> tuple[list[Job[Leased]], list[_Verdict]]:
-        composer = await self._composer(tx, rows, now)
-        jobs, failed = [], []
+        composer, raw = await self._composer(tx, rows, now), await driver(tx)
+        failed: list[_Verdict] = []
+        sends: dict[tuple[UUID, UUID | None], list[tuple[Leased, Any]]] = {}
         for row in rows:
-            leased, made = _leased(row, lease, now), composer.compose(row)
+            endpoint, leased = row["endpoint_id"], _leased(row, lease, now)
+            made = composer.compose(row)
             if isinstance(made, Sent):
-                failed.append(self._judge(row["endpoint_id"], leased, made))
+                failed.append(self._judge(endpoint, leased, made))
             else:
-                jobs.append(Job(row["endpoint_id"], made, leased, leased.tries > 1))
-        await keep_links(await driver(tx), composer.links, now)
+                alone = None if row["batch_minutes"] else leased.delivery_id
+                sends.setdefault((endpoint, alone), []).append((leased, made))
+        jobs = [_job(endpoint, send) for (endpoint, _), send in sends.items()]
+        await keep_links(raw, composer.links, now)
+        await _keep_files(raw, jobs)
         return jobs, failed
 
     async def _composer(
@@ -231,6 +247,8 @@ class Outbox:
         taken = Counter(v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.OK)
         failed = Counter(v.endpoint_id for v in verdicts if _ill(v))
         gone = {v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.GONE}
+        if taken:
+            await raw.execute(files.REST_BATCHES, list(taken), now)
         rows = await raw.fetch(tables.HEALTH, [*taken, *failed], [*failed])
         new = {
             row["endpoint_id"]: Health(
@@ -243,6 +261,19 @@ class Outbox:
             await raw.execute(tables.KEEP_HEALTH, *map(list, zip(*health, strict=True)))
         hopeless = {i for i, health in new.items() if health.hopeless(now)}
         return {r: ids for r, ids in (("gone", gone), ("failing", hopeless - gone)) if ids}
+
+
+def _job(endpoint: UUID, send: Sequence[tuple[Leased, Any]]) -> Job[Leased]:
+    rows, messages = tuple(leased for leased, _ in send), [message for _, message in send]
+    whole = messages[0] if len(messages) == 1 else batch(messages)
+    return Job(endpoint, whole, rows, any(leased.tries > 1 for leased in rows))
+
+
+async def _keep_files(raw: Any, jobs: Sequence[Job[Leased]]) -> None:
+    laid = [j for j in jobs if isinstance(j.message, OutgoingFile)]
+    rows = [(leased.delivery_id, job.message.name) for job in laid for leased in job.rows]
+    if rows:
+        await raw.execute(files.KEEP_FILES, *map(list, zip(*rows, strict=True)))
 
 
 def _ill(verdict: _Verdict) -> bool:

@@ -71,6 +71,7 @@ def upgrade() -> None:
           failing_since timestamptz,
           open_until  timestamptz,              -- breaker: nothing is sent until then
           rate_at     timestamptz,              -- when its next message is in time
+          batch_minutes int CHECK (batch_minutes > 0),  -- one file for all that waits, so often
           created_at  timestamptz NOT NULL
         ) WITH (fillfactor = 50);
         CREATE INDEX endpoints_partner ON partners.endpoints (partner_id, created_at);
@@ -113,6 +114,8 @@ def upgrade() -> None:
           lease           uuid,
           last_error      text,
           last_status     int,
+          file            text,            -- in which it was laid down
+          acknowledged_at timestamptz,     -- when the partner said that it read it
           created_at      timestamptz NOT NULL,
           updated_at      timestamptz NOT NULL,
           CHECK (state <> 'pending'
@@ -126,6 +129,8 @@ def upgrade() -> None:
         CREATE INDEX deliveries_person ON partners.deliveries (person_id);
         CREATE INDEX deliveries_state ON partners.deliveries (state, seq);
         CREATE INDEX deliveries_partner ON partners.deliveries (partner_id, seq);
+        CREATE INDEX deliveries_file ON partners.deliveries (partner_id, file)
+          WHERE file IS NOT NULL;
         CREATE INDEX deliveries_agreement ON partners.deliveries (agreement_id);
         CREATE TABLE partners.delivery_attempts (
           delivery_id uuid NOT NULL,

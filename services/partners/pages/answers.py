@@ -21,7 +21,7 @@ from services.partners.model import (
 )
 from services.partners.model.choices import OUTCOMES, FormError, partner_reasons
 from services.partners.pages.doors import add_door, form_of
-from services.partners.pages.rendering import disclosed, page
+from services.partners.pages.rendering import disclosed, heading_of, page
 
 _TOO_MUCH = FormError("comment", "Le texte est trop long")
 _REFUSED = {
@@ -74,6 +74,7 @@ def _shown(
         422 if error else 200,
         opened=opened,
         thematique=letters.label(opened.request.thematique),
+        heading=heading_of(opened.request.partner_kind),
         fields=disclosed(opened.fields),
         reasons=partner_reasons(),
         outcomes=OUTCOMES,

@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from contracts.values import PartnerKind
 from services.partners.model import letters
 
 FIELDS = {
@@ -70,9 +71,16 @@ def page(name: str, status: int, **given: Any) -> Response:
     return HTMLResponse(html, status, headers=HEADERS)
 
 
+def heading_of(kind: PartnerKind | None) -> str:
+    """How a kind of partner calls what it is told of a person (CLAP: a project sheet)."""
+    agreed = "Ce que la personne a accepté de transmettre"
+    return f"Fiche projet : {agreed.lower()}" if kind is PartnerKind.CLAP else agreed
+
+
 def disclosed(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a person agreed to disclose, as headings and words."""
-    return [(FIELDS.get(name, name), in_words(value)) for name, value in fields.items()]
+    """What a person agreed to disclose, as headings and words, in the usual order."""
+    order = [name for name in FIELDS if name in fields] + [n for n in fields if n not in FIELDS]
+    return [(FIELDS.get(name, name), in_words(fields[name])) for name in order]
 
 
 def in_words(value: Any) -> str:

@@ -12,7 +12,7 @@ from services.partners.model import letters
 from services.partners.model.choices import REASONS, STOPPED, partner_reasons
 from services.partners.model.requesters import spoken
 from services.partners.model.sheets import Contact
-from services.partners.pages.rendering import disclosed, in_words, page
+from services.partners.pages.rendering import disclosed, heading_of, in_words, page
 
 _TITLES = {
     MessageKind.REQUESTED: "Demande à transmettre",
@@ -57,7 +57,7 @@ def sheet_page(sheet: Sheet) -> Response:
         title=_TITLES[sheet.message],
         contact=list(_contact(sheet.contact)),
         about=list(_about(sheet.data)),
-        heading="Ce que la personne a accepté de transmettre",
+        heading=heading_of(sheet.kind),
         fields=disclosed(sheet.data.get("person", {})),
         until=in_words(sheet.data.get("agreed_until", "")),
         reasons=partner_reasons(),

@@ -74,6 +74,9 @@ class EndpointRequest(Strict):
     ordering: Literal["none", "pathway"] = "none"
     per_minute: int | None = Field(None, ge=1, le=60_000, description="Messages a minute.")
     concurrency: int | None = Field(None, ge=1, le=50, description="At the same time.")
+    batch_minutes: int | None = Field(
+        None, ge=1, le=10_080, description="For sftp: one file for all that waits, so often."
+    )
     asymmetric: bool = Field(False, description="Sign with Ed25519 (v1a) too.")
     credentials: EndpointCredentials | None = Field(None, description="For sftp; never shown.")
     client_certificate: EndpointClient | None = Field(None, description="Never shown.")

@@ -62,8 +62,8 @@ WHERE r.referral_id = n.referral_id AND r.updated_version < n.version
 
 INSERT_ENDPOINT = """
 INSERT INTO endpoints (endpoint_id, partner_id, service_ids, url, channel, rank, ordering,
-                       per_minute, concurrency, verified_at, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                       per_minute, concurrency, batch_minutes, verified_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 INSERT_SECRET = """
 INSERT INTO endpoint_secrets (secret_id, endpoint_id, kind, wrapped, created_at)
@@ -87,7 +87,8 @@ WHERE endpoint_id = ANY($1::uuid[]) AND state = 'pending'
 """
 ENDPOINTS = """
 SELECT endpoint_id, partner_id, service_ids, channel, rank, url, ordering, per_minute,
-       concurrency, state, reason, verified_at, failures, failing_since, open_until, created_at
+       concurrency, batch_minutes, state, reason, verified_at, failures, failing_since,
+       open_until, created_at
 FROM endpoints WHERE $1::text IS NULL OR partner_id = $1 ORDER BY created_at, endpoint_id
 LIMIT 1000
 """
@@ -148,10 +149,11 @@ FROM deliveries d LEFT JOIN referral_states r USING (referral_id)
 WHERE d.referral_id = ANY($1::uuid[]) AND d.message = 'referral.requested' AND {MAY_HAVE_IT}
 """
 LANES = """
-SELECT e.endpoint_id, e.failures, e.concurrency, e.per_minute, e.rate_at
+SELECT e.endpoint_id, e.failures, e.concurrency, e.per_minute, e.rate_at, e.batch_minutes
 FROM endpoints e
 WHERE e.state = 'active' AND e.verified_at IS NOT NULL
   AND (e.open_until IS NULL OR e.open_until <= $1)
+  AND (e.batch_minutes IS NULL OR e.rate_at IS NULL OR e.rate_at <= $1)
   AND EXISTS (
     SELECT FROM deliveries d
     WHERE d.endpoint_id = e.endpoint_id AND d.state = 'pending' AND d.next_attempt_at <= $1
@@ -183,7 +185,7 @@ WHERE d.delivery_id = due.delivery_id AND (NOT due.retry OR due.place <= $6)
 RETURNING d.delivery_id, d.endpoint_id, d.partner_id, d.service_id, d.referral_id,
   d.person_id, d.message, d.event_id, d.event_type, d.occurred_at, d.data, d.sealed,
   d.partner_reference, d.traceparent, d.agreed_until, d.attempts, d.tries_before, e.url,
-  e.channel,
+  e.channel, e.batch_minutes,
 {WITHDRAWN}"""
 KEEP_RATES = """
 UPDATE endpoints e SET rate_at = n.rate_at
@@ -235,7 +237,7 @@ RETURNING endpoint_id, partner_id
 """
 DELIVERIES = """
 SELECT seq, delivery_id, endpoint_id, partner_id, service_id, referral_id, message, state,
-       attempts, last_error, last_status, created_at, updated_at,
+       attempts, last_error, last_status, file, acknowledged_at, created_at, updated_at,
        CASE WHEN state = 'pending' THEN next_attempt_at END AS next_attempt_at
 FROM deliveries
 WHERE seq > $1 AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR partner_id = $3)
@@ -301,10 +303,6 @@ SET verified_at = $2, failures = 0, failing_since = NULL, open_until = NULL,
     per_minute = least($3, per_minute)
 WHERE endpoint_id = $1 AND verified_at IS NULL AND state = 'active'
 RETURNING endpoint_id
-"""
-FILE_ENDPOINTS = """
-SELECT endpoint_id, partner_id, url FROM endpoints
-WHERE channel = 'sftp' AND state = 'active' ORDER BY created_at LIMIT 200
 """
 ACTIVE_ENDPOINT = """
 SELECT endpoint_id, partner_id, url, channel FROM endpoints

@@ -34,8 +34,8 @@ ORDER BY a.sent_at LIMIT 500
 SHEET = f"""
 SELECT d.delivery_id, d.partner_id, d.service_id, d.referral_id, d.person_id, d.message,
   d.event_id, d.event_type, d.occurred_at, d.data, d.sealed, d.partner_reference,
-  d.agreed_until, d.attempts,
-  d.state, d.disclosed, d.traceparent, p.name AS partner, p.structure::text AS structure,
+  d.agreed_until, d.attempts, d.state, d.disclosed, d.traceparent,
+  p.kind, p.name AS partner, p.structure::text AS structure,
   s.name AS service, (s.published -> 'service')::text AS published,
   coalesce(r.asked_status, r.status) AS status, {WANTED} AS wanted,
 {WITHDRAWN}
