@@ -212,7 +212,7 @@ def request(
     """
     kind = referral.partner_kind
     agreement = world.person.agreement_for(referral.partner_id, kind, world.today)
-    fields = disclosed(world.person, world.need_note, kind, agreement)
+    fields = disclosed(world.person, world.need.note, kind, agreement)
     confirmed = ReferralConfirmed(
         referral_id=referral.referral_id, case_id=case.case_id, confirmed_by=by, author=author
     )
@@ -231,7 +231,7 @@ def request(
         requested_on=world.today,
         replaces=referral.replaces,
         awaits=first_answer(world.deadlines(referral.service_id)).from_day(world.today),
-        sealed=Disclosure(fields=fields),
+        sealed=Disclosure(fields=fields, requester=world.need.requester),
     )
     return [confirmed, requested]
 
