@@ -102,6 +102,11 @@ def subject_of(
     return named[0] if named else Subject(Of.STATISTICS)
 
 
+def states_of(subject: Subject) -> Subject:
+    """The same, but where nothing is named, every case and referral rather than numbers."""
+    return subject if subject.is_one else Subject(Of.ALL)
+
+
 @asynccontextmanager
 async def _log(where: Where) -> AsyncIterator[Log]:
     if where.export:

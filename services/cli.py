@@ -18,17 +18,21 @@ from contracts.registry import SERVICES
 from infra.settings import Settings, load_settings
 from infra.telemetry import configure_logging
 from services.cli_audit import app as audit_app
+from services.cli_keys import rotate_master
 from services.cli_partners import app as partners_app
+from services.cli_privacy import app as privacy_app
 from services.cli_rules import app as rules_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-keys_app = typer.Typer(no_args_is_help=True, help="API keys of callers.")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys of callers; the master key.")
 subscriptions_app = typer.Typer(no_args_is_help=True, help="Pause, resume, replay consumers.")
 app.add_typer(keys_app, name="keys")
+keys_app.command("rotate-master")(rotate_master)
 app.add_typer(subscriptions_app, name="subscriptions")
 app.add_typer(audit_app, name="audit")
 app.add_typer(rules_app, name="rules")
 app.add_typer(partners_app, name="partners")
+app.add_typer(privacy_app)
 
 Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port; 0 picks a free one.")]
@@ -47,11 +51,17 @@ def main() -> None:
 
 
 def _fail_as_known(error: Exception) -> None:
-    from services.host import AlreadyRunningError
+    from infra.requesters import RequestersError
+    from services.host import AlreadyRunningError, ErasuresNotReplayedError
     from services.operations import UnknownNameError
 
     if isinstance(error, AlreadyRunningError):
         _fail(f"another process runs on {error}", "stop it first, or give another --data")
+    if isinstance(error, ErasuresNotReplayedError):
+        what = f"{error} persons of a restored backup are not erased again: nothing is served"
+        _fail(what, "aiguillage status: every service must run, nothing be paused or parked")
+    if isinstance(error, RequestersError):
+        _fail(str(error), "correct the file of AIGUILLAGE_REQUESTERS")
     if isinstance(error, UnknownNameError):
         _fail(str(error), "aiguillage status")
 

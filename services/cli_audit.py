@@ -135,8 +135,8 @@ def diff(
 
     with auditing.named_errors():
         subject = auditing.subject_of(person, case, referral, partner)
-        if subject.of is Of.STATISTICS and not statistics:
-            subject = Subject(Of.ALL)
+        if not statistics:
+            subject = auditing.states_of(subject)
         where = auditing.Where(export, data)
         changed = asyncio.run(auditing.diff(where, subject, (before, after), json))
     raise SystemExit(1 if changed else 0)

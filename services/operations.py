@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -14,17 +13,23 @@ from contracts.registry import SERVICES
 from infra.database import Database, driver
 from infra.migrations import pending
 from infra.platform import Platform, resolve_urls
+from infra.requesters import RequestersError, load_requesters
 from infra.settings import Settings
 from infra.subscription import Subscription, set_paused
 from infra.web.auth import create_key
+from services.audit.projections import rebuild as rebuild_audit
+from services.checks import Check, master_keys, secret_files
 from services.host import BUILD, relay
+from services.intake.projections import rebuild as rebuild_intake
 from services.partners.handlers import seed
 from services.partners.projections import rebuild as rebuild_partners
 from services.referrals.projections import rebuild as rebuild_referrals
 
 REBUILD: dict[str, Callable[[AsyncConnection], Awaitable[int]]] = {
+    "intake": rebuild_intake,
     "referrals": rebuild_referrals,
     "partners": rebuild_partners,
+    "audit": rebuild_audit,
 }
 REWINDABLE = {("referrals", "directory")}
 """Subscriptions that only fill read tables: handling everything again changes nothing else."""
@@ -34,23 +39,15 @@ class UnknownNameError(LookupError):
     """No service, subscription or key of that name; the text lists those there are."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of `aiguillage doctor`."""
-
-    name: str
-    ok: bool
-    detail: str
-    repair: str = ""
-
-
 @asynccontextmanager
 async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
     """The platform of a command: the same databases and keys as the running hub."""
     url, keys_url, _ = resolve_urls(settings)
     platform = Platform(settings, url, keys_url)
-    yield platform
-    await platform.close()
+    try:
+        yield platform
+    finally:
+        await platform.close()
 
 
 @asynccontextmanager
@@ -192,7 +189,10 @@ async def doctor(settings: Settings) -> list[Check]:
     checks.append(await _reachable(url, embedded=server is not None))
     if checks[-1].ok:
         checks.append(await _migrated(url, keys_url))
-    checks.append(_java(settings))
+    if checks[-1].ok:
+        async with platform_of(settings) as platform:
+            checks += await master_keys(platform)
+    checks += [secret_files(settings), _requesters(settings), _java(settings)]
     return checks
 
 
@@ -228,6 +228,16 @@ async def _migrated(url: str, keys_url: str) -> Check:
         detail = ", ".join(f"{schema} {' '.join(r)}" for schema, r in missing.items())
         return Check("migrations", False, f"not applied: {detail}", "aiguillage migrate")
     return Check("migrations", True, "up to date")
+
+
+def _requesters(settings: Settings) -> Check:
+    try:
+        known = load_requesters(settings.requesters)
+    except RequestersError as error:
+        repair = "correct the file of AIGUILLAGE_REQUESTERS"
+        return Check("desks that ask", False, str(error), repair)
+    others = len(known.requesters)
+    return Check("desks that ask", True, f"{known.default.name}, and {others} more")
 
 
 def _java(settings: Settings) -> Check:

@@ -62,6 +62,14 @@ def upgrade() -> None:
           note      bytea NOT NULL,
           signed_at timestamptz NOT NULL
         );
+        -- the only change to what the log holds: ciphertext of erased persons goes
+        CREATE FUNCTION audit.forget_entries(persons uuid[]) RETURNS void
+        LANGUAGE sql SECURITY DEFINER SET search_path = audit AS $$
+          UPDATE audit.entries SET sealed = NULL
+          WHERE person_id = ANY(persons) AND sealed IS NOT NULL
+        $$;
+        REVOKE ALL ON FUNCTION audit.forget_entries(uuid[]) FROM PUBLIC;
+        GRANT EXECUTE ON FUNCTION audit.forget_entries(uuid[]) TO {role_of("audit")};
         GRANT SELECT, INSERT ON audit.entries, audit.nodes, audit.checkpoints
           TO {role_of("audit")};
         GRANT SELECT, INSERT, UPDATE ON audit.streams TO {role_of("audit")};

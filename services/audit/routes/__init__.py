@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from services.audit.routes import log, pathways, proofs, replay
+from services.audit.routes import log, pathways, proofs, replay, rights
 
 router = APIRouter()
-for _part in (log, proofs, pathways, replay):
+for _part in (log, proofs, pathways, replay, rights):
     router.include_router(_part.router)

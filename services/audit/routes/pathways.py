@@ -1,7 +1,6 @@
 """Pathways: what became of one person, as of then."""
 
-from contextlib import aclosing
-from typing import Any
+from typing import Annotated
 from uuid import UUID
 
 import orjson
@@ -10,25 +9,23 @@ from fastapi.responses import Response
 from pydantic import AwareDatetime
 
 from contracts.audit import PathwayAsOf
-from infra.eventstore.events import rfc3339
-from infra.web.auth import RequireRole
+from infra.limits import require_unlimited
+from infra.web.auth import Principal, RequireRole
 from infra.web.problems import not_found
-from services.audit.handlers.replay import Replay, StoredLog, UnknownSubjectError, item
-from services.audit.model.replay import Of, Subject
+from services.audit.handlers.replay import StoredLog, UnknownSubjectError
+from services.audit.projections import MAX_ENTRIES, PathwayTooLongError, read_pathway
 from services.audit.routes.common import Index, as_of_then, nonsense
 
-MAX_ENTRIES = 10_000
-"""Entries of one person on a page; beyond, ask as of an earlier moment, or replay."""
-
+Caller = Annotated[Principal, Depends(RequireRole("auditor", "adviser"))]
 router = APIRouter()
 
 
 @router.get(
     "/v1/persons/{person_id}/pathway", tags=["pathways"], response_class=Response,
     responses={200: {"model": PathwayAsOf}},
-    dependencies=[Depends(RequireRole("auditor", "adviser"))],
 )  # fmt: skip
 async def get_pathway(
+    caller: Caller,
     person_id: UUID,
     request: Request,
     at: Index | None = None,
@@ -39,29 +36,16 @@ async def get_pathway(
     ``at``: as of a position of the log (that entry included); ``as_of``: as of what was
     recorded at a moment (RFC 3339, with its offset); neither: as of now.
     """
-    log = StoredLog(request.app.state.service.database)
-    then = await as_of_then(log, at, as_of)
-    replay = Replay(log, Subject(Of.PERSON, str(person_id)), then)
+    database = request.app.state.service.database
+    if caller.role == "adviser":
+        async with database.reading() as tx:
+            await require_unlimited(tx, person_id)
+    log = StoredLog(database)
     try:
-        timeline = await _timeline(log, replay)
+        pathway = await read_pathway(log, person_id, await as_of_then(log, at, as_of))
+    except PathwayTooLongError:
+        detail = f"more than {MAX_ENTRIES} entries: give an earlier position"
+        raise nonsense("at", detail) from None
     except UnknownSubjectError:
         raise not_found("person") from None
-    pathway = {
-        "person_id": str(person_id),
-        "at": then.before - 1,
-        "as_of": rfc3339(as_of) if as_of else None,
-        "timeline": timeline,
-        **replay.fold.report(),
-    }
     return Response(orjson.dumps(pathway), media_type="application/json")
-
-
-async def _timeline(log: StoredLog, replay: Replay) -> list[dict[str, Any]]:
-    timeline: list[dict[str, Any]] = []
-    async with aclosing(log.pages(await replay.span())) as pages:
-        async for page in pages:
-            timeline += [item(seen) for row in page if (seen := replay.take(row))]
-            if len(timeline) > MAX_ENTRIES:
-                detail = f"more than {MAX_ENTRIES} entries: give an earlier position"
-                raise nonsense("at", detail)
-    return timeline

@@ -1,0 +1,54 @@
+"""A person's pathway in one piece, folded from the log; and the read table beside the log."""
+
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.database import driver
+from infra.eventstore.events import rfc3339
+from infra.limits import keep_limits
+from infra.rebuilding import fold, hold_still
+from services.audit.handlers.replay import AsOf, Log, Replay, item
+from services.audit.model.replay import Of, Subject
+
+MAX_ENTRIES = 10_000
+"""Entries of one person in one piece; beyond, ask as of an earlier moment, or replay."""
+
+
+class PathwayTooLongError(Exception):
+    """The person has more than ``MAX_ENTRIES`` entries."""
+
+
+async def read_pathway(log: Log, person_id: UUID, as_of: AsOf) -> dict[str, Any]:
+    """A person's timeline and states as of then (``contracts.audit.PathwayAsOf``).
+
+    Raises ``UnknownSubjectError`` and ``PathwayTooLongError``.
+    """
+    replay = Replay(log, Subject(Of.PERSON, str(person_id)), as_of)
+    timeline = await _timeline(log, replay)
+    return {
+        "person_id": str(person_id),
+        "at": as_of.before - 1,
+        "as_of": rfc3339(as_of.moment) if as_of.moment else None,
+        "timeline": timeline,
+        **replay.fold.report(),
+    }
+
+
+async def _timeline(log: Log, replay: Replay) -> list[dict[str, Any]]:
+    timeline: list[dict[str, Any]] = []
+    async with aclosing(log.pages(await replay.span())) as pages:
+        async for page in pages:
+            timeline += [item(seen) for row in page if (seen := replay.take(row))]
+            if len(timeline) > MAX_ENTRIES:
+                raise PathwayTooLongError
+    return timeline
+
+
+async def rebuild(tx: AsyncConnection) -> int:
+    """Empty the one read table beside the log, and fill it again; answers from how many."""
+    await hold_still(tx)
+    await (await driver(tx)).execute("TRUNCATE limits")
+    return await fold(tx, "intake", keep_limits, "rights")
