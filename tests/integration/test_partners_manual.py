@@ -1,7 +1,7 @@
 """What advisers hand over: the list of the day, the sheet, the hand-over, the call in vain."""
 
 from datetime import date, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import web
@@ -62,7 +62,7 @@ async def test_list_of_one_partner_holds_nothing_of_others(advisers: Advisers):
     assert len((await advisers.listed(partner_id=PARTNER))["waiting"]) == 1
 
 
-@pytest.mark.parametrize("path", ["", f"/{uuid4()}/sheet"])
+@pytest.mark.parametrize("path", ["", f"/{UUID(int=7)}/sheet"])
 async def test_nobody_but_advisers_sees_what_goes_by_hand(advisers: Advisers, path: str):
     assert (await call(advisers.hub, "GET", f"/v1/manual{path}", headers={})).status_code == 401
     assert (await call(advisers.hub, "GET", f"/v1/manual{path}")).status_code == 403
@@ -80,13 +80,30 @@ async def test_sheet_holds_the_message_that_another_channel_would_bring(advisers
     assert "accepted" in [answer["code"] for answer in shown["answers"]]
 
 
-async def test_opening_a_sheet_changes_nothing(advisers: Advisers):
-    await advisers.asked()
+async def test_opening_a_sheet_discloses_nothing_yet_but_says_who_looked(advisers: Advisers):
+    referral = await advisers.asked()
     delivery = await advisers.only()
     before = await advisers.hub.rows("SELECT count(*) FROM events")
     await advisers.page(delivery)
-    assert await advisers.hub.rows("SELECT count(*) FROM events") == before
+    (looked,) = await advisers.hub.events("record.viewed")
+    assert looked["person_id"] == str(referral.person_id)
+    assert looked["view"] == "sheet"
+    assert looked["fields"] == sorted(FIELDS)
+    after = await advisers.hub.rows("SELECT count(*) FROM events")
+    assert after[0]["count"] == before[0]["count"] + 1
     assert await advisers.hub.events("disclosure.made") == []
+
+
+async def test_sheet_does_not_open_while_the_person_is_restricted(advisers: Advisers):
+    referral = await advisers.asked()
+    delivery = await advisers.only()
+    async with advisers.hub.database.transaction() as tx:
+        raw = await driver(tx)
+        insert = "INSERT INTO limits VALUES ($1, 'restricted', now())"
+        await raw.execute(insert, referral.person_id)
+    assert (await advisers.listed())["waiting"] == []
+    for answer in (await advisers.sheet(delivery), await advisers.handed_over(delivery)):
+        assert refused(answer) == (409, "person-restricted")
 
 
 async def test_page_shows_the_agreed_fields_and_the_answers_to_tick(
