@@ -35,7 +35,7 @@ from infra.tlog.layout import (
 from infra.tlog.note import Checkpoint
 from infra.tlog.parts import Checker, Part, Task, Workers, opened
 from infra.tlog.streams import Buckets, Gap, bucket_count, earliest
-from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile, parse_path
+from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, parse_path
 
 Requirement = Callable[[bytes], str | None]
 """What else a checkpoint must satisfy, such as a quorum of witnesses; answers what it lacks."""
@@ -124,7 +124,8 @@ class Check:
         if error:
             raise error
         if self.held != self.said.entries:
-            raise self._missing(workers.checker.export)
+            reason = f"{self.held} of {self.said.entries} entries are here"
+            raise IncompleteLogError(None, reason)
 
     def _parts(self, checker: Checker) -> Iterator[Part | UnsoundLogError]:
         """The parts, in the log's order; what does not hold above them takes their place."""
@@ -173,15 +174,6 @@ class Check:
         bundle = export.named(ENTRIES, found.at >> TILE_HEIGHT)
         entry = export.entries(bundle)[found.at % TILE_WIDTH]
         return gap(found.at, orjson.loads(entry)["stream"], found.version, found.last)
-
-    def _missing(self, export: Exported) -> UnsoundLogError:
-        """What is said of entries that are not there, and of the first file that is missing."""
-        reason = f"{self.held} of {self.said.entries} entries are here"
-        wanted: list[Iterator[Tile]] = [self._span().tiles(), self._span().bundles()]
-        for tile in (tile for tiles in wanted for tile in tiles):
-            if not export.find(tile.level, tile.index):
-                return IncompleteLogError(None, f"{reason}: {tile.path} is missing")
-        return IncompleteLogError(None, reason)
 
     def _refuse_others(self, export: Exported) -> None:
         groups = {checkpoints_path(group) for group in self._span().groups()}

@@ -112,15 +112,21 @@ class Checker:
             raise does_not_hold(tile.path, part.index << TILE_HEIGHT * (part.level + 1))
         first = part.index << TILE_HEIGHT
         for n in range(len(data) // HASH_SIZE if part.level else 0):
-            if self.export.find(part.level - 1, first + n):
+            if self._there(part.level - 1, first + n):
                 above = data[n * HASH_SIZE : (n + 1) * HASH_SIZE]
                 yield Part(part.level - 1, first + n, above)
 
     def _walk(self, part: Part, found: Found, runs: Runs) -> None:
         for child in self.below(part):
             self._walk(child, found, runs)
-        if part.level == 0 and (bundle := self.export.find(ENTRIES, part.index)):
-            self._entries(bundle, found, runs)
+        if part.level == 0 and self._there(ENTRIES, part.index):
+            self._entries(self.export.named(ENTRIES, part.index), found, runs)
+
+    def _there(self, level: int, index: int) -> bool:
+        """Whether a tile or bundle is there, or has to be."""
+        shift, said = TILE_HEIGHT * (max(level, 0) + 1), self._task.said
+        asked = index << shift < said.stop and index + 1 << shift > said.start
+        return asked or self.export.find(level, index) is not None
 
     def _entries(self, bundle: Tile, found: Found, runs: Runs) -> None:
         start, leaves = bundle.index << TILE_HEIGHT, self.export.tile(0, bundle.index)

@@ -1,8 +1,5 @@
-"""Check an export of an Aiguillage log with nothing but the log's public key.
-
-Needs Python 3.10 and ``cryptography``. The exit code is 0 if the export is intact, 1 broken, 2
-incomplete. Take this file, and the key, from elsewhere. Formats: RFC 6962, C2SP, docs/adr/0016.
-"""
+"""Check an export of an Aiguillage log with nothing but its public key (docs/adr/0016)."""
+# Needs Python 3.10 and ``cryptography``. The exit code is 0 intact, 1 broken, 2 incomplete.
 
 import argparse
 import json
@@ -31,7 +28,7 @@ def _root(hashes: list[bytes]) -> bytes:
 
 
 class _Export:
-    def __init__(self, directory: Path, vkey: list[str], last_checkpoint: Path | None) -> None:
+    def __init__(self, directory: Path, vkey: list[str], last_checkpoint: list[Path]) -> None:
         self.folder, self.keys, self.last = directory, vkey, last_checkpoint
         self.used, self.versions, self.held, self.erased = set[str](), dict[object, int](), 0, 0
 
@@ -47,15 +44,16 @@ class _Export:
     def _check(self) -> str:
         self.size, root = self._note("checkpoint", self._read("checkpoint"))
         said = json.loads(manifest := self._read("manifest.json"))
-        self.start, self.stop, held = (min(said[name], self.size) for name in FIELDS[1:4])
-        _need(held == self.stop - self.start or self.start == self.stop == 0, *self.wrong)
+        self.start, self.stop, held = (int(said[name]) for name in FIELDS[1:4])
+        _need(0 <= self.start <= self.stop <= self.size >= held, *self.wrong)
+        _need(held == self.stop - self.start or self.stop == 0, *self.wrong)
         _need(self._top(self.size) == root, "the tiles do not lead to the signed root")
         for level in (n for n in range(8, -1, -1) if self.size >> 8 * n & 255):
             self._walk(level, self.size >> 8 * level + 8)  # along the tree's right edge
         _need(self.held == held, f"{self.held} of {held} entries are here", None, 2)
         paths = [f"checkpoints/{n}" for n in range(self.start >> 16, self.stop + 0xFFFF >> 16)]
         notes = [self._note(path, note) for path in paths for note in self._items(path, 4)]
-        last = [str(self.last.resolve())] if self.last else []
+        last = [str(path.resolve()) for path in self.last]
         for size, earlier in notes + [self._note(path, self._read(path)) for path in last]:
             _need(size <= self.size, f"it had {size} entries before, and now {self.size}")
             _need(self._top(size) == earlier, f"another history of {size} entries was signed")
@@ -98,10 +96,13 @@ class _Export:
         name = "/".join([folder, *(f"x{int(group):03}" for group in high), f"{int(low):03}"])
         return name if width >= 256 else f"{name}.p/{width}"
 
+    def _there(self, folder: str, index: int, level: int = 0) -> bool:  # or has to be
+        asked = index << 8 * level + 8 < self.stop and index + 1 << 8 * level + 8 > self.start
+        return asked or (self.folder / self._name(folder, index, level)).exists()
+
     def _tile(self, level: int, index: int) -> list[bytes]:
         data = self._read(self._name(f"tile/{level}", index, level), index << 8 * level + 8)
-        width = min((self.size >> 8 * level) - (index << 8), 256)
-        _need(len(data) == 32 * width, *self.wrong)
+        _need(len(data) == 32 * min((self.size >> 8 * level) - (index << 8), 256), *self.wrong)
         return [data[n : n + 32] for n in range(0, len(data), 32)]
 
     def _top(self, size: int) -> bytes:
@@ -113,15 +114,14 @@ class _Export:
         return _root(hashes)
 
     def _walk(self, level: int, index: int, above: bytes | None = None) -> None:
-        hashes, at, name = self._tile(level, index), index << 8 * level + 8, self._name
+        hashes, at = self._tile(level, index), index << 8 * level + 8
         _need(above in (None, _root(hashes)), *self.wrong)
         for child, value in enumerate(hashes if level else (), index << 8):
-            if (self.folder / name(f"tile/{level - 1}", child, level - 1)).exists():
+            if self._there(f"tile/{level - 1}", child, level - 1):
                 self._walk(level - 1, child, value)
-        bundle, payload = name("tile/entries", index), name("payload", index)
-        if level == 0 and (self.folder / bundle).exists():
-            entries = self._items(bundle, 2, at, len(hashes))
-            parts = self._items(payload, 4, at, 2 * len(hashes))
+        if level == 0 and self._there("tile/entries", index):
+            entries = self._items(self._name("tile/entries", index), 2, at, len(hashes))
+            parts = self._items(self._name("payload", index), 4, at, 2 * len(hashes))
             for n, leaf in enumerate(hashes):
                 self._entry(at + n, leaf, entries[n], *parts[2 * n : 2 * n + 2])
 
@@ -145,5 +145,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Check an export of an Aiguillage log.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--vkey", action="append", required=True)
-    parser.add_argument("--last-checkpoint", type=Path)
+    parser.add_argument("--last-checkpoint", type=Path, action="append", default=[])
     sys.exit(_Export(**vars(parser.parse_args())).verdict())

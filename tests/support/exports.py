@@ -112,7 +112,7 @@ def alone(folder: Path, vkey: str = VKEY, last: Path | None = None) -> tuple[int
     """What the stand-alone verifier says: exit code and line."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        code = standalone._Export(folder, [vkey], last).verdict()
+        code = standalone._Export(folder, [vkey], [last] if last else []).verdict()
     return code, said.getvalue().strip()
 
 
@@ -120,5 +120,6 @@ def both(folder: Path, vkey: str = VKEY, last: Path | None = None) -> Verdict:
     """The verdict of ours, which is that of the stand-alone verifier too."""
     ours = verify_export(folder, [vkey], last=last, workers=1)
     code, line = alone(folder, vkey, last)
-    assert code == ours.exit_code, f"{ours} but alone: {line}"
+    assert line.startswith(ours.outcome.name.lower()), f"{ours} but alone: {line}"
+    assert code == ours.exit_code
     return ours
