@@ -94,12 +94,22 @@ class Verdict:
 
 
 class Vouched(NamedTuple):
-    """What an entry says, and whether the sealed part that it vouches for is gone (erased)."""
+    """What an entry says, and whether the sealed part that it vouches for is gone (erased).
+
+    ``stream``: service and name of the stream, in two lines.
+    """
 
     header: dict[str, Any]
-    stream: tuple[str, str]
+    stream: str
     version: int
     erased: bool
+
+
+class AllVouched(NamedTuple):
+    """What many entries say: index, stream and version of each; how many lack a sealed part."""
+
+    versions: list[tuple[int, str, int]]
+    erased: int
 
 
 class UnsoundLogError(Exception):
@@ -216,10 +226,10 @@ class Verification:
 
     def _check_version(self, index: int, said: Vouched) -> None:
         # 16 bytes instead of the names: a log has as many streams as people and cases.
-        stream = sha256("\n".join(said.stream).encode()).digest()[:16]
+        stream = sha256(said.stream.encode()).digest()[:16]
         last = self._versions.get(stream, 0)
         if said.version != last + 1:
-            raise gap(index, said.stream[1], said.version, last)
+            raise gap(index, said.header["stream"], said.version, last)
         self._versions[stream] = said.version
 
     def _compare_roots(self) -> None:
@@ -277,17 +287,50 @@ def vouched(index: int, entry: bytes, data: bytes | None, sealed: bytes | None) 
     """
     try:
         header = orjson.loads(entry)
-        stream, version = (header["service"], header["stream"]), header["version"]
+        stream, version = header["service"] + "\n" + header["stream"], header["version"]
         digest = header["sealed_sha256"]
-        if data is not None and sha256(data).hexdigest() != header["data_sha256"]:
-            raise BrokenLogError(index, "its data_sha256 is of something else")
-        if sealed is not None and sha256(sealed).hexdigest() != digest:
-            raise BrokenLogError(index, "its sealed_sha256 is of something else")
-        if not 0 < version <= MAX_VERSION:
+        if data is not None and hexdigest(data) != header["data_sha256"]:
+            raise BrokenLogError(index, "its data_sha256 differs")
+        if sealed is not None and hexdigest(sealed) != digest:
+            raise BrokenLogError(index, "its sealed_sha256 differs")
+        if type(version) is not int or not 0 < version <= MAX_VERSION:
             raise BrokenLogError(index, f"{version} is no version")
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenLogError(index, "the entry cannot be read") from error
     return Vouched(header, stream, version, sealed is None and digest is not None)
+
+
+def all_vouched(
+    start: int, entries: Sequence[bytes], data: Sequence[bytes], sealed: Sequence[bytes]
+) -> AllVouched | None:
+    """What entries from index ``start`` on say, if all of it is there and holds.
+
+    It is what ``vouched`` says of each of them, three times as fast; None where that would
+    name something.
+    """
+    try:
+        said = [orjson.loads(entry) for entry in entries]
+        if [header["data_sha256"] for header in said] != [hexdigest(part) for part in data]:
+            return None
+        erased = 0
+        for header, part in zip(said, sealed, strict=True):
+            digest = header["sealed_sha256"]
+            if part and hexdigest(part) != digest:
+                return None
+            erased += not part and digest is not None
+        versions = [
+            (at, header["service"] + "\n" + header["stream"], header["version"])
+            for at, header in enumerate(said, start)
+        ]
+    except (KeyError, TypeError, ValueError):
+        return None
+    numbered = all(type(v) is int and 0 < v <= MAX_VERSION for _, _, v in versions)
+    return AllVouched(versions, erased) if numbered and all(data) else None
+
+
+def hexdigest(part: bytes) -> str:
+    """SHA-256, as entries say it."""
+    return sha256(part).hexdigest()
 
 
 def gap(at: int, stream: str, version: int, last: int) -> BrokenLogError:

@@ -159,12 +159,11 @@ def encode_frames(items: Iterable[bytes]) -> bytes:
 
 def decode_frames(data: bytes) -> list[bytes]:
     """Inverse of ``encode_frames``; raises ``LayoutError`` if it is cut short."""
-    items, at, end = [], 0, len(data)
-    while at + _LENGTH.size <= end:
-        (length,) = _LENGTH.unpack_from(data, at)
-        at += _LENGTH.size
-        items.append(data[at : at + length])
-        at += length
+    items, at, end, length_at = [], 0, len(data), _LENGTH.unpack_from
+    while at + 4 <= end:
+        stop = at + 4 + length_at(data, at)[0]
+        items.append(data[at + 4 : stop])
+        at = stop
     if at != end:
         raise LayoutError("the file is cut short")
     return items

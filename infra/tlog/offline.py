@@ -10,8 +10,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import orjson
-
 from infra.tlog.audit import (
     BrokenLogError,
     IncompleteLogError,
@@ -19,7 +17,6 @@ from infra.tlog.audit import (
     Progress,
     UnsoundLogError,
     Verdict,
-    gap,
     other_entries,
     parse_vkeys,
 )
@@ -34,7 +31,7 @@ from infra.tlog.layout import (
 )
 from infra.tlog.note import Checkpoint
 from infra.tlog.parts import Checker, Part, Task, Workers, opened
-from infra.tlog.streams import Buckets, Gap, bucket_count, earliest
+from infra.tlog.streams import Buckets, bucket_count, earliest
 from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, parse_path
 
 Requirement = Callable[[bytes], str | None]
@@ -120,7 +117,7 @@ class Check:
                     break
             first = earliest(workers.map(Checker.gap, buckets))
         if first and (error is None or error.at is None or first.at < error.at):
-            raise self._gap(workers.checker.export, first)
+            raise workers.checker.broken(first)
         if error:
             raise error
         if self.held != self.said.entries:
@@ -169,11 +166,6 @@ class Check:
 
     def _span(self) -> Selection:
         return Selection(self.signed.size, self.said.start, self.said.stop)
-
-    def _gap(self, export: Exported, found: Gap) -> UnsoundLogError:
-        bundle = export.named(ENTRIES, found.at >> TILE_HEIGHT)
-        entry = export.entries(bundle)[found.at % TILE_WIDTH]
-        return gap(found.at, orjson.loads(entry)["stream"], found.version, found.last)
 
     def _refuse_others(self, export: Exported) -> None:
         groups = {checkpoints_path(group) for group in self._span().groups()}

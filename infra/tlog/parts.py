@@ -10,10 +10,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import orjson
+
 from infra.tlog.audit import (
     BrokenLogError,
     IncompleteLogError,
+    LoggedEntry,
     UnsoundLogError,
+    all_vouched,
     gap,
     vouched,
 )
@@ -22,7 +26,7 @@ from infra.tlog.layout import Manifest, checkpoints_path
 from infra.tlog.merkle import HASH_SIZE
 from infra.tlog.note import Checkpoint, NoteError, VKey, open_checkpoint
 from infra.tlog.streams import Gap, Runs, first_gap
-from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, Tile
+from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 
 T = TypeVar("T")
 AHEAD = 2
@@ -95,6 +99,13 @@ class Checker:
         """The first gap in the runs of one bucket."""
         return first_gap(runs, self._from_start)
 
+    def broken(self, missing: Gap) -> BrokenLogError:
+        """What is said of a gap, with the name of its stream."""
+        bundle = self.export.named(ENTRIES, missing.at >> TILE_HEIGHT)
+        entry = self.export.entries(bundle)[missing.at % TILE_WIDTH]
+        stream = orjson.loads(entry)["stream"]
+        return gap(missing.at, stream, missing.version, missing.last)
+
     def extends(self, path: str, note: bytes) -> None:
         """Raise unless the log extends what a checkpoint states."""
         signed = opened(path, note, self._task.keys)
@@ -131,21 +142,34 @@ class Checker:
     def _entries(self, bundle: Tile, found: Found, runs: Runs) -> None:
         start, leaves = bundle.index << TILE_HEIGHT, self.export.tile(0, bundle.index)
         entries, payload = self.export.entries(bundle), self.export.payload(bundle)
+        data, sealed = payload[::2], payload[1::2]
         other = _first_other(entries, leaves, start)
-        parts = zip(entries, payload[::2], payload[1::2], strict=True)
-        for at, (entry, data, sealed) in enumerate(parts, start):
+        if other is None and (said := all_vouched(start, entries, data, sealed)):
+            self._follow(said.versions, runs)
+            found.held += len(entries)
+            found.erased += said.erased
+            return
+        rows = zip(range(start, self.export.size), entries, data, sealed, strict=False)
+        for at, entry, clear, ciphertext in rows:
             if at == other:
                 raise BrokenLogError(at, "another was signed")
-            if not data:
-                self._left_out(at, sealed)
-                continue
-            said = vouched(at, entry, data, sealed or None)
-            if missing := runs.follow(said.stream, said.version, at):
-                raise gap(at, said.stream[1], missing.version, missing.last)
-            found.held += 1
-            found.erased += said.erased
+            self._entry(LoggedEntry(at, entry, clear, ciphertext), found, runs)
 
-    def _left_out(self, at: int, sealed: bytes) -> None:
+    def _entry(self, entry: LoggedEntry, found: Found, runs: Runs) -> None:
+        """One entry, where not all of a bundle is there, or does not hold."""
+        if not entry.data:
+            self._left_out(entry.index, entry.sealed)
+            return
+        said = vouched(entry.index, entry.entry, entry.data, entry.sealed or None)
+        self._follow([(entry.index, said.stream, said.version)], runs)
+        found.held += 1
+        found.erased += said.erased
+
+    def _follow(self, versions: Iterable[tuple[int, str, int]], runs: Runs) -> None:
+        if missing := runs.follow(versions):
+            raise self.broken(missing)
+
+    def _left_out(self, at: int, sealed: bytes | None) -> None:
         if self._task.said.start <= at < self._task.said.stop:
             raise IncompleteLogError(at, "its data were not handed out")
         if sealed:

@@ -34,24 +34,29 @@ class Runs:
 
     def __init__(self, from_start: bool) -> None:
         self._from_start = from_start
-        self._runs: dict[tuple[str, str], list[int]] = {}
+        self._runs: dict[str, list[int]] = {}
 
-    def follow(self, stream: tuple[str, str], version: int, at: int) -> Gap | None:
-        """Take in the next entry; answers the gap before it, if this stretch shows one."""
-        run = self._runs.get(stream)
-        if run is None:
-            self._runs[stream] = [version, version, at]
-        elif version == run[1] + 1:
-            run[1] = version
-        else:
-            return Gap(at, version, run[1])
+    def follow(self, entries: Iterable[tuple[int, str, int]]) -> Gap | None:
+        """Take in further entries: where, of which stream, which version.
+
+        Answers the first gap, if this stretch shows one.
+        """
+        runs = self._runs
+        for at, stream, version in entries:
+            run = runs.get(stream)
+            if run is None:
+                runs[stream] = [version, version, at]
+            elif version == run[1] + 1:
+                run[1] = version
+            else:
+                return Gap(at, version, run[1])
         return None
 
     def packed(self, buckets: int) -> list[bytes]:
         """The runs, for each bucket."""
         packed = [bytearray() for _ in range(buckets)]
-        for (service, stream), (first, last, at) in self._runs.items():
-            digest = sha256(f"{service}\n{stream}".encode()).digest()[:16]
+        for stream, (first, last, at) in self._runs.items():
+            digest = sha256(stream.encode()).digest()[:16]
             packed[digest[0] % buckets] += _RUN.pack(digest, first, last, at)
         return [bytes(bucket) for bucket in packed]
 

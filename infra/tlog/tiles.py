@@ -99,12 +99,11 @@ def encode_bundle(entries: Sequence[bytes]) -> bytes:
 
 def decode_bundle(data: bytes) -> list[bytes]:
     """Entries of a bundle; ValueError if it is cut short or has not 1 to 256 entries."""
-    entries, at, end = [], 0, len(data)
-    while at + _LENGTH.size <= end:
-        (length,) = _LENGTH.unpack_from(data, at)
-        at += _LENGTH.size
-        entries.append(data[at : at + length])
-        at += length
+    entries, at, end, length_at = [], 0, len(data), _LENGTH.unpack_from
+    while at + 2 <= end:
+        stop = at + 2 + length_at(data, at)[0]
+        entries.append(data[at + 2 : stop])
+        at = stop
     if at != end:
         raise ValueError("the entry bundle is cut short")
     _require_width(len(entries))

@@ -132,11 +132,11 @@ class _Export:
         _need(data, "its data were not handed out", at, 2)
         self.wrong, head = ("it cannot be read", at, 1), json.loads(entry)
         for name, part in (("data_sha256", data), ("sealed_sha256", sealed)):
-            same = not part or sha256(part).hexdigest() == head[name]
-            _need(same, f"its {name} is of something else", at)
-        stream, now = (head["service"], head["stream"]), head["version"]
+            _need(not part or sha256(part).hexdigest() == head[name], f"its {name} differs", at)
+        stream, now = head["service"] + "\n" + head["stream"], head["version"]
         last = self.versions.get(stream, 0 if self.start == 0 < self.stop else now - 1)
-        _need(now == last + 1, f"version {now} of {stream[1]} follows version {last}", at)
+        follows = type(now) is int and now == last + 1
+        _need(follows, f"version {now} of {head['stream']} follows version {last}", at)
         self.versions[stream], self.held = now, self.held + 1
         self.erased += not sealed and head["sealed_sha256"] is not None
 
