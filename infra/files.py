@@ -1,8 +1,15 @@
 """Files that are there whole or not at all, also after a crash or a power cut."""
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
+
+
+class AlreadyRunningError(Exception):
+    """Another process runs on the data directory."""
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -40,3 +47,15 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Only one process at a time on a data directory; a killed one leaves no lock behind."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AlreadyRunningError(str(directory)) from error
+        yield

@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _fail_as_known(error: Exception) -> None:
-    from services.host import AlreadyRunningError
+    from infra.files import AlreadyRunningError
     from services.operations import UnknownNameError
 
     if isinstance(error, AlreadyRunningError):
