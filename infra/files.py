@@ -5,7 +5,6 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 
 class AlreadyRunningError(Exception):
@@ -15,19 +14,16 @@ class AlreadyRunningError(Exception):
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file so that readers see what was there before, or all of ``data``.
 
-    When this returns, the data and the name are on disk. Directories are made as needed.
+    When this returns, the data and the name are on disk. Directories are made as needed. Only
+    one writer at a time may write to one path (`locked`, `in_turn`).
     """
     make_directory(path.parent)
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    draft = path.with_name(f".{path.name}.part")  # one a crash left is written over
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
     sync_directory(path.parent)
 
 
@@ -50,12 +46,24 @@ def sync_directory(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Only one process at a time on a data directory; a killed one leaves no lock behind."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("w") as file:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, or raise ``AlreadyRunningError`` with its directory where another does.
+
+    A killed process leaves no lock behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise AlreadyRunningError(str(directory)) from error
+            raise AlreadyRunningError(str(path.parent)) from error
+        yield
+
+
+@contextlib.contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Hold a lock file, waiting for whoever holds it: for changes that take a moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -34,6 +34,13 @@ class Settings(BaseSettings):
         "", description="Comma-separated CIDRs that deliveries may reach although private."
     )
     log_origin: str = Field("aiguillage.local/log", description="Name of the audit log.")
+    log_ml_dsa: bool = Field(False, description="Sign the log with ML-DSA-44 as well.")
+    log_directory: str = Field(
+        "log", description="Where the log is written as plain files; empty: nowhere."
+    )
+    log_policy: Path | None = Field(
+        None, description="Policy file: witnesses to ask for cosignatures, and the quorum."
+    )
     log_level: str = Field("INFO", description="Least level that is logged.")
     batch_size: int = Field(500, ge=1, le=5000, description="Messages per transaction.")
     poll_seconds: float = Field(0.2, gt=0, le=60, description="Longest wait between two reads.")
@@ -60,6 +67,9 @@ class Settings(BaseSettings):
         300, gt=0, le=86_400, description="Wait between two looks for partners' answer files."
     )
     checkpoint_seconds: float = Field(1.0, gt=0, description="Longest wait for a checkpoint.")
+    reconcile_hour: int = Field(
+        3, ge=0, le=23, description="Hour of the night at which everything is compared."
+    )
     seed: str = Field(
         "petite-foret", description="Directory loaded at first start; empty: none."
     )

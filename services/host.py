@@ -95,7 +95,7 @@ def mounted(services: Sequence[Service]) -> Starlette:
 
 async def up(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> None:
     """Run everything in this process until told to stop."""
-    with locked(settings.data):
+    with locked(settings.data / "lock"):
         listening = bind(settings.host, settings.port)
         base_url = f"http://{settings.host}:{listening.getsockname()[1]}"
         async with all_services(settings, base_url) as running:

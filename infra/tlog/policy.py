@@ -7,6 +7,7 @@ specification wants: they are compared, never interpreted.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from infra.tlog.note import (
     COSIGNATURE,
@@ -79,6 +80,14 @@ class Policy:
     def parse(cls, data: bytes) -> "Policy":
         """Read a policy file; PolicyError names the first line that cannot be followed."""
         return _Reader().read(data)
+
+    @classmethod
+    def read(cls, path: Path) -> "Policy":
+        """Read a policy file; PolicyError names it, and the line."""
+        try:
+            return cls.parse(path.read_bytes())
+        except PolicyError as error:
+            raise PolicyError(f"{path}: {error}") from error
 
     @classmethod
     def of_logs(cls, vkeys: Iterable[VKey]) -> "Policy":
