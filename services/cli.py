@@ -17,6 +17,8 @@ from contracts.intake import PUBLIC_TYPES, PublicContact
 from contracts.registry import SERVICES
 from infra.settings import Settings, load_settings
 from infra.telemetry import configure_logging
+from services.cli_log import app as log_app
+from services.cli_log import witness
 from services.cli_partners import app as partners_app
 from services.cli_rules import app as rules_app
 
@@ -27,6 +29,8 @@ audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(subscriptions_app, name="subscriptions")
 app.add_typer(audit_app, name="audit")
+audit_app.add_typer(log_app)
+app.command()(witness)
 app.add_typer(rules_app, name="rules")
 app.add_typer(partners_app, name="partners")
 
@@ -48,12 +52,21 @@ def main() -> None:
 
 def _fail_as_known(error: Exception) -> None:
     from infra.files import AlreadyRunningError
+    from infra.tlog.keyring import NoKeyError
+    from infra.tlog.policy import PolicyError
     from services.operations import UnknownNameError
+    from services.proofs import NoProofError
 
     if isinstance(error, AlreadyRunningError):
         _fail(f"another process runs on {error}", "stop it first, or give another --data")
     if isinstance(error, UnknownNameError):
         _fail(str(error), "aiguillage status")
+    if isinstance(error, NoProofError):
+        _fail(str(error), "check the event's id and the address of the audit service")
+    if isinstance(error, NoKeyError):
+        _fail(str(error), "start the hub once, or give its --data and AIGUILLAGE_LOG_ORIGIN")
+    if isinstance(error, PolicyError):
+        _fail(str(error), "correct the file that AIGUILLAGE_LOG_POLICY names")
 
 
 def _fail(what: str, repair: str) -> None:

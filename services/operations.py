@@ -19,6 +19,7 @@ from infra.subscription import Subscription, set_paused
 from infra.tlog.audit import Verdict, verify_remote
 from infra.web.auth import create_key
 from services.host import BUILD, relay
+from services.logkeeping import log_state, signer_row
 from services.partners.handlers import seed
 from services.partners.projections import rebuild as rebuild_partners
 from services.referrals.projections import rebuild as rebuild_referrals
@@ -148,6 +149,8 @@ async def status(settings: Settings) -> list[dict[str, Any]]:
             database = platform.database(service)
             async with database.reading() as connection:
                 rows += await _status(connection, service)
+            if service == "audit":
+                rows.append(await signer_row(platform, database))
             await database.close()
     return rows
 
@@ -198,6 +201,8 @@ async def doctor(settings: Settings) -> list[Check]:
     checks.append(await _reachable(url, embedded=server is not None))
     if checks[-1].ok:
         checks.append(await _migrated(url, keys_url))
+    if checks[-1].ok:
+        checks.append(await _signed(Platform(settings, url, keys_url)))
     checks.append(_java(settings))
     return checks
 
@@ -234,6 +239,20 @@ async def _migrated(url: str, keys_url: str) -> Check:
         detail = ", ".join(f"{schema} {' '.join(r)}" for schema, r in missing.items())
         return Check("migrations", False, f"not applied: {detail}", "aiguillage migrate")
     return Check("migrations", True, "up to date")
+
+
+async def _signed(platform: Platform) -> Check:
+    database = platform.database("audit")
+    try:
+        state = await log_state(platform, database)
+    except Exception as error:
+        return Check("audit log", False, type(error).__name__, "aiguillage status")
+    finally:
+        await database.close()
+        await platform.close()
+    if state.refusal:
+        return Check("audit log", False, state.refusal, "docs/howto/log-refused.md")
+    return Check("audit log", True, f"{state.signed_size} of {state.size} entries are signed")
 
 
 def _java(settings: Settings) -> Check:

@@ -24,6 +24,7 @@ def build(platform: Platform) -> Service:
     """The service with its sequencers and its signer; nothing is connected before ``start``."""
     database, settings = platform.database("audit"), platform.settings
     vault = Database(platform.vault_url, "vault", pool_size=1)
+    log_keys(settings, platform.clock).ensure(ml_dsa=settings.log_ml_dsa)
     signing = signing_of(platform, database, vault)
     policy = Policy.read(settings.log_policy) if settings.log_policy else Policy()
     witnesses = Witnesses(database, settings.log_origin, policy, platform.clock)

@@ -55,11 +55,15 @@ class Hub:
         found: Signing = self.service.app.state.signing
         return found
 
-    def ticker(self, name: str) -> Ticker:
-        """One of its tickers."""
+    async def tick(self, name: str) -> int:
+        """Run one of its tickers once."""
         (found,) = [w for w in self.service.workers if w.name == name]
         assert isinstance(found, Ticker)
-        return found
+        return await found._step()
+
+    async def publish(self) -> int:
+        """Bring the log's files up to date."""
+        return await self.tick("log-files")
 
     async def fill(self, count: int) -> None:
         """Events of many streams, signed; ``count`` is a multiple of 5."""

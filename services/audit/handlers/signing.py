@@ -34,15 +34,18 @@ class LogState:
 
 
 def log_keys(settings: Settings, clock: Clock = system_clock) -> LogKeys:
-    """The log's keys in the data directory; the first are made at the first run."""
-    keys = LogKeys(settings.data, settings.log_origin, clock)
-    keys.ensure(ml_dsa=settings.log_ml_dsa)
-    return keys
+    """The log's keys, in the data directory."""
+    return LogKeys(settings.data, settings.log_origin, clock)
 
 
 def vkey(settings: Settings) -> str:
-    """The log's public key as text: what a verifier needs, and all it needs to trust."""
-    return log_keys(settings).newest().encode()
+    """The log's public key as text: what a verifier needs, and all it needs to trust.
+
+    Makes the log's first keys where there are none yet.
+    """
+    keys = log_keys(settings)
+    keys.ensure(ml_dsa=settings.log_ml_dsa)
+    return keys.newest().encode()
 
 
 class Signing:

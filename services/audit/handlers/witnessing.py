@@ -15,6 +15,7 @@ from infra.tlog.cosignature import unpack
 from infra.tlog.note import Note, NoteError, Signature
 from infra.tlog.policy import Party, Policy
 from infra.tlog.witness import SIZE_TYPE, Answer, Submission
+from infra.web.bodies import BodyTooLargeError, bounded_answer
 from services.audit import tables
 from services.audit.handlers.proofs import consistency
 from services.audit.tables import Signed
@@ -107,8 +108,9 @@ class Cosigning:
         try:
             session = self.session()
             async with session.post(url, data=body, allow_redirects=False) as response:
-                answer = await _read(response)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                text = (await bounded_answer(response, MAX_ANSWER)).decode()
+                answer = Answer(response.status, text, response.content_type)
+        except (aiohttp.ClientError, TimeoutError, BodyTooLargeError, ValueError) as error:
             SUBMISSIONS.labels(self.name, "none").inc()
             raise NotCosignedError(type(error).__name__) from error
         SUBMISSIONS.labels(self.name, str(answer.status)).inc()
@@ -162,19 +164,11 @@ class Witnesses:
 
     def _connections(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=TIMEOUT)
+            self._session = aiohttp.ClientSession(
+                timeout=TIMEOUT, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
         return self._session
 
 
 def _name(name: bytes) -> str:
     return name.decode(errors="replace")
-
-
-async def _read(response: aiohttp.ClientResponse) -> Answer:
-    """The answer; ValueError if it is larger than cosignatures ever are, or no text."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_ANSWER:
-            raise ValueError("a witness answered more than cosignatures")
-    return Answer(response.status, body.decode(), response.content_type)
