@@ -92,12 +92,15 @@ class Policy:
     @classmethod
     def of_logs(cls, vkeys: Iterable[VKey]) -> "Policy":
         """The policy of who knows only a log's keys: any of them, no witness needed."""
-        return cls(logs=[Party(vkey) for vkey in vkeys])
+        return cls().with_logs(vkeys)
 
     def with_logs(self, vkeys: Iterable[VKey]) -> "Policy":
-        """The same policy, which takes a log's other keys (known from elsewhere) as well."""
+        """The same policy, which takes keys of a log that are known from elsewhere as well.
+
+        Raises PolicyError on a key of a kind that signs no log.
+        """
         known = {log.vkey for log in self.logs}
-        more = [Party(vkey) for vkey in vkeys if vkey not in known]
+        more = [Party(_of_kind(vkey, LOG_KINDS, "log")) for vkey in vkeys if vkey not in known]
         return Policy(self.quorum, [*self.logs, *more], self.witnesses, self.groups)
 
     def assess(self, note: bytes) -> Assessment:
@@ -237,9 +240,13 @@ def _lines(data: bytes) -> list[bytes]:
 
 
 def _party(key: bytes, urls: list[bytes], kinds: frozenset[int], what: str) -> Party:
-    vkey = VKey.parse(_text(key))
-    _require(vkey.kind in kinds, f"the key of a {what} is not of the kind {vkey.algorithm}")
+    vkey = _of_kind(VKey.parse(_text(key)), kinds, what)
     return Party(vkey, _text(urls[0]) if urls else None)
+
+
+def _of_kind(vkey: VKey, kinds: frozenset[int], what: str) -> VKey:
+    _require(vkey.kind in kinds, f"the key of a {what} is not of the kind {vkey.algorithm}")
+    return vkey
 
 
 def _require_new(party: Party, others: Iterable[Party], what: str) -> None:
