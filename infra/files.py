@@ -47,7 +47,7 @@ def sync_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, or raise ``AlreadyRunningError`` with its directory where another does.
+    """Hold a lock file, or raise ``AlreadyRunningError`` where another process does.
 
     A killed process leaves no lock behind.
     """
@@ -56,7 +56,7 @@ def locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise AlreadyRunningError(str(path.parent)) from error
+            raise AlreadyRunningError(f"another process runs on {path.parent}") from error
         yield
 
 

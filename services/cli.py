@@ -56,17 +56,19 @@ def _fail_as_known(error: Exception) -> None:
     from infra.tlog.policy import PolicyError
     from services.operations import UnknownNameError
     from services.proofs import NoProofError
+    from services.reconciliation import BusyError
 
-    if isinstance(error, AlreadyRunningError):
-        _fail(f"another process runs on {error}", "stop it first, or give another --data")
-    if isinstance(error, UnknownNameError):
-        _fail(str(error), "aiguillage status")
-    if isinstance(error, NoProofError):
-        _fail(str(error), "check the event's id and the address of the audit service")
-    if isinstance(error, NoKeyError):
-        _fail(str(error), "start the hub once, or give its --data and AIGUILLAGE_LOG_ORIGIN")
-    if isinstance(error, PolicyError):
-        _fail(str(error), "correct the file that AIGUILLAGE_LOG_POLICY names")
+    known: tuple[tuple[type[Exception], str], ...] = (
+        (AlreadyRunningError, "stop it first, or give another --data"),
+        (UnknownNameError, "aiguillage status"),
+        (BusyError, "aiguillage audit reconcile, later"),
+        (NoProofError, "check the event's id and the address of the audit service"),
+        (NoKeyError, "start the hub once, or give its --data and AIGUILLAGE_LOG_ORIGIN"),
+        (PolicyError, "correct the file that AIGUILLAGE_LOG_POLICY names"),
+    )
+    for kind, repair in known:
+        if isinstance(error, kind):
+            _fail(str(error), repair)
 
 
 def _fail(what: str, repair: str) -> None:

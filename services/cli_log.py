@@ -33,6 +33,25 @@ def rotate_key(
 
 
 @app.command()
+def reconcile(data: Data = None, json: AsJson = False) -> None:
+    """Compare log, events and read tables; exit code 1 if anything differs."""
+    from infra.settings import load_settings
+    from services.reconciliation import reconcile as compare
+
+    async def run() -> int:
+        differences = 0
+        async for report in compare(load_settings(data=data)):
+            differences += report.count
+            if json:
+                sys.stdout.write(orjson.dumps(report.document()).decode() + "\n")
+            for line in report.lines():
+                typer.echo(line, err=True)
+        return differences
+
+    raise SystemExit(1 if asyncio.run(run()) else 0)
+
+
+@app.command()
 def proof(
     event_id: Annotated[str, typer.Argument(help="Id of an event.")],
     url: Annotated[str, typer.Option(help="Address of the audit service.")],

@@ -2,7 +2,7 @@
 
 import importlib.util
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,14 +20,11 @@ from infra.tlog.audit import Verdict, verify_remote
 from infra.web.auth import create_key
 from services.host import BUILD, relay
 from services.logkeeping import log_state, signer_row
+from services.partners import projections as partners
 from services.partners.handlers import seed
-from services.partners.projections import rebuild as rebuild_partners
-from services.referrals.projections import rebuild as rebuild_referrals
+from services.referrals import projections as referrals
 
-REBUILD: dict[str, Callable[[AsyncConnection], Awaitable[int]]] = {
-    "referrals": rebuild_referrals,
-    "partners": rebuild_partners,
-}
+REBUILD = {tables.schema: tables for tables in (referrals.READ_TABLES, partners.READ_TABLES)}
 REWINDABLE = {("referrals", "directory")}
 """Subscriptions that only fill read tables: handling everything again changes nothing else."""
 
@@ -85,7 +82,7 @@ async def rebuild(settings: Settings, service: str) -> int:
     if service not in REBUILD:
         raise UnknownNameError(f"nothing to rebuild in {service}: {', '.join(REBUILD)}")
     async with _database(settings, service) as database, database.transaction() as tx:
-        return await REBUILD[service](tx)
+        return await REBUILD[service].rebuild(tx)
 
 
 async def create_api_key(

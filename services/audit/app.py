@@ -4,6 +4,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from infra.database import Database
+from infra.nightly import Nightly
 from infra.platform import Platform
 from infra.settings import Settings
 from infra.ticker import Ticker
@@ -13,6 +14,7 @@ from infra.web.app import Service, Worker, create_app
 from infra.web.problems import Problem
 from services.audit.handlers.memory import SignerMemory
 from services.audit.handlers.publishing import Publisher
+from services.audit.handlers.reconciling import Reconciler
 from services.audit.handlers.signing import Signing, log_keys
 from services.audit.handlers.witnessing import Witnesses
 from services.audit.routes import router
@@ -28,6 +30,7 @@ def build(platform: Platform) -> Service:
     signing = signing_of(platform, database, vault)
     policy = Policy.read(settings.log_policy) if settings.log_policy else Policy()
     witnesses = Witnesses(database, settings.log_origin, policy, platform.clock)
+    reconciler, hour = Reconciler(database, platform.clock), settings.reconcile_hour
     app = create_app("Aiguillage audit", "The log of everything, its proofs, and pathways.")
     app.state.signing, app.state.policy, app.state.witnesses = signing, policy, witnesses
     app.include_router(router)
@@ -40,6 +43,7 @@ def build(platform: Platform) -> Service:
             *sequencers(platform, database),
             CheckpointSigner(signing, settings.checkpoint_seconds),
             *_outward(platform, database, witnesses),
+            Nightly("reconciliation", reconciler.night, platform.clock, hour),
         ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,

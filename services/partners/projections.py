@@ -22,6 +22,7 @@ from contracts.registry import parse_event
 from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
+from infra.readtables import ReadTables
 from services.partners import tables
 from services.partners.model import StateChange, fold_states
 from services.partners.tables import directory
@@ -70,6 +71,9 @@ async def rebuild(tx: AsyncConnection) -> int:
         await keep_directory(tx, [parse_event(e.type, e.data) for e in batch])
         after, count = batch[-1].position, count + len(batch)
     return count
+
+
+READ_TABLES = ReadTables("partners", tables.REBUILT, rebuild)
 
 
 async def keep_states(tx: AsyncConnection, events: Sequence[tuple[Recorded, Event]]) -> None:

@@ -39,6 +39,7 @@ from contracts.values import Author
 from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
+from infra.readtables import ReadTables
 from services.referrals import tables
 from services.referrals.model.referral import FINAL
 
@@ -97,6 +98,9 @@ async def rebuild(tx: AsyncConnection) -> int:
             await apply(tx, [parse_event(event.type, event.data)], event.recorded_at)
         after, count = batch[-1].position, count + len(batch)
     return count
+
+
+READ_TABLES = ReadTables("referrals", tables.REBUILT, rebuild)
 
 
 async def keep_services(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:

@@ -235,7 +235,9 @@ FROM steps WHERE partner_id = first AND partner_id <> before
 GROUP BY partner_id, before ORDER BY persons DESC, partner_id, before
 """
 """A → B → A: a person sent to one partner, to another, and back to the first."""
-TRUNCATE = "TRUNCATE cases, proposals, referrals, rules"
+REBUILT = ("cases", "proposals", "referrals", "rules")
+"""Tables that the service's own events fill."""
+TRUNCATE = f"TRUNCATE {', '.join(REBUILT)}"
 
 WITHDRAW_SERVICES = """
 UPDATE services SET published = NULL WHERE service_id = ANY($1::text[])

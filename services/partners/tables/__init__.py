@@ -332,7 +332,9 @@ UPDATE referral_states SET asked_status = $2, asked_answer_id = $3,
 WHERE referral_id = $1
 """
 
-TRUNCATE_DIRECTORY = "TRUNCATE partners, partner_names, services"
+REBUILT = ("partners", "partner_names", "services")
+"""Tables that the service's own events fill."""
+TRUNCATE_DIRECTORY = f"TRUNCATE {', '.join(REBUILT)}"
 
 UNVERIFIED = """
 UPDATE endpoints SET open_until = $2
