@@ -8,6 +8,7 @@ DATA ?= .data
 COUNT ?= 50
 OUTAGE ?= 60
 CASES ?= 5000
+ERASE ?= 200
 # Tool and Debian package: Kafka's jars, AsyncAPI's schema and the tutorial's commands need them.
 TOOLS := java:default-jre-headless mvn:maven npm:npm node:nodejs curl:curl
 
@@ -31,9 +32,11 @@ test: lint ## Lint, types, import contracts, schemas and every test
 test-fast: $(INSTALLED) ## Unit tests and contracts
 	$(PY) -m pytest -q -m "not slow and not kafka and not faults" tests/unit tests/contracts
 
-faults: $(INSTALLED) ## Kill processes, stop broker and database (COUNT=50, OUTAGE=60 s, SEED= to repeat)
+faults: $(INSTALLED) ## Kill processes, erase under load, stop broker and database (COUNT=50, ERASE=200, OUTAGE=60 s, SEED=)
 	$(PY) -m tests.faults.campaign --kind embedded --kills $(COUNT) $(if $(SEED),--seed $(SEED))
 	$(PY) -m tests.faults.campaign --kind kafka --kills $(COUNT) $(if $(SEED),--seed $(SEED))
+	$(PY) -m tests.faults.erasures --kind embedded --erase $(ERASE) $(if $(SEED),--seed $(SEED))
+	$(PY) -m tests.faults.erasures --kind kafka --erase $(ERASE) $(if $(SEED),--seed $(SEED))
 	OUTAGE_SECONDS=$(OUTAGE) $(PY) -m pytest -q tests/faults/test_outage.py tests/faults/test_sharing.py
 
 month: $(INSTALLED) ## A simulated month of 5,000 cases: what became of each (CASES=5000)

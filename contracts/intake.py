@@ -5,7 +5,7 @@ seen by whoever made it. Facts about the person never leave the sealed part of o
 """
 
 from datetime import date, datetime
-from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
@@ -83,6 +83,21 @@ class Facts(Strict):
     )
     mobility: Dated[Literal["none", "public-transport", "own-vehicle"]] | None = None
     project: Dated[FreeText] | None = None
+
+    def with_newer(self, stated: "Facts") -> "Facts":
+        """These facts after others were stated: of two about the same thing, that which was
+        true later counts, whichever was said first."""
+        newer = {
+            name: fact
+            for name in stated.model_fields_set
+            if (fact := getattr(stated, name)) is not None
+            and not _older(fact, getattr(self, name))
+        }
+        return self.model_copy(update=newer)
+
+
+def _older(fact: Dated[Any], known: Dated[Any] | None) -> bool:
+    return bool(known and known.as_of and fact.as_of and fact.as_of < known.as_of)
 
 
 class Person(Strict):
@@ -260,6 +275,16 @@ class ContactRecorded(Event):
     sealed: NoteSealed | None = None
 
 
+class NeedSealed(Sealed):
+    """A need in free words, and the desk where it was said, where that is not the usual one.
+
+    Whoever sends a person may say something of them: so it is sealed.
+    """
+
+    note: str | None = None
+    requester: str | None = None
+
+
 class NeedExpressed(Event):
     """The person seeks something: opens a case. Last event of its contact."""
 
@@ -271,7 +296,7 @@ class NeedExpressed(Event):
     urgent: bool = False
     do_not_contact: bool = False
     parallel: bool = False
-    sealed: NoteSealed | None = None
+    sealed: NeedSealed | None = None
 
 
 class InformationGiven(Event):

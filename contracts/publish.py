@@ -22,6 +22,7 @@ from contracts.webhooks import (
     AgreementWithdrawnWebhook,
     AnswerWebhook,
     EndpointPingWebhook,
+    PersonErasedWebhook,
     ReferralCancelledWebhook,
     ReferralRemindedWebhook,
     ReferralRequestedWebhook,
@@ -36,6 +37,7 @@ WEBHOOKS: dict[str, type[BaseModel]] = {
     "fr.aiguillage.webhook.referral.reminded.v1": ReferralRemindedWebhook,
     "fr.aiguillage.webhook.referral.cancelled.v1": ReferralCancelledWebhook,
     "fr.aiguillage.webhook.agreement.withdrawn.v1": AgreementWithdrawnWebhook,
+    "fr.aiguillage.webhook.person.erased.v1": PersonErasedWebhook,
     "fr.aiguillage.webhook.endpoint.ping.v1": EndpointPingWebhook,
     "fr.aiguillage.webhook.referral.answered.v1": AnswerWebhook,
 }

@@ -2,13 +2,20 @@
 
 from typing import cast, get_args
 
-from contracts import intake, partners, referrals
+from contracts import erasure, intake, partners, referrals, rights
 from contracts.base import Event, Sealed
 
 SERVICES = ("intake", "referrals", "partners", "audit")
 
 EVENT_TYPES: dict[str, type[Event]] = {
-    event.type: event for event in (*intake.EVENTS, *referrals.EVENTS, *partners.EVENTS)
+    event.type: event
+    for event in (
+        *intake.EVENTS,
+        *referrals.EVENTS,
+        *partners.EVENTS,
+        *rights.EVENTS,
+        *erasure.EVENTS,
+    )
 }
 
 

@@ -25,6 +25,7 @@ ATTRIBUTES = frozenset(
     (
         "source", "id", "type", "subject", "time", "sequence", "personid", "position",
         "recordedtime", "actor", "causationid", "correlationid", "traceparent", "sealed",
+        "sealedsha256",
     )
 )  # fmt: skip
 """What is read back; readers ignore all others."""
@@ -55,6 +56,7 @@ def attributes(event: Recorded) -> dict[str, str]:
         "correlationid": event.meta.correlation_id,
         "traceparent": event.meta.traceparent,
         "sealed": base64.b64encode(event.sealed).decode() if event.sealed else None,
+        "sealedsha256": event.sealed_sha256.hex() if event.sealed_sha256 else None,
     }
     return {name: str(value) for name, value in given.items() if value is not None}
 
@@ -125,6 +127,7 @@ def _recorded(named: dict[str, str]) -> Recorded:
             _optional(named, "correlationid", UUID),
             _optional(named, "traceparent", _plain),
         ),
+        sealed_sha256=_optional(named, "sealedsha256", _digest),
     )
 
 
@@ -170,6 +173,13 @@ def _moment(text: str) -> datetime:
 def _json(text: str) -> str:
     orjson.loads(text)
     return text
+
+
+def _digest(text: str) -> bytes:
+    digest = bytes.fromhex(text)
+    if len(digest) != 32:
+        raise ValueError
+    return digest
 
 
 def _binary(text: str) -> bytes:

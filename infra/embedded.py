@@ -30,6 +30,11 @@ OPTIONS = (
 )
 
 
+def program(name: str) -> Path:
+    """Where one of PostgreSQL's own programs is, as the wheel brings it."""
+    return Path(POSTGRES_BIN_PATH) / name
+
+
 class EmbeddedPostgres:
     """A server on a Unix socket in ``directory``; started if it is not already running."""
 

@@ -52,6 +52,16 @@ async def migrate(url: str, keys_url: str) -> dict[str, str | None]:
     return revisions
 
 
+async def create_roles(url: str, keys_url: str) -> None:
+    """The roles alone: what a backup grants rights to must be there before it is loaded."""
+    for database in (url, keys_url):
+        engine = create_async_engine(async_url(database))
+        async with engine.begin() as connection:
+            for name in SCHEMAS:
+                await _create_role(connection, name)
+        await engine.dispose()
+
+
 async def pending(url: str, keys_url: str) -> dict[str, list[str]]:
     """Schema → revisions not yet applied; empty where all is up to date."""
     missing = {}

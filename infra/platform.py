@@ -5,17 +5,24 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.requesters import Requesters
 from infra.clock import Clock, system_clock
 from infra.database import Database
 from infra.embedded import EmbeddedPostgres
+from infra.erasures import LEDGER, Erasures
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Writer
+from infra.forgetting import remembering
+from infra.keyring import KeyRing
+from infra.masterkey import FileProvider, IndexKey, Provider
 from infra.migrations import vault_url
+from infra.requesters import load_requesters
 from infra.settings import Settings
 from infra.sources.base import Source
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
-from infra.vault import FileMasterKey, Vault
+from infra.transit import Transit, TransitProvider
+from infra.vault import Vault
 
 DATABASE = "aiguillage"
 RecordedHandler = Callable[[Sequence[Recorded], AsyncConnection], Awaitable[None]]
@@ -30,10 +37,13 @@ class Platform:
     vault_url: str
     clock: Clock = system_clock
     vault: Vault = field(init=False)
+    erasures: Erasures = field(init=False)
+    requesters: Requesters = field(init=False)
 
     def __post_init__(self) -> None:
-        master = FileMasterKey(self.settings.data / "master.key")
-        self.vault = Vault(Database(self.vault_url, "vault", pool_size=4), master)
+        self.vault = open_vault(self.settings, self.vault_url)
+        self.erasures = Erasures(self.vault.database, self.settings.data / LEDGER)
+        self.requesters = load_requesters(self.settings.requesters)
 
     def database(self, schema: str) -> Database:
         """The pool of one service."""
@@ -63,17 +73,20 @@ class Platform:
         service: str,
         handle: RecordedHandler,
         source: Source[Recorded] | None = None,
+        *,
+        of_forgotten: bool = False,
     ) -> Subscription[Recorded]:
         """Subscribe to ``service``'s events under ``name`` (unique in the subscriber).
 
-        ``source``: where to read them, if not where ``source()`` says.
+        ``source``: where to read them, if not where ``source()`` says. ``of_forgotten``: take
+        also those about persons whom the subscriber has forgotten (erased).
         """
         settings = self.settings
         return Subscription(
             name,
             database,
             source or self.source(database, service, f"{database.schema}.{name}"),
-            handle,
+            handle if of_forgotten else remembering(handle),
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
             max_parked_share=settings.max_parked_share,
@@ -82,6 +95,34 @@ class Platform:
     async def close(self) -> None:
         """Close what the platform opened itself."""
         await self.vault.close()
+
+
+def open_vault(settings: Settings, url: str) -> Vault:
+    """The vault and its master keys; nothing is connected, and no master key made, before one
+    is needed."""
+    database = Database(url, "vault", pool_size=4)
+    index = IndexKey(settings.data / "index.key")
+    ring = KeyRing(database, providers(settings), index, new_keys=settings.master_keys)
+    return Vault(database, ring, settings.key_cache_seconds)
+
+
+def providers(settings: Settings) -> list[Provider]:
+    """Whoever may keep a master key here: files, and a transit engine where one is set.
+
+    Both at once, so that a rotation can move from one to the other.
+    """
+    found: list[Provider] = [FileProvider(settings.data)]
+    if settings.transit_url and settings.transit_token_file:
+        transit = Transit(
+            settings.transit_url,
+            settings.transit_token_file,
+            settings.transit_key,
+            settings.transit_mount,
+            settings.transit_ca_file,
+            settings.transit_seconds,
+        )
+        found.append(TransitProvider(transit))
+    return found
 
 
 def resolve_urls(settings: Settings) -> tuple[str, str, EmbeddedPostgres | None]:

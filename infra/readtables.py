@@ -1,11 +1,11 @@
-"""Read tables of a service: rebuilt from its events, and compared with what the events say.
+"""Read tables of a service: rebuilt from events, and compared with what the events say.
 
 To compare, the events are folded into temporary tables of the same names: they hide the real
 ones for one transaction, so that the very same fold fills them, and nobody waits for it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -14,11 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.nightly import Nightly
+from infra.rebuilding import hold_still
 from infra.reconciliation import Report, announce
 
 LOCK_CLASS = 4714
 STATEMENT_SECONDS = 1800
 PAGE = 500
+ALSO_READ = ("offsets", "forgotten")
+"""What the folds read besides, and never change."""
 _KEY = """
 SELECT a.attname FROM pg_index i
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
@@ -28,11 +31,21 @@ WHERE i.indrelid = $1::regclass AND i.indisprimary ORDER BY array_position(i.ind
 
 @dataclass(frozen=True)
 class ReadTables:
-    """The tables of one schema that ``rebuild`` empties and fills from the schema's events."""
+    """The tables of one schema that ``fill`` folds from events, as far as they were heard.
+
+    ``unsaid``: columns that say what no event says (yet): a partner's word on its way.
+    """
 
     schema: str
     names: Sequence[str]
-    rebuild: Callable[[AsyncConnection], Awaitable[int]]
+    fill: Callable[[AsyncConnection], Awaitable[int]]
+    unsaid: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    async def rebuild(self, tx: AsyncConnection) -> int:
+        """Empty the tables and fill them again; answers from how many events of its own."""
+        await hold_still(tx)
+        await (await driver(tx)).execute(f"TRUNCATE {', '.join(self.names)}")
+        return await self.fill(tx)
 
     async def compare(self, database: Database) -> list[Report]:
         """Each table against its rebuild, row by row; empty if another process is at it."""
@@ -47,7 +60,9 @@ class ReadTables:
             await raw.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
             keys = {name: await self._key(raw, name) for name in self.names}
             await self._shadow(raw)
-            await self.rebuild(tx)
+            await self.fill(tx)
+            for name, columns in self.unsaid.items():
+                await raw.execute(self._copy(name, keys[name], columns))
             return [await self._compared(raw, name, keys[name]) for name in self.names]
 
     def nightly(self, database: Database, clock: Clock, hour: int) -> Nightly:
@@ -67,8 +82,19 @@ class ReadTables:
                 f"CREATE TEMPORARY TABLE {name} (LIKE {self.schema}.{name} INCLUDING ALL) "
                 "ON COMMIT DROP"
             )
+        for name in ALSO_READ:  # OFFSET: a view that nothing can be written to
+            await raw.execute(
+                f"CREATE TEMPORARY VIEW {name} AS SELECT * FROM {self.schema}.{name} OFFSET 0"
+            )
         # a table that has no shadow is not found, rather than changed
         await raw.execute("SET LOCAL search_path = pg_temp")
+
+    def _copy(self, name: str, key: Sequence[str], columns: Sequence[str]) -> str:
+        changes = ", ".join(f"{column} = now.{column}" for column in columns)
+        return (
+            f"UPDATE pg_temp.{name} told SET {changes} "
+            f"FROM {self.schema}.{name} now WHERE {_joined(key)}"
+        )
 
     async def _compared(self, raw: Any, name: str, key: Sequence[str]) -> Report:
         report = Report(f"{self.schema}.{name}")
@@ -81,14 +107,17 @@ class ReadTables:
 
     def _differences(self, name: str, key: Sequence[str]) -> str:
         """Rows that differ. As text, since ``json`` knows no equality; keys before values."""
-        joined = " AND ".join(f"now.{column} = told.{column}" for column in key)
         named = ", ".join(f"'{c}', coalesce(now.{c}, told.{c})" for c in key)
         return (
             f"SELECT json_build_object({named})::text AS key, "
             "to_jsonb(now)::text AS now, to_jsonb(told)::text AS told "
-            f"FROM {self.schema}.{name} now FULL JOIN pg_temp.{name} told ON {joined} "
+            f"FROM {self.schema}.{name} now FULL JOIN pg_temp.{name} told ON {_joined(key)} "
             f"WHERE now::text IS DISTINCT FROM told::text ORDER BY 1"
         )
+
+
+def _joined(key: Sequence[str]) -> str:
+    return " AND ".join(f"now.{column} = told.{column}" for column in key)
 
 
 def _difference(row: Any) -> tuple[str, str, str]:

@@ -1,6 +1,7 @@
 """Settings, all under one prefix: ``AIGUILLAGE_…`` (docs/reference/settings.md)."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +19,26 @@ class Settings(BaseSettings):
     vault_url: str | None = Field(
         None, description="Database of the keys; none: `aiguillage_vault` beside the main one."
     )
+    key_cache_seconds: float = Field(
+        60, ge=0, le=3600, description="How long a person's key stays in memory."
+    )
+    master_keys: Literal["file", "transit"] = Field(
+        "file", description="Where the master key of a new epoch is kept."
+    )
+    transit_url: str | None = Field(
+        None, description="https:// address of a transit engine; none: keys are files."
+    )
+    transit_token_file: Path | None = Field(
+        None, description="File that holds the token for the transit engine."
+    )
+    transit_key: str = Field("aiguillage", description="Name of the transit engine's key.")
+    transit_mount: str = Field("transit", description="Where the transit engine is mounted.")
+    transit_ca_file: Path | None = Field(
+        None, description="Authority of its certificate, in PEM; none: those of the system."
+    )
+    transit_seconds: float = Field(
+        5, gt=0, le=60, description="Longest wait for an answer of the transit engine."
+    )
     kafka_bootstrap: str | None = Field(
         None, description="host:port of a broker; none: services read each other's tables."
     )
@@ -32,6 +53,9 @@ class Settings(BaseSettings):
     public_url: str | None = Field(None, description="How partners reach us from outside.")
     delivery_allowed_networks: str = Field(
         "", description="Comma-separated CIDRs that deliveries may reach although private."
+    )
+    requesters: Path | None = Field(
+        None, description="JSON file of the desks that ask; none: the municipal desk alone."
     )
     log_origin: str = Field("aiguillage.local/log", description="Name of the audit log.")
     log_ml_dsa: bool = Field(False, description="Sign the log with ML-DSA-44 as well.")
@@ -66,9 +90,29 @@ class Settings(BaseSettings):
     collect_seconds: float = Field(
         300, gt=0, le=86_400, description="Wait between two looks for partners' answer files."
     )
+    refused_days: int = Field(
+        30, ge=1, le=365, description="Days that a refused record of the public topic is kept."
+    )
     checkpoint_seconds: float = Field(1.0, gt=0, description="Longest wait for a checkpoint.")
     reconcile_hour: int = Field(
         3, ge=0, le=23, description="Hour of the night at which everything is compared."
+    )
+    erasure_wait_seconds: float = Field(
+        120,
+        gt=0,
+        description="From an erasure's fence until its keys go: longer than caches.",
+    )
+    erasure_seconds: float = Field(
+        1.0, gt=0, le=3600, description="Wait between two looks at erasures under way."
+    )
+    retention: str = Field(
+        "24+24", description="Months in use from the last contact, and months archived."
+    )
+    retention_sites: str = Field(
+        "", description="Sites with periods of their own: `site=12+12,other=36+12`."
+    )
+    retention_seconds: float = Field(
+        3600, gt=0, le=86_400, description="Wait between two looks at what is to be archived."
     )
     seed: str = Field(
         "petite-foret", description="Directory loaded at first start; empty: none."

@@ -17,22 +17,26 @@ from contracts.intake import PUBLIC_TYPES, PublicContact
 from contracts.registry import SERVICES
 from infra.settings import Settings, load_settings
 from infra.telemetry import configure_logging
+from services.cli_keys import rotate_master
 from services.cli_log import app as log_app
 from services.cli_log import witness
 from services.cli_partners import app as partners_app
+from services.cli_privacy import app as privacy_app
 from services.cli_rules import app as rules_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-keys_app = typer.Typer(no_args_is_help=True, help="API keys of callers.")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys of callers; the master key.")
 subscriptions_app = typer.Typer(no_args_is_help=True, help="Pause, resume, replay consumers.")
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
 app.add_typer(keys_app, name="keys")
+keys_app.command("rotate-master")(rotate_master)
 app.add_typer(subscriptions_app, name="subscriptions")
 app.add_typer(audit_app, name="audit")
 audit_app.add_typer(log_app)
 app.command()(witness)
 app.add_typer(rules_app, name="rules")
 app.add_typer(partners_app, name="partners")
+app.add_typer(privacy_app)
 
 Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port; 0 picks a free one.")]
@@ -52,8 +56,10 @@ def main() -> None:
 
 def _fail_as_known(error: Exception) -> None:
     from infra.files import AlreadyRunningError
+    from infra.requesters import RequestersError
     from infra.tlog.keyring import NoKeyError
     from infra.tlog.policy import PolicyError
+    from services.host import ErasuresNotReplayedError
     from services.operations import UnknownNameError
     from services.proofs import NoProofError
     from services.reconciliation import BusyError
@@ -65,6 +71,11 @@ def _fail_as_known(error: Exception) -> None:
         (NoProofError, "check the event's id and the address of the audit service"),
         (NoKeyError, "start the hub once, or give its --data and AIGUILLAGE_LOG_ORIGIN"),
         (PolicyError, "correct the file that AIGUILLAGE_LOG_POLICY names"),
+        (RequestersError, "correct the file of AIGUILLAGE_REQUESTERS"),
+        (
+            ErasuresNotReplayedError,
+            "aiguillage status: every service must run, nothing be paused or parked",
+        ),
     )
     for kind, repair in known:
         if isinstance(error, kind):

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import orjson
 import structlog
@@ -41,12 +42,20 @@ FIRST_KEYS = (  # (name in the answer, service, role, scope)
     ("municipal", "intake", "municipal", ("*",)),
     ("adviser", "intake", "adviser", ()),
     ("adviser", "referrals", "adviser", ()),
+    ("adviser", "partners", "adviser", ()),
     ("adviser", "audit", "adviser", ()),
     ("partner_admin", "partners", "partner_admin", ()),
     ("auditor", "audit", "auditor", ()),
+    ("privacy", "intake", "privacy", ()),
+    ("privacy", "audit", "privacy", ()),
 )
 WATCH_SECONDS = 1.0
 CATCH_UP_SECONDS = 60
+REPLAY_SECONDS = 900
+
+
+class ErasuresNotReplayedError(Exception):
+    """Persons whom a restored backup brought back are not erased again: nothing is served."""
 
 
 @dataclass
@@ -73,8 +82,10 @@ async def all_services(settings: Settings, base_url: str) -> AsyncIterator[Runni
         keys = await first_keys(platform)
         if settings.seed:
             await seed(platform, settings.seed)
+        reopened = await _reopened(platform, services)
         for service in services:
             await service.start()
+        await _erased_again(platform, reopened)
         await _caught_up(services)
         addresses = {name: f"{base_url}/{name}" for name in SERVICES}
         address = {**addresses, "database_url": url, "vkey": vkey(shown), "keys": keys}
@@ -116,7 +127,9 @@ async def run(
     shown = settings.model_copy(update={"public_url": settings.public_url or base_url})
     platform = Platform(shown, url, keys_url)
     service = relay(platform, only) if name == "relay" else BUILD[name](platform)
+    reopened = await _reopened(platform, [service])
     async with service.running():
+        await _erased_again(platform, reopened)
         await serve(service.app, listening, lambda: announce({name: base_url}))
     await platform.close()
 
@@ -134,6 +147,32 @@ def relay(platform: Platform, only: str | None = None) -> Service:
         stop_seconds=platform.settings.stop_seconds,
         on_close=[databases[name].close for name in names[1:]],
     )
+
+
+async def _reopened(platform: Platform, services: Sequence[Service]) -> set[UUID]:
+    """Persons whom a restored backup brought back; fenced again before anything runs."""
+    found: set[UUID] = set()
+    for service in services:
+        if service.name in BUILD:
+            found |= await platform.erasures.reopen(service.database)
+    return found
+
+
+async def _erased_again(platform: Platform, persons: set[UUID]) -> None:
+    """Nothing is served before whoever was brought back is gone again.
+
+    Raises ``ErasuresNotReplayedError`` if that does not come to an end.
+    """
+    if not persons:
+        return
+    log.warning("a restored backup: erasures are replayed before serving", count=len(persons))
+    try:
+        async with asyncio.timeout(REPLAY_SECONDS):
+            while not await platform.erasures.over(persons):
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        what = "of a restored backup are not erased again: nothing is served"
+        raise ErasuresNotReplayedError(f"{len(persons)} persons {what}") from None
 
 
 async def first_keys(platform: Platform) -> dict[str, str]:

@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -14,17 +13,29 @@ from contracts.registry import SERVICES
 from infra.database import Database, driver
 from infra.migrations import pending
 from infra.platform import Platform, resolve_urls
+from infra.requesters import RequestersError, load_requesters
 from infra.settings import Settings
 from infra.subscription import Subscription, set_paused
 from infra.tlog.audit import Verdict, verify_remote
 from infra.web.auth import create_key
+from services.audit import projections as audit
+from services.checks import Check, master_keys, secret_files
 from services.host import BUILD, relay
+from services.intake import projections as intake
 from services.logkeeping import log_state, signer_row
 from services.partners import projections as partners
 from services.partners.handlers import seed
 from services.referrals import projections as referrals
 
-REBUILD = {tables.schema: tables for tables in (referrals.READ_TABLES, partners.READ_TABLES)}
+REBUILD = {
+    tables.schema: tables
+    for tables in (
+        intake.READ_TABLES,
+        referrals.READ_TABLES,
+        partners.READ_TABLES,
+        audit.READ_TABLES,
+    )
+}
 REWINDABLE = {("referrals", "directory")}
 """Subscriptions that only fill read tables: handling everything again changes nothing else."""
 
@@ -33,23 +44,15 @@ class UnknownNameError(LookupError):
     """No service, subscription or key of that name; the text lists those there are."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of `aiguillage doctor`."""
-
-    name: str
-    ok: bool
-    detail: str
-    repair: str = ""
-
-
 @asynccontextmanager
 async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
     """The platform of a command: the same databases and keys as the running hub."""
     url, keys_url, _ = resolve_urls(settings)
     platform = Platform(settings, url, keys_url)
-    yield platform
-    await platform.close()
+    try:
+        yield platform
+    finally:
+        await platform.close()
 
 
 @asynccontextmanager
@@ -199,8 +202,9 @@ async def doctor(settings: Settings) -> list[Check]:
     if checks[-1].ok:
         checks.append(await _migrated(url, keys_url))
     if checks[-1].ok:
-        checks.append(await _signed(Platform(settings, url, keys_url)))
-    checks.append(_java(settings))
+        async with platform_of(settings) as platform:
+            checks += [*await master_keys(platform), await _signed(platform)]
+    checks += [secret_files(settings), _requesters(settings), _java(settings)]
     return checks
 
 
@@ -246,10 +250,19 @@ async def _signed(platform: Platform) -> Check:
         return Check("audit log", False, type(error).__name__, "aiguillage status")
     finally:
         await database.close()
-        await platform.close()
     if state.refusal:
         return Check("audit log", False, state.refusal, "docs/howto/log-refused.md")
     return Check("audit log", True, f"{state.signed_size} of {state.size} entries are signed")
+
+
+def _requesters(settings: Settings) -> Check:
+    try:
+        known = load_requesters(settings.requesters)
+    except RequestersError as error:
+        repair = "correct the file of AIGUILLAGE_REQUESTERS"
+        return Check("desks that ask", False, str(error), repair)
+    others = len(known.requesters)
+    return Check("desks that ask", True, f"{known.default.name}, and {others} more")
 
 
 def _java(settings: Settings) -> Check:

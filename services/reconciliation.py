@@ -1,12 +1,15 @@
 """Everything compared with everything, on demand: what runs at night, and who asked waits."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+from infra.database import Database
 from infra.platform import Platform
 from infra.reconciliation import Report
 from infra.settings import Settings
 from services.audit.handlers.reconciling import Reconciler
 from services.operations import REBUILD, platform_of
+
+Compare = Callable[[Database], Awaitable[list[Report]]]
 
 
 class BusyError(Exception):
@@ -19,19 +22,23 @@ async def reconcile(settings: Settings) -> AsyncIterator[Report]:
     Raises ``BusyError`` where another process is at it.
     """
     async with platform_of(settings) as platform:
-        for part in ("audit", *REBUILD):
-            reports = await _compare(platform, part)
-            if not reports:
-                raise BusyError("it is being compared already: wait for that to end")
-            for report in reports:
+        for service, compare in _parts(platform):
+            for report in await _compared(platform, service, compare):
                 yield report
 
 
-async def _compare(platform: Platform, service: str) -> list[Report]:
+def _parts(platform: Platform) -> Iterator[tuple[str, Compare]]:
+    yield "audit", lambda database: Reconciler(database, platform.clock).run()
+    for service, tables in REBUILD.items():
+        yield service, tables.compare
+
+
+async def _compared(platform: Platform, service: str, compare: Compare) -> list[Report]:
     database = platform.database(service)
     try:
-        if service in REBUILD:
-            return await REBUILD[service].compare(database)
-        return await Reconciler(database, platform.clock).run()
+        reports = await compare(database)
     finally:
         await database.close()
+    if not reports:
+        raise BusyError("it is being compared already: wait for that to end")
+    return reports

@@ -16,10 +16,10 @@ from starlette.routing import Route
 
 from infra.clock import Clock, system_clock
 from infra.files import in_turn, locked, write_whole
+from infra.masterkey import read_or_create_secret
 from infra.tlog.note import COSIGNATURE, ML_DSA_44, NoteError, VKey
 from infra.tlog.signers import Cosigner, NoteSigner
 from infra.tlog.witness import MAX_BYTES, TEXT_TYPE, Witness
-from infra.vault import read_or_create_secret
 from infra.web.bodies import BodyTooLargeError, bounded_body
 from infra.web.server import bind, serve
 

@@ -1,12 +1,24 @@
 """Fixtures shared by all tests: one PostgreSQL per session, one pair of databases per test."""
 
+from hypothesis import HealthCheck, settings
+
+# no test asserts how long something takes, on a machine that does other things besides
+settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
+
 pytest_plugins = [
     "tests.support.postgres",
     "tests.support.kafka",
     "tests.support.platform",
     "tests.support.sources",
     "tests.support.partners",
+    "tests.support.advisers",
     "tests.support.intake",
     "tests.support.hall",
+    "tests.support.whole",
     "tests.support.france_travail",
+    "tests.support.transit",
+    "tests.support.masterkeys",
 ]

@@ -1,7 +1,7 @@
 """An event as it is stored, and the bytes of it that the audit log hashes."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -56,6 +56,8 @@ class Recorded:
     """An event as it was stored: what every subscriber receives, from a table or from Kafka.
 
     ``position`` rises in the order in which the events of one service were committed.
+    ``sealed_sha256``: digest of a personal part that is gone (its person was erased), so that
+    the event stays the one that the log hashes.
     """
 
     service: str
@@ -70,6 +72,7 @@ class Recorded:
     data: str
     sealed: bytes | None
     meta: Meta
+    sealed_sha256: bytes | None = None
 
     @property
     def key(self) -> str:
@@ -79,6 +82,11 @@ class Recorded:
     def entry(self) -> bytes:
         """The canonical bytes that the audit log hashes (see ``entry_bytes``)."""
         return entry_bytes(self.service, self)
+
+    def stripped(self) -> "Recorded":
+        """Without its personal part, of which the digest stays."""
+        digest = self.sealed_sha256 or sealed_digest(self.sealed)
+        return replace(self, sealed=None, sealed_sha256=digest)
 
     def caused(self, actor: str = "hub") -> Meta:
         """The meta of an event that this one causes."""
@@ -110,6 +118,11 @@ def new_event(
     )
 
 
+def sealed_digest(sealed: bytes | None) -> bytes | None:
+    """SHA-256 of a personal part as stored; None where there is none."""
+    return hashlib.sha256(sealed).digest() if sealed else None
+
+
 def rfc3339(moment: datetime) -> str:
     """UTC with microseconds and Z: one text for one instant."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
@@ -121,7 +134,7 @@ def entry_bytes(service: str, event: Recorded) -> bytes:
     Never a digest of clear personal data: ``sealed`` is ciphertext under a key that erasure
     destroys, so its digest says nothing afterwards (reference: eventsourcing §3, §4).
     """
-    sealed = hashlib.sha256(event.sealed).hexdigest() if event.sealed else None
+    digest = event.sealed_sha256 or sealed_digest(event.sealed)
     return orjson.dumps(
         {
             "v": 1,
@@ -135,6 +148,6 @@ def entry_bytes(service: str, event: Recorded) -> bytes:
             "recorded_at": rfc3339(event.recorded_at),
             "actor": event.meta.actor,
             "data_sha256": hashlib.sha256(event.data.encode()).hexdigest(),
-            "sealed_sha256": sealed,
+            "sealed_sha256": digest.hex() if digest else None,
         }
     )

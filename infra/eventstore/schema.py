@@ -31,6 +31,7 @@ def create_events(schema: str, role: str) -> None:
           data        json NOT NULL,   -- json keeps the text as it was hashed; jsonb would not
           sealed      bytea,
           meta        json NOT NULL,
+          sealed_sha256 bytea CHECK (sealed IS NULL OR length(sealed_sha256) = 32),
           entry       bytea NOT NULL,
           CONSTRAINT events_stream_version UNIQUE (stream, version)
         );

@@ -6,7 +6,7 @@ misses an event (docs/adr/0003). Therefore: append last, commit at once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,13 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.database import driver
-from infra.eventstore.events import MAX_ENTRY_BYTES, Meta, NewEvent, Recorded
+from infra.eventstore.events import (
+    MAX_ENTRY_BYTES,
+    Meta,
+    NewEvent,
+    Recorded,
+    sealed_digest,
+)
 from infra.eventstore.upcast import upcast
 
 ANY = -1
@@ -26,11 +32,11 @@ COPY_FROM = 2000
 
 _COLUMNS = (
     "event_id", "stream", "version", "type", "person_id", "occurred_at", "recorded_at",
-    "data", "sealed", "meta", "entry",
+    "data", "sealed", "meta", "sealed_sha256", "entry",
 )  # fmt: skip
 _TYPES = (
     "uuid", "text", "int", "text", "uuid", "timestamptz", "timestamptz", "text", "bytea",
-    "text", "bytea",
+    "text", "bytea", "bytea",
 )  # fmt: skip
 _ROWS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_TYPES, 1))
 _SELECTED = ", ".join(f"{c}::json" if c in ("data", "meta") else c for c in _COLUMNS)
@@ -173,6 +179,7 @@ class EventStore:
             self.service, row["position"], row["event_id"], row["stream"], row["version"],
             event_type, row["person_id"], row["occurred_at"], row["recorded_at"], data,
             row["sealed"], Meta.parse(row["meta"]),
+            None if row["sealed"] else row["sealed_sha256"],
         )  # fmt: skip
 
 
@@ -183,13 +190,9 @@ def _row(event: Recorded) -> tuple[Any, ...]:
     return (
         event.event_id, event.stream, event.version, event.type, event.person_id,
         event.occurred_at, event.recorded_at, event.data, event.sealed, event.meta.json(),
-        entry,
+        sealed_digest(event.sealed), entry,
     )  # fmt: skip
 
 
 def _at(event: Recorded, position: int) -> Recorded:
-    return Recorded(
-        event.service, position, event.event_id, event.stream, event.version, event.type,
-        event.person_id, event.occurred_at, event.recorded_at, event.data, event.sealed,
-        event.meta,
-    )  # fmt: skip
+    return replace(event, position=position)

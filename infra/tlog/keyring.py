@@ -14,9 +14,9 @@ import orjson
 from infra.clock import Clock
 from infra.eventstore.events import rfc3339
 from infra.files import in_turn, write_whole
+from infra.masterkey import read_or_create_secret
 from infra.tlog.note import ED25519, ML_DSA_44, Note, VKey
 from infra.tlog.signers import NoteSigner, signer
-from infra.vault import read_or_create_secret
 
 RING = "log-keys.json"
 _FILES = {ED25519: "log", ML_DSA_44: "log-ml-dsa"}

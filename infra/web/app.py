@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from infra.database import Database
+from infra.limits import LimitedError
 from infra.subscription import Subscription
 from infra.web import problems
 from infra.web.auth import Authenticator
@@ -111,6 +112,7 @@ def create_app(title: str, description: str) -> FastAPI:
     app.add_exception_handler(problems.Problem, problems.on_problem)
     app.add_exception_handler(RequestValidationError, problems.on_request_invalid)
     app.add_exception_handler(HTTPException, problems.on_http_error)
+    app.add_exception_handler(LimitedError, problems.on_limited)
     app.add_exception_handler(Exception, problems.on_unexpected)
     return app
 

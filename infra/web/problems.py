@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from infra.database import is_infrastructure
+from infra.limits import Limit, LimitedError
 
 log = structlog.get_logger()
 CONTENT_TYPE = "application/problem+json"
@@ -108,6 +109,15 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
     headers = dict(error.headers or {})
     return Problem(error.status_code, slug, str(error.detail), headers=headers).response()
+
+
+async def on_limited(request: Request, error: Exception) -> Response:
+    """The person is restricted or archived: whoever answers for personal data may go on."""
+    assert isinstance(error, LimitedError)
+    if error.limit is Limit.ARCHIVED:
+        return Problem(403, "person-archived", "The person is archived").response()
+    title = "Nothing may be done with the person's data now"
+    return Problem(409, "person-restricted", title).response()
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:

@@ -12,13 +12,16 @@ from infra.tlog.policy import Policy
 from infra.tlog.tilefiles import TileFiles
 from infra.web.app import Service, Worker, create_app
 from infra.web.problems import Problem
+from services.audit.handlers.access import Access
+from services.audit.handlers.erasure import Erasing
 from services.audit.handlers.memory import SignerMemory
 from services.audit.handlers.publishing import Publisher
 from services.audit.handlers.reconciling import Reconciler
 from services.audit.handlers.signing import Signing, log_keys
 from services.audit.handlers.witnessing import Witnesses
+from services.audit.projections import READ_TABLES
 from services.audit.routes import router
-from services.audit.subscriptions import CheckpointSigner, sequencers
+from services.audit.subscriptions import CheckpointSigner, rights, sequencers
 from services.audit.tables import LogDamagedError
 
 
@@ -33,8 +36,10 @@ def build(platform: Platform) -> Service:
     reconciler, hour = Reconciler(database, platform.clock), settings.reconcile_hour
     app = create_app("Aiguillage audit", "The log of everything, its proofs, and pathways.")
     app.state.signing, app.state.policy, app.state.witnesses = signing, policy, witnesses
+    app.state.access = Access(database, platform.writer("audit"), platform.clock)
     app.include_router(router)
     app.add_exception_handler(LogDamagedError, _on_damage)
+    erasing = Erasing(database, platform.writer("audit"), platform.erasures, platform.clock)
     return Service(
         "audit",
         app,
@@ -43,7 +48,10 @@ def build(platform: Platform) -> Service:
             *sequencers(platform, database),
             CheckpointSigner(signing, settings.checkpoint_seconds),
             *_outward(platform, database, witnesses),
+            rights(platform, database, erasing),
+            Ticker("receipts", erasing.step, settings.erasure_seconds),
             Nightly("reconciliation", reconciler.night, platform.clock, hour),
+            READ_TABLES.nightly(database, platform.clock, hour),
         ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,

@@ -8,12 +8,16 @@ from uuid import UUID
 
 import orjson
 from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.persons import PersonMerged, PersonUnmerged
 from contracts.registry import parse_event
 from infra.eventstore.events import rfc3339
 from infra.eventstore.upcast import upcast
+from infra.limits import keep_limits
+from infra.readtables import ReadTables
+from infra.rebuilding import fold
 from services.audit import tables
 from services.audit.model.pathway import Pathway, evolve, same_person
 from services.audit.model.sentences import sentence, unknown_sentence
@@ -39,6 +43,17 @@ async def read_pathway(raw: Any, person_id: UUID, as_of: AsOf) -> dict[str, Any]
 
     Raises ``PathwayTooLongError``.
     """
+    found = await read_entries(raw, person_id, as_of)
+    return folded(person_id, *found) if found else None
+
+
+async def read_entries(
+    raw: Any, person_id: UUID, as_of: AsOf
+) -> tuple[set[UUID], list[Any]] | None:
+    """The ids that a person is known by, and their entries; None for an unknown person.
+
+    Raises ``PathwayTooLongError``.
+    """
     if not await raw.fetchval(tables.PERSON_KNOWN, person_id):
         return None
     types = [PersonMerged.type, PersonUnmerged.type]
@@ -49,6 +64,11 @@ async def read_pathway(raw: Any, person_id: UUID, as_of: AsOf) -> dict[str, Any]
     )
     if len(rows) > MAX_ENTRIES:
         raise PathwayTooLongError
+    return persons, rows
+
+
+def folded(person_id: UUID, persons: set[UUID], rows: Sequence[Any]) -> dict[str, Any]:
+    """Timeline and states of a person's entries."""
     known_as = sorted(map(str, persons))
     return {"person_id": str(person_id), "persons": known_as, **_folded(rows)}
 
@@ -83,3 +103,11 @@ def _item(row: Any, event: Event | None) -> dict[str, Any]:
         "data": orjson.loads(row["data"]),
         "sealed": row["sealed"] is not None,
     }
+
+
+async def _fill(tx: AsyncConnection) -> int:
+    return await fold(tx, "intake", keep_limits, "rights")
+
+
+READ_TABLES = ReadTables("audit", ("limits",), _fill)
+"""What is kept beside the log; the log itself is nobody's read table."""

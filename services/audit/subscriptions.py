@@ -14,6 +14,7 @@ from infra.platform import Platform
 from infra.sources.base import Source
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
+from services.audit.handlers.erasure import Erasing
 from services.audit.handlers.sequencing import sequence
 from services.audit.handlers.signing import RefusedToSignError, Signing
 
@@ -26,10 +27,18 @@ def sequencers(platform: Platform, database: Database) -> list[Subscription[Reco
     """Every event of every service, the audit's own included, into the log."""
     return [
         platform.subscription(
-            f"log-{service}", database, service, sequence, _source(platform, database, service)
+            f"log-{service}", database, service, sequence,
+            _source(platform, database, service), of_forgotten=True,
         )
         for service in SERVICES
-    ]
+    ]  # fmt: skip
+
+
+def rights(platform: Platform, database: Database, erasing: Erasing) -> Subscription[Recorded]:
+    """``rights``: keeps limits; ciphertext of erased persons leaves the log's side."""
+    return platform.subscription(
+        "rights", database, "intake", erasing.on_intake, of_forgotten=True
+    )
 
 
 def _source(platform: Platform, database: Database, service: str) -> Source[Recorded]:

@@ -1,7 +1,7 @@
 """The statements on the audit service's tables, and rows as values."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -85,6 +85,27 @@ PERSON_ENTRIES = (
 INDEX_OF_EVENT = "SELECT idx FROM entries WHERE event_id = $1"
 ENTRY_OF_EVENT = "SELECT idx, entry FROM entries WHERE event_id = $1"
 LEAF_AT = "SELECT leaf_hash FROM entries WHERE idx = $1"
+ERASED = (
+    "SELECT event_id, idx, recorded_at, data::text AS data FROM entries WHERE person_id = $1 "
+    "AND type = 'fr.aiguillage.audit.person.erased.v1' ORDER BY idx"
+)
+FORGET_ENTRIES = "SELECT forget_entries($1)"
+PARKED = (
+    "SELECT id, record FROM dead_letters "
+    "WHERE key = ANY($1::text[]) AND subscription LIKE 'log-%'"
+)
+SET_PARKED = "UPDATE dead_letters SET record = $2 WHERE id = $1"
+DROP_PARKED = (
+    "DELETE FROM dead_letters WHERE key = ANY($1::text[]) AND subscription NOT LIKE 'log-%'"
+)
+FORGOTTEN_BY_ALL = (
+    "SELECT person_id FROM entries WHERE person_id = ANY($1::uuid[]) AND type = ANY($2) "
+    "GROUP BY person_id HAVING count(DISTINCT type) = cardinality($2::text[])"
+)
+RECEIPTS = (
+    "SELECT person_id, event_id, recorded_at FROM events "
+    "WHERE stream = ANY($1::text[]) AND type = $2"
+)
 _LEAVES = "SELECT leaf_hash AS value FROM entries WHERE idx >= $1 AND idx < $2 ORDER BY idx"
 _BUNDLE = "SELECT entry AS value FROM entries WHERE idx >= $1 AND idx < $2 ORDER BY idx"
 _NODES = (
@@ -103,6 +124,10 @@ class Leaf:
     event: Recorded
     entry: bytes
     hash: bytes
+
+    def stripped(self) -> "Leaf":
+        """Without its sealed part; entry and hash are what they were."""
+        return replace(self, event=self.event.stripped())
 
     def row(self, idx: int) -> tuple[Any, ...]:
         """The row of ``entries`` at this index."""

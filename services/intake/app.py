@@ -1,49 +1,58 @@
 """The intake service, wired."""
 
+from datetime import timedelta
+
 from infra.groupcommit import GroupCommit
 from infra.platform import Platform
-from infra.sources.postgres import PostgresSource
-from infra.subscription import Subscription
+from infra.ticker import Ticker
 from infra.web.app import Service, Worker, create_app
 from services.intake.handlers.arrivals import Arrival, Gate, Intake, Outcome
+from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.persons import Persons
+from services.intake.handlers.retention import Retention
+from services.intake.handlers.rights import Rights
+from services.intake.model.retention import Policy
+from services.intake.projections import READ_TABLES
+from services.intake.routes import persons as person_routes
+from services.intake.routes import rights
 from services.intake.routes.events import add_routes
-from services.intake.routes.persons import router
-from services.intake.subscriptions import PublicRecords
+from services.intake.subscriptions import (
+    RETENTION_SECONDS,
+    PublicRecords,
+    RefusedRetention,
+    public_records,
+    subscriptions,
+)
 
 
 def build(platform: Platform) -> Service:
     """Contacts, persons, needs and agreements, from CloudEvents."""
-    settings, database = platform.settings, platform.database("intake")
-    master = platform.vault.master
-    gate = Gate(master)
-    intake = Intake(database, platform.writer("intake"), platform.clock)
+    settings, database, clock = platform.settings, platform.database("intake"), platform.clock
+    writer = platform.writer("intake")
+    gate = Gate(platform.vault.index, platform.requesters)
+    intake = Intake(database, writer, clock)
     group: GroupCommit[Arrival, Outcome] = GroupCommit("events", intake.commit)
-    workers: list[Worker] = [group]
+    persons = Persons(database, writer, clock)
+    wait = timedelta(seconds=settings.erasure_wait_seconds)
+    erasing = Erasing(database, writer, platform.erasures, clock, wait)
+    policy = Policy.parse(settings.retention, settings.retention_sites)
+    retention = Retention(database, writer, erasing, policy, clock)
+    refused = RefusedRetention(database, clock, settings.refused_days)
+    workers: list[Worker] = [
+        group,
+        *subscriptions(platform, database, persons, erasing, retention),
+        Ticker("retention", retention.step, settings.retention_seconds),
+        Ticker("eraser", erasing.step, settings.erasure_seconds),
+        Ticker("refused records", refused.step, RETENTION_SECONDS),
+        READ_TABLES.nightly(database, clock, settings.reconcile_hour),
+    ]
     if settings.kafka_bootstrap:
-        from infra.sources.kafka import public_source
-
-        records = PublicRecords(gate, intake, master, platform.clock)
-        source = public_source(settings, "intake.public")
-        workers.append(
-            Subscription(
-                "public",
-                database,
-                source,
-                records.handle,
-                batch_size=settings.batch_size,
-                poll_seconds=settings.poll_seconds,
-                max_parked_share=settings.max_parked_share,
-            )
-        )
-    persons = Persons(database, platform.writer("intake"), platform.clock)
-    own = PostgresSource(database, "intake")
-    workers.append(
-        platform.subscription("persons", database, "intake", persons.on_own_events, own)
-    )
+        records = PublicRecords(gate, intake, platform.vault.master, clock)
+        workers.append(public_records(settings, database, records))
     app = create_app("Aiguillage: intake", "Takes what municipal systems emit.")
     add_routes(app, gate, group)
-    app.include_router(router(persons))
+    app.include_router(person_routes.router(persons))
+    app.include_router(rights.router(Rights(database, writer, clock), erasing, retention))
     return Service(
         "intake",
         app,

@@ -18,16 +18,37 @@ from contracts.partners import (
     ServicePublished,
     ServiceWithdrawn,
 )
+from contracts.referrals import EVENTS as REFERRAL_EVENTS
+from contracts.referrals import (
+    AnswerRefused,
+    DeadlinePassed,
+    ReferralMoved,
+    ReferralProposed,
+    ReferralRequested,
+)
 from contracts.registry import parse_event
 from infra.database import driver
 from infra.eventstore.events import Recorded
-from infra.eventstore.store import EventStore
+from infra.limits import keep_limits
 from infra.readtables import ReadTables
+from infra.rebuilding import fold
 from services.partners import tables
 from services.partners.model import StateChange, fold_states
 from services.partners.tables import directory
 
-REBUILD_BATCH = 1000
+HEARD = {
+    event.type
+    for event in REFERRAL_EVENTS
+    if issubclass(
+        event,
+        ReferralProposed | ReferralRequested | ReferralMoved | AnswerRefused | DeadlinePassed,
+    )
+}
+
+
+def heard(messages: Sequence[Recorded]) -> list[tuple[Recorded, Event]]:
+    """What of the referral service's events concerns partners."""
+    return [(m, parse_event(m.type, m.data)) for m in messages if m.type in HEARD]
 
 
 async def keep_directory(tx: AsyncConnection, events: Sequence[Event]) -> None:
@@ -54,26 +75,38 @@ async def keep_directory(tx: AsyncConnection, events: Sequence[Event]) -> None:
     for said in (event for event in events if isinstance(event, CapacityReported)):
         await raw.execute(
             tables.KEEP_CAPACITY, said.service_id, said.status, said.seats, said.until,
-            said.reported_at,
+            said.reported_at, said.sessions,
         )  # fmt: skip
 
 
-async def rebuild(tx: AsyncConnection) -> int:
-    """Empty the directory and fold the service's own events again; answers how many.
-
-    States of referrals come from the referral service: rewind the subscription ``deliveries``.
-    It makes no delivery twice.
-    """
-    raw = await driver(tx)
-    await raw.execute(tables.TRUNCATE_DIRECTORY)
-    store, after, count = EventStore("partners"), 0, 0
-    while batch := await store.read(tx, after, REBUILD_BATCH):
-        await keep_directory(tx, [parse_event(e.type, e.data) for e in batch])
-        after, count = batch[-1].position, count + len(batch)
-    return count
+async def _fill(tx: AsyncConnection) -> int:
+    await fold(tx, "referrals", _keep_heard_states, "deliveries")
+    await fold(tx, "intake", keep_limits, "rights")
+    await (await driver(tx)).execute(tables.DROP_FORGOTTEN_STATES)
+    return await fold(tx, "partners", _keep_said)
 
 
-READ_TABLES = ReadTables("partners", tables.REBUILT, rebuild)
+async def _keep_said(tx: AsyncConnection, events: Sequence[Recorded]) -> None:
+    await keep_directory(tx, [parse_event(e.type, e.data) for e in events])
+
+
+async def _keep_heard_states(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+    await keep_states(tx, heard(messages))
+
+
+READ_TABLES = ReadTables(
+    "partners",
+    ("partners", "partner_names", "services", "referral_states", "limits"),
+    _fill,
+    unsaid={
+        "referral_states": (
+            "asked_status",
+            "asked_answer_id",
+            "commission_on",
+            "partner_reference",
+        )
+    },
+)
 
 
 async def keep_states(tx: AsyncConnection, events: Sequence[tuple[Recorded, Event]]) -> None:

@@ -9,49 +9,45 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
+from contracts.erasure import PersonErased
 from contracts.intake import AgreementWithdrawn
 from contracts.partners import DeliveryManual
-from contracts.referrals import EVENTS as REFERRAL_EVENTS
 from contracts.referrals import (
-    AnswerRefused,
     DeadlinePassed,
     ReferralCancelled,
     ReferralMoved,
-    ReferralProposed,
     ReferralRequested,
 )
 from contracts.registry import parse_event
-from contracts.values import DeadlineStep
+from contracts.values import Author, DeadlineStep
 from infra.channels.mail import MailSender
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Pending, Writer
 from infra.ids import derived_id
+from infra.limits import Limit, limited_among
 from infra.platform import Platform
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
 from services.partners import projections, tables
-from services.partners.handlers.compose import disclosure
+from services.partners.handlers.compose import about, disclosure
 from services.partners.handlers.notices import Notices
+from services.partners.handlers.references import seal_reference
+from services.partners.handlers.rights import Rights
 from services.partners.model import (
     CANCELLED,
+    ERASED,
     REMINDED,
     REQUESTED,
     WITHDRAWN,
     expired,
     tells_partner,
 )
+from services.partners.tables import rights as rights_tables
 from services.partners.tables import withdrawals
 
-HEARD = {
-    event.type: event
-    for event in REFERRAL_EVENTS
-    if issubclass(
-        event,
-        ReferralProposed | ReferralRequested | ReferralMoved | AnswerRefused | DeadlinePassed,
-    )
-}
+HELD = {"state": "held", "next_attempt_at": None, "last_error": "person-restricted"}
 Key = tuple[str, str]
 Row = dict[str, Any]
 
@@ -62,13 +58,21 @@ def subscriptions(
     """``deliveries``: a request or a cancellation becomes a message to the partner.
 
     ``withdrawals``: an agreement withdrawn keeps back what did not leave, and tells whoever
-    received something.
+    received something. ``rights``: holds what concerns a restricted person, forgets erased
+    ones; ``receipts``: tells whoever received something that a person was erased.
     """
     deliveries = Deliveries(writer, platform.clock)
-    withdrawn = Withdrawals(platform.clock)
+    withdrawn = Withdrawals(writer, platform.clock)
+    rights, receipts = Rights(writer, platform.clock), Receipts(writer, platform.clock)
     return [
         platform.subscription("deliveries", database, "referrals", deliveries.handle),
         platform.subscription("withdrawals", database, "intake", withdrawn.handle),
+        platform.subscription(
+            "rights", database, "intake", rights.on_intake, of_forgotten=True
+        ),
+        platform.subscription(
+            "receipts", database, "audit", receipts.handle, of_forgotten=True
+        ),
     ]
 
 
@@ -88,44 +92,63 @@ class Deliveries:
 
     async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         """States, deliveries and disclosures of a batch, in sets."""
-        heard = [(m, parse_event(m.type, m.data)) for m in messages if m.type in HEARD]
+        heard = projections.heard(messages)
         await projections.keep_states(tx, heard)
+        await self._keep_references(tx, [m for m, e in heard if _typed_in(e) and m.sealed])
         requests = [(m, e) for m, e in heard if isinstance(e, ReferralRequested)]
         cancelled = [(m, e) for m, e in heard if isinstance(e, ReferralCancelled)]
         answered = {e.referral_id for _, e in heard if isinstance(e, ReferralMoved)}
         overdue = _overdue(heard)
-        disclosures = await self._request(tx, requests) if requests else []
+        pending = await self._request(tx, requests) if requests else []
         if cancelled:
-            await self._cancel(tx, cancelled)
+            pending += await self._cancel(tx, cancelled)
         if answered:
             # one that is tried again must not arrive after the answer it asks for
             raw = await driver(tx)
             await raw.execute(tables.DROP_REMINDERS, list(answered), self.clock())
         if overdue:
-            await self._remind(tx, overdue)
-        await self.writer.write(tx, disclosures)
+            pending += await self._remind(tx, overdue)
+        await self.writer.write(tx, pending)
+
+    async def _keep_references(self, tx: AsyncConnection, typed: list[Recorded]) -> None:
+        """The partner's number of the file, where an adviser typed it in."""
+        opened = await self.writer.vault.unseal(typed) if typed else {}
+        keys = await self.writer.vault.keys({m.person_id for m in typed if m.person_id})
+        found = {}
+        for message in typed:
+            if message.event_id in opened and message.person_id in keys:
+                event = parse_event(message.type, message.data, opened[message.event_id])
+                assert isinstance(event, ReferralMoved)
+                assert event.sealed is not None
+                if said := event.sealed.partner_reference:
+                    key = keys[message.person_id]
+                    found[event.referral_id] = seal_reference(key, event.referral_id, said)
+        if found:
+            raw = await driver(tx)
+            await raw.execute(tables.KEEP_REFERENCES, list(found), list(found.values()))
 
     async def _request(
         self, tx: AsyncConnection, requests: list[tuple[Recorded, ReferralRequested]]
     ) -> list[Pending]:
         endpoints = await _endpoints(tx, {(e.partner_id, e.service_id) for _, e in requests})
-        alive = await self.writer.vault.keys({e.person_id for _, e in requests})
+        persons = {e.person_id for _, e in requests}
+        alive = await self.writer.vault.keys(persons)
+        held = await limited_among(tx, persons, Limit.RESTRICTED)
         rows = []
         for recorded, event in requests:
             row = _row(recorded, event, endpoints.get((event.partner_id, event.service_id)))
-            rows.append(row | self._standing(event, row, event.person_id in alive))
+            standing = self._standing(event, row, event.person_id in alive)
+            if event.person_id in held and standing["state"] == "pending":
+                standing = HELD
+            rows.append(row | standing)
         new = await _insert(tx, rows, self.clock())
-        made = [
-            (recorded, event, row)
-            for (recorded, event), row in zip(requests, rows, strict=True)
-            if row["delivery_id"] in new
-        ]
+        asked = {recorded.event_id: event for recorded, event in requests}
         disclosures = [
-            disclosure(event, row, alive[event.person_id], recorded.caused())
-            for recorded, event, row in made
-            if row["state"] == "pending"
+            disclosure(asked[row["event_id"]], row, alive[row["person_id"]], row["cause"])
+            for row in new
+            if row["disclosed"]
         ]
-        return disclosures + [_manual(m, row) for m, _, row in made if row["state"] == "manual"]
+        return disclosures + _by_hand(new)
 
     def _standing(self, event: ReferralRequested, row: Row, alive: bool) -> Row:
         """State, due time and reason of a new delivery."""
@@ -140,7 +163,7 @@ class Deliveries:
 
     async def _cancel(
         self, tx: AsyncConnection, cancelled: list[tuple[Recorded, ReferralCancelled]]
-    ) -> None:
+    ) -> list[Pending]:
         raw = await driver(tx)
         ids = [event.referral_id for _, event in cancelled]
         await raw.execute(tables.CANCEL_DELIVERIES, ids, self.clock())
@@ -157,9 +180,11 @@ class Deliveries:
                 # the request is being sent at this moment: its cancellation must not overtake
                 row["next_attempt_at"] = request["leased_until"]
             rows.append(row)
-        await _insert(tx, rows, self.clock())
+        return _by_hand(await _insert(tx, rows, self.clock()))
 
-    async def _remind(self, tx: AsyncConnection, overdue: dict[UUID, Recorded]) -> None:
+    async def _remind(
+        self, tx: AsyncConnection, overdue: dict[UUID, Recorded]
+    ) -> list[Pending]:
         """Remind whoever took the request and has not ended it in the meantime."""
         raw = await driver(tx)
         found = await raw.fetch(tables.REMINDABLE, list(overdue))
@@ -170,39 +195,65 @@ class Deliveries:
             for recorded, request in told
         ]
         now = self.clock()
-        await _insert(tx, [row | _waiting(row, now) for row in rows], now)
+        return _by_hand(await _insert(tx, [row | _waiting(row, now) for row in rows], now))
 
 
 @dataclass(frozen=True)
 class Withdrawals:
     """What a withdrawn agreement means for messages."""
 
+    writer: Writer
     clock: Clock
 
     async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         """Remember each, keep back what did not leave, tell whoever received something."""
+        pending: list[Pending] = []
         for recorded in messages:
             if recorded.type == AgreementWithdrawn.type:
                 event = parse_event(recorded.type, recorded.data)
                 assert isinstance(event, AgreementWithdrawn)
-                await self._withdraw(tx, recorded, event)
+                pending += await self._withdraw(tx, recorded, event)
+        await self.writer.write(tx, pending)
 
     async def _withdraw(
         self, tx: AsyncConnection, recorded: Recorded, event: AgreementWithdrawn
-    ) -> None:
+    ) -> list[Pending]:
         raw, at = await driver(tx), recorded.occurred_at
         about = event.person_id, event.agreement_id
         await raw.execute(withdrawals.WITHDRAW, *([value] for value in about), [at])
         await raw.execute(withdrawals.DROP_WITHDRAWN, *about, at, self.clock())
         told = await raw.fetch(withdrawals.TOLD_UNDER, *about, at)
-        endpoints = await _endpoints(tx, {_key(request) for request in told}) if told else {}
-        rows = [
-            _about(recorded, WITHDRAWN, request, endpoints.get(_key(request)))
-            | {"delivery_id": derived_id(recorded.event_id, str(request["referral_id"]))}
-            for request in told
-        ]
-        now = self.clock()
-        await _insert(tx, [row | _waiting(row, now) for row in rows], now)
+        about_each = [(recorded, request) for request in told]
+        return await _tell(tx, about_each, WITHDRAWN, self.clock())
+
+
+@dataclass(frozen=True)
+class Receipts:
+    """Tells partners that a person was erased, once the log says so (RGPD art. 19)."""
+
+    writer: Writer
+    clock: Clock
+
+    async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """A message to each partner for each request that it got."""
+        heard = {m.person_id: m for m in messages if m.type == PersonErased.type}
+        raw = await driver(tx)
+        told = await raw.fetch(rights_tables.TOLD, [p for p in heard if p]) if heard else []
+        about_each = [(heard[request["person_id"]], request) for request in told]
+        await self.writer.write(tx, await _tell(tx, about_each, ERASED, self.clock()))
+
+
+async def _tell(
+    tx: AsyncConnection, told: Sequence[tuple[Recorded, Any]], message: str, now: datetime
+) -> list[Pending]:
+    """One message about each request that a partner got, derived from what was heard."""
+    endpoints = await _endpoints(tx, {_key(request) for _, request in told}) if told else {}
+    rows = [
+        _about(recorded, message, request, endpoints.get(_key(request)))
+        | {"delivery_id": derived_id(recorded.event_id, str(request["referral_id"]))}
+        for recorded, request in told
+    ]
+    return _by_hand(await _insert(tx, [row | _waiting(row, now) for row in rows], now))
 
 
 def _waiting(row: Row, now: datetime) -> Row:
@@ -212,13 +263,19 @@ def _waiting(row: Row, now: datetime) -> Row:
     return {"state": "pending", "next_attempt_at": now, "last_error": None}
 
 
-async def _insert(tx: AsyncConnection, rows: list[Row], now: datetime) -> set[UUID]:
+async def _insert(tx: AsyncConnection, rows: list[Row], now: datetime) -> list[Row]:
+    """Store deliveries; answers those that were not there before.
+
+    ``disclosed``: what leaves by itself is written down as disclosed from the start.
+    """
     if not rows:
-        return set()
+        return []
     raw = await driver(tx)
+    for row in rows:
+        row["disclosed"] = row["message"] == REQUESTED and row["state"] == "pending"
     columns = [[row[name] for row in rows] for name in tables.DELIVERY_COLUMNS]
-    new = await raw.fetch(tables.INSERT_DELIVERIES, *columns, now)
-    return {row["delivery_id"] for row in new}
+    new = {r["delivery_id"] for r in await raw.fetch(tables.INSERT_DELIVERIES, *columns, now)}
+    return [row for row in rows if row["delivery_id"] in new]
 
 
 async def _endpoints(tx: AsyncConnection, wanted: Iterable[Key]) -> dict[Key, UUID]:
@@ -244,6 +301,7 @@ def _row(recorded: Recorded, event: ReferralRequested, endpoint: UUID | None) ->
         "referral_id": event.referral_id,
         "person_id": event.person_id,
         "sealed": recorded.sealed,
+        "partner_reference": None,
         "agreement_id": event.agreement_id,
         "agreed_until": event.agreed_until,
     }
@@ -257,9 +315,14 @@ def _about(recorded: Recorded, message: str, request: Any, endpoint: UUID | None
         "referral_id": request["referral_id"],
         "person_id": request["person_id"],
         "sealed": None,  # an adviser's comment is not for the partner
+        "partner_reference": request["partner_reference"],
         "agreement_id": None,
         "agreed_until": None,
     }
+
+
+def _typed_in(event: Event) -> bool:
+    return isinstance(event, ReferralMoved) and event.on_behalf_of is Author.PARTNER
 
 
 def _overdue(heard: Sequence[tuple[Recorded, Event]]) -> dict[UUID, Recorded]:
@@ -273,15 +336,22 @@ def _overdue(heard: Sequence[tuple[Recorded, Event]]) -> dict[UUID, Recorded]:
     return found
 
 
-def _manual(recorded: Recorded, row: Row) -> Pending:
-    manual = DeliveryManual(
-        delivery_id=row["delivery_id"],
-        referral_id=row["referral_id"],
-        partner_id=row["partner_id"],
-        service_id=row["service_id"],
-    )
-    stream = f"delivery-{row['delivery_id']}"
-    return Pending(stream, [manual], row["person_id"], recorded.caused())
+def _by_hand(rows: Sequence[Row]) -> list[Pending]:
+    """An adviser hears of what has no address to go to."""
+    return [
+        Pending(
+            f"delivery-{row['delivery_id']}",
+            [
+                DeliveryManual(
+                    **about(row), service_id=row["service_id"], error=row["last_error"]
+                )
+            ],
+            row["person_id"],
+            row["cause"],
+        )
+        for row in rows
+        if row["state"] == "manual"
+    ]
 
 
 def _common(recorded: Recorded, message: str, endpoint: UUID | None) -> Row:
@@ -294,4 +364,5 @@ def _common(recorded: Recorded, message: str, endpoint: UUID | None) -> Row:
         "occurred_at": recorded.occurred_at,
         "data": recorded.data,
         "traceparent": recorded.meta.traceparent,
+        "cause": recorded.caused(),
     }

@@ -12,10 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts import persons
 from contracts.base import Event
 from contracts.days import local_day
+from contracts.erasure import ForgottenByReferrals
 from contracts.partners import (
     CapacityReported,
     DeliveryDeadLettered,
+    DeliveryEvent,
     DeliveryManual,
+    DeliveryRedelivered,
+    DeliverySucceeded,
     ServicePublished,
     ServiceWithdrawn,
 )
@@ -38,12 +42,13 @@ from contracts.registry import parse_event
 from contracts.values import Author
 from infra.database import driver
 from infra.eventstore.events import Recorded
-from infra.eventstore.store import EventStore
+from infra.limits import keep_limits
 from infra.readtables import ReadTables
+from infra.rebuilding import Keep, fold
 from services.referrals import tables
+from services.referrals.model.person import PERSON_EVENTS
 from services.referrals.model.referral import FINAL
 
-REBUILD_BATCH = 1000
 _PERSONS = frozenset(
     event.type
     for event in (
@@ -52,6 +57,10 @@ _PERSONS = frozenset(
         persons.PersonMerged,
         persons.PersonUnmerged,
     )
+)
+_DELIVERIES = frozenset(
+    event.type
+    for event in (DeliveryDeadLettered, DeliveryManual, DeliverySucceeded, DeliveryRedelivered)
 )
 Row = dict[str, Any]
 
@@ -67,6 +76,7 @@ class Changes:
     referrals: list[ReferralProposed] = field(default_factory=list)
     referral_changes: dict[UUID, Row] = field(default_factory=dict)
     rules: list[RulesPublished] = field(default_factory=list)
+    forgotten: list[UUID] = field(default_factory=list)
 
     def case(self, case_id: UUID, **changed: Any) -> None:
         """Columns of a case."""
@@ -88,19 +98,28 @@ async def apply(tx: AsyncConnection, events: Sequence[Event], now: datetime) -> 
     await _write(tx, changed)
 
 
-async def rebuild(tx: AsyncConnection) -> int:
-    """Empty the read tables and fold the service's own events again; answers how many."""
-    raw = await driver(tx)
-    await raw.execute(tables.TRUNCATE)
-    store, after, count = EventStore("referrals"), 0, 0
-    while batch := await store.read(tx, after, REBUILD_BATCH):
-        for event in batch:  # one at a time: each row bears the time of its own last event
-            await apply(tx, [parse_event(event.type, event.data)], event.recorded_at)
-        after, count = batch[-1].position, count + len(batch)
-    return count
+async def _fill(tx: AsyncConnection) -> int:
+    """What others said comes first: whoever was forgotten since is forgotten again."""
+    for service, subscription, keep in _HEARD:
+        await fold(tx, service, keep, subscription)
+    return await fold(tx, "referrals", _apply_again)
 
 
-READ_TABLES = ReadTables("referrals", tables.REBUILT, rebuild)
+async def _apply_again(tx: AsyncConnection, events: Sequence[Recorded]) -> None:
+    for event in events:  # one at a time: each row bears the time of its own last event
+        await apply(tx, [parse_event(event.type, event.data)], event.recorded_at)
+
+
+async def keep_said(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+    """What the intake says of persons that routing will look at; still sealed."""
+    said = [m for m in messages if m.type in PERSON_EVENTS and m.person_id]
+    rows = [
+        (m.event_id, m.person_id, m.position, m.type, m.occurred_at, m.data, m.sealed)
+        for m in said
+    ]
+    if rows:
+        raw = await driver(tx)
+        await raw.execute(tables.KEEP_PERSON_EVENTS, *map(list, zip(*rows, strict=True)))
 
 
 async def keep_services(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
@@ -122,18 +141,32 @@ async def keep_services(tx: AsyncConnection, messages: Sequence[Recorded]) -> No
 
 
 async def keep_undelivered(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
-    """Requests that no partner got: somebody has to phone."""
-    troubles = {
-        DeliveryDeadLettered.type: "delivery-dead",
-        DeliveryManual.type: "delivery-manual",
-    }
-    failed = [m for m in messages if m.type in troubles]
-    if failed:
-        rows = [
-            (_parsed(m).referral_id, troubles[m.type], local_day(m.occurred_at)) for m in failed
-        ]
-        raw = await driver(tx)
+    """Messages that a partner has not got: somebody has to act, until it has them.
+
+    The last word on a referral's request, reminder, cancellation or withdrawal counts.
+    """
+    told = [(m, _parsed(m)) for m in messages if m.type in _DELIVERIES]
+    last = {(event.referral_id, event.message): (m, event) for m, event in told}
+    if not last:
+        return
+    raw = await driver(tx)
+    await raw.execute(tables.DROP_UNDELIVERED, *map(list, zip(*last, strict=True)))
+    rows = [_undelivered(m, event) for m, event in last.values() if _in_trouble(event)]
+    if rows:
         await raw.execute(tables.KEEP_UNDELIVERED, *map(list, zip(*rows, strict=True)))
+
+
+def _in_trouble(event: DeliveryEvent) -> bool:
+    """Of somebody who was erased nothing is to be told any more."""
+    if isinstance(event, DeliveryDeadLettered):
+        return event.error != "person-erased"
+    return isinstance(event, DeliveryManual)
+
+
+def _undelivered(message: Recorded, event: DeliveryManual | DeliveryDeadLettered) -> Any:
+    trouble = "manual" if isinstance(event, DeliveryManual) else "dead"
+    since = local_day(message.occurred_at)
+    return event.referral_id, event.message, trouble, event.error, since
 
 
 async def keep_persons(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
@@ -154,6 +187,32 @@ async def keep_persons(tx: AsyncConnection, messages: Sequence[Recorded]) -> Non
                 await raw.execute(tables.DROP_DUPLICATE, event.person_id, event.into)
             case persons.PersonUnmerged():
                 await raw.execute(tables.DROP_ALIAS, event.person_id)
+
+
+_HEARD: tuple[tuple[str, str, Keep], ...] = (
+    ("partners", "directory", keep_services),
+    ("partners", "answers", keep_undelivered),
+    ("intake", "routing", keep_said),
+    ("intake", "routing", keep_persons),
+    ("intake", "rights", keep_limits),
+)
+"""Whose events, as far as which subscription has heard them, fill which table."""
+READ_TABLES = ReadTables(
+    "referrals",
+    (
+        "cases",
+        "proposals",
+        "referrals",
+        "rules",
+        "person_events",
+        "aliases",
+        "duplicates",
+        "services",
+        "undelivered",
+        "limits",
+    ),
+    _fill,
+)
 
 
 def _parsed(message: Recorded) -> Any:
@@ -235,6 +294,10 @@ def _rules(changed: Changes, event: RulesPublished) -> None:
     changed.rules.append(event)
 
 
+def _forgotten(changed: Changes, event: ForgottenByReferrals) -> None:
+    changed.forgotten.append(event.person_id)
+
+
 _APPLY: tuple[tuple[type[Event], Callable[[Changes, Any], None]], ...] = (
     (ReferralMoved, _moved),
     (ReferralProposed, _proposed),
@@ -248,6 +311,7 @@ _APPLY: tuple[tuple[type[Event], Callable[[Changes, Any], None]], ...] = (
     (AppointmentSet, _appointment),
     (AppointmentEnded, _appointment_ended),
     (RulesPublished, _rules),
+    (ForgottenByReferrals, _forgotten),
 )
 _CASE = (
     "case_id", "person_id", "need_id", "thematique", "urgent", "do_not_contact", "parallel",
@@ -276,6 +340,8 @@ async def _write(tx: AsyncConnection, changed: Changes) -> None:
         await raw.execute(
             tables.INSERT_RULES, event.version, event.rules, event.digest, content, now
         )
+    for statement in tables.FORGET if changed.forgotten else ():
+        await raw.execute(statement, changed.forgotten)
 
 
 def _columns(events: Sequence[Event], names: Sequence[str]) -> list[list[Any]]:

@@ -9,13 +9,18 @@ from infra.eventstore.events import Recorded
 from infra.platform import Platform
 from infra.subscription import Subscription
 from services.referrals import projections
+from services.referrals.handlers.erasure import Erasing
 from services.referrals.handlers.messages import Messages
 
 
 def subscriptions(
     platform: Platform, database: Database, heard: Messages
 ) -> list[Subscription[Recorded]]:
-    """``routing`` opens cases, ``answers`` moves referrals, ``directory`` is a read table."""
+    """``routing`` opens cases, ``answers`` moves referrals, ``directory`` is a read table.
+
+    ``rights``: keeps limits; ends the cases of who objects or is erased, then forgets them.
+    """
+    erasing = Erasing(heard)
 
     async def directory(messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         await projections.keep_services(tx, messages)
@@ -24,4 +29,7 @@ def subscriptions(
         platform.subscription("directory", database, "partners", directory),
         platform.subscription("routing", database, "intake", heard.on_intake),
         platform.subscription("answers", database, "partners", heard.on_partners),
+        platform.subscription(
+            "rights", database, "intake", erasing.on_intake, of_forgotten=True
+        ),
     ]

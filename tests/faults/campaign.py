@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,10 +87,12 @@ def contacts(count: int, seed: int) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def hub_of(kind: str, directory: Path) -> AsyncIterator[Hub]:
+async def hub_of(
+    kind: str, directory: Path, more: Mapping[str, str] | None = None
+) -> AsyncIterator[Hub]:
     """A hub whose processes keep their ports when they are started again."""
     directory.mkdir(parents=True)
-    environment = demo_environment() | {"AIGUILLAGE_STUCK_SECONDS": "120"}
+    environment = demo_environment() | {"AIGUILLAGE_STUCK_SECONDS": "120"} | dict(more or {})
     async with AsyncExitStack() as stack:
         if kind == "embedded":
             port = free_port()

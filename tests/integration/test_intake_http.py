@@ -10,6 +10,7 @@ import pytest
 from httpx2 import ASGITransport, AsyncClient
 from sqlalchemy.engine import make_url
 
+from contracts.erasure import ErasureReason
 from contracts.examples import FRONT_DESK, example
 from contracts.examples import envelope as wrap
 from contracts.intake import (
@@ -21,6 +22,7 @@ from contracts.intake import (
     case_id_of,
 )
 from infra.database import driver
+from infra.erasures import Erasure
 from infra.platform import Platform
 from infra.settings import Settings
 from infra.web.auth import create_key
@@ -198,16 +200,10 @@ async def test_empty_batch_is_nothing(intake_desk: Desk):
 
 async def test_nothing_is_recorded_about_an_erased_person(intake_desk: Desk):
     receipt = await intake_desk.receipt(contact(note="x"))
-    vault = intake_desk.platform.vault
-    async with vault._database.transaction() as tx:
-        raw = await driver(tx)
-        await raw.execute(
-            "INSERT INTO vault.erasures (person_id) VALUES ($1)", receipt.person_id
-        )
-        await raw.execute(
-            "DELETE FROM vault.person_keys WHERE person_id = $1", receipt.person_id
-        )
-    vault._cache.clear()
+    now = intake_desk.platform.clock()
+    asked = Erasure(receipt.person_id, ErasureReason.ASKED, now)
+    await intake_desk.platform.erasures.fence([asked])
+    intake_desk.platform.vault.drop([receipt.person_id])
     before = await intake_desk.all_rows()
     sends = [intake_desk.send(contact()), intake_desk.send(contact(person={"ref": "other"}))]
     refused, accepted = await asyncio.gather(*sends)

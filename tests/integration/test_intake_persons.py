@@ -14,6 +14,7 @@ from infra.database import driver
 from infra.platform import Platform
 from infra.web.app import Service
 from services.audit.app import build as build_audit
+from services.intake import tables
 from services.intake.app import build
 from services.intake.handlers import persons as persons_module
 from tests.support.platform import client, drain
@@ -228,12 +229,9 @@ async def test_index_holds_nothing_in_clear_and_is_forgotten(town: Town):
     for clear in (CANARY, "zebulonneau", "612345678", "example"):
         assert clear.lower() not in text
         assert clear.encode().hex() not in text
-    persons = persons_module.Persons(
-        town.intake.database, town.platform.writer("intake"), town.platform.clock
-    )
     async with town.intake.database.transaction() as tx:
-        await persons.forget(tx, person_id)
         raw = await driver(tx)
+        await tables.forget(raw, [person_id])
         assert await raw.fetchval("SELECT count(*) FROM person_index") == 0
 
 

@@ -57,7 +57,7 @@ async def accepts(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "state"), [(500, "pending"), (410, "dead")], ids=["tried-again", "given-up"]
+    ("reply", "state"), [(500, "pending"), (410, "manual")], ids=["tried-again", "given-up"]
 )
 async def test_nobody_is_reminded_of_a_request_that_did_not_arrive(
     hub: Hub, sink: Sink, reply: int, state: str
@@ -179,7 +179,7 @@ async def test_rebuilt_directory_knows_the_reported_capacity(hub: Hub):
     query = "SELECT s::text AS text FROM services s ORDER BY service_id"
     before = await hub.rows(query)
     async with hub.database.transaction() as tx:
-        await projections.rebuild(tx)
+        await projections.READ_TABLES.rebuild(tx)
     assert await hub.rows(query) == before
     assert any("waitlist" in row["text"] for row in before)
 

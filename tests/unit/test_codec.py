@@ -93,6 +93,16 @@ def test_entry_of_the_log_survives_the_way_through_kafka(event: Recorded):
     assert from_kafka(value, headers).entry() == event.entry()
 
 
+@given(events)
+def test_event_without_its_personal_part_is_still_the_one_that_the_log_hashes(event: Recorded):
+    stripped = event.stripped()
+    assert stripped.sealed is None
+    assert stripped.entry() == event.entry()
+    _, value, headers = to_kafka(stripped)
+    assert from_kafka(value, headers).entry() == event.entry()
+    assert parse_record(to_record(stripped)) == stripped
+
+
 def test_records_are_keyed_by_person_or_else_by_stream():
     person = uuid4()
     assert to_kafka(example(person_id=person))[0] == str(person).encode()

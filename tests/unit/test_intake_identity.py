@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.intake import Identity
+from contracts.intake import Dated, Facts, Identity
 from contracts.values import MatchKind
-from services.intake.model.identity import Known, features, plain, telephone
+from services.intake.model.identity import Profile, features, plain, telephone
 
 BORN = date(2006, 5, 17)
 
 
 def of(born: date | None = BORN, **identity: Any) -> dict[MatchKind, str]:
-    return features(Known(Identity(**identity), born))
+    facts = Facts(birth_date=Dated(value=born)) if born else Facts()
+    return features(Profile(Identity(**identity), facts))
 
 
 FRENCH = "abcdefghijklmnopqrstuvwxyzàâäçéèêëîïôöùûüÿœæ"

@@ -7,7 +7,7 @@ from uuid import UUID
 import orjson
 import pytest
 from data_inclusion.schema.v1 import Service, Structure
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.values import PartnerKind
@@ -30,7 +30,7 @@ def rows(structure: Any, service: Any, **known: Any) -> tuple[list[Any], list[An
 
 
 @given(STRUCTURES, SERVICES, AGES, AGES)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_what_goes_out_as_hsds_comes_back_as_it_was(
     structure: Any, service: Any, minimum: int | None, maximum: int | None
 ):
@@ -216,7 +216,7 @@ TERMS = st.fixed_dictionaries(
 
 
 @given(BENT, st.lists(TERMS, max_size=3))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 def test_bent_documents_are_refused_row_by_row_and_break_nothing(bent: Any, terms: list[Any]):
     service = FOREIGN | {"attributes": terms, "organization": ORGANIZATION} | bent
     check(taken({"services": [service], "organizations": [ORGANIZATION]}))

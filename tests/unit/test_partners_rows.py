@@ -45,7 +45,7 @@ def table(row: dict[str, Any], delimiter: str, packed: bool) -> str:
 
 
 @given(STRUCTURES, SERVICES, st.sampled_from([",", ";"]), st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_tables_and_json_say_the_same_in_one_spelling(
     structure: Any, service: Any, delimiter: str, packed: bool
 ):
@@ -58,7 +58,7 @@ def test_tables_and_json_say_the_same_in_one_spelling(
 
 
 @given(SERVICES, st.randoms())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_spelling_forgets_the_order_of_fields_and_sets(service: Any, random: Any):
     names = random.sample(sorted(service), len(service))
     shuffled = {name: service[name] for name in names}

@@ -208,7 +208,7 @@ def test_a_node_from_tiles_is_the_root_over_its_leaves(level: int, data: st.Data
     assert found == merkle.root_of(LEAVES[index << level : (index + 1) << level])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(sizes, st.data())
 def test_inclusion_is_proven_from_tiles_alone(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
@@ -216,7 +216,7 @@ def test_inclusion_is_proven_from_tiles_alone(size: int, data: st.DataObject) ->
     merkle.verify_inclusion(LEAVES[index], index, size, proof, root_at(size))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(sizes, sizes)
 def test_consistency_is_proven_from_tiles_alone(one: int, two: int) -> None:
     old, new = sorted((one, two))
@@ -224,7 +224,7 @@ def test_consistency_is_proven_from_tiles_alone(one: int, two: int) -> None:
     merkle.verify_consistency(old, new, proof, root_at(old), root_at(new))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(sizes)
 def test_the_root_of_any_size_is_read_from_tiles(size: int) -> None:
     assert merkle.root_at(size, tiles.reader(size, contents)) == root_at(size)

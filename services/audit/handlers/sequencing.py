@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.database import driver
 from infra.eventstore.events import Recorded
+from infra.forgetting import forgotten_among
 from infra.tlog import merkle
 from infra.tlog.growth import grow
 from services.audit import tables
@@ -32,7 +33,7 @@ async def sequence(events: Sequence[Recorded], tx: AsyncConnection) -> None:
     raw = await driver(tx)
     await raw.execute(tables.LOCK, tables.LOCK_CLASS, tables.SEQUENCER)
     known = await tables.known_events(raw, [event.event_id for event in events])
-    fresh = _once(leaves, known)
+    fresh = await _without_forgotten(tx, _once(leaves, known))
     if not fresh:
         return
     streams = sorted({(leaf.event.service, leaf.event.stream) for leaf in fresh})
@@ -42,6 +43,13 @@ async def sequence(events: Sequence[Recorded], tx: AsyncConnection) -> None:
     await tables.store_growth(raw, frontier.size, fresh, grown, made)
     await tables.store_versions(raw, versions)
     SIZE.set(grown.size)
+
+
+async def _without_forgotten(tx: AsyncConnection, leaves: list[Leaf]) -> list[Leaf]:
+    """What was on its way when its person was erased enters the log without ciphertext."""
+    persons = {leaf.event.person_id for leaf in leaves if leaf.event.person_id}
+    gone = await forgotten_among(tx, persons)
+    return [leaf.stripped() if leaf.event.person_id in gone else leaf for leaf in leaves]
 
 
 def _leaf(event: Recorded) -> Leaf:

@@ -71,6 +71,14 @@ def upgrade() -> None:
           FOREIGN KEY (origin, size) REFERENCES audit.checkpoints
         );
         CREATE INDEX signatures_by ON audit.signatures (origin, name, key_id, size);
+        -- the only change to what the log holds: ciphertext of erased persons goes
+        CREATE FUNCTION audit.forget_entries(persons uuid[]) RETURNS void
+        LANGUAGE sql SECURITY DEFINER SET search_path = audit AS $$
+          UPDATE audit.entries SET sealed = NULL
+          WHERE person_id = ANY(persons) AND sealed IS NOT NULL
+        $$;
+        REVOKE ALL ON FUNCTION audit.forget_entries(uuid[]) FROM PUBLIC;
+        GRANT EXECUTE ON FUNCTION audit.forget_entries(uuid[]) TO {role_of("audit")};
         GRANT SELECT, INSERT ON audit.entries, audit.nodes, audit.checkpoints,
           audit.signatures TO {role_of("audit")};
         GRANT SELECT, INSERT, UPDATE ON audit.streams TO {role_of("audit")};

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
-from contracts import intake, partners, persons, referrals
+from contracts import erasure, intake, partners, persons, referrals, rights
 from contracts.base import Event
 from contracts.days import PARIS
 from contracts.values import (
@@ -14,6 +14,8 @@ from contracts.values import (
     CaseStatus,
     ContactMode,
     DeadlineStep,
+    HandOver,
+    MessageKind,
     Reason,
     Thematique,
 )
@@ -75,10 +77,37 @@ _STEPS_SAID = {
     DeadlineStep.ESCALATE: "Toujours sans réponse de {} : à traiter à l'accueil",
     DeadlineStep.EXPIRE: "Délai dépassé sans réponse de {}",
 }
+_MESSAGES = {
+    MessageKind.REQUESTED: "Demande",
+    MessageKind.REMINDED: "Relance",
+    MessageKind.CANCELLED: "Annulation",
+    MessageKind.WITHDRAWN: "Retrait d'accord",
+    MessageKind.ERASED: "Demande d'effacement",
+}
+_HANDED = {
+    HandOver.PHONE: "transmis par téléphone",
+    HandOver.PAPER: "remis sur papier",
+    HandOver.IN_PERSON: "remis en main propre",
+}
 _AUTHORS = {
     Author.HUB: "la plateforme",
     Author.ADVISER: "l'accueil",
     Author.PARTNER: "le partenaire",
+}
+
+
+_VIEWS = {
+    "profile": "identité et situation",
+    "proposal": "explication d'une proposition",
+    "sheet": "fiche à transmettre",
+    "pathway": "parcours",
+    "access": "toutes les données",
+}
+_ERASURES = {
+    erasure.ErasureReason.ASKED: "à la demande de la personne",
+    erasure.ErasureReason.OBJECTED: "la personne s'oppose au traitement",
+    erasure.ErasureReason.RETENTION: "durée de conservation écoulée",
+    erasure.ErasureReason.NOT_SERVED: "personne non concernée",
 }
 
 
@@ -108,6 +137,10 @@ def _sentence_of_move(event: referrals.ReferralMoved) -> str:
 
 def _sentence_of_contact(event: intake.ContactRecorded) -> str:
     return f"Contact {_MODES[event.mode]}" + (f" ({event.site})" if event.site else "")
+
+
+def _sentence_of_view(event: rights.RecordViewed) -> str:
+    return f"Consultée par {event.viewer} ({_VIEWS.get(event.view, event.view)})"
 
 
 def _day(moment: date) -> str:
@@ -141,6 +174,22 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     persons.DuplicateDismissed: lambda e: "Doublon écarté : deux personnes différentes",
     persons.PersonMerged: lambda e: "Réunie avec une autre fiche de la même personne",
     persons.PersonUnmerged: lambda e: "Fiches de nouveau séparées",
+    rights.PersonRectified: lambda e: f"Rectification : {len(e.fields)} information(s)",
+    rights.PersonObjected: lambda e: "La personne s'oppose au traitement de ses données",
+    rights.PersonRestricted: lambda e: (
+        "Traitement limité : données conservées sans être utilisées"
+    ),
+    rights.PersonUnrestricted: lambda e: "Limitation levée",
+    rights.PersonArchived: lambda e: f"Archivée : dernier contact le {_day(e.last_contact_on)}",
+    rights.PersonReactivated: lambda e: "Revenue : sortie des archives",
+    **dict.fromkeys(rights.VIEWED.values(), lambda e: _sentence_of_view(e)),
+    erasure.ErasureRequested: lambda e: f"Effacement demandé : {_ERASURES[e.reason]}",
+    erasure.KeysDestroyed: lambda e: "Clés détruites : plus rien ne peut être lu",
+    erasure.ForgottenByIntake: lambda e: "Données effacées à l'accueil",
+    erasure.ForgottenByReferrals: lambda e: "Données effacées dans les dossiers",
+    erasure.ForgottenByPartners: lambda e: "Données effacées dans les envois aux partenaires",
+    erasure.ForgottenByAudit: lambda e: "Données effacées à côté du journal",
+    erasure.PersonErased: lambda e: "Personne effacée",
     referrals.CaseOpened: lambda e: f"Dossier ouvert : {Thematique(e.thematique).label}",
     referrals.CaseClosed: lambda e: f"Dossier clos : {_CLOSED[e.status]}",
     referrals.CaseExhausted: lambda e: (
@@ -166,18 +215,29 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     partners.DisclosureMade: lambda e: (
         f"{len(e.fields)} information(s) transmise(s) à {e.partner_id}"
     ),
-    partners.DeliverySucceeded: lambda e: f"Message remis à {e.partner_id}",
-    partners.DeliveryFailed: lambda e: (
-        f"Message non remis à {e.partner_id}, nouvel essai prévu"
+    partners.DeliverySucceeded: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : {_HANDED.get(e.by, 'message remis')}"
     ),
-    partners.DeliveryDeadLettered: lambda e: f"Message jamais remis à {e.partner_id}",
+    partners.DeliveryFailed: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : message non remis, nouvel essai prévu"
+    ),
+    partners.DeliveryDeadLettered: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : message jamais remis"
+    ),
     partners.AnswerLate: lambda e: f"Accord tardif de {e.partner_id}, demande déjà close",
-    partners.DeliveryRedelivered: lambda e: f"Nouvel envoi demandé vers {e.partner_id}",
+    partners.DeliveryRedelivered: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : nouvel envoi demandé"
+    ),
     partners.DeliveryChannelChanged: lambda e: (
-        f"Message à {e.partner_id} : autre canal après échec"
+        f"{_MESSAGES[e.message]} à {e.partner_id} : autre canal après échec"
+    ),
+    partners.DeliveryAcknowledged: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : fichier lu par le partenaire"
     ),
     partners.LinkOpened: lambda e: f"Demande ouverte par {e.partner_id} (lien de réponse)",
-    partners.DeliveryManual: lambda e: f"Demande à transmettre par téléphone à {e.partner_id}",
+    partners.DeliveryManual: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : à transmettre par téléphone ou sur papier"
+    ),
     partners.AnswerReceived: lambda e: (
         f"Réponse reçue de {e.partner_id} : {REFERRAL_LABELS[e.status].lower()}"
     ),

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from services.audit.routes import log, pathways, proofs
+from services.audit.routes import log, pathways, proofs, rights
 
 router = APIRouter()
-for _part in (log, proofs, pathways):
+for _part in (log, proofs, pathways, rights):
     router.include_router(_part.router)

@@ -20,19 +20,22 @@ from contracts.communes import commune_exists
 from contracts.envelope import ContentTypeError, Envelope, EnvelopeError
 from contracts.intake import (
     PUBLIC_TYPES,
+    Facts,
     Person,
     PublicEvent,
     PublicWithdrawal,
     contact_id_of,
 )
+from contracts.requesters import Requesters
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta, rfc3339
 from infra.eventstore.store import ANY, ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.ids import new_person_id
+from infra.masterkey import IndexKey
 from infra.telemetry import TRACEPARENT, new_traceparent
-from infra.vault import MasterKey, keyed_digest
+from infra.vault import keyed_digest
 from infra.web.auth import Principal
 from infra.web.problems import Problem, invalid
 from services.intake import tables
@@ -67,6 +70,7 @@ class Arrival:
     ref: bytes | None
     system: str
     meta: Meta
+    requester: str | None = None
 
     def receipt(self, created: bytes) -> bytes:
         """The ``Receipt`` as JSON; the same for a repeat, byte for byte."""
@@ -81,8 +85,9 @@ Outcome = bytes | Problem
 class Gate:
     """Checks what needs no database: type, schema, commune, the emitter's scope."""
 
-    def __init__(self, master: MasterKey) -> None:
-        self._key = master.derive("intake-inbox")
+    def __init__(self, index: IndexKey, requesters: Requesters) -> None:
+        self._key = index.derive("intake-inbox")
+        self._requesters = requesters
 
     def admit(
         self, envelope: Envelope, emitter: Principal, traceparent: str | None = None
@@ -96,7 +101,7 @@ class Gate:
                            "source", status=403)  # fmt: skip
         content = _canonical(envelope.data)
         said = _validated(model, content)
-        _check_commune(said.person)
+        check_commune(said.person.facts if said.person else None)
         source, time = envelope.source.encode(), envelope.time
         instant = time.astimezone(UTC).isoformat() if time else ""
         return Arrival(
@@ -109,6 +114,7 @@ class Gate:
             ref=self._ref(source, said.person),
             system=emitter.name,
             meta=Meta(emitter.actor, traceparent=_trace(traceparent, envelope)),
+            requester=self._requesters.code_of(envelope.source, getattr(said, "site", None)),
         )
 
     def _ref(self, source: bytes, person: Person | None) -> bytes | None:
@@ -235,6 +241,7 @@ class _Group:
             system=arrival.system,
             stated_at=arrival.time or self.now,
             said=arrival.said,
+            requester=arrival.requester,
         )
 
     def _remember(
@@ -294,11 +301,11 @@ def _validated(model: type[PublicEvent], content: bytes) -> PublicEvent:
         raise invalid(error, "data") from None
 
 
-def _check_commune(person: Person | None) -> None:
-    stated = person.facts.commune if person and person.facts else None
+def check_commune(facts: Facts | None, field: str = "data.person.facts.commune.value") -> None:
+    """Raise ``Problem`` if a commune is stated that there is not."""
+    stated = facts.commune if facts else None
     if stated is not None and not commune_exists(stated.value):
-        raise _refusal("invalid", "There is no commune of this INSEE code",
-                       "data.person.facts.commune.value")  # fmt: skip
+        raise _refusal("invalid", "There is no commune of this INSEE code", field)
 
 
 def _trace(header: str | None, envelope: Envelope) -> str:

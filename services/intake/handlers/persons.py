@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
+from contracts.erasure import ErasureRequested
 from contracts.intake import FactsStated, PersonIdentified, PersonRegistered
 from contracts.persons import (
     DuplicateDismissed,
@@ -26,9 +27,9 @@ from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending, Writer
-from infra.vault import keyed_digest
+from infra.vault import PersonErasedError, keyed_digest
 from services.intake import tables
-from services.intake.model.identity import features, known
+from services.intake.model.identity import features, profile
 
 TELLING = frozenset(e.type for e in (PersonRegistered, PersonIdentified, FactsStated))
 SHARED_BY_MANY = 20
@@ -69,7 +70,7 @@ class Persons:
     async def _digests(
         self, tx: AsyncConnection, persons: set[UUID]
     ) -> list[tuple[UUID, str, bytes]]:
-        key = self.writer.vault.master.derive("person-index")
+        key = self.writer.vault.index.derive("person-index")
         names = [tables.stream_of(person_id) for person_id in persons]
         streams = await self.writer.store.load_many(tx, names)
         telling = [e for events in streams.values() for e in events if e.type in TELLING]
@@ -81,7 +82,7 @@ class Persons:
         return [
             (person_id, kind, keyed_digest(key, kind.encode(), value.encode()))
             for person_id, events in said.items()
-            for kind, value in features(known(events)).items()
+            for kind, value in features(profile(events)).items()
         ]
 
     async def _suspect(self, raw: Any, match: Any) -> list[Pending]:
@@ -161,17 +162,14 @@ class Persons:
             )
             await self.writer.write(tx, [_pending(dismissed, _uuid(row["person_id"]), meta)])
 
-    async def forget(self, tx: AsyncConnection, person_id: UUID) -> None:
-        """Drop what the index holds of a person (erasure)."""
-        raw = await driver(tx)
-        await raw.execute(tables.UNINDEX, [person_id])
-
     async def _lock(self, raw: Any, *persons: UUID) -> None:
         known_persons = await tables.lock_persons(raw, set(persons))
         if known_persons != set(persons):
             raise UnknownPersonError("person")
         if len(set(persons)) < len(persons):
             raise MergeRefusedError("a person is not merged into themselves")
+        if await tables.announced(raw, persons, [ErasureRequested.type]):
+            raise PersonErasedError
 
 
 def _pending(event: Event, person_id: UUID, meta: Meta | None = None) -> Pending:

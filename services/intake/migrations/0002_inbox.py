@@ -34,7 +34,7 @@ def upgrade() -> None:
           "offset"   bigint NOT NULL,
           reason     text NOT NULL,       -- slug of the problem
           fields     text[] NOT NULL,     -- names that we know, never a stranger's
-          raw        bytea NOT NULL,      -- the record, encrypted under the master key
+          raw        bytea NOT NULL,      -- the record, wrapped under a master key
           attempts   int NOT NULL DEFAULT 1,
           refused_at timestamptz NOT NULL,
           PRIMARY KEY (topic, partition, "offset")
@@ -42,7 +42,7 @@ def upgrade() -> None:
         CREATE TABLE intake.person_index (
           person_id uuid NOT NULL,
           kind      text NOT NULL,
-          digest    bytea NOT NULL,       -- keyed: says nothing without the master key
+          digest    bytea NOT NULL,       -- keyed: says nothing without the index key
           PRIMARY KEY (person_id, kind)
         );
         CREATE INDEX person_index_digest ON intake.person_index (kind, digest);
@@ -59,6 +59,14 @@ def upgrade() -> None:
           into_id   uuid NOT NULL
         );
         CREATE INDEX aliases_into ON intake.aliases (into_id);
+        CREATE TABLE intake.stays (
+          person_id       uuid PRIMARY KEY,
+          last_contact_on date NOT NULL,
+          site            text,           -- where that was
+          archived        boolean NOT NULL DEFAULT false
+        );
+        CREATE INDEX stays_last ON intake.stays (last_contact_on);
+        GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON intake.stays TO {role_of("intake")};
         GRANT SELECT, INSERT, UPDATE, DELETE ON intake.inbox, intake.persons,
           intake.person_refs, intake.refused_records, intake.person_index, intake.suspicions,
           intake.aliases TO {role_of("intake")};

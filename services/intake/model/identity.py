@@ -7,10 +7,10 @@ persons may be one without being able to say who they are.
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import date
 
 from contracts.base import Event
 from contracts.intake import (
+    Facts,
     FactsStated,
     Identity,
     PersonIdentified,
@@ -23,33 +23,39 @@ _FRENCH_PREFIXES = ("0033", "33")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a person that may tell them from others; later words supersede."""
+class Profile:
+    """Who a person is and what is known of them: of two words about one thing, the newer."""
 
     identity: Identity = field(default_factory=Identity)
-    birth_date: date | None = None
+    facts: Facts = field(default_factory=Facts)
+
+    def names(self) -> list[str]:
+        """Which fields are known."""
+        known = self.identity.model_dump(exclude_none=True)
+        return sorted(known | self.facts.model_dump(exclude_none=True))
 
 
-def known(events: Iterable[Event]) -> Known:
-    """Fold a person's events, opened."""
-    found = Known()
+def profile(events: Iterable[Event]) -> Profile:
+    """Fold a person's events, opened, into what is known today."""
+    found = Profile()
     for event in events:
         match event:
             case PersonRegistered() | PersonIdentified() if event.sealed:
                 given = event.sealed.identity.model_dump(exclude_none=True)
                 found = replace(found, identity=found.identity.model_copy(update=given))
-            case FactsStated() if event.sealed and (born := event.sealed.facts.birth_date):
-                found = replace(found, birth_date=born.value)
+            case FactsStated() if event.sealed:
+                found = replace(found, facts=found.facts.with_newer(event.sealed.facts))
     return found
 
 
-def features(person: Known) -> dict[MatchKind, str]:
+def features(person: Profile) -> dict[MatchKind, str]:
     """What to compare, by kind; what is not known is absent.
 
     Names are compared together with the birth date, in either order. A France Travail number
     counts with the birth date too: then it is an identifier on which two systems agree.
     """
-    identity, born = person.identity, person.birth_date
+    identity, birth_date = person.identity, person.facts.birth_date
+    born = birth_date.value if birth_date else None
     found = {}
     names = sorted(filter(None, (plain(identity.family_name), plain(identity.given_name))))
     if len(names) == 2 and born:

@@ -54,7 +54,7 @@ def router(persons: Persons) -> APIRouter:
     @routes.post("/duplicates/dismiss", status_code=204)
     async def dismiss(request: Request, adviser: Adviser, body: Pair) -> None:
         """Two persons are not one: they are not suspected again."""
-        async with _refusing():
+        async with refusing():
             await persons.dismiss(
                 body.person_id, body.other_id, cause_of(request, adviser.actor)
             )
@@ -64,7 +64,7 @@ def router(persons: Persons) -> APIRouter:
         request: Request, adviser: Adviser, person_id: UUID, body: Merge
     ) -> dict[str, Any]:
         """The person is the same as another; also how an anonymous visitor is made known."""
-        async with _refusing():
+        async with refusing():
             meta = cause_of(request, adviser.actor)
             merged = await persons.merge(person_id, body.into, body.reason, meta)
         return {"person_id": merged.person_id, "into": merged.into}
@@ -72,7 +72,7 @@ def router(persons: Persons) -> APIRouter:
     @routes.post("/persons/{person_id}/unmerge")
     async def unmerge(request: Request, adviser: Adviser, person_id: UUID) -> dict[str, Any]:
         """They were two after all: everything is again as it was recorded."""
-        async with _refusing():
+        async with refusing():
             unmerged = await persons.unmerge(person_id, cause_of(request, adviser.actor))
         return {"person_id": unmerged.person_id, "from": unmerged.from_id}
 
@@ -80,7 +80,8 @@ def router(persons: Persons) -> APIRouter:
 
 
 @asynccontextmanager
-async def _refusing() -> AsyncIterator[None]:
+async def refusing() -> AsyncIterator[None]:
+    """What handlers refuse, as problem documents."""
     try:
         yield
     except UnknownPersonError as error:

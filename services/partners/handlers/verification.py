@@ -27,8 +27,8 @@ from infra.webhooks.sender import (
 from infra.webhooks.signature import SigningKey
 from services.partners import tables
 from services.partners.handlers.endpoints import Secrets, disable
-from services.partners.model import compose_ping
 from services.partners.model.delivery import Health, pause
+from services.partners.model.messages import compose_ping
 
 LEASE = timedelta(seconds=60)
 """Longer than a handshake and a ping: another process does not ask meanwhile."""
@@ -79,7 +79,7 @@ class Verification:
         async with self.database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, self.clock())
-        secrets = Secrets(self.writer.vault.master)
+        secrets = await Secrets.of(self.writer.vault.master, rows)
         return _Known(secrets.signing(rows), secrets.clients(rows))
 
     async def _prove(self, row: Any, known: _Known) -> Consent:

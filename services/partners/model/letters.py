@@ -3,15 +3,18 @@
 No word about the person: a mailbox may be shared, forwarded, or read over a shoulder. Pure.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import date
 
+from contracts.referrals import ReferralRequested
 from contracts.values import Thematique
 
+_DIGIT, _NAME = re.compile("[0-9]"), re.compile(r"[^\W\d_]{5}|\s")
 DESK = "Espace Emploi et Numérique"
 _END = f"""
 Ce message est envoyé automatiquement par l'{DESK}.
-Il ne contient aucune donnée personnelle.
+Il ne nomme personne.
 """
 _LINK = """
 Pour ouvrir la demande et y répondre (sans compte, jusqu'au {until}) :
@@ -30,22 +33,23 @@ class Letter:
     text: str
 
 
-def request(thematique: Thematique, urgent: bool, url: str, until: date) -> Letter:
-    """There is a request."""
+def request(event: ReferralRequested, requester: str, url: str, until: date) -> Letter:
+    """There is a request, and who asks."""
+    urgent, thematique = event.urgent, event.thematique
     mark = "URGENT : " if urgent else ""
     return Letter(
         f"{mark}Une demande vous attend ({DESK})",
         f"Bonjour,\n\nL'{DESK} vous adresse une demande : {label(thematique)}.\n"
-        + _link(url, until)
-        + _END,
+        f"De la part de : {requester}\n" + _link(url, until) + _END,
     )
 
 
-def reminder(requested_on: date, url: str, until: date) -> Letter:
+def reminder(requested_on: date, theirs: str | None, url: str, until: date) -> Letter:
     """An answer is awaited."""
     return Letter(
         f"Rappel : une demande attend votre réponse ({DESK})",
         f"Bonjour,\n\nUne demande du {french(requested_on)} attend encore votre réponse.\n"
+        + _file(theirs)
         + _link(url, until)
         + _END,
     )
@@ -59,21 +63,43 @@ def renewal(url: str, until: date) -> Letter:
     )
 
 
-def cancellation(reference: str) -> Letter:
+def capacity(service: str, url: str, until: date) -> Letter:
+    """A link by which a service's room is reported."""
+    return Letter(
+        f"Places disponibles : {service} ({DESK})",
+        f"Bonjour,\n\nL'{DESK} adresse des personnes à votre service {service}.\n"
+        f"Pour dire s'il y a de la place (sans compte, jusqu'au {french(until)}) :\n{url}\n"
+        + _END,
+    )
+
+
+def cancellation(reference: str, theirs: str | None) -> Letter:
     """A request must not be worked on any more."""
     return Letter(
         f"Demande annulée ({DESK})",
         f"Bonjour,\n\nLa demande de référence {reference} est annulée : merci de ne pas y "
-        "donner suite.\n" + _END,
+        "donner suite.\n" + _file(theirs) + _END,
     )
 
 
-def withdrawal(reference: str) -> Letter:
+def withdrawal(reference: str, theirs: str | None) -> Letter:
     """An agreement was withdrawn."""
     return Letter(
         f"Accord retiré : données à supprimer ({DESK})",
         f"Bonjour,\n\nLa personne a retiré son accord pour la demande de référence {reference}."
-        "\nMerci de ne pas conserver les informations reçues à ce titre.\n" + _END,
+        "\nMerci de ne pas conserver les informations reçues à ce titre.\n"
+        + _file(theirs)
+        + _END,
+    )
+
+
+def erasure(reference: str) -> Letter:
+    """A person was erased."""
+    return Letter(
+        f"Données à effacer ({DESK})",
+        "Bonjour,\n\nLes données de la personne concernée par la demande de référence "
+        f"{reference} ont été effacées chez nous.\nMerci d'effacer aussi celles que vous avez "
+        "reçues à ce titre, sauf obligation légale de les conserver.\n" + _END,
     )
 
 
@@ -104,6 +130,15 @@ def label(thematique: Thematique) -> str:
 def french(day: date) -> str:
     """A day as one writes it in France."""
     return f"{day:%d/%m/%Y}"
+
+
+def _file(theirs: str | None) -> str:
+    return f"Votre dossier : {theirs}\n" if theirs and mailable(theirs) else ""
+
+
+def mailable(reference: str) -> bool:
+    """Whether a partner's number of a file is a number: words that may be a name stay out."""
+    return bool(_DIGIT.search(reference)) and not _NAME.search(reference)
 
 
 def _link(url: str, until: date) -> str:

@@ -15,9 +15,12 @@ from contracts.referrals import (
 )
 from contracts.registry import parse_event
 from infra.database import driver
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Writer
+from infra.limits import require_unlimited
+from infra.viewing import View, record_views
 from services.referrals import tables
+from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.model.explain import Told
 
@@ -43,6 +46,20 @@ async def find(
     (made,) = [e for e in about if isinstance(e, ProposalMade)]
     rules = await rulebook.of_digest(connection, made.rules_digest)
     return Told(made, rules, [e for e in about if e is not made])
+
+
+async def show(tx: AsyncConnection, messages: Messages, proposal_id: UUID, meta: Meta) -> Told:
+    """A proposal for somebody of the staff, once it is written down who looks.
+
+    Raises ``LookupError`` if there is none, ``LimitedError`` where staff may not look.
+    """
+    told = await find(tx, messages.writer, messages.rulebook, proposal_id)
+    person_id = told.made.person_id
+    await require_unlimited(tx, person_id)
+    if told.made.sealed:
+        view = View(person_id, "proposal", [fact.name for fact in told.made.sealed.facts])
+        await record_views(tx, messages.writer, [view], meta)
+    return told
 
 
 async def _opened(writer: Writer, recorded: Sequence[Recorded]) -> list[Event]:

@@ -16,6 +16,8 @@ from infra.clock import Clock
 from infra.database import driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
+from infra.forgetting import forgotten_among
+from infra.vault import PersonErasedError
 from services.referrals import projections, tables
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.model.case import Case, Decided, Tried, World, evolve_case
@@ -134,8 +136,8 @@ class Work:
         self, history: History, case_id: UUID, day: date, before: int | None = None
     ) -> World:
         """The same on a day; ``before``: only what intake had said before a position."""
-        note = history.note_of(case_id)
-        return World(self.services, self.rules, history.person(before), day, note)
+        need = history.need_of(case_id)
+        return World(self.services, self.rules, history.person(before), day, need)
 
     def move(self, referral: Referral, move: Move, meta: Meta) -> None:
         """Move a referral and let its case follow; raises as ``move_referral`` does."""
@@ -184,12 +186,23 @@ class Work:
         self, stream: str, version: int, events: Sequence[Event], person: UUID, meta: Meta
     ) -> None:
         if events:
-            self._pending.append(Pending(stream, events, person, meta, version))
+            self.gather([Pending(stream, events, person, meta, version)])
 
-    async def write(self) -> None:
-        """Read tables first, then the append that holds the order's lock until the commit."""
+    def gather(self, pending: Iterable[Pending]) -> None:
+        """Events of no aggregate that is loaded here."""
+        self._pending.extend(pending)
+
+    async def write(self, *, forgetting: bool = False) -> None:
+        """Read tables first, then the append that holds the order's lock until the commit.
+
+        Raises ``PersonErasedError`` where a person was forgotten meanwhile; ``forgetting``: it
+        is just that which is written.
+        """
         if not self._pending:
             return
+        persons = {p.person_id for p in self._pending if p.person_id}
+        if not forgetting and await forgotten_among(self._tx, persons):
+            raise PersonErasedError
         events = [event for pending in self._pending for event in pending.events]
         now = self._clock()
         await projections.apply(self._tx, events, now)

@@ -31,7 +31,7 @@ from services.referrals.model.deadlines import (
     working_day,
 )
 from services.referrals.model.disclosure import disclosed
-from services.referrals.model.person import AgreementMissingError
+from services.referrals.model.person import AgreementMissingError, PersonRestrictedError
 from services.referrals.model.referral import (
     ForbiddenTransitionError,
     Move,
@@ -156,7 +156,7 @@ def _offer(case: Case, service_id: str, number: int, world: World, how: Next) ->
     events: list[Event] = [proposed]
     if _automatic(service_id, world, how):
         # without an agreement it stays a draft: an adviser asks for it, nobody is refused
-        with suppress(AgreementMissingError):
+        with suppress(AgreementMissingError, PersonRestrictedError):
             events += request(
                 case, Referral.of(proposed), world, by="policy:auto", author=Author.HUB
             )
@@ -206,10 +206,13 @@ def confirm(
 def request(
     case: Case, referral: Referral, world: World, *, by: str, author: Author
 ) -> list[Event]:
-    """The events that send a draft; raises ``AgreementMissingError``."""
+    """The events that send a draft.
+
+    Raises ``AgreementMissingError``, ``PersonRestrictedError``.
+    """
     kind = referral.partner_kind
     agreement = world.person.agreement_for(referral.partner_id, kind, world.today)
-    fields = disclosed(world.person, world.need_note, kind, agreement)
+    fields = disclosed(world.person, world.need.note, kind, agreement)
     confirmed = ReferralConfirmed(
         referral_id=referral.referral_id, case_id=case.case_id, confirmed_by=by, author=author
     )
@@ -228,7 +231,7 @@ def request(
         requested_on=world.today,
         replaces=referral.replaces,
         awaits=first_answer(world.deadlines(referral.service_id)).from_day(world.today),
-        sealed=Disclosure(fields=fields),
+        sealed=Disclosure(fields=fields, requester=world.need.requester),
     )
     return [confirmed, requested]
 

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any
 from uuid import UUID
 
-from contracts import intake
+from contracts import intake, rights
 from contracts.base import Event
-from contracts.intake import AgreementGiven, Dated, Facts, Identity
+from contracts.intake import AgreementGiven, Facts, Identity, NeedSealed
 from contracts.values import PartnerKind
 
 PERSON_EVENTS = frozenset(
@@ -19,6 +18,8 @@ PERSON_EVENTS = frozenset(
         intake.AgreementGiven,
         intake.AgreementWithdrawn,
         intake.NeedExpressed,
+        rights.PersonRestricted,
+        rights.PersonUnrestricted,
     )
 )
 """What of the intake is remembered per person."""
@@ -28,6 +29,10 @@ class AgreementMissingError(Exception):
     """No agreement of the person covers this partner today: nothing may be disclosed."""
 
 
+class PersonRestrictedError(Exception):
+    """The person's data may only be kept for now (RGPD art. 18): nothing may be disclosed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """What is known of a person when a need is routed; later statements supersede."""
@@ -35,17 +40,11 @@ class Person:
     identity: Identity = field(default_factory=Identity)
     facts: Facts = field(default_factory=Facts)
     agreements: tuple[AgreementGiven, ...] = ()
+    restricted: bool = False
 
     def stated(self, facts: Facts) -> "Person":
-        """The person after new facts were stated: of two about the same thing, that which was
-        true later counts, whichever was said first."""
-        newer = {
-            name: fact
-            for name in Facts.model_fields
-            if (fact := getattr(facts, name)) is not None
-            and not _older(fact, getattr(self.facts, name))
-        }
-        return replace(self, facts=self.facts.model_copy(update=newer))
+        """The person after new facts were stated."""
+        return replace(self, facts=self.facts.with_newer(facts))
 
     def identified(self, identity: Identity) -> "Person":
         """The person after an identity was stated."""
@@ -64,17 +63,15 @@ class Person:
     def agreement_for(self, partner_id: str, kind: PartnerKind, on: date) -> AgreementGiven:
         """The latest agreement that covers a partner on a day.
 
-        Raises ``AgreementMissingError`` if there is none.
+        Raises ``AgreementMissingError`` if there is none, ``PersonRestrictedError``.
         """
+        if self.restricted:
+            raise PersonRestrictedError
         for agreement in reversed(self.agreements):
             addressed = agreement.partner_id == partner_id or agreement.partner_kind == kind
             if addressed and agreement.until >= on:
                 return agreement
         raise AgreementMissingError(f"no agreement covers {partner_id}")
-
-
-def _older(fact: Dated[Any], known: Dated[Any] | None) -> bool:
-    return bool(known and known.as_of and fact.as_of and fact.as_of < known.as_of)
 
 
 def age_on(birth_date: date, day: date) -> int:
@@ -103,14 +100,14 @@ class History:
                 person = _told(person, event)
         return person
 
-    def note_of(self, case_id: UUID) -> str | None:
-        """The free text of the need that a case is about."""
+    def need_of(self, case_id: UUID) -> NeedSealed:
+        """What was said, and where, of the need that a case is about."""
         for _, event in self.events:
             if not isinstance(event, intake.NeedExpressed) or event.sealed is None:
                 continue
             if intake.case_id_of(event.need_id) == case_id:
-                return event.sealed.note
-        return None
+                return event.sealed
+        return NeedSealed()
 
 
 def _told(person: Person, event: Event) -> Person:
@@ -123,4 +120,6 @@ def _told(person: Person, event: Event) -> Person:
             return person.agreed(event)
         case intake.AgreementWithdrawn():
             return person.withdrew(event.agreement_id)
+        case rights.PersonRestricted() | rights.PersonUnrestricted():
+            return replace(person, restricted=isinstance(event, rights.PersonRestricted))
     return person

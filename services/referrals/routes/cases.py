@@ -17,12 +17,13 @@ from infra.web.problems import not_found
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers
-from services.referrals.handlers.messages import Messages
+from services.referrals.handlers.answers import show_answers
+from services.referrals.model.explain import Told
 from services.referrals.model.referral import (
     Move,
     Referral,
 )
-from services.referrals.routes.problems import deciding
+from services.referrals.routes.problems import deciding, refuse_nir
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
@@ -97,9 +98,32 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
             return await _case(connection, case_id)
 
     @routes.get("/proposals/{proposal_id}")
-    async def get_proposal(adviser: Adviser, proposal_id: UUID) -> dict[str, Any]:
-        """A proposal with its explanation: facts used, conditions, ranking, questions."""
-        return await _proposal(database, advisers.messages, proposal_id)
+    async def get_proposal(
+        request: Request, adviser: Adviser, proposal_id: UUID
+    ) -> dict[str, Any]:
+        """A proposal with its explanation: facts used, conditions, ranking, questions.
+
+        It shows facts: who looked is an event of the person's pathway.
+        """
+        meta = cause_of(request, adviser.actor)
+        async with deciding(database) as tx:
+            told = await proposals.show(tx, advisers.messages, proposal_id, meta)
+        return _proposal(told)
+
+    @routes.get("/referrals/{referral_id}/answers")
+    async def list_answers(
+        request: Request, adviser: Adviser, referral_id: UUID
+    ) -> dict[str, Any]:
+        """What the partner answered, oldest first, with its own number of the file.
+
+        It shows words about a person: who looked is an event of the person's pathway.
+        """
+        writer, meta = advisers.messages.writer, cause_of(request, adviser.actor)
+        try:
+            async with deciding(database) as tx:
+                return {"answers": await show_answers(tx, writer, referral_id, meta)}
+        except LookupError as error:
+            raise not_found("referral") from error
 
 
 def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> None:
@@ -142,6 +166,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
         request: Request, adviser: Adviser, referral_id: UUID, body: SpokenAnswer
     ) -> dict[str, Any]:
         """Type in what the partner said by phone or on paper: both are recorded."""
+        refuse_nir(body)
         move = Move(
             author=Author.ADVISER,
             on_behalf_of=Author.PARTNER,
@@ -211,16 +236,7 @@ async def _cases(connection: AsyncConnection, query: str, *values: Any) -> list[
     return cases
 
 
-async def _proposal(
-    database: Database, messages: Messages, proposal_id: UUID
-) -> dict[str, Any]:
-    async with database.reading() as connection:
-        try:
-            told = await proposals.find(
-                connection, messages.writer, messages.rulebook, proposal_id
-            )
-        except LookupError as error:
-            raise not_found("proposal") from error
+def _proposal(told: Told) -> dict[str, Any]:
     shown = told.made.model_dump(mode="json", exclude={"sealed"}, exclude_none=True)
     sealed = told.made.sealed
     explained = sealed.model_dump(mode="json") if sealed else None

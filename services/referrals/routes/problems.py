@@ -5,8 +5,11 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.nir import find_nir
+from contracts.webhooks import SpokenAnswer
 from infra.database import Database
 from infra.eventstore.store import ConcurrencyError
+from infra.limits import Limit, LimitedError
 from infra.vault import PersonErasedError
 from infra.web.problems import Problem, not_found
 from services.referrals.handlers.advisers import StaleProposalError
@@ -15,7 +18,7 @@ from services.referrals.model.advice import (
     CaseClosedError,
     UnknownServiceError,
 )
-from services.referrals.model.person import AgreementMissingError
+from services.referrals.model.person import AgreementMissingError, PersonRestrictedError
 from services.referrals.model.referral import ForbiddenTransitionError, InvalidMoveError
 
 _PROBLEMS: dict[type[Exception], Callable[[], Problem]] = {
@@ -42,6 +45,13 @@ _PROBLEMS: dict[type[Exception], Callable[[], Problem]] = {
 }
 
 
+def refuse_nir(body: SpokenAnswer) -> None:
+    """Raise ``Problem`` if a field holds a NIR."""
+    if (found := find_nir(body.model_dump(mode="json", exclude_none=True))) is not None:
+        field = {"field": found, "detail": "must not hold a NIR"}
+        raise Problem(422, "nir-refused", "The request is not valid", errors=[field])
+
+
 @asynccontextmanager
 async def deciding(database: Database) -> AsyncIterator[AsyncConnection]:
     """A transaction whose refusals become problem documents."""
@@ -62,6 +72,8 @@ async def deciding(database: Database) -> AsyncIterator[AsyncConnection]:
             current_status=error.current,
             asked_status=error.asked,
         ) from error
+    except PersonRestrictedError as error:
+        raise LimitedError(Limit.RESTRICTED) from error
     except InvalidMoveError as error:
         field = {"field": error.field, "detail": error.detail}
         raise Problem(422, "invalid", "The request is not valid", errors=[field]) from error

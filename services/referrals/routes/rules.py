@@ -7,12 +7,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from infra.database import Database, driver
+from infra.web.cause import cause_of
 from infra.web.problems import not_found
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers
 from services.referrals.model.explain import explain, in_words
 from services.referrals.model.rules import Rules
+from services.referrals.routes.problems import deciding
 from services.referrals.routes.worklist import Adviser
 
 
@@ -28,14 +30,13 @@ def add(routes: APIRouter, database: Database, advisers: Advisers) -> None:
     async def explanation(
         request: Request, adviser: Adviser, proposal_id: UUID
     ) -> Response | dict[str, Any]:
-        """Why each service is proposed or not (CRPA R311-3-1-2): JSON, or French as text."""
-        async with database.reading() as connection:
-            try:
-                told = await proposals.find(
-                    connection, messages.writer, messages.rulebook, proposal_id
-                )
-            except LookupError as error:
-                raise not_found("proposal") from error
+        """Why each service is proposed or not (CRPA R311-3-1-2): JSON, or French as text.
+
+        It shows facts: who looked is an event of the person's pathway.
+        """
+        meta = cause_of(request, adviser.actor)
+        async with deciding(database) as tx:
+            told = await proposals.show(tx, messages, proposal_id, meta)
         explained = explain(told)
         if "text/plain" in request.headers.get("accept", ""):
             return PlainTextResponse(in_words(explained))

@@ -4,7 +4,7 @@ Whoever takes locks takes them in this order, each kind sorted: persons, referen
 So two processes may wait for each other's rows, but never in a circle.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -61,6 +61,12 @@ FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::text[])
   AS again (topic, partition, "offset", reason, fields)
 WHERE refused_records.topic = again.topic AND refused_records.partition = again.partition
   AND refused_records."offset" = again."offset"
+"""
+FORGET_REFUSED = """
+DELETE FROM refused_records WHERE (topic, partition, "offset") IN (
+  SELECT topic, partition, "offset" FROM refused_records WHERE refused_at < $1
+  ORDER BY topic, partition, "offset" LIMIT $2 FOR UPDATE)
+RETURNING 1
 """
 COUNT_REFUSED = "SELECT reason, count(*) FROM refused_records GROUP BY reason ORDER BY reason"
 
@@ -124,6 +130,31 @@ WITH RECURSIVE up AS (
 SELECT wanted, person_id AS root FROM up u
 WHERE NOT EXISTS (SELECT FROM aliases a WHERE a.person_id = u.person_id)
 """
+
+
+SAME_PERSON = """
+WITH RECURSIVE up AS (
+  SELECT $1::uuid AS person_id
+  UNION
+  SELECT a.into_id FROM up JOIN aliases a USING (person_id)
+), same AS (
+  SELECT person_id FROM up
+  UNION
+  SELECT a.person_id FROM same s JOIN aliases a ON a.into_id = s.person_id
+)
+SELECT person_id FROM same
+"""
+ANNOUNCED = (
+    "SELECT person_id, type FROM events WHERE stream = ANY($1::text[]) AND type = ANY($2)"
+)
+FORGET = (
+    "DELETE FROM person_refs WHERE person_id = ANY($1::uuid[])",
+    UNINDEX,
+    "DELETE FROM suspicions WHERE person_id = ANY($1::uuid[]) OR other_id = ANY($1::uuid[])",
+    "DELETE FROM stays WHERE person_id = ANY($1::uuid[])",
+    "DELETE FROM aliases WHERE person_id = ANY($1::uuid[]) OR into_id = ANY($1::uuid[])",
+)
+"""``persons`` stays: that an id was one tells nothing, and whoever uses it again is told so."""
 
 
 class Raw(Protocol):
@@ -191,6 +222,25 @@ async def agreements_of(raw: Raw, person_ids: Collection[UUID]) -> dict[UUID, fr
         for row in await raw.fetch(AGREEMENTS, streams, AgreementGiven.type):
             found.setdefault(_uuid(row), set()).add(UUID(row["agreement_id"]))
     return {person_id: frozenset(ids) for person_id, ids in found.items()}
+
+
+async def same_person(raw: Raw, person_id: UUID) -> set[UUID]:
+    """The ids that a person is known by, after merges."""
+    return {_uuid(row) for row in await raw.fetch(SAME_PERSON, person_id)}
+
+
+async def announced(
+    raw: Raw, person_ids: Sequence[UUID], types: Sequence[str]
+) -> set[tuple[UUID, str]]:
+    """What of these types was said of persons."""
+    rows = await raw.fetch(ANNOUNCED, [stream_of(p) for p in person_ids], types)
+    return {(_uuid(row), row["type"]) for row in rows}
+
+
+async def forget(raw: Raw, person_ids: Collection[UUID]) -> None:
+    """Drop what leads to these persons, and what was compared of them."""
+    for statement in FORGET:
+        await raw.execute(statement, list(person_ids))
 
 
 def stream_of(person_id: UUID) -> str:

@@ -1,0 +1,51 @@
+"""Whoever of the staff looks at something personal leaves a trace before seeing it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.rights import VIEWED, ReasonSealed
+from infra.eventstore.events import Meta
+from infra.eventstore.writer import Pending, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A display of something personal: of whom, which display, which fields, and why."""
+
+    person_id: UUID
+    name: str
+    fields: Sequence[str] = ()
+    reason: str | None = None
+
+
+async def record_views(
+    tx: AsyncConnection, writer: Writer, views: Iterable[View], meta: Meta
+) -> None:
+    """Append an event for each; what is shown is shown after the commit.
+
+    Raises ``PersonErasedError`` where a reason would have to be sealed for an erased person.
+    """
+    said = VIEWED[writer.store.service]
+    await writer.write(
+        tx,
+        [
+            Pending(
+                f"viewed-{view.person_id}",
+                [
+                    said(
+                        person_id=view.person_id,
+                        viewer=meta.actor,
+                        view=view.name,
+                        fields=sorted(view.fields),
+                        sealed=ReasonSealed(reason=view.reason) if view.reason else None,
+                    )
+                ],
+                view.person_id,
+                meta,
+            )
+            for view in views
+        ],
+    )

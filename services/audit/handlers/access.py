@@ -1,0 +1,87 @@
+"""Pathways unmasked, and everything that is held of a person: each leaves a trace first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Meta, rfc3339
+from infra.eventstore.writer import Writer
+from infra.viewing import View, record_views
+from services.audit import tables
+from services.audit.model.access import account
+from services.audit.projections import AsOf, folded, read_entries
+
+PATHWAY, EVERYTHING = "pathway", "access"
+
+
+@dataclass(frozen=True)
+class Access:
+    """Opens sealed parts for those who may see them.
+
+    Raises ``LookupError`` for an unknown person, ``PathwayTooLongError``, and
+    ``PersonErasedError`` where a reason would have to be sealed for somebody erased.
+    """
+
+    database: Database
+    writer: Writer
+    clock: Clock
+
+    async def pathway(self, person_id: UUID, reason: str, meta: Meta) -> dict[str, Any]:
+        """A pathway with its sealed parts, where there is still a key."""
+        return await self._opened(View(person_id, PATHWAY, (), reason), meta)
+
+    async def everything(
+        self, person_id: UUID, reason: str | None, meta: Meta
+    ) -> dict[str, Any]:
+        """What a person is told when they ask for all that is held of them (RGPD art. 15)."""
+        opened = await self._opened(View(person_id, EVERYTHING, (), reason), meta)
+        return {"given_at": rfc3339(self.clock())} | account(opened)
+
+    async def _opened(self, view: View, meta: Meta) -> dict[str, Any]:
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            size = (await tables.load_frontier(raw)).size
+            found = await read_entries(raw, view.person_id, AsOf(size))
+            if found is None:
+                raise LookupError("person")
+            persons, rows = found
+            pathway = folded(view.person_id, persons, rows)
+            parts = await self._parts(rows)
+            for item in pathway["timeline"]:
+                item["personal"] = parts.get(item["idx"])
+            await record_views(tx, self.writer, [view], meta)
+        return pathway
+
+    async def _parts(self, rows: Sequence[Any]) -> dict[int, Any]:
+        """Index → sealed part, opened."""
+        sealed = [row for row in rows if row["sealed"]]
+        keys = await self.writer.vault.keys({row["person_id"] for row in sealed})
+        return {
+            row["idx"]: orjson.loads(
+                keys[row["person_id"]].unseal(row["event_id"], row["type"], row["sealed"])
+            )
+            for row in sealed
+            if row["person_id"] in keys
+        }
+
+
+async def receipts(tx: AsyncConnection, person_id: UUID) -> list[dict[str, Any]]:
+    """The log's receipts of a person's erasure: under which event and at which place."""
+    raw = await driver(tx)
+    rows = await raw.fetch(tables.ERASED, person_id)
+    return [
+        {
+            "person_id": person_id,
+            "event_id": row["event_id"],
+            "idx": row["idx"],
+            "recorded_at": rfc3339(row["recorded_at"]),
+            **orjson.loads(row["data"]),
+        }
+        for row in rows
+    ]

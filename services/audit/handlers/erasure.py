@@ -1,0 +1,90 @@
+"""Persons who are erased: ciphertext beside the log goes, entries stay, a receipt comes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.erasure import FORGOTTEN, PersonErased
+from infra.clock import Clock
+from infra.codec import parse_record, to_record
+from infra.database import Database, driver
+from infra.erasures import Erasure, Erasures
+from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.store import ConcurrencyError
+from infra.eventstore.writer import Pending, Writer
+from infra.forgetting import forget, forgotten_events, heard_of
+from infra.limits import keep_limits
+from services.audit import tables
+
+
+@dataclass(frozen=True)
+class Erasing:
+    """Forgets, and looks whether everybody else has."""
+
+    database: Database
+    writer: Writer
+    erasures: Erasures
+    clock: Clock
+
+    async def on_intake(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """Forget whoever's keys are gone; what is still to enter the log will, without them."""
+        await keep_limits(tx, messages)
+        heard = heard_of(messages, self.writer.vault)
+        persons = [person for person in heard if person]
+        fresh = await forget(tx, persons, self.clock(), parked=False)
+        raw = await driver(tx)
+        await raw.execute(tables.FORGET_ENTRIES, persons)
+        await _strip_parked(raw, [str(person) for person in persons])
+        await self.writer.write(tx, forgotten_events("audit", fresh, heard))
+
+    async def step(self) -> int:
+        """Append the receipts of persons whom the log says that every service has forgotten."""
+        under_way = {e.person_id: e for e in await self.erasures.unfinished() if e.destroyed_at}
+        if not under_way:
+            return 0
+        try:
+            done = await self._receipts(under_way)
+        except ConcurrencyError:
+            return 0  # another process is at it
+        await self.erasures.finish(sorted(done), self.clock())
+        return len(done)
+
+    async def _receipts(self, under_way: dict[UUID, Erasure]) -> set[UUID]:
+        types = [event.type for event in FORGOTTEN.values()]
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            rows = await raw.fetch(tables.FORGOTTEN_BY_ALL, list(under_way), types)
+            everywhere = {UUID(int=row["person_id"].int) for row in rows}
+            streams = [stream_of(person) for person in everywhere]
+            known = await raw.fetch(tables.RECEIPTS, streams, PersonErased.type)
+            told = {UUID(int=row["person_id"].int) for row in known}
+            pending = [_receipt(under_way[p]) for p in sorted(everywhere - told)]
+            await self.writer.write(tx, pending)
+        return everywhere
+
+
+def stream_of(person_id: UUID) -> str:
+    """The stream of a person's erasure."""
+    return f"erasure-{person_id}"
+
+
+def _receipt(erasure: Erasure) -> Pending:
+    assert erasure.destroyed_at is not None
+    erased = PersonErased(
+        person_id=erasure.person_id,
+        reason=erasure.reason,
+        requested_at=erasure.requested_at,
+        destroyed_at=erasure.destroyed_at,
+    )
+    return Pending(stream_of(erasure.person_id), [erased], erasure.person_id, Meta())
+
+
+async def _strip_parked(raw: Any, keys: Sequence[str]) -> None:
+    """An event that the log could not take yet must still enter it, without sealed part."""
+    await raw.execute(tables.DROP_PARKED, keys)
+    for row in await raw.fetch(tables.PARKED, keys):
+        stripped = to_record(parse_record(row["record"]).stripped())
+        await raw.execute(tables.SET_PARKED, row["id"], stripped)

@@ -1,0 +1,109 @@
+"""What a person is told of all that is held of them (RGPD art. 15). Pure.
+
+In the words of the timeline, and by subject: who they are, what was proposed and why, who got
+what, who looked. Colleagues are named by their role: it is the use that counts, not the name.
+"""
+
+from typing import Any
+
+from contracts.intake import FactsStated, PersonIdentified, PersonRegistered
+from contracts.partners import DisclosureMade
+from contracts.referrals import ProposalMade
+from contracts.rights import VIEWED
+
+ROLES = {
+    "adviser": "accueil",
+    "privacy": "responsable des données",
+    "auditor": "contrôle",
+    "partner_admin": "administration des partenaires",
+    "municipal": "système municipal",
+    "partner": "partenaire",
+    "hub": "plateforme",
+    "policy": "règle automatique",
+}
+_TELLING = {
+    PersonRegistered.type: "identity",
+    PersonIdentified.type: "identity",
+    FactsStated.type: "facts",
+}
+_VIEWED = frozenset(event.type for event in VIEWED.values())
+
+
+def account(opened: dict[str, Any]) -> dict[str, Any]:
+    """From an opened pathway (``timeline`` items with their ``personal`` part)."""
+    timeline = opened["timeline"]
+    return opened | {
+        "known": _known(timeline),
+        "proposals": [_proposal(i) for i in timeline if i["type"] == ProposalMade.type],
+        "disclosures": [_disclosure(i) for i in timeline if i["type"] == DisclosureMade.type],
+        "views": [_view(item) for item in timeline if item["type"] in _VIEWED],
+        "timeline": [_named(item) for item in timeline],
+        "referrals": {i: _roles(state) for i, state in opened["referrals"].items()},
+    }
+
+
+def _known(timeline: list[dict[str, Any]]) -> dict[str, Any]:
+    """Identity and facts as stated, a later word over an earlier one."""
+    known: dict[str, Any] = {}
+    for item in timeline:
+        part = item["personal"] or {}
+        known |= part.get(_TELLING.get(item["type"], ""), {})
+    return known
+
+
+def _proposal(item: dict[str, Any]) -> dict[str, Any]:
+    part = item["personal"] or {}
+    return {
+        "time": item["time"],
+        "rules": item["data"].get("rules"),
+        "rules_digest": item["data"].get("rules_digest"),
+        "summary": part.get("summary"),
+        "facts": part.get("facts", []),
+        "candidates": part.get("candidates", []),
+    }
+
+
+def _disclosure(item: dict[str, Any]) -> dict[str, Any]:
+    return {"time": item["time"]} | {
+        name: item["data"].get(name)
+        for name in ("partner_id", "fields", "referral_id", "agreement_id")
+    }
+
+
+def _view(item: dict[str, Any]) -> dict[str, Any]:
+    data, part = item["data"], item["personal"] or {}
+    return {
+        "time": item["time"],
+        "by": role_of(data["viewer"]),
+        "view": data["view"],
+        "fields": data["fields"],
+        "reason": part.get("reason"),
+    }
+
+
+def _named(item: dict[str, Any]) -> dict[str, Any]:
+    """Without the names of colleagues, whose role says what matters."""
+    told = {"actor": role_of(item["actor"]), "sentence": _said(item)}
+    return item | told | {"data": _roles(item["data"])}
+
+
+def _roles(data: dict[str, Any]) -> dict[str, Any]:
+    return {k: role_of(v) if k in _BY and v else v for k, v in data.items()}
+
+
+_BY = frozenset(
+    {"viewer", "confirmed_by", "changed_by", "refused_by", "merged_by", "unmerged_by",
+     "dismissed_by", "rectified_by", "asked_by"}
+)  # fmt: skip
+
+
+def _said(item: dict[str, Any]) -> str:
+    sentence = str(item["sentence"])
+    viewer = item["data"].get("viewer")
+    return sentence.replace(viewer, role_of(viewer)) if viewer else sentence
+
+
+def role_of(actor: str) -> str:
+    """A role in words; of an unknown one, its code."""
+    role = actor.partition(":")[0]
+    return ROLES.get(role, role)

@@ -1,0 +1,93 @@
+"""What a person, or whoever controls us, is shown of a pathway; each look leaves a trace."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import Field
+
+from contracts.base import Strict
+from contracts.intake import FreeText
+from infra.vault import PersonErasedError
+from infra.web.auth import Principal, RequireRole
+from infra.web.cause import cause_of
+from infra.web.problems import Problem, not_found
+from services.audit import pages
+from services.audit.handlers.access import Access, receipts
+from services.audit.projections import MAX_ENTRIES, PathwayTooLongError
+from services.audit.routes.common import NEVER, Reading
+
+Controller = Annotated[Principal, Depends(RequireRole("auditor", "privacy"))]
+Privacy = Annotated[Principal, Depends(RequireRole("privacy"))]
+router = APIRouter(prefix="/v1", tags=["rights"])
+
+
+class Unmask(Strict):
+    """Why a pathway is unmasked: sealed, and told to the person who asks."""
+
+    reason: FreeText
+
+
+class AccessRequest(Strict):
+    """Why all that is held of a person is given out."""
+
+    reason: FreeText | None = Field(None, description="Sealed.")
+
+
+def _access(request: Request) -> Access:
+    access: Access = request.app.state.access
+    return access
+
+
+@router.post("/persons/{person_id}/unmask")
+async def unmask(
+    request: Request, response: Response, caller: Controller, person_id: UUID, body: Unmask
+) -> dict[str, Any]:
+    """A pathway with what is sealed of it; auditors see pseudonyms otherwise."""
+    response.headers.update(NEVER)
+    async with _refusing():
+        meta = cause_of(request, caller.actor)
+        return await _access(request).pathway(person_id, body.reason, meta)
+
+
+@router.post(
+    "/persons/{person_id}/access",
+    responses={200: {"content": {"text/html": {}}}},
+    response_model=None,
+)
+async def give_access(
+    request: Request, response: Response, caller: Privacy, person_id: UUID, body: AccessRequest
+) -> Response | dict[str, Any]:
+    """Everything held of a person (RGPD art. 15): JSON, or a page in French to print."""
+    async with _refusing():
+        meta = cause_of(request, caller.actor)
+        found = await _access(request).everything(person_id, body.reason, meta)
+    if "text/html" in request.headers.get("accept", ""):
+        return pages.access(found)
+    response.headers.update(NEVER)
+    return found
+
+
+@router.get("/persons/{person_id}/erasure")
+async def get_receipts(caller: Controller, person_id: UUID, tx: Reading) -> dict[str, Any]:
+    """The receipts of a person's erasure in the log, each provable by its event."""
+    found = await receipts(tx, person_id)
+    if not found:
+        raise not_found("receipt")
+    return {"receipts": found}
+
+
+@asynccontextmanager
+async def _refusing() -> AsyncIterator[None]:
+    try:
+        yield
+    except LookupError as error:
+        raise not_found(str(error)) from error
+    except PathwayTooLongError:
+        raise Problem(
+            422, "invalid", "The pathway is too long", f"more than {MAX_ENTRIES} entries"
+        ) from None
+    except PersonErasedError as error:
+        raise Problem(410, "person-erased", "The person was erased") from error

@@ -1,0 +1,128 @@
+"""A person is erased: fenced and announced, then the keys, then what the intake holds itself.
+
+Whatever crashes in between is taken up again: the ledger says how far it is, and each event is
+looked for before it is appended (docs/adr/0018).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from prometheus_client import Gauge
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.base import Event
+from contracts.erasure import ErasureReason, ErasureRequested, KeysDestroyed
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.erasures import Erasure, Erasures
+from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.store import ConcurrencyError
+from infra.eventstore.writer import Pending, Writer
+from infra.forgetting import forget, forgotten_events, heard_of
+from infra.limits import keep_limits
+from services.intake import tables
+from services.intake.handlers.persons import UnknownPersonError
+
+ATTEMPTS = 5
+UNDER_WAY = Gauge("aiguillage_erasures_under_way", "Persons whose erasure is not over")
+
+
+@dataclass(frozen=True)
+class Erasing:
+    """Asks for erasures, and carries them through.
+
+    ``wait``: how long after the fence no process can still hold a key of the person.
+    """
+
+    database: Database
+    writer: Writer
+    erasures: Erasures
+    clock: Clock
+    wait: timedelta
+
+    async def request(
+        self, person_id: UUID, reason: ErasureReason, meta: Meta
+    ) -> list[Erasure]:
+        """Erase a person under every id that they are known by; asked twice, it is done once.
+
+        Raises ``UnknownPersonError``.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                async with self.database.transaction() as tx:
+                    return await self._request(tx, person_id, reason, meta)
+            except ConcurrencyError:
+                continue
+        raise TimeoutError("others keep changing the person")
+
+    async def state(self, person_id: UUID) -> list[Erasure]:
+        """How far a person's erasure is, id by id; empty if nobody asked for it."""
+        async with self.database.reading() as connection:
+            group = await tables.same_person(await driver(connection), person_id)
+        found = await self.erasures.find(sorted(group | {person_id}))
+        return sorted(found.values(), key=lambda erasure: erasure.person_id)
+
+    async def _request(
+        self, tx: AsyncConnection, person_id: UUID, reason: ErasureReason, meta: Meta
+    ) -> list[Erasure]:
+        raw, now = await driver(tx), self.clock()
+        if not await tables.lock_persons(raw, [person_id]):
+            raise UnknownPersonError("person")
+        group = sorted(await tables.same_person(raw, person_id))
+        await tables.lock_persons(raw, group)
+        await self.erasures.fence([Erasure(p, reason, now) for p in group])
+        self.writer.vault.drop(group)
+        found = await self.erasures.find(group)
+        await self._announce(tx, found.values(), (), meta)
+        return list(found.values())
+
+    async def step(self) -> int:
+        """Announce what is not, destroy keys whose time has come; answers how much was done."""
+        now = self.clock()
+        due = await self.erasures.due(now - self.wait)
+        if due:
+            await self.erasures.destroy(due, now)
+        rows = await self.erasures.unfinished()
+        UNDER_WAY.set(await self.erasures.count_unfinished())
+        destroyed = [e.person_id for e in rows if e.destroyed_at]
+        async with self.database.transaction() as tx:
+            return len(due) + await self._announce(tx, rows, destroyed, Meta())
+
+    async def _announce(
+        self,
+        tx: AsyncConnection,
+        rows: Iterable[Erasure],
+        destroyed: Iterable[UUID],
+        meta: Meta,
+    ) -> int:
+        """Append what was not said yet: that it was asked for, that keys were destroyed."""
+        said: list[tuple[UUID, Event]] = [(e.person_id, _requested(e)) for e in rows]
+        said += [(p, KeysDestroyed(person_id=p)) for p in destroyed]
+        raw = await driver(tx)
+        known = await tables.announced(
+            raw, [person for person, _ in said], [ErasureRequested.type, KeysDestroyed.type]
+        )
+        pending = [
+            Pending(tables.stream_of(person), [event], person, meta)
+            for person, event in said
+            if (person, event.type) not in known
+        ]
+        await self.writer.write(tx, pending)
+        return len(pending)
+
+    async def on_own_events(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """Know whom a limit concerns; forget whoever's keys are gone."""
+        await keep_limits(tx, messages)
+        heard = heard_of(messages, self.writer.vault)
+        persons = {person for person in heard if person}
+        fresh = await forget(tx, persons, self.clock())
+        await tables.forget(await driver(tx), persons)
+        await self.writer.write(tx, forgotten_events("intake", fresh, heard))
+
+
+def _requested(erasure: Erasure) -> ErasureRequested:
+    return ErasureRequested(
+        person_id=erasure.person_id, reason=erasure.reason, requested_at=erasure.requested_at
+    )

@@ -1,0 +1,105 @@
+"""Retention runs by itself: archived after so long without a contact, then erased.
+
+Who came back is taken out of the archive. Whoever is restricted stays as they are: a dispute
+keeps data as long as it lasts (CASF R263-8).
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.base import Event
+from contracts.days import local_day
+from contracts.erasure import ErasureReason
+from contracts.rights import PersonArchived, PersonReactivated
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.writer import Pending, Writer
+from services.intake import tables
+from services.intake.handlers.erasure import Erasing
+from services.intake.handlers.persons import UnknownPersonError
+from services.intake.model.retention import Due, Policy, Stay, Step, due
+from services.intake.projections import keep_stays
+from services.intake.tables import retention
+
+BATCH = 500
+ACTOR = Meta("policy:retention")
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Keeps when each person was last here, and does what is due."""
+
+    database: Database
+    writer: Writer
+    erasing: Erasing
+    policy: Policy
+    clock: Clock
+
+    async def on_own_events(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """Remember contacts; bring back whoever was archived and came again."""
+        back = await keep_stays(tx, messages)
+        pending = [_said(PersonReactivated(person_id=p), p) for p in sorted(back)]
+        await self.writer.write(tx, pending)
+
+    async def preview(self, on: date | None = None) -> list[Due]:
+        """What would be done on a day, or today, if nobody came until then."""
+        async with self.database.reading() as connection:
+            return await self._due(connection, on or self._today())
+
+    async def step(self) -> int:
+        """Do what is due today; answers for how many ids."""
+        async with self.database.transaction() as tx:
+            found = (await self._due(tx, self._today()))[:BATCH]
+            await self._archive(tx, [item for item in found if item.step is Step.ARCHIVE])
+        for item in found:
+            if item.step is Step.ERASE:
+                await self._erase(item.person_id)
+        return len(found)
+
+    async def _due(self, tx: AsyncConnection, today: date) -> list[Due]:
+        raw = await driver(tx)
+        rows = await raw.fetch(retention.STAYS, *self.policy.latest(today))
+        stays = [
+            Stay(
+                _uuid(row["person_id"]), _uuid(row["root"]), row["last_contact_on"],
+                row["site"], row["archived"],
+            )
+            for row in rows
+        ]  # fmt: skip
+        return due(stays, self.policy, today)
+
+    async def _archive(self, tx: AsyncConnection, items: Sequence[Due]) -> None:
+        raw = await driver(tx)
+        await raw.execute(retention.ARCHIVE, [item.person_id for item in items])
+        said = [
+            _said(
+                PersonArchived(person_id=i.person_id, last_contact_on=i.last_contact_on),
+                i.person_id,
+            )
+            for i in items
+        ]
+        await self.writer.write(tx, said)
+
+    async def _erase(self, person_id: UUID) -> None:
+        """Under every id; one that another id brought along is no person any more."""
+        with suppress(UnknownPersonError):
+            await self.erasing.request(person_id, ErasureReason.RETENTION, ACTOR)
+        async with self.database.transaction() as tx:
+            await (await driver(tx)).execute(retention.DROP, person_id)
+
+    def _today(self) -> date:
+        return local_day(self.clock())
+
+
+def _said(event: Event, person_id: UUID) -> Pending:
+    return Pending(tables.stream_of(person_id), [event], person_id, ACTOR)
+
+
+def _uuid(value: UUID) -> UUID:
+    return UUID(int=value.int)

@@ -1,0 +1,164 @@
+"""What a person may ask for, under every id of theirs; and what is shown of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.base import Event
+from contracts.days import local_day
+from contracts.intake import (
+    AgreementWithdrawn,
+    Facts,
+    FactsSealed,
+    FactsStated,
+    Identity,
+    IdentitySealed,
+    PersonIdentified,
+)
+from contracts.registry import parse_event
+from contracts.rights import (
+    PersonObjected,
+    PersonRectified,
+    PersonRestricted,
+    PersonUnrestricted,
+    ReasonSealed,
+)
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Meta
+from infra.eventstore.store import ConcurrencyError
+from infra.eventstore.writer import Pending, Writer
+from infra.limits import require_unlimited
+from infra.vault import PersonErasedError
+from infra.viewing import View, record_views
+from services.intake import tables
+from services.intake.handlers.persons import TELLING, UnknownPersonError
+from services.intake.model.identity import Profile, profile
+from services.intake.model.statements import dated
+
+ATTEMPTS = 5
+PROFILE = "profile"
+
+
+@dataclass(frozen=True, slots=True)
+class Rectification:
+    """What is put right; later words supersede field by field."""
+
+    identity: Identity | None
+    facts: Facts | None
+    reason: str | None
+
+    def events(self, person_id: UUID, today: date, by: str) -> list[Event]:
+        """As statements, and the word that they put something right."""
+        events: list[Event] = []
+        if self.identity:
+            sealed = IdentitySealed(identity=self.identity)
+            events.append(PersonIdentified(person_id=person_id, sealed=sealed))
+        if self.facts:
+            facts = FactsSealed(facts=dated(self.facts, today))
+            events.append(FactsStated(person_id=person_id, sealed=facts))
+        rectified = PersonRectified(
+            person_id=person_id,
+            fields=self.names(),
+            rectified_by=by,
+            sealed=_words(self.reason),
+        )
+        return [*events, rectified]
+
+    def names(self) -> list[str]:
+        """Names of the fields."""
+        given = [part for part in (self.identity, self.facts) if part]
+        return sorted(name for part in given for name in part.model_fields_set)
+
+
+@dataclass(frozen=True)
+class Rights:
+    """Rectification, objection, restriction; and the profile, shown with a trace.
+
+    Each raises ``UnknownPersonError`` and ``PersonErasedError``.
+    """
+
+    database: Database
+    writer: Writer
+    clock: Clock
+
+    async def rectify(self, person_id: UUID, change: Rectification, meta: Meta) -> None:
+        """Put something right: a new event, nothing is overwritten."""
+        events = change.events(person_id, local_day(self.clock()), meta.actor)
+        await self._say(person_id, lambda p: events if p == person_id else [], meta)
+
+    async def object(self, person_id: UUID, reason: str | None, meta: Meta) -> None:
+        """The person objects: every agreement ends, cases are closed, partners are told."""
+
+        def said(person: UUID) -> list[Event]:
+            objected = PersonObjected(person_id=person, sealed=_words(reason))
+            return [objected, AgreementWithdrawn(person_id=person)]
+
+        await self._say(person_id, said, meta)
+
+    async def restrict(self, person_id: UUID, reason: str | None, meta: Meta) -> None:
+        """Keep the data, and do nothing else with them."""
+
+        def said(person: UUID) -> list[Event]:
+            return [PersonRestricted(person_id=person, sealed=_words(reason))]
+
+        await self._say(person_id, said, meta)
+
+    async def lift(self, person_id: UUID, meta: Meta) -> None:
+        """End a restriction."""
+        await self._say(person_id, lambda p: [PersonUnrestricted(person_id=p)], meta)
+
+    async def show(
+        self, person_id: UUID, meta: Meta, reason: str | None = None, *, anybody: bool = False
+    ) -> Profile:
+        """What is known of a person, once it is written down who looks.
+
+        ``anybody``: also of those whom staff do not see. Raises ``LimitedError``.
+        """
+        async with self.database.transaction() as tx:
+            group = await self._group(tx, person_id)
+            if not anybody:
+                await require_unlimited(tx, person_id)
+            found = await self._profile(tx, group)
+            view = View(person_id, PROFILE, found.names(), reason)
+            await record_views(tx, self.writer, [view], meta)
+        return found
+
+    async def _say(self, person_id: UUID, said: Any, meta: Meta) -> None:
+        for _ in range(ATTEMPTS):
+            try:
+                async with self.database.transaction() as tx:
+                    group = await self._group(tx, person_id)
+                    await self.writer.write(
+                        tx, [Pending(tables.stream_of(p), said(p), p, meta) for p in group]
+                    )
+                return
+            except ConcurrencyError:
+                continue
+        raise TimeoutError("others keep changing the person")
+
+    async def _group(self, tx: AsyncConnection, person_id: UUID) -> list[UUID]:
+        raw = await driver(tx)
+        if not await tables.lock_persons(raw, [person_id]):
+            raise UnknownPersonError("person")
+        group = sorted(await tables.same_person(raw, person_id))
+        alive = await self.writer.vault.keys(group)
+        if set(group) - alive.keys():
+            raise PersonErasedError
+        return group
+
+    async def _profile(self, tx: AsyncConnection, group: Sequence[UUID]) -> Profile:
+        names = [tables.stream_of(person) for person in group]
+        streams = await self.writer.store.load_many(tx, names)
+        told = [e for events in streams.values() for e in events if e.type in TELLING]
+        clear = await self.writer.vault.unseal(told)
+        told.sort(key=lambda event: event.position)
+        return profile([parse_event(e.type, e.data, clear.get(e.event_id)) for e in told])
+
+
+def _words(reason: str | None) -> ReasonSealed | None:
+    return ReasonSealed(reason=reason) if reason else None

@@ -1,0 +1,119 @@
+"""How long a person's data stay: in use, then archived, then not at all. Pure.
+
+CNIL, délibération 2023-095 (social support): two years in use from the last contact. CASF
+R263-8 (parcours insertion emploi): two years more in an archive with restricted access.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+MONTHS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """Months in use from the last contact, and months archived after them."""
+
+    active: int = 24
+    archived: int = 24
+
+    @classmethod
+    def parse(cls, text: str) -> "Periods":
+        """From ``24+24``; raises ``ValueError`` for anything else."""
+        active, plus, archived = text.partition("+")
+        if not plus or not active.isdigit() or not archived.isdigit() or int(active) < 1:
+            raise ValueError("give months in use and months archived: 24+24")
+        return cls(int(active), int(archived))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The periods of the hub, and of sites that have their own."""
+
+    usual: Periods = Periods()
+    sites: Mapping[str, Periods] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, usual: str, sites: str) -> "Policy":
+        """From ``24+24`` and ``site=12+12,other=36+12``; raises ``ValueError``."""
+        pairs = (item.partition("=") for item in sites.split(",") if item.strip())
+        own = {name.strip(): Periods.parse(text.strip()) for name, _, text in pairs}
+        return cls(Periods.parse(usual), own)
+
+    def of(self, site: str | None) -> Periods:
+        """The periods of the site where the person was last."""
+        return self.sites.get(site or "", self.usual)
+
+    def latest(self, today: date) -> tuple[date, date]:
+        """Whose last contact was later than these days is not archived, or not erased, today.
+
+        Periods end on the same day of a month: the days are a little late rather than early.
+        """
+        every = [self.usual, *self.sites.values()]
+        use = min(periods.active for periods in every)
+        stay = min(periods.active + periods.archived for periods in every)
+        return _before(today, use), _before(today, stay)
+
+
+def _before(today: date, months: int) -> date:
+    return months_after(today, -months) + timedelta(days=3)
+
+
+class Step(StrEnum):
+    """What is due."""
+
+    ARCHIVE = "archive"
+    ERASE = "erase"
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """One id of a person: when and where they were last, and whether they are archived.
+
+    ``root``: the id under which the same person's ids are one.
+    """
+
+    person_id: UUID
+    root: UUID
+    last_contact_on: date
+    site: str | None
+    archived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A step that is due for one id, on account of the last contact under any of them."""
+
+    person_id: UUID
+    step: Step
+    last_contact_on: date
+
+
+def due(stays: Iterable[Stay], policy: Policy, today: date) -> list[Due]:
+    """The steps that are due, oldest contact first; of one person, all ids together."""
+    persons: dict[UUID, list[Stay]] = {}
+    for stay in stays:
+        persons.setdefault(stay.root, []).append(stay)
+    found = [item for group in persons.values() for item in _due(group, policy, today)]
+    return sorted(found, key=lambda item: (item.last_contact_on, item.person_id))
+
+
+def _due(group: list[Stay], policy: Policy, today: date) -> list[Due]:
+    last = max(group, key=lambda stay: stay.last_contact_on)
+    periods, on = policy.of(last.site), last.last_contact_on
+    if months_after(on, periods.active + periods.archived) <= today:
+        return [Due(stay.person_id, Step.ERASE, on) for stay in group]
+    if months_after(on, periods.active) <= today:
+        return [Due(s.person_id, Step.ARCHIVE, on) for s in group if not s.archived]
+    return []
+
+
+def months_after(day: date, months: int) -> date:
+    """The same day so many months later; the last of the month where there is no such day."""
+    years, month = divmod(day.month - 1 + months, MONTHS)
+    year, month = day.year + years, month + 1
+    following = date(year + month // MONTHS, month % MONTHS + 1, 1)
+    return date(year, month, min(day.day, (following - date(year, month, 1)).days))

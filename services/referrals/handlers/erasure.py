@@ -1,0 +1,51 @@
+"""Persons who are erased: their cases end at once, and are forgotten once the keys are gone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.erasure import ErasureRequested, KeysDestroyed
+from contracts.rights import PersonObjected
+from infra.database import driver
+from infra.eventstore.events import Recorded
+from infra.forgetting import forget, forgotten_events, heard_of
+from infra.limits import keep_limits
+from services.referrals import tables
+from services.referrals.handlers.messages import Messages
+from services.referrals.handlers.work import Work
+from services.referrals.model.erasure import abandon
+
+
+@dataclass(frozen=True)
+class Erasing:
+    """Hears what the intake says of erasures."""
+
+    messages: Messages
+
+    async def on_intake(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """End cases when an erasure is asked for, or were opened since; then forget."""
+        await keep_limits(tx, messages)
+        heard = {m.person_id: m for m in messages if m.type in _STEPS}
+        if not heard:
+            return
+        destroyed = heard_of(messages, self.messages.writer.vault)
+        work = self.messages.work(tx)
+        fresh = await forget(tx, {p for p in destroyed if p}, self.messages.clock())
+        await self._abandon(tx, work, heard)
+        work.gather(forgotten_events("referrals", fresh, heard))
+        await work.write(forgetting=True)
+
+    async def _abandon(
+        self, tx: AsyncConnection, work: Work, heard: dict[UUID | None, Recorded]
+    ) -> None:
+        raw = await driver(tx)
+        rows = await raw.fetch(tables.ACTIVE_OF_PERSONS, [p for p in heard if p])
+        await work.load_cases(row["case_id"] for row in rows)
+        for case in list(work.cases.values()):
+            decided = abandon(case, work.tried(case.case_id), work.today)
+            work.record(decided, case, heard[case.person_id].caused())
+
+
+_STEPS = (ErasureRequested.type, KeysDestroyed.type, PersonObjected.type)
