@@ -1,14 +1,21 @@
-"""What an operator does about the log: see whether it is signed, change its keys."""
+"""What an operator does about the log: see whether it is signed, change keys, restore it."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+from infra.clock import system_clock
 from infra.database import Database
 from infra.eventstore.events import rfc3339
 from infra.platform import Platform
 from infra.settings import Settings
+from infra.tlog.keyring import RING
+from infra.tlog.note import open_checkpoint
 from services.audit.app import signing_of
+from services.audit.handlers.memory import SignerMemory
 from services.audit.handlers.signing import LogState, log_keys
+from services.audit.tables import Signed
 
 
 async def log_state(platform: Platform, database: Database) -> LogState:
@@ -35,6 +42,33 @@ async def signer_row(platform: Platform, database: Database) -> dict[str, Any]:
         "reason": state.refusal,
         "parked": 0,
     }
+
+
+def log_files(settings: Settings) -> list[str]:
+    """What the log needs of the data directory: its ring, and the secrets that sign on."""
+    keys = log_keys(settings).all()
+    return [RING, *(key.file for key in keys if key.until is None)]
+
+
+def newest_checkpoint(settings: Settings, files: Sequence[Path]) -> Signed:
+    """The largest of these checkpoints of the log; raises ``NoteError`` if one is not."""
+    keys = log_keys(settings).vkeys()
+    notes = [file.read_bytes() for file in files]
+    opened = [(open_checkpoint(note, keys, settings.log_origin), note) for note in notes]
+    stated, note = max(opened, key=lambda found: found[0].size)
+    return Signed(stated.size, stated.root, note)
+
+
+async def remind_signer(settings: Settings, vault_url: str, signed: Signed) -> None:
+    """Let the signer remember a checkpoint that its memory is too old to know of."""
+    vault = Database(vault_url, "vault", pool_size=1)
+    memory = SignerMemory(vault, settings.log_origin)
+    try:
+        known = await memory.recall()
+        if known is None or known.size < signed.size:
+            await memory.remember(signed, known, system_clock())
+    finally:
+        await vault.close()
 
 
 def rotate_key(settings: Settings, overlap: timedelta) -> list[str]:

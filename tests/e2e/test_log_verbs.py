@@ -1,32 +1,46 @@
 """Witness, proof, key and reconciliation as their users meet them: on the command line."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
 
 from services.processes import Child, Hub, cli
-from tests.e2e.hubs import Up, aiguillage, all_logged, contact, emit, rows
+from tests.e2e.hubs import Up, aiguillage, all_logged, contact, emit, rows, until
 
 POLICY = "AIGUILLAGE_LOG_POLICY"
 
 
 class Town:
-    """`aiguillage witness` as a process of its own."""
+    """`aiguillage witness` as a process of its own, each time on the same port."""
 
     def __init__(self, directory: Path, vkey: str) -> None:
-        arguments = cli(
-            "witness", "--data", str(directory), "--log", vkey, "--port", "0", "--json"
-        )
-        self.child = Child("witness", arguments, directory.with_suffix(".log"), {})
+        self.directory = directory
+        self.vkey = vkey
+        self.url = "http://127.0.0.1:0"
+        self.said: dict[str, Any] = {}
 
-    async def start(self) -> dict[str, Any]:
-        said: dict[str, Any] = orjson.loads(await self.child.start())
-        return said
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    async def start(self) -> None:
+        port = self.url.rpartition(":")[2]
+        arguments = ("--data", str(self.directory), "--log", self.vkey, "--port", port)
+        name = f"{self.name}.example/witness"
+        command = cli("witness", *arguments, "--name", name, "--json")
+        self.child = Child(self.name, command, self.directory.with_suffix(".log"), {})
+        self.said = orjson.loads(await self.child.start())
+        self.url = self.said["url"]
+
+    @property
+    def line(self) -> str:
+        """The witness's line of a policy."""
+        return f"witness {self.name} {self.said['vkeys'][0]} {self.url}\n"
 
 
 @pytest.fixture(scope="module")
@@ -44,63 +58,103 @@ def hub(up: Up) -> Hub:
     return up.hub
 
 
-async def cosigned(hub: Hub, size: int) -> dict[str, Any]:
-    """Wait until the witness has cosigned so much."""
-    async with asyncio.timeout(30):
-        while True:
-            (witness,) = (await hub.get("audit", "/v1/log", "auditor"))["witnesses"]
-            if (witness["size"] or 0) >= size:
-                return dict(witness)
-            await asyncio.sleep(0.05)
+@pytest.fixture
+async def towns(up: Up, hub: Hub) -> AsyncIterator[list[Town]]:
+    places = [up.directory.parent / name for name in ("nord", "clap", "valenciennes")]
+    made = [Town(place, hub.address["vkey"]) for place in places]
+    for town in made:
+        await town.start()
+    yield made
+    for town in made:
+        await town.child.kill()
 
 
-async def test_a_witness_cosigns_a_running_hub_and_a_proof_says_so(up: Up, hub: Hub):
-    town = Town(up.directory.parent / "town", hub.address["vkey"])
-    witness = await town.start()
-    policy = up.directory.parent / "policy"
-    policy.write_text(
-        f"log {hub.address['vkey']}\n"
-        f"witness town {witness['vkeys'][0]} {witness['url']}\nquorum town\n"
-    )
+async def cosigned(hub: Hub, size: int, *names: str) -> None:
+    """Wait until these witnesses have cosigned so much."""
+
+    async def all_have() -> bool:
+        described = await hub.get("audit", "/v1/log", "auditor")
+        sizes = {w["name"]: w["size"] or 0 for w in described["witnesses"]}
+        return all(sizes[name] >= size for name in names)
+
+    await until(all_have)
+
+
+async def proof_of_last(hub: Hub, file: Path) -> str:
+    """Fetch the proof of the newest entry; answers its event's id."""
+    query = "SELECT event_id FROM audit.entries ORDER BY idx DESC LIMIT 1"
+    event = str((await rows(hub, query))[0]["event_id"])
+    address = hub.address["audit"]
+    made = await aiguillage("audit", "proof", event, "--url", address, "--output", str(file))
+    assert made.code == 0, made.err
+    return event
+
+
+async def checked(file: Path, *trusted: str) -> tuple[int, dict[str, Any]]:
+    """What `check-proof` says, offline."""
+    found = await aiguillage("audit", "check-proof", str(file), *trusted, "--json")
+    return found.code, orjson.loads(found.out)
+
+
+async def test_two_of_three_witnesses_make_a_proof_count(up: Up, hub: Hub, towns: list[Town]):
+    nord, clap, valenciennes = towns
+    place = up.directory.parent
+    policy, strict, file = place / "policy", place / "strict", place / "event.tlog-proof"
+    known = f"log {hub.address['vkey']}\n" + "".join(town.line for town in towns)
+    names = " ".join(town.name for town in towns)
+    policy.write_text(f"{known}group two-of-three 2 {names}\nquorum two-of-three\n")
+    strict.write_text(f"{known}group everybody all {names}\nquorum everybody\n")
     await up.stop()
     up.environment = {**up.environment, POLICY: str(policy)}
     hub = await up.start()
-    receipt = await emit(hub, contact("witnessed", 11))
-    size = await all_logged(hub)
-    await cosigned(hub, size)
+    await emit(hub, contact("witnessed", 11))
+    await cosigned(hub, await all_logged(hub), *names.split())
+    event = await proof_of_last(hub, file)
+    code, said = await checked(file, "--policy", str(policy))
+    assert (code, said["entry"]["id"]) == (0, event)
+    assert "cosigned by" in said["reason"]
 
-    event = (await rows(hub, "SELECT event_id FROM audit.entries WHERE idx = 5"))[0]["event_id"]
-    file = str(up.directory.parent / "event.tlog-proof")
-    fetched = await aiguillage(
-        "audit", "proof", str(event), "--url", hub.address["audit"], "--output", file
+    await valenciennes.child.kill()
+    await emit(hub, contact("seen by two", 12))
+    await cosigned(hub, await all_logged(hub), nord.name, clap.name)
+    await proof_of_last(hub, file)
+    code, said = await checked(file, "--policy", str(policy))
+    assert (code, "cosigned by nord, clap" in said["reason"]) == (0, True)
+    code, said = await checked(file, "--policy", str(strict))
+    assert (code, said["entry"]) == (1, None)
+    assert "no cosignature of valenciennes" in said["reason"]
+
+    await clap.child.kill()
+    await emit(hub, contact("seen by one", 13))
+    size = await all_logged(hub)
+    await cosigned(hub, size, nord.name)
+    await proof_of_last(hub, file)
+    code, said = await checked(file, "--policy", str(policy))
+    assert (code, "two-of-three has 1 of the 2 it needs" in said["reason"]) == (1, True)
+    assert (await checked(file, "--vkey", hub.address["vkey"]))[0] == 0
+
+    await valenciennes.start()  # knows what it cosigned, and is brought up from there
+    await cosigned(hub, size, valenciennes.name)
+    await proof_of_last(hub, file)
+    code, said = await checked(file, "--policy", str(policy))
+    assert (code, "cosigned by nord, valenciennes" in said["reason"]) == (0, True)
+
+
+async def test_what_cannot_be_proven_or_judged_is_told(up: Up, hub: Hub, towns: list[Town]):
+    await emit(hub, contact("told", 14))
+    await all_logged(hub)
+    file = up.directory.parent / "told.tlog-proof"
+    await proof_of_last(hub, file)
+    strangers = await aiguillage(
+        "audit", "check-proof", str(file), "--vkey", towns[0].said["vkeys"][0]
     )
-    assert fetched.code == 0, fetched.err
-    checked = await aiguillage("audit", "check-proof", file, "--policy", str(policy), "--json")
-    assert checked.code == 0, checked.err
-    assert "cosigned by town" in orjson.loads(checked.out)["reason"]
-    assert orjson.loads(checked.out)["entry"]["id"] == str(event)
-    strangers = await aiguillage("audit", "check-proof", file, "--vkey", witness["vkeys"][0])
     assert (strangers.code, "not of the kind" in strangers.err) == (2, True)
-    unknown = await aiguillage(
-        "audit", "proof", receipt["person_id"], "--url", hub.address["audit"]
-    )
+    unknown = await aiguillage("audit", "proof", str(uuid4()), "--url", hub.address["audit"])
     assert (unknown.code, "answered 404" in unknown.err) == (1, True)
-
-    await town.child.kill()
-    await emit(hub, contact("unwitnessed", 12))
-    size = await all_logged(hub)
-    again = Town(up.directory.parent / "town", hub.address["vkey"])
-    restarted = await again.start()
-    assert restarted["vkeys"] == witness["vkeys"]
-    policy.write_text(policy.read_text().replace(witness["url"], restarted["url"]))
-    await up.stop()
-    hub = await up.start()
-    await cosigned(hub, size)
     second = await aiguillage(
-        "witness", "--data", str(up.directory.parent / "town"), "--log", hub.address["vkey"]
+        "witness", "--data", str(towns[0].directory), "--log", hub.address["vkey"]
     )
     assert (second.code, "another process runs on" in second.err) == (1, True)
-    await again.child.stop()
 
 
 async def test_a_key_is_changed_under_a_running_hub(up: Up, hub: Hub):
@@ -114,14 +168,14 @@ async def test_a_key_is_changed_under_a_running_hub(up: Up, hub: Hub):
     assert [key["until"] is None for key in keys] == [False, True]
     for key in keys:  # whichever an auditor has
         verified = await aiguillage(
-            "audit", "verify", "--url", hub.address["audit"], "--vkey", keys[0]["vkey"],
+            "audit", "verify", "--url", hub.address["audit"], "--vkey", key["vkey"],
             environment={"AIGUILLAGE_AUDIT_KEY": hub.address["keys"]["auditor"]},
         )  # fmt: skip
         assert verified.code == 0, (key, verified.err)
 
 
 async def test_what_was_changed_is_found_by_reconciling_a_running_hub(up: Up, hub: Hub):
-    await emit(hub, contact("reconciled", 13))
+    await emit(hub, contact("reconciled", 15))
     await all_logged(hub)
     agrees = await up.run("audit", "reconcile", "--json")
     assert agrees.code == 0, agrees.err
