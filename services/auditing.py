@@ -50,20 +50,30 @@ class Shown(NamedTuple):
     as_json: bool
 
 
+class Trusted(NamedTuple):
+    """Whom an auditor trusts: keys of the log, and a policy of logs and witnesses."""
+
+    vkeys: Sequence[str]
+    policy: Path | None
+
+
 def verify(
-    directory: Path, vkeys: Sequence[str], last: Path | None, workers: int | None
+    directory: Path, trusted: Trusted, last: Path | None, workers: int | None
 ) -> Verdict:
     """Check an export, with a bar on stderr."""
+    vkeys, policy = trusted
     with Meter("checked") as meter:
-        verdict = verify_export(directory, vkeys, last=last, workers=workers, progress=meter)
+        verdict = verify_export(
+            directory, vkeys, policy=policy, last=last, workers=workers, progress=meter
+        )
     tell(f"  not evidence, not checked: {', '.join(NOT_EVIDENCE)}")
     return verdict
 
 
-async def verify_service(url: str, key: str, vkeys: Sequence[str]) -> Verdict:
+async def verify_service(url: str, key: str, trusted: Trusted) -> Verdict:
     """Check the log of a service, with a bar on stderr."""
     with Meter("checked") as meter:
-        return await verify_remote(url, key, vkeys, meter)
+        return await verify_remote(url, key, trusted.vkeys, meter, trusted.policy)
 
 
 def say(verdict: Verdict) -> int:

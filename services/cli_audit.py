@@ -35,11 +35,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Lines of JSON on stdout.")
 
 @app.command()
 def verify(
-    vkey: Annotated[
-        list[str], typer.Option("--vkey", help="The log's public key; each, if it had several.")
-    ],
     directory: Annotated[
         Path | None, typer.Argument(help="An export.", exists=True, file_okay=False)
+    ] = None,
+    vkey: Annotated[
+        list[str] | None,
+        typer.Option("--vkey", help="A public key of the log; each, if it had several."),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Logs to trust, and witnesses to have cosigned (C2SP tlog-policy).",
+        ),
     ] = None,
     last_checkpoint: Last = None,
     workers: Annotated[
@@ -57,10 +66,11 @@ def verify(
 
     if (directory is None) == (url is None):
         auditing.refuse("give a directory or --url", "aiguillage audit verify --help")
+    trusted = auditing.Trusted(vkey or [], policy)
     if directory:
-        verdict = auditing.verify(directory, vkey, last_checkpoint, workers)
+        verdict = auditing.verify(directory, trusted, last_checkpoint, workers)
     else:
-        verdict = asyncio.run(auditing.verify_service(str(url), key, vkey))
+        verdict = asyncio.run(auditing.verify_service(str(url), key, trusted))
     raise SystemExit(auditing.say(verdict))
 
 

@@ -18,7 +18,7 @@ from infra.tlog.note import Checkpoint, Note
 from infra.tlog.remote import RemoteLog, remote_log
 from services.audit.handlers.export import StoredExport, indices_of, span_between
 from services.audit.handlers.replay import StoredLog, moment_of
-from services.audit.handlers.signing import vkey
+from services.audit.handlers.signing import log_keys
 from services.audit.model.replay import Of, Subject
 from services.operations import opened
 from services.progress import Meter
@@ -46,9 +46,9 @@ class Asked(NamedTuple):
 
 
 class Origin(LogSource, Protocol):
-    """A source of exports that also knows its key, and which entries fit what is asked."""
+    """A source of exports that also knows its keys, and which entries fit what is asked."""
 
-    async def vkey(self) -> str: ...
+    async def vkeys(self) -> list[str]: ...
     async def span(self, since: datetime, until: datetime, size: int) -> tuple[int, int]: ...
     async def indices(self, subject: Subject, size: int) -> tuple[int, ...]: ...
 
@@ -60,7 +60,7 @@ async def export(
     async with _origin(url, key, data) as origin:
         wanted = Wanted(asked.words(), partial(_find, origin, asked))
         with Meter("exported") as meter:
-            return await Export(origin, directory, wanted).run(await origin.vkey(), meter)
+            return await Export(origin, directory, wanted).run(await origin.vkeys(), meter)
 
 
 @asynccontextmanager
@@ -78,12 +78,12 @@ class _Hub(StoredExport):
     """The hub on this machine."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        super().__init__(database)
+        super().__init__(database, settings.log_origin)
         self._settings = settings
         self._log = StoredLog(database)
 
-    async def vkey(self) -> str:
-        return vkey(self._settings)
+    async def vkeys(self) -> list[str]:
+        return [key.encode() for key in log_keys(self._settings).vkeys()]
 
     async def span(self, since: datetime, until: datetime, size: int) -> tuple[int, int]:
         async with self._database.reading() as tx:
@@ -103,8 +103,10 @@ class _Service:
         self.payload = log.payload
         self._log = log
 
-    async def vkey(self) -> str:
-        return str((await self._log.json("/v1/log"))["vkey"])
+    async def vkeys(self) -> list[str]:
+        said = await self._log.json("/v1/log")
+        keys = [str(key["vkey"]) for key in said["keys"]]
+        return [key for key in keys if key.startswith(f"{said['origin']}+")]
 
     async def span(self, since: datetime, until: datetime, size: int) -> tuple[int, int]:
         asked = urlencode({"since": since.isoformat(), "until": until.isoformat()})

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import orjson
 
 from infra.tlog.merkle import Frontier, leaf_hash
 from infra.tlog.note import Checkpoint, NoteError, VKey, open_checkpoint
+from infra.tlog.policy import Policy
 
 HEADER = (
     "service", "id", "stream", "version", "type", "person", "occurred_at", "recorded_at",
@@ -142,13 +144,11 @@ class IncompleteLogError(UnsoundLogError):
 class Verification:
     """A running check against one checkpoint; memory grows only with the number of streams.
 
-    Raises ``BrokenLogError`` if the checkpoint is not signed by one of the keys, and
-    ``IncompleteLogError`` if one is none.
+    Raises what ``open_newest`` raises.
     """
 
-    def __init__(self, note: bytes, vkeys: Sequence[str]) -> None:
-        self._keys = parse_vkeys(vkeys)
-        self.target = self._open(note)
+    def __init__(self, note: bytes, trusted: Policy) -> None:
+        self.target, self._keys = open_newest("the checkpoint", note, trusted)
         self.erased = 0
         self._expected = deque([self.target])
         self._versions: dict[bytes, int] = {}
@@ -171,7 +171,7 @@ class Verification:
 
         One that comes too late, or out of order, is passed over.
         """
-        checkpoint = self._open(note)
+        checkpoint = open_earlier("a checkpoint", note, self._keys)
         before = self._expected[-2].size if len(self._expected) > 1 else self.checked
         if before < checkpoint.size < self.target.size:
             self._expected.insert(len(self._expected) - 1, checkpoint)
@@ -204,12 +204,6 @@ class Verification:
         return Verdict(
             outcome, reason, at, self.checked, self.target.size, self.erased, self.target.root
         )
-
-    def _open(self, note: bytes) -> Checkpoint:
-        try:
-            return open_checkpoint(note, self._keys, self._keys[0].name)
-        except NoteError as error:
-            raise BrokenLogError(None, f"the checkpoint does not hold: {error}") from error
 
     def _check_place(self, entry: LoggedEntry) -> None:
         if entry.index > self.checked:
@@ -252,7 +246,7 @@ def verify_log(
     """
     check: Verification | None = None
     try:
-        check = Verification(note, vkeys)
+        check = Verification(note, trusting(vkeys))
         for signed in earlier:
             check.expect(signed)
         for entry in entries:
@@ -269,15 +263,42 @@ def unsound(check: Verification | None, error: UnsoundLogError) -> Verdict:
     return check.verdict_of(error.outcome, error.reason, error.at)
 
 
-def parse_vkeys(vkeys: Sequence[str]) -> list[VKey]:
-    """A log's public keys, all of one name; raises ``IncompleteLogError``."""
+def trusting(vkeys: Iterable[str], policy: Path | None = None) -> Policy:
+    """Whom to trust: these keys of a log, and the logs and witnesses of a policy file.
+
+    Raises ``IncompleteLogError``.
+    """
     try:
-        keys = [VKey.parse(vkey) for vkey in vkeys]
+        named = Policy.read(policy) if policy else Policy()
+        trusted = named.with_logs([VKey.parse(vkey) for vkey in vkeys])
+    except ValueError as error:
+        raise IncompleteLogError(None, f"whom to trust cannot be read: {error}") from error
+    if not trusted.logs:
+        raise IncompleteLogError(None, "no public key of the log is given")
+    return trusted
+
+
+def open_newest(name: str, note: bytes, trusted: Policy) -> tuple[Checkpoint, Sequence[VKey]]:
+    """What the newest checkpoint states, and the keys that may have signed earlier ones.
+
+    Raises ``BrokenLogError`` unless the log signed it, ``IncompleteLogError`` unless as many
+    witnesses cosigned it as the policy asks for.
+    """
+    said = trusted.assess(note)
+    if said.checkpoint is None:
+        raise BrokenLogError(None, f"{name} is not signed by the key: {said.reason}")
+    if not said.met:
+        raise IncompleteLogError(None, f"{name} is not cosigned: {said.reason}")
+    keys = [log.vkey for log in trusted.logs if log.vkey.name == said.checkpoint.origin]
+    return said.checkpoint, keys
+
+
+def open_earlier(name: str, note: bytes, keys: Sequence[VKey]) -> Checkpoint:
+    """What an earlier checkpoint of the same log states; raises ``BrokenLogError``."""
+    try:
+        return open_checkpoint(note, keys, keys[0].name)
     except NoteError as error:
-        raise IncompleteLogError(None, f"the public key cannot be used: {error}") from error
-    if len({key.name for key in keys}) != 1:
-        raise IncompleteLogError(None, "give the keys of one log: they have one name")
-    return keys
+        raise BrokenLogError(None, f"{name} is not signed by the key: {error}") from error
 
 
 def vouched(index: int, entry: bytes, data: bytes | None, sealed: bytes | None) -> Vouched:

@@ -81,7 +81,7 @@ class Export:
         self._wanted = wanted
         self._entries = self._erased = self._checkpoints = 0
 
-    async def run(self, vkey: str, progress: Progress | None = None) -> Manifest:
+    async def run(self, vkeys: Sequence[str], progress: Progress | None = None) -> Manifest:
         """Write all of it, or what is still missing; raises ``ExportRefusedError``.
 
         ``progress`` is told how many entries stand there, out of how many.
@@ -96,7 +96,7 @@ class Export:
             await self._checkpoints_of(group, selection)
         for beside in (*sorted(BESIDE.iterdir()), VERIFIER):
             self._write(beside.name, beside.read_bytes())
-        self._write("vkey.txt", f"{vkey}\n".encode())
+        self._write("vkey.txt", "".join(f"{vkey}\n" for vkey in vkeys).encode())
         return self._finish(note, selection)
 
     async def _begin(self) -> tuple[bytes, Selection]:

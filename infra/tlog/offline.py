@@ -7,7 +7,7 @@ is reported is what one process alone would have found first. Memory is flat.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from infra.tlog.audit import (
@@ -17,8 +17,10 @@ from infra.tlog.audit import (
     Progress,
     UnsoundLogError,
     Verdict,
+    open_earlier,
+    open_newest,
     other_entries,
-    parse_vkeys,
+    trusting,
 )
 from infra.tlog.exported import Exported, does_not_hold
 from infra.tlog.layout import (
@@ -29,13 +31,10 @@ from infra.tlog.layout import (
     Selection,
     checkpoints_path,
 )
-from infra.tlog.note import Checkpoint
-from infra.tlog.parts import Checker, Part, Task, Workers, opened
+from infra.tlog.parts import Checker, Part, Task, Workers
+from infra.tlog.policy import Policy
 from infra.tlog.streams import Buckets, bucket_count, earliest
 from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, parse_path
-
-Requirement = Callable[[bytes], str | None]
-"""What else a checkpoint must satisfy, such as a quorum of witnesses; answers what it lacks."""
 
 PART_LEVEL = 1
 
@@ -45,19 +44,20 @@ def verify_export(
     vkeys: Sequence[str],
     *,
     last: Path | None = None,
-    requirement: Requirement | None = None,
+    policy: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Verdict:
     """Check the export in a directory.
 
-    ``last``: a checkpoint kept from before, which the log must extend; ``requirement``: what
-    its checkpoint must satisfy besides; ``workers``: processes, one a processor by default.
-    ``progress`` is told how many entries are checked, out of how many.
+    ``last``: a checkpoint kept from before, which the log must extend; ``policy``: a file
+    of further keys, and of witnesses that must have cosigned its checkpoint; ``workers``:
+    processes, one a processor by default. ``progress`` is told how many entries are checked,
+    out of how many.
     """
     check: Check | None = None
     try:
-        check = Check(folder, vkeys, requirement)
+        check = Check(folder, trusting(vkeys, policy))
         with Workers(check.task, check.processes(workers)) as running:
             check.run(running, last, progress)
     except UnsoundLogError as error:
@@ -70,14 +70,9 @@ def verify_export(
 class Check:
     """A running check; every step raises ``UnsoundLogError`` at what does not hold."""
 
-    def __init__(
-        self, folder: Path, vkeys: Sequence[str], requirement: Requirement | None
-    ) -> None:
-        keys = parse_vkeys(vkeys)
+    def __init__(self, folder: Path, trusted: Policy) -> None:
         note = Exported(folder, 0).read(CHECKPOINT)
-        self.signed: Checkpoint = opened(CHECKPOINT, note, keys)
-        if requirement and (missing := requirement(note)):
-            raise IncompleteLogError(None, missing)
+        self.signed, keys = open_newest(CHECKPOINT, note, trusted)
         self.said: Manifest = Exported(folder, 0).manifest()
         if max(self.said.stop, self.said.entries) > self.signed.size:
             raise does_not_hold(MANIFEST)
@@ -158,7 +153,7 @@ class Check:
         for group in self._span().groups():
             path = checkpoints_path(group)
             for note in export.frames(path):
-                signed = opened(path, note, self.task.keys)
+                signed = open_earlier(path, note, self.task.keys)
                 if export.top(signed.size) != signed.root:
                     raise other_entries(proven, signed.size)
                 proven = signed.size

@@ -19,12 +19,13 @@ from infra.tlog.audit import (
     UnsoundLogError,
     all_vouched,
     gap,
+    open_earlier,
     vouched,
 )
 from infra.tlog.exported import Exported, does_not_hold
 from infra.tlog.layout import Manifest, checkpoints_path
 from infra.tlog.merkle import HASH_SIZE
-from infra.tlog.note import Checkpoint, NoteError, VKey, open_checkpoint
+from infra.tlog.note import VKey
 from infra.tlog.streams import Gap, Runs, first_gap
 from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 
@@ -108,7 +109,7 @@ class Checker:
 
     def extends(self, path: str, note: bytes) -> None:
         """Raise unless the log extends what a checkpoint states."""
-        signed = opened(path, note, self._task.keys)
+        signed = open_earlier(path, note, self._task.keys)
         if signed.size > self.export.size:
             then, now = signed.size, self.export.size
             raise BrokenLogError(None, f"it had {then} entries before, and now {now}")
@@ -212,14 +213,6 @@ class Workers:
                 yield begun.popleft().result()
         except BrokenProcessPool as error:
             raise IncompleteLogError(None, "a process of the check was ended") from error
-
-
-def opened(path: str, note: bytes, keys: Sequence[VKey]) -> Checkpoint:
-    """What a checkpoint states; raises ``BrokenLogError`` unless one of the keys signed it."""
-    try:
-        return open_checkpoint(note, keys, keys[0].name)
-    except NoteError as error:
-        raise BrokenLogError(None, f"{path} is not signed by the key: {error}") from error
 
 
 def tile_root(data: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ from infra.tlog.audit import (
     UnsoundLogError,
     Verdict,
     Verification,
+    trusting,
     unsound,
 )
 from infra.tlog.layout import payload_path
@@ -90,17 +92,23 @@ async def remote_log(url: str, key: str) -> AsyncIterator[RemoteLog]:
 
 
 async def verify_remote(
-    url: str, key: str, vkeys: Sequence[str], progress: Progress | None = None
+    url: str,
+    key: str,
+    vkeys: Sequence[str],
+    progress: Progress | None = None,
+    policy: Path | None = None,
 ) -> Verdict:
     """Check the log of the audit service at ``url``, page by page.
 
     ``key`` is an auditor's API key; ``vkeys`` the log's public keys, obtained from elsewhere
-    than the log. ``progress`` is told how many entries are checked, out of how many.
+    than the log, ``policy`` a file that names more, and witnesses. ``progress`` is told how
+    many entries are checked, out of how many.
     """
     check: Verification | None = None
     try:
+        trusted = trusting(vkeys, policy)
         async with remote_log(url, key) as log:
-            check = Verification(await log.checkpoint(), vkeys)
+            check = Verification(await log.checkpoint(), trusted)
             async for _ in _pages(log, check):
                 if progress:
                     progress(check.checked, check.target.size)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-NOTE = re.compile(r"([^\0-\x09\x0b-\x1f]+\n)\n((?:— [^\s+\0-\x1f]+ [\w+/=]+\n){1,64})")
+NOTE = re.compile(r"([^\0-\x09\x0b-\x1f]+\n)\n((?:— [^\s+\0-\x1f]+ [\w+/=]+\n){1,128})")
 FIELDS = ("format", "start", "stop", "entries", "checkpoints", "erased")
 
 
@@ -75,10 +75,10 @@ class _Export:
         (origin, size, root), signed = text.split("\n")[:3], False
         for _, name, code in map(str.split, lines.splitlines()):
             _need(b64encode(raw := b64decode(code)).decode() == code, *self.wrong)
-            for key in (k for k in self.keys if k.startswith(f"{name}+{raw[:4].hex()}+")):
+            for key in (k for k in self.keys if k.startswith(f"{name}+{raw[:4].hex()}+A")):
                 public = Ed25519PublicKey.from_public_bytes(b64decode(key.split("+", 2)[2])[1:])
                 public.verify(raw[4:], text.encode())
-                signed = signed or name == origin
+                signed = signed or name == origin  # "A…" is the code of Ed25519 keys
         _need(signed, f"{path} is not signed by the key")
         return int(size), b64decode(root)
 

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.database import driver
 from infra.eventstore.events import rfc3339
 from infra.limits import keep_limits
-from infra.rebuilding import fold, hold_still
+from infra.readtables import ReadTables
+from infra.rebuilding import fold
 from services.audit.handlers.replay import AsOf, Log, Replay, item
 from services.audit.model.replay import Of, Subject
 
@@ -47,8 +47,9 @@ async def _timeline(log: Log, replay: Replay) -> list[dict[str, Any]]:
     return timeline
 
 
-async def rebuild(tx: AsyncConnection) -> int:
-    """Empty the one read table beside the log, and fill it again; answers from how many."""
-    await hold_still(tx)
-    await (await driver(tx)).execute("TRUNCATE limits")
+async def _fill(tx: AsyncConnection) -> int:
     return await fold(tx, "intake", keep_limits, "rights")
+
+
+READ_TABLES = ReadTables("audit", ("limits",), _fill)
+"""What is kept beside the log; the log itself is nobody's read table."""

@@ -27,8 +27,8 @@ from contracts.registry import SERVICES
 from contracts.values import PartnerKind
 from infra.broker import obtain_broker
 from infra.embedded import EmbeddedPostgres
+from infra.tlog.remote import verify_remote
 from services.demo import counts, demo_environment, scaled_out, simulators
-from services.operations import verify
 from services.processes import Hub, embedded_hub
 
 BATCH = "application/cloudevents-batch+json"
@@ -289,7 +289,7 @@ async def check(hub: Hub, persons: dict[str, str], result: Result) -> None:
     result.stories = await _stories(database, by_person)
     await database.close()
     keys = hub.address["keys"]
-    verdict = await verify(hub.address["audit"], keys["auditor"], hub.address["vkey"])
+    verdict = await verify_remote(hub.address["audit"], keys["auditor"], [hub.address["vkey"]])
     if verdict.exit_code:
         result.problems.append(str(verdict))
 

@@ -21,8 +21,8 @@ import asyncpg
 from contracts.registry import SERVICES
 from infra.tlog.merkle import verify_consistency, verify_inclusion
 from infra.tlog.note import VKey, open_checkpoint
+from infra.tlog.remote import verify_remote
 from services.demo import demo_environment, simulators
-from services.operations import verify
 from services.processes import Hub
 from tests.e2e.hubs import Up, aiguillage
 from tests.faults.campaign import Result, contacts, hub_of, quiet, send
@@ -186,7 +186,9 @@ class Campaign:
         path_of = [base64.b64decode(node) for node in answer["proof"]]
         verify_consistency(then.size, now.size, path_of, then.root, now.root)
         address = self.hub.address
-        found = await verify(address["audit"], address["keys"]["auditor"], address["vkey"])
+        found = await verify_remote(
+            address["audit"], address["keys"]["auditor"], [address["vkey"]]
+        )
         self._require(found.exit_code == 0, str(found))
         self.result.figures |= {"proofs": 2 * len(before.proofs), "log": now.size}
 
@@ -321,11 +323,12 @@ async def _restored(directory: Path, backup: Path, campaign: Campaign) -> None:
     again = Up(directory.parent / f"{directory.name}-again", demo_environment() | ENVIRONMENT)
     again.directory.mkdir()
     for file in directory.iterdir():
-        if file.suffix == ".key" or file.name == "keys.json":
+        if file.suffix == ".key" or file.name in ("keys.json", "log-keys.json"):
             shutil.copy2(file, again.directory / file.name)
     ledger = str(directory / "erasures.ndjson")
     places = (str(backup / "data"), "--keys", str(backup / "keys"))
-    made = await again.run("restore", *places, "--ledger", ledger)
+    checkpoint = str(directory / "log" / "aiguillage.local" / "log" / "checkpoint")
+    made = await again.run("restore", *places, "--ledger", ledger, "--checkpoint", checkpoint)
     if made.code:
         raise RuntimeError(made.err)
     campaign.hub, campaign.directory = await again.start(), again.directory

@@ -105,21 +105,22 @@ def exported(folder: Path, log: MemoryLog, **selected: Any) -> Manifest:
         return Selection(size, **(selected or {"stop": size}))
 
     wanted = Wanted({k: str(v) for k, v in selected.items()}, find)
-    return asyncio.run(Export(log, folder, wanted).run(log.signer.vkey.encode()))
+    return asyncio.run(Export(log, folder, wanted).run([log.signer.vkey.encode()]))
 
 
-def alone(folder: Path, vkey: str = VKEY, last: Path | None = None) -> tuple[int, str]:
+def alone(folder: Path, *vkeys: str, last: Path | None = None) -> tuple[int, str]:
     """What the stand-alone verifier says: exit code and line."""
+    keys, kept = list(vkeys or (VKEY,)), [last] if last else []
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        code = standalone._Export(folder, [vkey], [last] if last else []).verdict()
+        code = standalone._Export(folder, keys, kept).verdict()
     return code, said.getvalue().strip()
 
 
 def both(folder: Path, vkey: str = VKEY, last: Path | None = None) -> Verdict:
     """The verdict of ours, which is that of the stand-alone verifier too."""
     ours = verify_export(folder, [vkey], last=last, workers=1)
-    code, line = alone(folder, vkey, last)
+    code, line = alone(folder, vkey, last=last)
     assert line.startswith(ours.outcome.name.lower()), f"{ours} but alone: {line}"
     assert code == ours.exit_code
     return ours

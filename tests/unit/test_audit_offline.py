@@ -6,6 +6,7 @@ changed at will.
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -18,13 +19,16 @@ from hypothesis import strategies as st
 from infra.tlog import merkle, tiles
 from infra.tlog.audit import Outcome
 from infra.tlog.layout import NOT_EVIDENCE, decode_frames, encode_frames
-from infra.tlog.note import Signer
+from infra.tlog.note import COSIGNATURE, ML_DSA_44, Note, Signer
 from infra.tlog.offline import verify_export
+from infra.tlog.signers import signer
 from tests.support.exports import (
+    NOW,
     ORIGIN,
     VKEY,
     Logged,
     MemoryLog,
+    alone,
     both,
     exported,
     log_of,
@@ -308,16 +312,49 @@ def test_another_key_is_refused() -> None:
     assert "checkpoint is not signed by the key" in verdict.reason
 
 
-def test_what_a_policy_asks_besides_is_asked_of_the_checkpoint() -> None:
-    asked: list[bytes] = []
+def test_what_a_policy_asks_besides_is_asked_of_the_checkpoint(
+    copy: Callable[[str], Path], tmp_path: Path
+) -> None:
+    witness = signer("a.test/witness", bytes([2] * 32), COSIGNATURE, lambda: NOW)
+    policy = tmp_path / "policy"
+    policy.write_text(f"log {VKEY}\nwitness a {witness.vkey.encode()}\nquorum a\n")
+    folder = copy("whole")
+    verdict = verify_export(folder, [], policy=policy, workers=1)
+    assert str(verdict) == "incomplete: checkpoint is not cosigned: no cosignature of a"
+    note = (folder / "checkpoint").read_bytes()
+    line = witness.signature(Note.parse(note).text).line().encode()
+    (folder / "checkpoint").write_bytes(note + line)
+    assert verify_export(folder, [], policy=policy, workers=1).outcome is Outcome.INTACT
+    assert both(folder).outcome is Outcome.INTACT  # who knows no witness passes it over
+    broken = line[:-8] + (b"AAAA" if line[-8:-4] != b"AAAA" else b"BBBB") + line[-4:]
+    (folder / "checkpoint").write_bytes(note + broken)
+    verdict = verify_export(folder, [], policy=policy, workers=1)
+    assert (verdict.outcome, "a.test/witness" in verdict.reason) == (Outcome.BROKEN, True)
 
-    def lacking(note: bytes) -> str:
-        asked.append(note)
-        return "no witness signed it"
 
-    verdict = verify_export(made("whole"), [VKEY], requirement=lacking, workers=1)
-    assert str(verdict) == "incomplete: no witness signed it"
-    assert asked == [memory_log().sign(SIZE)]
+@pytest.mark.parametrize("policy", ["quorum none\n", "quorum nobody\n", "log x\n"])
+def test_without_anybody_to_trust_nothing_can_be_said(policy: str, tmp_path: Path) -> None:
+    path = tmp_path / "policy"
+    path.write_text(policy)
+    verdict = verify_export(made("whole"), [], policy=path, workers=1)
+    assert verdict.outcome is Outcome.INCOMPLETE
+
+
+def test_checkpoints_signed_by_an_older_key_hold_with_that_key(tmp_path: Path) -> None:
+    older = Signer(ORIGIN, bytes([3] * 32))
+    log = memory_log()
+    log.signed = [replace(log, signer=older).sign(7), *log.signed[1:]]
+    exported(tmp_path, log)
+    assert both(tmp_path).outcome is Outcome.BROKEN
+    verdict = verify_export(tmp_path, [VKEY, older.vkey.encode()], workers=1)
+    assert verdict.outcome is Outcome.INTACT
+    assert alone(tmp_path, VKEY, older.vkey.encode())[0] == 0
+
+
+def test_keys_of_a_kind_that_the_short_verifier_does_not_know_are_passed_over() -> None:
+    key = signer(ORIGIN, bytes(32), ML_DSA_44, lambda: NOW).vkey.encode()
+    assert alone(made("whole"), VKEY, key)[0] == 0
+    assert alone(made("whole"), key)[0] == 1
 
 
 def test_processes_say_what_one_process_says(tmp_path: Path) -> None:

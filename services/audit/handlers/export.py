@@ -8,7 +8,7 @@ from infra.database import Database, driver
 from infra.tlog import tiles
 from infra.tlog.export import ExportRefusedError
 from infra.tlog.layout import encode_frames
-from infra.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
+from infra.tlog.tiles import TILE_WIDTH, Tile
 from services.audit import tables
 from services.audit.handlers.replay import AsOf, Log, Replay
 from services.audit.model.replay import Subject
@@ -23,13 +23,14 @@ class StoredExport:
     Raises ``LogDamagedError`` where rows of the log are missing.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, origin: str) -> None:
         self._database = database
+        self._origin = origin
 
     async def checkpoint(self) -> bytes:
         """The newest one; raises ``ExportRefusedError`` before the first."""
         async with self._database.reading() as tx:
-            signed = await tables.last_signed(await driver(tx))
+            signed = await tables.last_signed(await driver(tx), self._origin)
         if signed is None:
             raise ExportRefusedError("nothing is signed yet")
         return signed.note
@@ -37,7 +38,7 @@ class StoredExport:
     async def checkpoints(self, after: int, to: int) -> AsyncIterator[bytes]:
         """Those of more than ``after`` and at most ``to`` entries, oldest first."""
         while after < to:
-            values = after, to, CHECKPOINTS_AT_ONCE
+            values = after, to, CHECKPOINTS_AT_ONCE, self._origin
             rows = await self._database.rows(tables.CHECKPOINTS, *values)
             for row in rows:
                 yield row["note"]
@@ -46,9 +47,7 @@ class StoredExport:
     async def tile(self, tile: Tile) -> bytes:
         """A tile or an entry bundle."""
         async with self._database.reading() as tx:
-            contents = await tables.tile_contents(await driver(tx), tile)
-        encode = tiles.encode_bundle if tile.level == ENTRIES else tiles.encode_tile
-        return encode(contents)
+            return tiles.encode(tile, await tables.tile_contents(await driver(tx), tile))
 
     async def payload(self, bundle: Tile) -> bytes:
         """Data and sealed part of each entry of a bundle."""

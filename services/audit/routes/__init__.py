@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from services.audit.routes import log, pathways, proofs, replay, rights
+from services.audit.routes import exports, log, pathways, proofs, replay, rights
 
 router = APIRouter()
-for _part in (log, proofs, pathways, replay, rights):
+for _part in (log, proofs, exports, pathways, replay, rights):
     router.include_router(_part.router)

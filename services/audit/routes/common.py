@@ -8,14 +8,21 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request
 
 from infra.database import Database, driver
+from infra.tlog import tiles
+from infra.tlog.keyring import LogKeys
 from infra.tlog.note import MAX_SIZE
+from infra.tlog.tiles import Tile
+from infra.web.auth import RequireRole
 from infra.web.problems import Problem
 from services.audit import tables
 from services.audit.handlers.replay import AsOf, StoredLog
+from services.audit.handlers.signing import Signing
 from services.audit.tables import Signed
 
 MAX_LIMIT = 1000
 NEVER = {"cache-control": "no-store"}
+BYTES = "application/octet-stream"
+ONLY_AUDITORS = [Depends(RequireRole("auditor"))]
 Index = Annotated[int, Query(ge=0, le=MAX_SIZE)]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
@@ -29,14 +36,23 @@ async def _transaction(request: Request) -> AsyncIterator[Any]:
 Reading = Annotated[Any, Depends(_transaction)]
 
 
-async def signed_now(tx: Any) -> Signed:
+def keys_of(request: Request) -> LogKeys:
+    """The log's keys, and its name."""
+    signing: Signing = request.app.state.signing
+    return signing.keys
+
+
+async def _signed_now(request: Request, tx: Reading) -> Signed:
     """The newest checkpoint; raises ``Problem`` 404 before the first."""
-    signed = await tables.last_signed(await driver(tx))
+    signed = await tables.last_signed(await driver(tx), keys_of(request).origin)
     if signed is None:
         raise Problem(
             404, "not-found", "No such checkpoint", "Nothing is signed yet", headers=NEVER
         )
     return signed
+
+
+SignedNow = Annotated[Signed, Depends(_signed_now)]
 
 
 async def as_of_then(log: StoredLog, at: int | None, as_of: datetime | None) -> AsOf:
@@ -48,6 +64,19 @@ async def as_of_then(log: StoredLog, at: int | None, as_of: datetime | None) -> 
         return AsOf(size, as_of) if at is None else AsOf.at(at, size)
     except ValueError as error:
         raise nonsense("at", str(error)) from None
+
+
+def tile_named(path: str) -> Tile:
+    """The tile or entry bundle of a path below ``tile/``; raises ``Problem`` 404."""
+    try:
+        return tiles.parse_path(f"tile/{path}")
+    except ValueError:
+        raise no_tile() from None
+
+
+def no_tile() -> Problem:
+    """There is none of that name, or not yet."""
+    return Problem(404, "not-found", "No such tile", headers=NEVER)
 
 
 def nonsense(field: str, detail: str) -> Problem:

@@ -16,12 +16,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
 from contracts.audit import ReplayLine
-from infra.web.auth import RequireRole
 from infra.web.problems import Problem, not_found
 from services.audit.handlers import replay
 from services.audit.handlers.replay import AsOf, Lines, StoredLog, UnknownSubjectError
 from services.audit.model.replay import Of, Subject
-from services.audit.routes.common import NEVER, Index, as_of_then, nonsense
+from services.audit.routes.common import NEVER, ONLY_AUDITORS, Index, as_of_then, nonsense
 
 AT_ONCE = 2
 """Replays that run at a time: each may read the whole log."""
@@ -32,7 +31,6 @@ LATER = {"retry-after": "10"}
 Chunks = AsyncGenerator[bytes, None]
 NDJSON = "application/x-ndjson"
 LINES: dict[int | str, dict[str, Any]] = {200: {"model": ReplayLine}}
-ONLY_AUDITORS = [Depends(RequireRole("auditor"))]
 Moment = Annotated[str, Query(max_length=40)]
 PartnerId = Annotated[str, Query(max_length=120)]
 
