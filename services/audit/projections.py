@@ -41,7 +41,7 @@ async def _timeline(log: Log, replay: Replay) -> list[dict[str, Any]]:
     timeline: list[dict[str, Any]] = []
     async with aclosing(log.pages(await replay.span())) as pages:
         async for page in pages:
-            timeline += [item(seen) for row in page if (seen := replay.take(row))]
+            timeline += [item(seen) for seen in replay.taken(page)]
             if len(timeline) > MAX_ENTRIES:
                 raise PathwayTooLongError
     return timeline

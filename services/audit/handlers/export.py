@@ -71,7 +71,7 @@ async def indices_of(log: Log, subject: Subject, size: int) -> tuple[int, ...]:
     replay = Replay(log, subject, AsOf(size))
     found: list[int] = []
     async for page in log.pages(await replay.span()):
-        found += [row.at for row in page if replay.take(row)]
+        found += [seen.row.at for seen in replay.taken(page)]
     return tuple(found)
 
 

@@ -5,7 +5,8 @@ export in a directory, give the same lines, byte for byte. What was erased folds
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, time
@@ -129,7 +130,7 @@ class StoredLog:
         following = asyncio.ensure_future(self._page(span))
         try:
             while page := await following:
-                rest = span._replace(start=page[-1].at + 1)
+                rest = span._replace(start=page[-1][0] + 1)
                 following = asyncio.ensure_future(self._page(rest))
                 yield page
         finally:
@@ -155,7 +156,8 @@ class StoredLog:
     async def _rows(self, query: str, *values: Any) -> Sequence[LogRow]:
         async with self._database.reading() as tx:
             raw = await driver(tx)
-            return [LogRow(*row) for row in await raw.fetch(query, *values)]
+            rows: Sequence[LogRow] = await raw.fetch(query, *values)  # as tuples, for speed
+            return rows
 
 
 class ExportedLog:
@@ -228,32 +230,42 @@ class Replay:
         self._concern.persons = self.fold.persons = persons
         return Span(0, self._stop, persons)
 
-    def take(self, row: LogRow) -> Seen | None:
-        """Fold one more entry; answers it if it concerns the subject as of then."""
-        header = orjson.loads(row.entry)
-        if row.at >= self._stop or (self._moment and header["recorded_at"] > self._moment):
-            return None
-        event_type, text = upcast(header["type"], row.data)
-        is_read = event_type in READ_TYPES
-        data = _parsed(text) if is_read or self._parses_all else {}
-        if not self._concern.about(header["person"], data):
-            return None
-        fold = self.fold
-        fold.entries += 1
-        fold.erased += is_erased(row)
-        if is_read:
-            try:
-                fold.take(event_type, data, header["occurred_at"])
-            except (KeyError, TypeError, ValueError):
-                fold.unread += 1
-        return Seen(row, header, event_type, text)
+    def taken(self, rows: Iterable[LogRow], *, quiet: bool = False) -> Iterator[Seen]:
+        """Fold further entries; yields those that concern the subject as of then.
+
+        ``quiet``: yields none.
+        """
+        fold, moment, is_one = self.fold, self._moment, self._subject.is_one
+        for row in rows:
+            at, entry, text, sealed = row
+            header = orjson.loads(entry)
+            if at >= self._stop or (moment and header["recorded_at"] > moment):
+                continue
+            event_type, text = upcast(header["type"], text)
+            is_read = event_type in READ_TYPES
+            data = _parsed(text) if is_read or self._parses_all else {}
+            if is_one and not self._concern.about(header["person"], data):
+                continue
+            fold.entries += 1
+            fold.erased += not sealed and not entry.endswith(NOTHING_SEALED)
+            if is_read:
+                try:
+                    fold.take(event_type, data, header["occurred_at"])
+                except (KeyError, TypeError, ValueError):
+                    fold.unread += 1
+            if not quiet:
+                yield Seen(LogRow(*row), header, event_type, text)
+
+    def take(self, rows: Iterable[LogRow]) -> None:
+        """Fold further entries."""
+        deque(self.taken(rows, quiet=True), maxlen=0)
 
     def _known_as(self, person: str, merges: Iterable[LogRow]) -> set[str]:
         said = []
-        for row in merges:
-            header = orjson.loads(row.entry)
+        for _, entry, text, _ in merges:
+            header = orjson.loads(entry)
             if not self._moment or header["recorded_at"] <= self._moment:
-                said.append((header["type"], _parsed(row.data)))
+                said.append((header["type"], _parsed(text)))
         return same_person(person, said)
 
 
@@ -268,11 +280,10 @@ async def lines(
     replay = Replay(log, subject, as_of)
     async with aclosing(log.pages(await replay.span())) as pages:
         async for page in pages:
-            for row in page:
-                seen = replay.take(row)
-                if seen and row.at >= start and not quiet:
+            for seen in replay.taken(page, quiet=quiet):
+                if seen.row.at >= start:
                     yield {"entry": item(seen)}
-            yield {"next": page[-1].at + 1, "size": as_of.before}
+            yield {"next": page[-1][0] + 1, "size": as_of.before}
     yield {"state": replay.fold.report()}
 
 
@@ -287,17 +298,11 @@ async def changes(log: Log, subject: Subject, before: AsOf, after: AsOf) -> Line
     stop = max(before.before, after.before)
     async with aclosing(log.pages(Span(0, stop, persons))) as pages:
         async for page in pages:
-            for row in page:
-                old.take(row)
-                new.take(row)
-            yield {"next": page[-1].at + 1, "size": stop}
+            old.take(page)
+            new.take(page)
+            yield {"next": page[-1][0] + 1, "size": stop}
     for change in differences(old.fold.report(), new.fold.report()):
         yield {"change": change.line()}
-
-
-def is_erased(row: LogRow) -> bool:
-    """Whether an entry vouches for a sealed part that is gone."""
-    return not row.sealed and not row.entry.endswith(NOTHING_SEALED)
 
 
 def item(seen: Seen) -> Data:
@@ -314,7 +319,7 @@ def item(seen: Seen) -> Data:
         "actor": header["actor"],
         "data": _parsed(row.data),
         "sealed": row.sealed,
-        "erased": is_erased(row),
+        "erased": not row.sealed and not row.entry.endswith(NOTHING_SEALED),
     }
 
 

@@ -93,6 +93,9 @@ def _root(person_id: str, into: dict[str, str]) -> str:
 
 
 STATUS_OF_EVENT = {event: status for status, event in EVENT_OF_STATUS.items()}
+# An enumeration is slow to ask for its members: they are asked once.
+ACTIVE = CaseStatus.ACTIVE.value
+DRAFT, REQUESTED = ReferralStatus.DRAFT.value, ReferralStatus.REQUESTED.value
 
 
 def evolve(pathway: Pathway, event_type: str, data: Data) -> None:
@@ -106,7 +109,7 @@ def evolve(pathway: Pathway, event_type: str, data: Data) -> None:
 
 def _opened(pathway: Pathway, data: Data) -> None:
     pathway.cases[_id(data, "case_id")] = Case(
-        status=CaseStatus.ACTIVE.value,
+        status=ACTIVE,
         thematique=data["thematique"],
         need_id=data["need_id"],
         urgent=data.get("urgent", False),
@@ -133,7 +136,7 @@ def _ranked(pathway: Pathway, data: Data) -> None:
 
 def _proposed(pathway: Pathway, data: Data) -> None:
     referral = Referral(
-        status=ReferralStatus.DRAFT.value,
+        status=DRAFT,
         case_id=data["case_id"],
         partner_id=data["partner_id"],
         partner_kind=data["partner_kind"],
@@ -156,7 +159,7 @@ def _confirmed(pathway: Pathway, data: Data) -> None:
 def _requested(pathway: Pathway, data: Data) -> None:
     agreement_id = data["agreement_id"]
     if referral := pathway.referrals.get(data["referral_id"]):
-        referral.status, referral.agreement_id = ReferralStatus.REQUESTED.value, agreement_id
+        referral.status, referral.agreement_id = REQUESTED, agreement_id
 
 
 def _moved(pathway: Pathway, data: Data) -> None:
@@ -169,11 +172,11 @@ def _moved(pathway: Pathway, data: Data) -> None:
         referral.outcome = data.get("outcome")
 
 
-def _moved_to(status: ReferralStatus) -> Callable[[Pathway, Data], None]:
+def _moved_to(status: str) -> Callable[[Pathway, Data], None]:
     def step(pathway: Pathway, data: Data) -> None:
         _moved(pathway, data)
         if referral := pathway.referrals.get(data["referral_id"]):
-            referral.status = status.value
+            referral.status = status
 
     return step
 
@@ -210,5 +213,5 @@ STEPS: dict[str, Callable[[Pathway, Data], None]] = {
     referrals.AppointmentMissed.type: _appointment_over,
     referrals.AppointmentExcused.type: _appointment_over,
     referrals.ReferralReceived.type: _moved,
-    **{event.type: _moved_to(status) for status, event in EVENT_OF_STATUS.items()},
+    **{event.type: _moved_to(status.value) for status, event in EVENT_OF_STATUS.items()},
 }

@@ -9,7 +9,7 @@ from services.audit.model import partner as partners
 from services.audit.model import pathway, statistics
 from services.audit.model.partner import Partner, evolve_partner
 from services.audit.model.pathway import Data, Pathway, evolve
-from services.audit.model.statistics import Counted, Statistics, count
+from services.audit.model.statistics import Statistics, count
 
 READ_TYPES = frozenset({*pathway.STEPS, *statistics.STEPS, *partners.STEPS})
 """Types of events that a fold reads; the data of others need not even be parsed."""
@@ -78,14 +78,19 @@ class Fold:
     entries: int = 0
     erased: int = 0
     unread: int = 0
+    counts: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Events are counted where numbers are part of what is replayed."""
+        self.counts = self.subject.of in (Of.STATISTICS, Of.PARTNER)
 
     def take(self, event_type: str, data: Data, occurred_at: str) -> None:
         """Take one more event; KeyError, TypeError or ValueError if it cannot be read."""
         evolve(self.pathway, event_type, data)
-        if self.subject.of in (Of.STATISTICS, Of.PARTNER):
-            count(self.statistics, Counted(event_type, data, occurred_at, self.pathway))
-        if self.subject.of is Of.PARTNER:
-            evolve_partner(self.partner, event_type, data)
+        if self.counts:
+            count(self.statistics, self.pathway, event_type, data, occurred_at)
+            if self.subject.is_one:
+                evolve_partner(self.partner, event_type, data)
 
     def report(self) -> dict[str, Any]:
         """The states of what is replayed, as JSON."""

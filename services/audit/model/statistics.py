@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from contracts import intake, partners, persons, referrals
 from contracts.days import local_day
@@ -38,6 +38,7 @@ ANSWERS = {
     partners.AnswerLate.type: "late",
     referrals.AnswerRefused.type: "refused",
 }
+NO_RESPONSE = Reason.NO_RESPONSE.value
 UNKNOWN = "unknown"
 """The partner of a referral that the log never proposed."""
 
@@ -102,8 +103,7 @@ class Statistics:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """An event with what is needed to count it: the states after it, and when it happened."""
 
     type: str
@@ -120,13 +120,15 @@ class Counted:
         return statistics.all, statistics.partners[named]
 
 
-def count(statistics: Statistics, event: Counted) -> None:
+def count(
+    statistics: Statistics, pathway: Pathway, event_type: str, data: Data, occurred_at: str
+) -> None:
     """Count one more event, after ``evolve`` has taken it into the pathway.
 
     Raises KeyError, TypeError or ValueError if its data lack what it says.
     """
-    if step := STEPS.get(event.type):
-        step(statistics, event)
+    if step := STEPS.get(event_type):
+        step(statistics, Counted(event_type, data, occurred_at, pathway))
 
 
 def median(days: Counter[int]) -> float | None:
@@ -236,7 +238,7 @@ def _decided(statistics: Statistics, event: Counted) -> None:
 
 def _cancelled(statistics: Statistics, event: Counted) -> None:
     statistics.waiting.pop(event.data["referral_id"], None)
-    if event.data.get("reason") == Reason.NO_RESPONSE:
+    if event.data.get("reason") == NO_RESPONSE:
         for tally in event.tallies(statistics):
             tally.silences["cancelled"] += 1
 
