@@ -80,7 +80,7 @@ PERSON_PAGE = (
 )
 MERGES = f"{_LOGGED} idx < $1 AND type = ANY($2) ORDER BY idx"
 PERSON_OF = {
-    "person": "SELECT $1 AS person_id FROM entries WHERE person_id = $1::uuid LIMIT 1",
+    "person": "SELECT person_id FROM entries WHERE person_id = $1::uuid LIMIT 1",
     "case": (
         "SELECT person_id FROM entries WHERE data->>'case_id' = $1::text "
         f"AND type = '{CaseOpened.type}' ORDER BY idx LIMIT 1"

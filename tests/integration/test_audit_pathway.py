@@ -132,7 +132,7 @@ async def test_the_whole_pathway_stands_in_the_order_of_the_log(
     item = found["timeline"][7]
     assert (item["service"], item["actor"]) == ("referrals", "adviser:cle")
     assert (item["time"], item["type"]) == (
-        "2026-01-07T09:00:00Z",
+        "2026-01-07T09:00:00.000000Z",
         "fr.aiguillage.referrals.referral.accepted.v1",
     )
     assert item["data"]["answer_id"] == str(ANSWER)
