@@ -3,7 +3,18 @@
 import asyncio
 import sys
 
-from tests.benchmarks import append, deliveries, intake, replay, routing, verify, whole_way
+from tests.benchmarks import (
+    append,
+    append_cost,
+    deliveries,
+    intake,
+    proof,
+    replay,
+    routing,
+    sequence,
+    verify,
+    whole_way,
+)
 
 MEASURES = {
     "append": append.main,
@@ -15,6 +26,9 @@ MEASURES = {
     "routing": routing.main,
     "replay": replay.main,
     "verify": verify.main,
+    "proof": proof.main,
+    "sequence": sequence.main,
+    "append_cost": append_cost.main,
 }
 
 

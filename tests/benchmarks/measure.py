@@ -51,13 +51,15 @@ async def rate(run: Run) -> float:
     return done / (time.perf_counter() - started)
 
 
-async def compare(measure: str, ours: Run, peer: str, theirs: Run) -> None:
+async def compare(
+    measure: str, ours: Run, peer: str, theirs: Run, unit: str = "events/s"
+) -> None:
     """Run both in turn, three times, and print the medians and their ratio."""
     values, peers = [], []
     for _ in range(ROUNDS):
         values.append(await rate(ours))
         peers.append(await rate(theirs))
-    report(measure, median(values), peer, median(peers), ROUNDS)
+    report(measure, median(values), peer, median(peers), ROUNDS, unit=unit)
 
 
 def report(

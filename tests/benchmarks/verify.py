@@ -1,55 +1,61 @@
-"""Verifying the log: recompute every leaf and the root, compare with the signed note."""
+"""Checking an export: every leaf, digest, version and tile, on all processors."""
 
 import hashlib
-from uuid import uuid4
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from infra.clock import system_clock
-from infra.eventstore.events import Meta, Recorded
-from infra.tlog.audit import LoggedEntry, Outcome, verify_log
-from infra.tlog.merkle import Frontier, leaf_hash
-from infra.tlog.note import Checkpoint, Signer
+from infra.tlog.audit import Outcome
+from infra.tlog.export import Export, Wanted
+from infra.tlog.layout import Selection
+from infra.tlog.offline import verify_export
 from tests.benchmarks.measure import Run, compare
+from tests.support.exports import VKEY, Logged, MemoryLog, logged
 
-ENTRIES = 40_000
-ORIGIN = "bench.example/log"
+ENTRIES = 6 * 65_536
+"""Six parts, so that every process has some."""
 
 
-def entries() -> list[LoggedEntry]:
-    """Entries as the log hands them out, with their clear part."""
-    made, now, data = [], system_clock(), '{"case_id": "x", "status": "active"}'
-    for index in range(ENTRIES):
-        event = Recorded(
-            "referrals", index + 1, uuid4(), f"case-{index // 4}", index % 4 + 1,
-            "fr.aiguillage.referrals.case.opened.v1", uuid4(), now, now, data, None, Meta(),
-        )  # fmt: skip
-        made.append(LoggedEntry(index, event.entry(), data.encode()))
-    return made
+class HashedLog(MemoryLog):
+    """A log that is hashed once."""
+
+    def __init__(self, entries: list[Logged]) -> None:
+        super().__init__(entries)
+        self._hashes = super().leaves(len(entries))
+
+    def leaves(self, size: int) -> list[bytes]:
+        """Leaf hashes."""
+        return self._hashes[:size]
 
 
 async def main() -> None:
     """verify."""
-    made = entries()
-    frontier = Frontier()
-    frontier.extend([leaf_hash(entry.entry) for entry in made])
-    signer = Signer(ORIGIN, bytes(32))
-    note = signer.sign(Checkpoint(ORIGIN, ENTRIES, frontier.root()).body())
-    vkey = signer.vkey.encode()
-    await compare("verify", _verifying(made, note, vkey), "sha256 alone", _hashing(made))
+    log = HashedLog([logged(n, f"case-{n // 4}", n % 4 + 1, n // 4) for n in range(ENTRIES)])
+    hashing = _hashing([each.entry for each in log.entries])
+    with TemporaryDirectory(prefix="aiguillage-bench-") as directory:
+        folder = Path(directory) / "export"
+        await Export(log, folder, Wanted({}, _everything)).run([VKEY])
+        peer = "sha256 of each entry alone"
+        await compare("verify", _verifying(folder), peer, hashing, "leaves/s")
 
 
-def _verifying(made: list[LoggedEntry], note: bytes, vkey: str) -> Run:
+async def _everything(size: int) -> Selection:
+    return Selection(size, 0, size)
+
+
+def _verifying(folder: Path) -> Run:
     async def run() -> int:
-        verdict = verify_log(iter(made), note, vkey)
+        verdict = verify_export(folder, [VKEY])
         assert verdict.outcome is Outcome.INTACT, str(verdict)
         return verdict.checked
 
     return run
 
 
-def _hashing(made: list[LoggedEntry]) -> Run:
+def _hashing(entries: Sequence[bytes]) -> Run:
     async def run() -> int:
-        for entry in made:
-            hashlib.sha256(b"\0" + entry.entry).digest()
-        return len(made)
+        for entry in entries:
+            hashlib.sha256(b"\0" + entry).digest()
+        return len(entries)
 
     return run
