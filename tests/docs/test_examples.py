@@ -5,9 +5,11 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -92,6 +94,25 @@ def test_readme_example_answers_with_a_receipt(hub: Hub) -> None:
     receipt = json.loads(done.stdout)
     assert receipt["person_id"]
     assert receipt["needs"][0]["case_id"]
+
+
+def test_auditor_needs_an_export_and_a_key(hub: Hub) -> None:
+    """The contact of the first day is in the log, signed, before they come."""
+    if not (hub.data / "receipt.json").exists():
+        first = hub.run(typed("docs/tutorial/first-day.md")[:3])
+        assert first.returncode == 0, first.stderr
+    _wait_until_signed(hub, entries=4)
+    done = hub.run(typed("docs/howto/audit-offline.md"))
+    assert done.returncode == 0, f"{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+
+
+def _wait_until_signed(hub: Hub, entries: int) -> None:
+    for _ in range(300):  # a minute
+        with urlopen(f"{hub.url}/audit/v1/log") as answer:
+            if (json.load(answer)["signed_size"] or 0) >= entries:
+                return
+        time.sleep(0.2)
+    pytest.fail("the log is not signed")
 
 
 def test_make_lists_its_targets() -> None:
