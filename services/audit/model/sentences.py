@@ -113,12 +113,22 @@ def unknown_sentence(event_type: str) -> str:
 def _sentence_of_move(event: referrals.ReferralMoved) -> str:
     status = STATUS_OF_EVENT.get(type(event))
     label = REFERRAL_LABELS[status].lower() if status else "suivie"
-    author = _AUTHORS[event.author]
-    if event.on_behalf_of:
-        author = f"{author}, au nom de : {_AUTHORS[event.on_behalf_of]}"
     refined = f" ({_BUSINESS[event.business_status]})" if event.business_status else ""
     reason = f" : {_REASONS[event.reason]}" if event.reason else ""
-    return f"Demande {label} par {author}{refined}{reason}"
+    return f"Demande {label} par {_author(event)}{refined}{reason}"
+
+
+def _author(event: referrals.ReferralMoved | referrals.AppointmentEvent) -> str:
+    author = _AUTHORS[event.author]
+    if event.on_behalf_of:
+        return f"{author}, au nom de : {_AUTHORS[event.on_behalf_of]}"
+    return author
+
+
+def _sentence_of_request(event: referrals.ReferralRequested) -> str:
+    at = event.appointment_at
+    proposed = f", rendez-vous proposé le {_moment(at)}" if at else ""
+    return f"Demande envoyée à {event.partner_id}{proposed}"
 
 
 def _sentence_of_contact(event: intake.ContactRecorded) -> str:
@@ -191,12 +201,14 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     ),
     referrals.ReferralProposed: lambda e: f"Demande proposée vers {e.partner_id}",
     referrals.ReferralConfirmed: lambda e: f"Demande confirmée par {_AUTHORS[e.author]}",
-    referrals.ReferralRequested: lambda e: f"Demande envoyée à {e.partner_id}",
+    referrals.ReferralRequested: _sentence_of_request,
     referrals.AnswerRefused: lambda e: "Réponse du partenaire non recevable ; rien n'a changé",
-    referrals.AppointmentSet: lambda e: f"Rendez-vous fixé le {_moment(e.starts_at)}",
-    referrals.AppointmentAttended: lambda e: "Rendez-vous honoré",
-    referrals.AppointmentMissed: lambda e: "Absence au rendez-vous",
-    referrals.AppointmentExcused: lambda e: "Rendez-vous excusé ou annulé",
+    referrals.AppointmentSet: lambda e: (
+        f"Rendez-vous fixé le {_moment(e.starts_at)} par {_author(e)}"
+    ),
+    referrals.AppointmentAttended: lambda e: f"Rendez-vous honoré, selon {_author(e)}",
+    referrals.AppointmentMissed: lambda e: f"Absence au rendez-vous, selon {_author(e)}",
+    referrals.AppointmentExcused: lambda e: f"Rendez-vous excusé ou annulé, selon {_author(e)}",
     referrals.DeadlinePassed: lambda e: _STEPS_SAID[e.step].format(e.partner_id),
     partners.DisclosureMade: lambda e: (
         f"{len(e.fields)} information(s) transmise(s) à {e.partner_id}"
