@@ -23,7 +23,10 @@ from contracts.values import BusinessStatus, Reason, ReferralStatus, Thematique
 
 
 class ReferralMessage(Contract):
-    """What a partner learns about one referral; ``person`` holds the agreed fields only."""
+    """What a partner learns about one referral; ``person`` holds the agreed fields only.
+
+    ``appointment_at``: an appointment that the desk proposes.
+    """
 
     referral_id: UUID
     partner_id: str
@@ -31,6 +34,7 @@ class ReferralMessage(Contract):
     thematique: Thematique
     urgent: bool
     do_not_contact: bool
+    appointment_at: datetime | None = None
     replaces: UUID | None = None
     agreed_until: date
     person: dict[str, Any]

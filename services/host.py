@@ -46,6 +46,7 @@ FIRST_KEYS = (  # (name in the answer, service, role, scope)
     ("municipal", "intake", "municipal", ("*",)),
     ("adviser", "intake", "adviser", ()),
     ("adviser", "referrals", "adviser", ()),
+    ("adviser", "partners", "adviser", ()),
     ("adviser", "audit", "adviser", ()),
     ("partner_admin", "partners", "partner_admin", ()),
     ("auditor", "audit", "auditor", ()),

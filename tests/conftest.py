@@ -18,4 +18,5 @@ pytest_plugins = [
     "tests.support.hall",
     "tests.support.whole",
     "tests.support.france_travail",
+    "tests.support.bureau",
 ]

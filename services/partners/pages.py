@@ -181,6 +181,9 @@ def _shown(
         fields=[(FIELDS.get(name, name), in_words(v)) for name, v in opened.fields.items()],
         reasons=partner_reasons(),
         outcomes=OUTCOMES,
+        appointment=letters.french_moment(opened.appointment_at)
+        if opened.appointment_at
+        else None,
         form=form or {},
         error=error,
     )

@@ -13,6 +13,7 @@ from contracts.erasure import PersonErased
 from contracts.intake import AgreementWithdrawn
 from contracts.partners import DeliveryManual
 from contracts.referrals import (
+    AppointmentEvent,
     DeadlinePassed,
     ReferralCancelled,
     ReferralMoved,
@@ -35,6 +36,7 @@ from services.partners.handlers.compose import disclosure
 from services.partners.handlers.notices import Notices
 from services.partners.handlers.rights import Rights
 from services.partners.model import (
+    APPOINTMENT,
     CANCELLED,
     ERASED,
     REMINDED,
@@ -43,8 +45,8 @@ from services.partners.model import (
     expired,
     tells_partner,
 )
+from services.partners.tables import appointments, withdrawals
 from services.partners.tables import rights as rights_tables
-from services.partners.tables import withdrawals
 
 HELD = {"state": "held", "next_attempt_at": None, "last_error": "person-restricted"}
 Key = tuple[str, str]
@@ -95,9 +97,14 @@ class Deliveries:
         await projections.keep_states(tx, heard)
         requests = [(m, e) for m, e in heard if isinstance(e, ReferralRequested)]
         cancelled = [(m, e) for m, e in heard if isinstance(e, ReferralCancelled)]
+        appointed = [
+            (m, e) for m, e in heard if isinstance(e, AppointmentEvent) and tells_partner(e)
+        ]
         answered = {e.referral_id for _, e in heard if isinstance(e, ReferralMoved)}
         overdue = _overdue(heard)
         disclosures = await self._request(tx, requests) if requests else []
+        if appointed:
+            await self._appoint(tx, appointed)
         if cancelled:
             await self._cancel(tx, cancelled)
         if answered:
@@ -146,6 +153,23 @@ class Deliveries:
             return {"state": "cancelled", "next_attempt_at": None, "last_error": error}
         return _waiting(row, now)
 
+    async def _appoint(
+        self, tx: AsyncConnection, said: list[tuple[Recorded, AppointmentEvent]]
+    ) -> None:
+        """Tell a partner whose own system keeps the appointment; by its API or by nothing."""
+        raw, now = await driver(tx), self.clock()
+        found = await raw.fetch(appointments.APPOINTED, [e.referral_id for _, e in said])
+        known = {request["referral_id"]: request for request in found}
+        told = [(m, known[e.referral_id]) for m, e in said if e.referral_id in known]
+        endpoints = await _endpoints(tx, {_key(r) for _, r in told}, by_api=True)
+        held = await limited_among(tx, {r["person_id"] for _, r in told}, Limit.RESTRICTED)
+        rows = []
+        for recorded, request in told:
+            row = _about(recorded, APPOINTMENT, request, endpoints.get(_key(request)))
+            row |= {name: request[name] for name in ("agreement_id", "agreed_until")}
+            rows.append(row | (HELD if request["person_id"] in held else _waiting(row, now)))
+        await _insert(tx, rows, now)
+
     async def _cancel(
         self, tx: AsyncConnection, cancelled: list[tuple[Recorded, ReferralCancelled]]
     ) -> None:
@@ -154,12 +178,16 @@ class Deliveries:
         await raw.execute(tables.CANCEL_DELIVERIES, ids, self.clock())
         known = {r["referral_id"]: r for r in await raw.fetch(tables.KNOWN_TO_PARTNER, ids)}
         told = [(m, e) for m, e in cancelled if e.referral_id in known and tells_partner(e)]
-        wanted = {_key(known[e.referral_id]) for _, e in told}
-        endpoints = await _endpoints(tx, wanted) if wanted else {}
+        wanted = [known[e.referral_id] for _, e in told]
+        endpoints = await _endpoints(tx, {_key(r) for r in wanted}, by_api=False)
+        api = await _endpoints(tx, {_key(r) for r in wanted if r["by_api"]}, by_api=True)
         rows = []
         for recorded, event in told:
             request = known[event.referral_id]
-            row = _about(recorded, CANCELLED, request, endpoints.get(_key(request)))
+            endpoint = endpoints.get(_key(request))
+            if request["by_api"]:  # what made an appointment takes it away again
+                endpoint = api.get(_key(request), endpoint)
+            row = _about(recorded, CANCELLED, request, endpoint)
             row |= _waiting(row, self.clock())
             if row["state"] == "pending" and request["leased_until"]:
                 # the request is being sent at this moment: its cancellation must not overtake
@@ -172,7 +200,7 @@ class Deliveries:
         raw = await driver(tx)
         found = await raw.fetch(tables.REMINDABLE, list(overdue))
         told = [(overdue[request["referral_id"]], request) for request in found]
-        endpoints = await _endpoints(tx, {_key(request) for _, request in told}) if told else {}
+        endpoints = await _endpoints(tx, {_key(request) for _, request in told}, by_api=False)
         rows = [
             _about(recorded, REMINDED, request, endpoints.get(_key(request)))
             for recorded, request in told
@@ -225,7 +253,7 @@ async def _tell(
     tx: AsyncConnection, told: Sequence[tuple[Recorded, Any]], message: str, now: datetime
 ) -> None:
     """One message about each request that a partner got, derived from what was heard."""
-    endpoints = await _endpoints(tx, {_key(request) for _, request in told}) if told else {}
+    endpoints = await _endpoints(tx, {_key(request) for _, request in told}, by_api=False)
     rows = [
         _about(recorded, message, request, endpoints.get(_key(request)))
         | {"delivery_id": derived_id(recorded.event_id, str(request["referral_id"]))}
@@ -250,11 +278,18 @@ async def _insert(tx: AsyncConnection, rows: list[Row], now: datetime) -> set[UU
     return {row["delivery_id"] for row in new}
 
 
-async def _endpoints(tx: AsyncConnection, wanted: Iterable[Key]) -> dict[Key, UUID]:
-    """(partner, service) → the endpoint to deliver to, where there is one."""
-    raw = await driver(tx)
-    columns = map(list, zip(*sorted(wanted), strict=True))
-    rows = await raw.fetch(tables.ENDPOINTS_FOR, *columns)
+async def _endpoints(
+    tx: AsyncConnection, wanted: Iterable[Key], by_api: bool | None = None
+) -> dict[Key, UUID]:
+    """(partner, service) → the endpoint to deliver to, where there is one.
+
+    ``by_api``: only by the channel ``rest``, or by any other; none: by any.
+    """
+    raw, keys = await driver(tx), sorted(wanted)
+    if not keys:
+        return {}
+    columns = map(list, zip(*keys, strict=True))
+    rows = await raw.fetch(tables.ENDPOINTS_FOR, *columns, by_api)
     # Locked, so that one being disabled at this moment does not get a delivery that nobody
     # would ever look at: whoever disables it sees our rows, or we see that it is disabled.
     locked = await raw.fetch(tables.LOCK_ENDPOINTS, [row["endpoint_id"] for row in rows])

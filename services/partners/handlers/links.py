@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +55,7 @@ class Opened:
     fields: dict[str, Any]
     choices: list[Choice]
     nonce: str
+    appointment_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -187,4 +188,5 @@ class Links:
         fields = (await self._composer(row)).fields(row)
         choices = open_choices(status, row["referral_id"])
         nonce = secrets.token_hex(8)
-        return Opened(row["referral_id"], status, request, fields, choices, nonce)
+        at = row["appointment_at"]
+        return Opened(row["referral_id"], status, request, fields, choices, nonce, at)

@@ -22,6 +22,7 @@ from contracts.partners import (
     DeliveryFailed,
     DeliverySucceeded,
 )
+from contracts.values import Channel
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
@@ -34,6 +35,7 @@ from services.partners.handlers.compose import Composer
 from services.partners.handlers.endpoints import Secrets, disable
 from services.partners.handlers.tokens import keep_links
 from services.partners.model.delivery import STAYS, Health, Lane, RetrySchedule, shares
+from services.partners.tables import appointments
 
 LEASE = timedelta(seconds=30)
 """Longer than any send: one that is not recorded by then is sent again."""
@@ -189,6 +191,8 @@ class Outbox:
             self._link_days,
             self._secrets.accounts(secrets),
             self._secrets.clients(secrets),
+            self._secrets.applications(secrets),
+            await _requests(raw, rows),
         )
 
     async def _record(self, tx: AsyncConnection, verdicts: Sequence[_Verdict]) -> list[Pending]:
@@ -243,12 +247,19 @@ class Outbox:
         return {r: ids for r, ids in (("gone", gone), ("failing", hopeless - gone)) if ids}
 
 
+async def _requests(raw: Any, rows: Sequence[Any]) -> dict[UUID, Any]:
+    """Referral id → its request, for what goes by an API that needs to know of it."""
+    about = {row["referral_id"] for row in rows if row["channel"] == Channel.REST}
+    found = await raw.fetch(appointments.REQUESTS, list(about)) if about else []
+    return {row["referral_id"]: row for row in found}
+
+
 def _columns(verdict: _Verdict) -> tuple[Any, ...]:
     leased, sent = verdict.leased, verdict.sent
     return (
         leased.delivery_id, leased.lease, verdict.state, verdict.next_attempt_at, sent.error,
         sent.status, verdict.moved and verdict.moved["endpoint_id"], verdict.endpoint_id,
-        leased.attempts, sent.outcome, leased.sent_at, verdict.duration_ms,
+        leased.attempts, sent.outcome, leased.sent_at, verdict.duration_ms, sent.external_id,
     )  # fmt: skip
 
 

@@ -47,6 +47,7 @@ def upgrade() -> None:
           asked_status    text,            -- as the partner last asked, until that is settled
           asked_answer_id uuid,
           commission_on   date,
+          appointment_at  timestamptz,     -- as last given or moved, until it is over
           updated_version int NOT NULL
         );
         CREATE INDEX referral_states_person ON partners.referral_states (person_id);
@@ -76,7 +77,8 @@ def upgrade() -> None:
           secret_id   uuid PRIMARY KEY,
           endpoint_id uuid NOT NULL REFERENCES partners.endpoints,
           kind        text NOT NULL DEFAULT 'v1'
-                      CHECK (kind IN ('v1', 'v1a', 'credentials', 'client-certificate')),
+                      CHECK (kind IN ('v1', 'v1a', 'credentials', 'client-certificate',
+                                      'application')),
           wrapped     bytea NOT NULL,      -- under the master key
           created_at  timestamptz NOT NULL,
           expires_at  timestamptz
@@ -106,6 +108,7 @@ def upgrade() -> None:
           tries_before    int NOT NULL DEFAULT 0,  -- attempts before it was asked for again
           next_attempt_at timestamptz,     -- while leased: when the lease ends
           lease           uuid,
+          external_id     text,            -- the partner's own id of it: says nothing here
           last_error      text,
           last_status     int,
           created_at      timestamptz NOT NULL,

@@ -4,8 +4,9 @@ No word about the person: a mailbox may be shared, forwarded, or read over a sho
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
+from contracts.days import PARIS
 from contracts.values import Thematique
 
 DESK = "Espace Emploi et Numérique"
@@ -30,12 +31,20 @@ class Letter:
     text: str
 
 
-def request(thematique: Thematique, urgent: bool, url: str, until: date) -> Letter:
-    """There is a request."""
+def request(
+    thematique: Thematique,
+    urgent: bool,
+    url: str,
+    until: date,
+    appointment_at: datetime | None = None,
+) -> Letter:
+    """There is a request, perhaps with an appointment that the desk proposes."""
+    met = f"Rendez-vous proposé : {french_moment(appointment_at)}.\n" if appointment_at else ""
     mark = "URGENT : " if urgent else ""
     return Letter(
         f"{mark}Une demande vous attend ({DESK})",
         f"Bonjour,\n\nL'{DESK} vous adresse une demande : {label(thematique)}.\n"
+        + met
         + _link(url, until)
         + _END,
     )
@@ -114,6 +123,12 @@ def label(thematique: Thematique) -> str:
 def french(day: date) -> str:
     """A day as one writes it in France."""
     return f"{day:%d/%m/%Y}"
+
+
+def french_moment(at: datetime) -> str:
+    """A moment as one writes it in France, by the clock there."""
+    local = at.astimezone(PARIS)
+    return f"le {french(local)} à {local.hour} h {local.minute:02d}"
 
 
 def _link(url: str, until: date) -> str:

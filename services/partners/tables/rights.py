@@ -4,7 +4,7 @@ HOLD = """
 UPDATE deliveries SET state = 'held', lease = NULL, last_error = 'person-restricted',
   updated_at = $2
 WHERE person_id = $1 AND state IN ('pending', 'manual')
-  AND message IN ('referral.requested', 'referral.reminded')
+  AND message IN ('referral.requested', 'referral.reminded', 'appointment.changed')
 """
 RELEASE = """
 UPDATE deliveries SET last_error = NULL, updated_at = $2::timestamptz,
@@ -14,13 +14,14 @@ WHERE person_id = $1 AND state = 'held'
 """
 
 STRIP_DELIVERIES = """
-UPDATE deliveries SET sealed = NULL, updated_at = $2 WHERE person_id = ANY($1::uuid[])
+UPDATE deliveries SET sealed = NULL, external_id = NULL, updated_at = $2
+WHERE person_id = ANY($1::uuid[])
 """
 """What messages were made from goes; that there were messages stays, under a pseudonym."""
 DROP_DELIVERIES = """
 UPDATE deliveries SET state = 'cancelled', last_error = 'person-erased', lease = NULL
 WHERE person_id = ANY($1::uuid[]) AND state IN ('pending', 'manual', 'dead', 'held')
-  AND message IN ('referral.requested', 'referral.reminded')
+  AND message IN ('referral.requested', 'referral.reminded', 'appointment.changed')
 """
 """Not those that say nothing of the person: one may be on its way at this moment."""
 FORGET = (
