@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from contracts.erasure import KeysDestroyed
 from contracts.referrals import (
     AppointmentAttended,
     AppointmentExcused,
@@ -15,30 +14,11 @@ from contracts.referrals import (
     DeadlinePassed,
     ReferralRequested,
 )
-from contracts.rights import PersonRestricted, PersonUnrestricted
 from contracts.values import Author, DeadlineStep
-from infra.eventstore.writer import Pending
 from services.partners.handlers.outbox import LEASE
-from tests.integration.test_france_travail_deliveries import ROOM
-from tests.support.bureau import AT, LATER, SERVICE, TRAVAIL, Bureau
+from tests.support.bureau import AT, LATER, ROOM, SERVICE, TRAVAIL, Bureau
 from tests.support.france_travail import STRANGER, status
-from tests.support.partners import Sink, call, destroy_key, register
-from tests.support.postgres import Databases
-
-CHANGES = """
-SELECT state, last_error FROM deliveries WHERE message = 'appointment.changed' ORDER BY seq
-"""
-
-
-def kept(bureau: Bureau) -> tuple[str, str]:
-    """Status and date of the one appointment at France Travail."""
-    (appointment,) = bureau.travail.appointments.values()
-    return appointment["statut"], appointment["date"]
-
-
-async def beside(bureau: Bureau, sink: Sink) -> None:
-    """France Travail has a webhook too, for what its API has no words for."""
-    await register(bureau, sink.url, partner_id=TRAVAIL, service_ids=[], rank=1)
+from tests.support.partners import Sink, call, register
 
 
 @pytest.mark.parametrize(
@@ -56,7 +36,7 @@ async def test_what_an_adviser_says_is_told(bureau: Bureau, event: Any, at: Any,
     await bureau.says(referral, event, at)
     await bureau.round()
     assert bureau.did() == ["POST", "PUT"]
-    assert kept(bureau) == told
+    assert bureau.kept() == told
 
 
 async def test_corrected_word_is_told_too_and_each_once(bureau: Bureau):
@@ -69,7 +49,7 @@ async def test_corrected_word_is_told_too_and_each_once(bureau: Bureau):
     await bureau.round()
     await bureau.round()
     assert bureau.did() == ["POST", "PUT", "PUT"]
-    assert kept(bureau)[0] == "EFFECTUE"
+    assert bureau.kept()[0] == "EFFECTUE"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +63,7 @@ async def test_what_france_travail_said_is_not_told_back(bureau: Bureau, author:
         await bureau.says(referral, event, **author)
     await bureau.round()
     assert bureau.did() == ["POST"]
-    assert await bureau.rows(CHANGES) == []
+    assert await bureau.changes() == []
 
 
 async def test_partner_of_another_channel_is_told_nothing(bureau: Bureau, sink: Sink):
@@ -93,7 +73,7 @@ async def test_partner_of_another_channel_is_told_nothing(bureau: Bureau, sink: 
     await bureau.says(referral)
     await bureau.round()
     assert len(sink.received) == 1
-    assert await bureau.rows(CHANGES) == []
+    assert await bureau.changes() == []
 
 
 # --- order --------------------------------------------------------------------------------
@@ -108,7 +88,7 @@ async def test_change_never_overtakes_what_it_changes(bureau: Bureau):
     for _ in range(5):
         await bureau.round()
     assert bureau.did() == ["POST", "POST", "POST", "PUT"]
-    assert kept(bureau) == ("MODIFIE", "2026-12-04T10:30:00+01:00")
+    assert bureau.kept() == ("MODIFIE", "2026-12-04T10:30:00+01:00")
 
 
 async def test_changes_follow_each_other_though_one_is_tried_again(bureau: Bureau):
@@ -121,7 +101,7 @@ async def test_changes_follow_each_other_though_one_is_tried_again(bureau: Burea
         await bureau.round()
     said = [c.body for c in bureau.travail.calls if c.method == "PUT"]
     assert ["MODIFIE" in body for body in said] == [True, True, False]
-    assert kept(bureau)[0] == "ABSENT"
+    assert bureau.kept()[0] == "ABSENT"
 
 
 async def test_change_waits_for_a_request_that_is_on_its_way(bureau: Bureau):
@@ -136,7 +116,7 @@ async def test_change_waits_for_a_request_that_is_on_its_way(bureau: Bureau):
     for _ in range(3):
         await bureau.round()
     assert bureau.did() == ["POST", "POST", "PUT"]
-    assert kept(bureau)[0] == "MODIFIE"
+    assert bureau.kept()[0] == "MODIFIE"
 
 
 async def test_cancellation_does_not_overtake_a_change_on_its_way(bureau: Bureau):
@@ -161,7 +141,7 @@ async def test_change_that_waits_is_dropped_by_the_cancellation(bureau: Bureau):
     await bureau.cancels(referral)
     await bureau.round()
     assert bureau.did() == ["POST", "DELETE"]
-    assert await bureau.rows(CHANGES) == [{"state": "cancelled", "last_error": None}]
+    assert await bureau.changes() == [{"state": "cancelled", "last_error": None}]
 
 
 # --- cancellations ------------------------------------------------------------------------
@@ -205,7 +185,7 @@ async def test_request_that_went_by_another_channel_is_cancelled_there(
     bureau: Bureau, sink: Sink
 ):
     await bureau.connect()
-    await beside(bureau, sink)
+    await bureau.beside(sink)
     referral = await bureau.asks(fields={"france_travail_number": STRANGER})
     await bureau.turn()
     await bureau.round()
@@ -223,7 +203,7 @@ async def test_cancellation_that_they_refuse_goes_by_the_next_channel(
     bureau: Bureau, sink: Sink
 ):
     await bureau.connect()
-    await beside(bureau, sink)
+    await bureau.beside(sink)
     referral = await bureau.made()
     bureau.travail.fail("rendez-vous", status(400, "Annulation impossible"))
     await bureau.cancels(referral)
@@ -258,7 +238,7 @@ def overdue(referral: ReferralRequested) -> DeadlinePassed:
 
 async def test_reminder_goes_by_a_channel_that_has_words_for_it(bureau: Bureau, sink: Sink):
     await bureau.connect()
-    await beside(bureau, sink)
+    await bureau.beside(sink)
     referral = await bureau.made()
     bureau.travail.calls.clear()
     await bureau.say(referral.person_id, overdue(referral))
@@ -305,69 +285,7 @@ async def test_messages_to_be_pulled_hold_no_changes_of_appointments(bureau: Bur
     pulled = await call(bureau, "GET", "/v1/partner/messages", headers=key)
     assert [m["type"] for m in pulled.json()["messages"]] == ["referral.requested"]
     await bureau.round()
-    assert kept(bureau)[0] == "MODIFIE"
-
-
-# --- agreements, restriction, erasure -----------------------------------------------------
-
-
-async def test_agreement_withdrawn_keeps_changes_back_and_takes_the_appointment_away(
-    bureau: Bureau,
-):
-    await bureau.connect()
-    referral = await bureau.made()
-    await bureau.says(referral)
-    await bureau.withdraw(referral.person_id)
-    await bureau.cancels(referral)
-    await bureau.round()
-    assert bureau.did() == ["POST", "DELETE"]
-    assert bureau.travail.appointments == {}
-
-
-async def limited(bureau: Bureau, referral: ReferralRequested, event: Any) -> None:
-    person_id = referral.person_id
-    intake = bureau.platform.database("intake")
-    async with intake.transaction() as tx:
-        pending = Pending(f"person-{person_id}", [event(person_id=person_id)], person_id)
-        await bureau.platform.writer("intake").write(tx, [pending])
-    await intake.close()
-    await bureau.hear("rights")
-
-
-async def test_changes_about_a_restricted_person_wait_until_it_is_lifted(bureau: Bureau):
-    await bureau.connect()
-    referral = await bureau.made()
-    await bureau.says(referral)
-    await limited(bureau, referral, PersonRestricted)
-    await bureau.says(referral, AppointmentMissed)
-    await bureau.round()
-    assert bureau.did() == ["POST"]
-    assert [row["state"] for row in await bureau.rows(CHANGES)] == ["held", "held"]
-    await limited(bureau, referral, PersonUnrestricted)
-    for _ in range(2):
-        await bureau.round()
-    assert bureau.did() == ["POST", "PUT", "PUT"]
-    assert kept(bureau)[0] == "ABSENT"
-
-
-async def test_erased_person_leaves_no_id_and_the_end_is_told_otherwise(
-    bureau: Bureau, databases: Databases, sink: Sink
-):
-    await bureau.connect()
-    await beside(bureau, sink)
-    referral = await bureau.made()
-    await bureau.says(referral)
-    await bureau.cancels(referral)
-    await destroy_key(databases, referral.person_id)
-    bureau.platform.vault.drop([referral.person_id])
-    await limited(bureau, referral, KeysDestroyed)
-    rows = await bureau.rows("SELECT DISTINCT sealed, external_id FROM deliveries")
-    assert rows == [{"sealed": None, "external_id": None}]
-    await bureau.round()
-    await bureau.round()
-    assert await bureau.moved_on() == [("rest", "webhook", "no-identifier")]
-    assert [r.json["type"] for r in sink.received] == ["referral.cancelled"]
-    assert bureau.did() == ["POST"]
+    assert bureau.kept()[0] == "MODIFIE"
 
 
 # --- what fails for good ------------------------------------------------------------------
@@ -377,7 +295,7 @@ async def test_change_that_they_refuse_is_given_up_visibly_and_goes_nowhere_else
     bureau: Bureau, sink: Sink
 ):
     await bureau.connect()
-    await beside(bureau, sink)
+    await bureau.beside(sink)
     referral = await bureau.made()
     bureau.travail.appointments.clear()
     await bureau.says(referral)
@@ -390,7 +308,7 @@ async def test_change_that_they_refuse_is_given_up_visibly_and_goes_nowhere_else
 
 async def test_change_of_what_was_not_made_there_is_given_up_unsent(bureau: Bureau, sink: Sink):
     await bureau.connect()
-    await beside(bureau, sink)
+    await bureau.beside(sink)
     referral = await bureau.asks(fields={"france_travail_number": STRANGER})
     await bureau.says(referral)  # while the request waits
     for _ in range(3):

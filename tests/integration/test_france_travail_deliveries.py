@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from infra.webhooks.worker import Load
 from services.partners.handlers.outbox import LEASE
-from tests.support.bureau import SERVICE, TRAVAIL, Bureau, bureau_of
+from tests.support.bureau import ROOM, SERVICE, TRAVAIL, Bureau, bureau_of
 from tests.support.france_travail import (
     CANARY,
     NUMBER,
@@ -26,7 +25,6 @@ from tests.support.postgres import Databases
 
 DELIVERIES = "SELECT message, state, attempts, last_error, external_id FROM deliveries"
 MADE = {"message": "referral.requested", "state": "succeeded", "attempts": 1}
-ROOM = Load(600, 600, {})
 
 
 @pytest.fixture
@@ -160,7 +158,7 @@ async def test_request_that_is_ambiguous_goes_by_webhook_with_its_appointment(
     bureau: Bureau, sink: Sink
 ):
     await bureau.connect()
-    await register(bureau, sink.url, partner_id=TRAVAIL, service_ids=[], rank=1)
+    await bureau.beside(sink)
     await bureau.asks(fields={"france_travail_number": TWINS})
     await bureau.turn()
     await bureau.round()

@@ -1,4 +1,4 @@
-"""The whole way, through all services: an adviser confirms, moves, closes; France Travail knows."""
+"""All services: an adviser confirms, moves and closes, and France Travail knows of it."""
 
 import json
 import re

@@ -17,10 +17,11 @@ from contracts.referrals import (
 )
 from contracts.values import Author, PartnerKind, Reason
 from infra.clock import system_clock
+from infra.webhooks.worker import Load
 from services.partners.adapters.france_travail_clients import Clients
 from tests.support.france_travail import CANARY, CLIENT, NUMBER, PHONE, FranceTravailSimulator
 from tests.support.france_travail import SECRET as CLIENT_SECRET
-from tests.support.partners import Hub, call, platform_of
+from tests.support.partners import Hub, Sink, call, platform_of, register
 from tests.support.postgres import Databases
 
 TRAVAIL = "petite-foret--france-travail"
@@ -28,6 +29,10 @@ SERVICE = f"{TRAVAIL}--accompagnement"
 AT = datetime(2026, 12, 3, 9, 30, tzinfo=UTC)
 LATER = AT + timedelta(days=1)
 FIELDS = {"family_name": CANARY, "phone": PHONE, "france_travail_number": NUMBER}
+ROOM = Load(600, 600, {})
+CHANGES = """
+SELECT state, last_error FROM deliveries WHERE message = 'appointment.changed' ORDER BY seq
+"""
 DESK = {
     "desk_address": "1 place Saint-Martin 59494 Petite-Forêt",
     "desk_email": "accueil@petite-foret.example",
@@ -127,6 +132,19 @@ class Bureau(Hub):
             (event["from_channel"], event["to_channel"], event["error"])
             for event in await self.events("delivery.channel-changed")
         ]
+
+    async def beside(self, sink: Sink) -> None:
+        """France Travail has a webhook too, behind its API."""
+        await register(self, sink.url, partner_id=TRAVAIL, service_ids=[], rank=1)
+
+    async def changes(self) -> list[dict[str, Any]]:
+        """What became of the changes of appointments that were to be told."""
+        return await self.rows(CHANGES)
+
+    def kept(self) -> tuple[str, str]:
+        """Status and date of the one appointment at France Travail."""
+        (appointment,) = self.travail.appointments.values()
+        return appointment["statut"], appointment["date"]
 
     def did(self) -> list[str]:
         """What was done with appointments: the methods, in order."""
