@@ -12,12 +12,15 @@ from infra.erasures import LEDGER, Erasures
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Writer
 from infra.forgetting import remembering
+from infra.keyring import KeyRing
+from infra.masterkey import FileProvider, IndexKey, Provider
 from infra.migrations import vault_url
 from infra.settings import Settings
 from infra.sources.base import Source
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
-from infra.vault import FileMasterKey, Vault
+from infra.transit import Transit, TransitProvider
+from infra.vault import Vault
 
 DATABASE = "aiguillage"
 RecordedHandler = Callable[[Sequence[Recorded], AsyncConnection], Awaitable[None]]
@@ -35,10 +38,8 @@ class Platform:
     erasures: Erasures = field(init=False)
 
     def __post_init__(self) -> None:
-        master = FileMasterKey(self.settings.data / "master.key")
-        keys = Database(self.vault_url, "vault", pool_size=4)
-        self.vault = Vault(keys, master)
-        self.erasures = Erasures(keys, self.settings.data / LEDGER)
+        self.vault = open_vault(self.settings, self.vault_url)
+        self.erasures = Erasures(self.vault.database, self.settings.data / LEDGER)
 
     def database(self, schema: str) -> Database:
         """The pool of one service."""
@@ -90,6 +91,34 @@ class Platform:
     async def close(self) -> None:
         """Close what the platform opened itself."""
         await self.vault.close()
+
+
+def open_vault(settings: Settings, url: str) -> Vault:
+    """The vault and its master keys; nothing is connected, and no master key made, before one
+    is needed."""
+    database = Database(url, "vault", pool_size=4)
+    index = IndexKey(settings.data / "index.key")
+    ring = KeyRing(database, providers(settings), index, new_keys=settings.master_keys)
+    return Vault(database, ring, settings.key_cache_seconds)
+
+
+def providers(settings: Settings) -> list[Provider]:
+    """Whoever may keep a master key here: files, and a transit engine where one is set.
+
+    Both at once, so that a rotation can move from one to the other.
+    """
+    found: list[Provider] = [FileProvider(settings.data)]
+    if settings.transit_url and settings.transit_token_file:
+        transit = Transit(
+            settings.transit_url,
+            settings.transit_token_file,
+            settings.transit_key,
+            settings.transit_mount,
+            settings.transit_ca_file,
+            settings.transit_seconds,
+        )
+        found.append(TransitProvider(transit))
+    return found
 
 
 def resolve_urls(settings: Settings) -> tuple[str, str, EmbeddedPostgres | None]:

@@ -1,6 +1,7 @@
 """Settings, all under one prefix: ``AIGUILLAGE_…`` (docs/reference/settings.md)."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +18,26 @@ class Settings(BaseSettings):
     )
     vault_url: str | None = Field(
         None, description="Database of the keys; none: `aiguillage_vault` beside the main one."
+    )
+    key_cache_seconds: float = Field(
+        60, ge=0, le=3600, description="How long a person's key stays in memory."
+    )
+    master_keys: Literal["file", "transit"] = Field(
+        "file", description="Where the master key of a new epoch is kept."
+    )
+    transit_url: str | None = Field(
+        None, description="https:// address of a transit engine; none: keys are files."
+    )
+    transit_token_file: Path | None = Field(
+        None, description="File that holds the token for the transit engine."
+    )
+    transit_key: str = Field("aiguillage", description="Name of the transit engine's key.")
+    transit_mount: str = Field("transit", description="Where the transit engine is mounted.")
+    transit_ca_file: Path | None = Field(
+        None, description="Authority of its certificate, in PEM; none: those of the system."
+    )
+    transit_seconds: float = Field(
+        5, gt=0, le=60, description="Longest wait for an answer of the transit engine."
     )
     kafka_bootstrap: str | None = Field(
         None, description="host:port of a broker; none: services read each other's tables."
@@ -69,6 +90,9 @@ class Settings(BaseSettings):
     link_days: int = Field(8, ge=1, le=30, description="Days that an answer link is good for.")
     collect_seconds: float = Field(
         300, gt=0, le=86_400, description="Wait between two looks for partners' answer files."
+    )
+    refused_days: int = Field(
+        30, ge=1, le=365, description="Days that a refused record of the public topic is kept."
     )
     checkpoint_seconds: float = Field(1.0, gt=0, description="Longest wait for a checkpoint.")
     erasure_wait_seconds: float = Field(

@@ -1,4 +1,4 @@
-"""Per-person keys, wrapped by a master key, in a database of their own.
+"""Per-person keys, wrapped by a master key (infra/keyring), in a database of their own.
 
 Everything personal is sealed with AES-256-GCM under the person's data key; destroying the key
 erases it everywhere at once. A sealed part is ``version(1) ‖ key id(16) ‖ nonce(12) ‖
@@ -11,87 +11,28 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy.exc import DBAPIError
 
 from infra.database import Database, driver
 from infra.eventstore.events import Recorded
+from infra.keyring import NONCE_BYTES, KeyRing, MasterKeys
+from infra.masterkey import CannotUnsealError
+from infra.rewrap import Kept
 
 VERSION = b"\x01"
-NONCE_BYTES = 12
-CACHE_SECONDS = 60
+CACHE_SECONDS = 60.0
 CACHE_SIZE = 20_000
 PERSON_ERASED = "AG001"
 
 
 class PersonErasedError(Exception):
     """The person's erasure was asked for: no key is created again."""
-
-
-class CannotUnsealError(Exception):
-    """No key (erased), or the sealed bytes do not belong to this event."""
-
-
-class MasterKey(Protocol):
-    """Wraps data keys and derives others: a file, Vault transit, a KMS …"""
-
-    epoch: int
-
-    def wrap(self, key: bytes, bound_to: bytes) -> bytes: ...
-    def unwrap(self, wrapped: bytes, bound_to: bytes) -> bytes: ...
-    def derive(self, purpose: str) -> bytes: ...
-
-
-class FileMasterKey:
-    """32 random bytes in a file that only its owner can read, created at the first run."""
-
-    epoch = 1
-
-    def __init__(self, path: Path) -> None:
-        self._key = read_or_create_secret(path)
-        self._cipher = AESGCM(self._key)
-
-    def wrap(self, key: bytes, bound_to: bytes) -> bytes:
-        """Encrypt a key so that it opens only for what it is bound to."""
-        nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, key, bound_to)
-
-    def unwrap(self, wrapped: bytes, bound_to: bytes) -> bytes:
-        """Undo ``wrap``; raises ``CannotUnsealError`` for another binding or master key."""
-        try:
-            return self._cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], bound_to)
-        except InvalidTag as error:
-            raise CannotUnsealError("wrapped under another master key") from error
-
-    def derive(self, purpose: str) -> bytes:
-        """A 32-byte key for one purpose (HKDF-SHA-256)."""
-        return HKDF(hashes.SHA256(), 32, None, purpose.encode()).derive(self._key)
-
-
-def read_or_create_secret(path: Path) -> bytes:
-    """32 random bytes in a file with mode 0600, the same for whoever comes first or later."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    if not path.exists():
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(os.urandom(32))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)  # atomic, and keeps the key of whoever came first
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_bytes()
 
 
 def keyed_digest(key: bytes, *parts: bytes) -> bytes:
@@ -129,12 +70,24 @@ def _binding(event_id: UUID, event_type: str, person_id: UUID) -> bytes:
     return event_id.bytes + person_id.bytes + event_type.encode()
 
 
-class Vault:
-    """Keys of persons, with a small cache that forgets after a minute."""
+def _bound(row: Any) -> bytes:
+    person_id: UUID = row["person_id"]
+    return bytes(row["key_id"].bytes + person_id.bytes)
 
-    def __init__(self, database: Database, master: MasterKey) -> None:
-        self._database = database
+
+PERSON_KEYS = Kept("vault", "person_keys", ("key_id",), "wrapped", _bound)
+
+
+class Vault:
+    """Keys of persons, with a small cache that forgets after ``cache_seconds``."""
+
+    def __init__(
+        self, database: Database, master: KeyRing, cache_seconds: float = CACHE_SECONDS
+    ) -> None:
+        self.database = database
         self.master = master
+        self.index = master.index
+        self._cache_seconds = cache_seconds
         self._cache: OrderedDict[UUID, tuple[float, PersonKey]] = OrderedDict()
 
     async def keys(self, person_ids: Iterable[UUID]) -> dict[UUID, PersonKey]:
@@ -164,21 +117,22 @@ class Vault:
 
         Raises ``PersonErasedError`` if one of them was erased.
         """
-        made = {p: self._new_key(p) for p in sorted(person_ids)}
-        if not made:
+        wanted = sorted(person_ids)
+        if not wanted:
             return {}
-        rows = [
-            (key.key_id, p, wrapped, self.master.epoch) for p, (key, wrapped) in made.items()
-        ]
+        master = await self.master.keys()
+        made = {p: _new_key(p, master) for p in wanted}
+        rows = [(key.key_id, p, wrapped) for p, (key, wrapped) in made.items()]
         try:
-            async with self._database.transaction() as tx:
+            async with self.database.transaction() as tx:
                 raw = await driver(tx)
                 inserted = await raw.fetch(
-                    "INSERT INTO vault.person_keys (key_id, person_id, wrapped, epoch) "
-                    "SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::int[]) "
+                    "INSERT INTO vault.person_keys (key_id, person_id, wrapped) "
+                    "SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[]) "
                     "ON CONFLICT (person_id) DO NOTHING RETURNING person_id",
                     *map(list, zip(*rows, strict=True)),
                 )
+                master.check()
         except (asyncpg.PostgresError, DBAPIError) as error:
             if getattr(error, "sqlstate", None) == PERSON_ERASED:
                 raise PersonErasedError from error
@@ -203,7 +157,8 @@ class Vault:
     async def close(self) -> None:
         """Close the connections and forget every key."""
         self._cache.clear()
-        await self._database.close()
+        self.master.forget()
+        await self.database.close()
 
     def _cached(self, person_id: UUID) -> PersonKey | None:
         entry = self._cache.get(person_id)
@@ -212,14 +167,14 @@ class Vault:
         return entry[1]
 
     def _remember(self, key: PersonKey) -> PersonKey:
-        self._cache[key.person_id] = (time.monotonic() + CACHE_SECONDS, key)
+        self._cache[key.person_id] = (time.monotonic() + self._cache_seconds, key)
         self._cache.move_to_end(key.person_id)
         while len(self._cache) > CACHE_SIZE:
             self._cache.popitem(last=False)
         return key
 
     async def _fetch(self, person_ids: list[UUID]) -> dict[UUID, PersonKey]:
-        async with self._database.reading() as connection:
+        async with self.database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(
                 "SELECT key_id, person_id, wrapped FROM vault.person_keys k "
@@ -227,14 +182,16 @@ class Vault:
                 "(SELECT FROM vault.erasures e WHERE e.person_id = k.person_id)",
                 person_ids,
             )
-        return {row["person_id"]: self._remember(self._unwrapped(row)) for row in rows}
+        master = await self.master.keys(row["wrapped"] for row in rows)
+        return {row["person_id"]: self._remember(_unwrapped(row, master)) for row in rows}
 
-    def _unwrapped(self, row: asyncpg.Record) -> PersonKey:
-        bound = row["key_id"].bytes + row["person_id"].bytes
-        cipher = AESGCM(self.master.unwrap(row["wrapped"], bound))
-        return PersonKey(row["key_id"], row["person_id"], cipher)
 
-    def _new_key(self, person_id: UUID) -> tuple[PersonKey, bytes]:
-        key_id, data_key = uuid4(), os.urandom(32)
-        wrapped = self.master.wrap(data_key, key_id.bytes + person_id.bytes)
-        return PersonKey(key_id, person_id, AESGCM(data_key)), wrapped
+def _unwrapped(row: asyncpg.Record, master: MasterKeys) -> PersonKey:
+    cipher = AESGCM(master.unwrap(row["wrapped"], _bound(row)))
+    return PersonKey(row["key_id"], row["person_id"], cipher)
+
+
+def _new_key(person_id: UUID, master: MasterKeys) -> tuple[PersonKey, bytes]:
+    key_id, data_key = uuid4(), os.urandom(32)
+    wrapped = master.wrap(data_key, key_id.bytes + person_id.bytes)
+    return PersonKey(key_id, person_id, AESGCM(data_key)), wrapped

@@ -7,9 +7,11 @@ can be kept in two places, for two lengths of time. Key files are in neither.
 import asyncio
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import orjson
@@ -23,7 +25,11 @@ from infra.migrations import create_roles, migrate
 from infra.platform import resolve_urls
 from infra.settings import Settings
 
-KEY_FILES = ("master.key", "log.key")
+KEY_FILES = ["index.key", "log.key"]
+LIVE_FILES = """
+SELECT 'master-' || epoch || '.key' FROM vault.epochs
+WHERE provider = 'file' AND destroyed_at IS NULL ORDER BY epoch
+"""
 MAIN, KEYS, MANIFEST = "aiguillage.dump", "vault.dump", "backup.json"
 TOOL_SECONDS = 6 * 3600
 
@@ -38,12 +44,16 @@ class BackupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What was dumped: when, how many events by service, how many entries of the log."""
+    """What was dumped: when, how many events by service, how many entries of the log.
+
+    ``key_files``: what must lie in a data directory before this backup opens.
+    """
 
     taken_at: str
     events: dict[str, int]
     log_size: int
     erasures: int
+    key_files: list[str]
 
 
 async def back_up(settings: Settings, directory: Path, keys: Path) -> Backup:
@@ -62,7 +72,7 @@ async def back_up(settings: Settings, directory: Path, keys: Path) -> Backup:
     ledger = settings.data / LEDGER
     if ledger.exists():
         shutil.copy2(ledger, keys / LEDGER)
-    made = await _described(url, taken_at, len(read_ledger(ledger)))
+    made = await _described(url, keys_url, taken_at, len(read_ledger(ledger)))
     (directory / MANIFEST).write_bytes(orjson.dumps(asdict(made)))
     return made
 
@@ -75,13 +85,10 @@ async def restore(
     ``ledgers``: every ledger of erasures that there is, the newest above all. The hub replays
     them before it serves. Raises ``BackupError``.
     """
-    for name in KEY_FILES:
-        if not (settings.data / name).exists():
-            why = f"{name} is not in the data directory"
-            raise BackupError(why, "put the key files there first: nothing opens without them")
-    for place in (directory / MAIN, keys / KEYS, *ledgers):
+    for place in (directory / MAIN, directory / MANIFEST, keys / KEYS, *ledgers):
         if not place.exists():
             raise BackupError(f"{place} is not there", "name the directories of one backup")
+    _check_keys(settings.data, orjson.loads((directory / MANIFEST).read_bytes()))
     url, keys_url, _ = resolve_urls(settings)
     for target in (url, keys_url):
         await _create(target)
@@ -90,6 +97,16 @@ async def restore(
     await _load(make_url(keys_url), keys / KEYS)
     await migrate(url, keys_url)
     return _merge(settings.data / LEDGER, [keys / LEDGER, *ledgers])
+
+
+def _check_keys(data: Path, manifest: dict[str, Any]) -> None:
+    for name in manifest["key_files"]:
+        if not (data / name).exists():
+            raise BackupError(
+                f"{name} is not in the data directory",
+                "put the key files there first: nothing opens without them; if a rotation has "
+                "destroyed this one, only a later backup opens",
+            )
 
 
 def _merge(target: Path, ledgers: Sequence[Path]) -> int:
@@ -111,34 +128,37 @@ def _check_apart(directory: Path, keys: Path) -> None:
 
 
 async def _create(url: str) -> None:
-    target = make_url(url)
-    connection = await asyncpg.connect(
-        target.set(drivername="postgresql", database="postgres").render_as_string(False)
-    )
-    try:
+    name = make_url(url).database
+    postgres = make_url(url).set(database="postgres").render_as_string(False)
+    async with _connected(postgres) as connection:
         known = "SELECT 1 FROM pg_database WHERE datname = $1"
-        if await connection.fetchval(known, target.database):
+        if await connection.fetchval(known, name):
             raise BackupError(
-                f"the database {target.database} is there already",
+                f"the database {name} is there already",
                 "restore into an empty data directory, or drop the database first",
             )
-        await connection.execute(f'CREATE DATABASE "{target.database}"')
-    finally:
-        await connection.close()
+        await connection.execute(f'CREATE DATABASE "{name}"')
 
 
-async def _described(url: str, taken_at: str, erasures: int) -> Backup:
-    connection = await asyncpg.connect(make_url(url).set(drivername="postgresql")
-                                       .render_as_string(False))  # fmt: skip
-    try:
+async def _described(url: str, keys_url: str, taken_at: str, erasures: int) -> Backup:
+    async with _connected(url) as main, _connected(keys_url) as keys:
         events = {
-            service: await connection.fetchval(f"SELECT count(*) FROM {service}.events")
+            service: await main.fetchval(f"SELECT count(*) FROM {service}.events")
             for service in ("intake", "referrals", "partners", "audit")
         }
-        size = await connection.fetchval("SELECT size FROM audit.tree")
+        size = await main.fetchval("SELECT size FROM audit.tree")
+        files = [row[0] for row in await keys.fetch(LIVE_FILES)]
+    return Backup(taken_at, events, size, erasures, KEY_FILES + files)
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    target = make_url(url).set(drivername="postgresql")
+    connection = await asyncpg.connect(target.render_as_string(False))
+    try:
+        yield connection
     finally:
         await connection.close()
-    return Backup(taken_at, events, size, erasures)
 
 
 async def _dump(url: URL, file: Path) -> None:

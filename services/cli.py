@@ -17,15 +17,17 @@ from contracts.intake import PUBLIC_TYPES, PublicContact
 from contracts.registry import SERVICES
 from infra.settings import Settings, load_settings
 from infra.telemetry import configure_logging
+from services.cli_keys import rotate_master
 from services.cli_partners import app as partners_app
 from services.cli_privacy import app as privacy_app
 from services.cli_rules import app as rules_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-keys_app = typer.Typer(no_args_is_help=True, help="API keys of callers.")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys of callers; the master key.")
 subscriptions_app = typer.Typer(no_args_is_help=True, help="Pause, resume, replay consumers.")
 audit_app = typer.Typer(no_args_is_help=True, help="The audit log.")
 app.add_typer(keys_app, name="keys")
+keys_app.command("rotate-master")(rotate_master)
 app.add_typer(subscriptions_app, name="subscriptions")
 app.add_typer(audit_app, name="audit")
 app.add_typer(rules_app, name="rules")

@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -19,6 +18,7 @@ from infra.subscription import Subscription, set_paused
 from infra.tlog.audit import Verdict, verify_remote
 from infra.web.auth import create_key
 from services.audit.projections import rebuild as rebuild_audit
+from services.checks import Check, master_keys, secret_files
 from services.host import BUILD, relay
 from services.intake.projections import rebuild as rebuild_intake
 from services.partners.handlers import seed
@@ -39,23 +39,15 @@ class UnknownNameError(LookupError):
     """No service, subscription or key of that name; the text lists those there are."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of `aiguillage doctor`."""
-
-    name: str
-    ok: bool
-    detail: str
-    repair: str = ""
-
-
 @asynccontextmanager
 async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
     """The platform of a command: the same databases and keys as the running hub."""
     url, keys_url, _ = resolve_urls(settings)
     platform = Platform(settings, url, keys_url)
-    yield platform
-    await platform.close()
+    try:
+        yield platform
+    finally:
+        await platform.close()
 
 
 @asynccontextmanager
@@ -202,6 +194,10 @@ async def doctor(settings: Settings) -> list[Check]:
     checks.append(await _reachable(url, embedded=server is not None))
     if checks[-1].ok:
         checks.append(await _migrated(url, keys_url))
+    if checks[-1].ok:
+        async with platform_of(settings) as platform:
+            checks += await master_keys(platform)
+    checks.append(secret_files(settings))
     checks.append(_java(settings))
     return checks
 

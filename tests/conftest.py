@@ -19,4 +19,6 @@ pytest_plugins = [
     "tests.support.whole",
     "tests.support.france_travail",
     "tests.support.bureau",
+    "tests.support.transit",
+    "tests.support.masterkeys",
 ]

@@ -1,4 +1,4 @@
-"""Person keys and the ledger of erasures, in a database of their own."""
+"""Master keys' epochs, person keys and the ledger of erasures, in a database of their own."""
 
 from infra.database import role_of
 from infra.ddl import script
@@ -10,11 +10,20 @@ down_revision = None
 def upgrade() -> None:
     script(
         f"""
+        CREATE TABLE vault.epochs (
+          epoch        int PRIMARY KEY CHECK (epoch > 0),
+          provider     text NOT NULL,     -- who keeps its master key
+          stored       bytea,             -- what the provider opens it by: no key in clear
+          index_check  bytea NOT NULL,    -- of the index key that digests are made with
+          created_at   timestamptz NOT NULL DEFAULT now(),
+          rewrapped_at timestamptz,       -- nothing is wrapped under an older epoch since
+          destroyed_at timestamptz,
+          CHECK ((stored IS NULL) = (destroyed_at IS NOT NULL))
+        );
         CREATE TABLE vault.person_keys (
           key_id     uuid PRIMARY KEY,
           person_id  uuid NOT NULL UNIQUE,
-          wrapped    bytea NOT NULL,
-          epoch      int NOT NULL,
+          wrapped    bytea NOT NULL,      -- under a master key: the epoch's number comes first
           created_at timestamptz NOT NULL DEFAULT now()
         );
         CREATE TABLE vault.erasures (
@@ -36,6 +45,7 @@ def upgrade() -> None:
         END $$;
         CREATE TRIGGER refuse_erased BEFORE INSERT ON vault.person_keys
           FOR EACH ROW EXECUTE FUNCTION vault.refuse_erased();
+        GRANT SELECT, INSERT, UPDATE ON vault.epochs TO {role_of("vault")};
         GRANT SELECT, INSERT, UPDATE, DELETE ON vault.person_keys TO {role_of("vault")};
         GRANT SELECT, INSERT, UPDATE ON vault.erasures TO {role_of("vault")};
         """

@@ -15,28 +15,36 @@ from services.intake.model.retention import Policy
 from services.intake.routes import persons as person_routes
 from services.intake.routes import rights
 from services.intake.routes.events import add_routes
-from services.intake.subscriptions import PublicRecords, public_records, subscriptions
+from services.intake.subscriptions import (
+    RETENTION_SECONDS,
+    PublicRecords,
+    RefusedRetention,
+    public_records,
+    subscriptions,
+)
 
 
 def build(platform: Platform) -> Service:
     """Contacts, persons, needs and agreements, from CloudEvents."""
     settings, database, clock = platform.settings, platform.database("intake"), platform.clock
-    master, writer = platform.vault.master, platform.writer("intake")
-    gate, intake = Gate(master), Intake(database, writer, clock)
+    writer = platform.writer("intake")
+    gate, intake = Gate(platform.vault.index), Intake(database, writer, clock)
     group: GroupCommit[Arrival, Outcome] = GroupCommit("events", intake.commit)
     persons = Persons(database, writer, clock)
     wait = timedelta(seconds=settings.erasure_wait_seconds)
     erasing = Erasing(database, writer, platform.erasures, clock, wait)
     policy = Policy.parse(settings.retention, settings.retention_sites)
     retention = Retention(database, writer, erasing, policy, clock)
+    refused = RefusedRetention(database, clock, settings.refused_days)
     workers: list[Worker] = [
         group,
         *subscriptions(platform, database, persons, erasing, retention),
         Ticker("retention", retention.step, settings.retention_seconds),
         Ticker("eraser", erasing.step, settings.erasure_seconds),
+        Ticker("refused records", refused.step, RETENTION_SECONDS),
     ]
     if settings.kafka_bootstrap:
-        records = PublicRecords(gate, intake, master, clock)
+        records = PublicRecords(gate, intake, platform.vault.master, clock)
         workers.append(public_records(settings, database, records))
     app = create_app("Aiguillage: intake", "Takes what municipal systems emit.")
     add_routes(app, gate, group)

@@ -6,9 +6,12 @@ encrypted, with the reason, and stops nobody.
 
 import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import orjson
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts import envelope
@@ -18,12 +21,13 @@ from contracts.nir import find_nir, may_hold_nir
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Recorded
+from infra.keyring import KeyRing, MasterKeys
 from infra.platform import Platform
+from infra.rewrap import Kept
 from infra.settings import Settings
 from infra.sources.base import ForeignRecord
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
-from infra.vault import MasterKey
 from infra.web.auth import Principal
 from infra.web.problems import Problem
 from services.intake import tables
@@ -41,6 +45,9 @@ from services.intake.handlers.retention import Retention
 KAFKA = Principal("kafka", "system", ("*",))
 MAX_RECORD_BYTES = 256 * 1024
 REPLAY_RECORDS = 200
+EXPIRED_RECORDS = 500
+RETENTION_SECONDS = 3600.0
+log = structlog.get_logger()
 
 
 def subscriptions(
@@ -86,7 +93,7 @@ def public_records(
 class PublicRecords:
     """The handler of the public topic's subscription, and of what it had to refuse."""
 
-    def __init__(self, gate: Gate, intake: Intake, master: MasterKey, clock: Clock) -> None:
+    def __init__(self, gate: Gate, intake: Intake, master: KeyRing, clock: Clock) -> None:
         self._gate = gate
         self._intake = intake
         self._master = master
@@ -102,7 +109,8 @@ class PublicRecords:
         raw = await driver(tx)
         after: tuple[str, int, int] = ("", 0, -1)
         while rows := await raw.fetch(tables.REFUSED, *after, REPLAY_RECORDS):
-            records = [self._opened(row) for row in rows]
+            keys = await self._master.keys(row["raw"] for row in rows)
+            records = [_opened(row, keys) for row in rows]
             problems = await self._take(records, tx)
             await self._settle(raw, records, problems)
             after = _place(records[-1])
@@ -137,11 +145,13 @@ class PublicRecords:
     async def _refuse(
         self, raw: tables.Raw, records: Sequence[ForeignRecord], problems: dict[int, Problem]
     ) -> None:
+        keys = await self._master.keys()
         rows = [
-            (*_place(records[n]), p.slug, _known_fields(p), self._closed(records[n]))
+            (*_place(records[n]), p.slug, _known_fields(p), _closed(records[n], keys))
             for n, p in sorted(problems.items())
         ]
         await raw.execute(tables.REFUSE, *tables.columns(rows, 6), self._clock())
+        keys.check()
 
     async def _settle(
         self, raw: tables.Raw, records: Sequence[ForeignRecord], problems: dict[int, Problem]
@@ -151,17 +161,39 @@ class PublicRecords:
         await raw.execute(tables.ACCEPT_REFUSED, *tables.columns(taken, 3))
         await raw.execute(tables.REFUSE_AGAIN, *tables.columns(again, 5))
 
-    def _closed(self, record: ForeignRecord) -> bytes:
-        text = orjson.dumps(
-            [_base64(record.value), [[n, _base64(v)] for n, v in record.headers]]
-        )
-        return self._master.wrap(text, _bound(*_place(record)))
 
-    def _opened(self, row: Any) -> ForeignRecord:
-        place = (row["topic"], row["partition"], row["offset"])
-        value, headers = orjson.loads(self._master.unwrap(row["raw"], _bound(*place)))
-        opened = tuple((name, base64.b64decode(text)) for name, text in headers)
-        return ForeignRecord(*place, None if value is None else base64.b64decode(value), opened)
+@dataclass(frozen=True)
+class RefusedRetention:
+    """Deletes refused records after so many days.
+
+    One may hold what a person wants erased later, and nobody can tell whose it is.
+    """
+
+    database: Database
+    clock: Clock
+    days: int
+
+    async def step(self) -> int:
+        """Delete a set of those that are too old; answers how many."""
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            until = self.clock() - timedelta(days=self.days)
+            deleted = await raw.fetch(tables.FORGET_REFUSED, until, EXPIRED_RECORDS)
+        if deleted:
+            log.info("refused records deleted, too old", count=len(deleted))
+        return len(deleted)
+
+
+def _closed(record: ForeignRecord, keys: MasterKeys) -> bytes:
+    text = orjson.dumps([_base64(record.value), [[n, _base64(v)] for n, v in record.headers]])
+    return keys.wrap(text, _bound(*_place(record)))
+
+
+def _opened(row: Any, keys: MasterKeys) -> ForeignRecord:
+    place = (row["topic"], row["partition"], row["offset"])
+    value, headers = orjson.loads(keys.unwrap(row["raw"], _bound(*place)))
+    opened = tuple((name, base64.b64decode(text)) for name, text in headers)
+    return ForeignRecord(*place, None if value is None else base64.b64decode(value), opened)
 
 
 async def refused(tx: AsyncConnection) -> dict[str, int]:
@@ -188,6 +220,15 @@ def _place(record: ForeignRecord) -> tuple[str, int, int]:
 
 def _bound(topic: str, partition: int, offset: int) -> bytes:
     return f"refused record {topic} {partition} {offset}".encode()
+
+
+REFUSED = Kept(
+    "intake",
+    "refused_records",
+    ("topic", "partition", "offset"),
+    "raw",
+    lambda row: _bound(row["topic"], row["partition"], row["offset"]),
+)
 
 
 def _base64(content: bytes | None) -> str | None:

@@ -149,7 +149,7 @@ async def test_port_that_is_taken_is_one_line_with_the_repair(up: Up, hub: Hub):
 
 
 @pytest.mark.usefixtures("hub")
-@pytest.mark.parametrize("name", ["keys.json", "master.key", "log.key"])
+@pytest.mark.parametrize("name", ["keys.json", "master-1.key", "index.key", "log.key"])
 async def test_secrets_on_disk_are_their_owners_alone(up: Up, name: str):
     assert stat.S_IMODE((up.directory / name).stat().st_mode) == 0o600
 

@@ -18,6 +18,7 @@ from tests.support.audit_log import Hub, audit_hub, client_of, plain, unbase64
 from tests.support.postgres import Databases
 
 SIZE = 700
+NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
@@ -213,8 +214,8 @@ async def test_any_signed_size_is_proven_to_extend_any_smaller(
     ("path", "status", "field"),
     [
         ("/v1/proofs/inclusion", 422, "event_id"),
-        (f"/v1/proofs/inclusion?index=1&event_id={uuid4()}", 422, "event_id"),
-        (f"/v1/proofs/inclusion?event_id={uuid4()}", 404, None),
+        (f"/v1/proofs/inclusion?index=1&event_id={NOBODY}", 422, "event_id"),
+        (f"/v1/proofs/inclusion?event_id={NOBODY}", 404, None),
         ("/v1/proofs/inclusion?event_id=x", 422, "event_id"),
         ("/v1/proofs/inclusion?index=30", 404, None),
         ("/v1/proofs/inclusion?index=-1", 422, "index"),
@@ -254,8 +255,8 @@ async def test_without_any_checkpoint_nothing_is_proven(
     [
         ("adviser", "/v1/entries", 403),
         ("municipal", "/v1/entries", 403),
-        ("municipal", f"/v1/persons/{uuid4()}/pathway", 403),
-        ("adviser", f"/v1/persons/{uuid4()}/pathway", 404),
+        ("municipal", f"/v1/persons/{NOBODY}/pathway", 403),
+        ("adviser", f"/v1/persons/{NOBODY}/pathway", 404),
     ],
 )
 async def test_a_role_sees_only_what_it_may(

@@ -6,7 +6,10 @@ from uuid import UUID
 import orjson
 
 from contracts.erasure import FORGOTTEN
+from infra.database import Database
 from infra.erasures import LEDGER
+from infra.subscription import Subscription, set_paused
+from infra.tlog.audit import LoggedEntry, Verdict, verify_log
 from tests.support.whole import CANARY, Whole, until
 
 
@@ -88,12 +91,17 @@ async def test_partner_that_received_something_is_told_after_the_receipt(whole: 
     assert CANARY not in orjson.dumps(told[1:]).decode()
 
 
+def asked_for(shown: dict[str, Any]) -> list[Any]:
+    """Without how far it is: that goes on meanwhile."""
+    return [(e["person_id"], e["reason"], e["requested_at"]) for e in shown["erasures"]]
+
+
 async def test_second_request_changes_nothing(whole: Whole):
     person = await whole.comes()
     await whole.quiet()
     first = await erase(whole, person)
     again = await erase(whole, person, reason="retention")
-    assert again == first
+    assert asked_for(again) == asked_for(first)
     end = await erased(whole, person)
     assert (await erase(whole, person))["erasures"] == [end]
     count = await whole.rows(
@@ -140,3 +148,80 @@ async def test_ledger_beside_the_databases_names_who_was_erased_and_nothing_else
     (line,) = (whole.databases.directory / LEDGER).read_text().split()
     assert orjson.loads(line).keys() == {"person_id", "reason", "requested_at"}
     assert orjson.loads(line)["person_id"] == str(person)
+
+
+async def paused(whole: Whole, service: str, subscription: str, held: bool) -> None:
+    database = Database(whole.databases.url, service, pool_size=1)
+    async with database.transaction() as tx:
+        await set_paused(tx, subscription, held)
+    await database.close()
+
+
+async def test_messages_under_way_bring_nothing_back_and_the_log_is_whole(whole: Whole):
+    """Partners and the log hear of the referral after everybody has forgotten the person."""
+    late = (("partners", "deliveries"), ("audit", "log-referrals"), ("audit", "log-intake"))
+    for service, subscription in late:
+        await paused(whole, service, subscription, True)
+    person = await whole.comes()
+    await whole.referral(person)
+    await erase(whole, person)
+
+    async def forgotten() -> bool:
+        tables = ("intake", "referrals", "partners", "audit")
+        found = [await whole.rows(f"SELECT FROM {t}.forgotten") for t in tables]
+        return all(found)
+
+    await until(forgotten)
+    for service, subscription in late:
+        await paused(whole, service, subscription, False)
+    await erased(whole, person)
+    assert (
+        await whole.rows("SELECT FROM partners.deliveries WHERE person_id = $1", person) == []
+    )
+    query = "SELECT FROM audit.entries WHERE person_id = $1 AND sealed IS NOT NULL"
+    assert await whole.rows(query, person) == []
+    assert (await verdict(whole)).exit_code == 0
+
+
+async def test_what_was_parked_of_a_person_goes_but_enters_the_log_without_them(whole: Whole):
+    await whole.quiet()
+    await whole.rows(
+        "ALTER TABLE audit.entries ADD CONSTRAINT poison "
+        "CHECK (actor <> 'municipal:municipal') NOT VALID"
+    )
+    person = await whole.comes()
+    await whole.referral(person)
+
+    async def parked() -> Any:
+        return await whole.rows("SELECT record FROM audit.dead_letters")
+
+    rows = await until(parked)
+    assert any(b'"sealed":' in row["record"] for row in rows)
+    await erase(whole, person)
+
+    async def stripped() -> bool:
+        rows = await whole.rows("SELECT record FROM audit.dead_letters")
+        return bool(rows) and not any(b'"sealed":' in row["record"] for row in rows)
+
+    await until(stripped)
+    await whole.rows("ALTER TABLE audit.entries DROP CONSTRAINT poison")
+    audit = next(s for s in whole.running.services if s.name == "audit")
+    logs = [w for w in audit.workers if isinstance(w, Subscription) and "log-" in w.name]
+    for subscription in logs:
+        assert await subscription.replay() == 0
+    await erased(whole, person)
+    assert (await verdict(whole)).exit_code == 0
+
+
+async def verdict(whole: Whole) -> Verdict:
+    """What an auditor finds who recomputes the log."""
+    entries, start = [], 0
+    while True:
+        path = f"/audit/v1/entries?from={start}&limit=1000"
+        page = (await whole.call("auditor", "GET", path)).json()["entries"]
+        entries += [LoggedEntry.parse(item) for item in page]
+        if not page:
+            break
+        start += len(page)
+    note = (await whole.call("auditor", "GET", "/audit/checkpoint")).content
+    return verify_log(entries, note, whole.running.address["vkey"])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -21,11 +22,18 @@ from infra.platform import Platform
 from infra.settings import Settings
 from infra.sources.base import ForeignRecord
 from infra.subscription import Subscription
+from infra.ticker import Ticker
 from infra.web.app import Service
 from infra.web.auth import create_key
 from services.intake.app import build
 from services.intake.handlers.arrivals import Gate, Intake
-from services.intake.subscriptions import MAX_RECORD_BYTES, PublicRecords, refused
+from services.intake.subscriptions import (
+    EXPIRED_RECORDS,
+    MAX_RECORD_BYTES,
+    PublicRecords,
+    Retention,
+    refused,
+)
 from tests.support.postgres import Databases
 
 CANARY = "Zyxwanary"
@@ -40,9 +48,9 @@ async def service(platform: Platform) -> AsyncIterator[Service]:
 
 def records_of(platform: Platform, service: Service) -> PublicRecords:
     """The handler as the service wires it."""
-    master = platform.vault.master
     intake = Intake(service.database, platform.writer("intake"), platform.clock)
-    return PublicRecords(Gate(master), intake, master, platform.clock)
+    vault = platform.vault
+    return PublicRecords(Gate(vault.index), intake, vault.master, platform.clock)
 
 
 def contact(person: Json | None = None, **data: Any) -> Json:
@@ -203,6 +211,41 @@ async def test_more_refused_records_than_one_page_are_all_tried(topic: Topic):
     await topic.deliver(*(structured(b"{") for _ in range(450)))
     assert await topic.replay() == 450
     assert {row[3] for row in await topic.refused()} == {2}
+
+
+async def test_refused_records_are_deleted_after_their_days_and_no_sooner(topic: Topic):
+    await topic.deliver(*(structured(b"{") for _ in range(EXPIRED_RECORDS + 3)))
+    database, now = topic.service.database, topic.records._clock()
+    for hours, left in ((-1, EXPIRED_RECORDS + 3), (1, 0)):
+        later = now + timedelta(days=30, hours=hours)
+        retention = Retention(database, lambda later=later: later, 30)  # type: ignore[misc]
+        while await retention.step():
+            pass
+        assert len(await topic.refused()) == left
+
+
+@pytest.mark.parametrize("kept", [1, 30])
+async def test_intake_deletes_old_refused_records_by_itself_without_a_broker_too(
+    databases: Databases, kept: int
+):
+    settings = Settings(data=databases.directory, refused_days=kept)
+    platform = Platform(settings, databases.url, databases.vault_url)
+    service = build(platform)
+    topic = Topic(records_of(platform, service), service)
+    await topic.deliver(structured(b"{"))
+    async with service.database.transaction() as tx:
+        raw = await driver(tx)
+        await raw.execute("UPDATE refused_records SET refused_at = now() - interval '2 days'")
+    async with service.running():
+        (ticker,) = (w for w in service.workers if isinstance(w, Ticker))
+        started = ticker.last_step
+        await _until(lambda: _stepped(ticker, started))
+        assert len(await topic.refused()) == (0 if kept == 1 else 1)
+    await platform.close()
+
+
+async def _stepped(ticker: Ticker, since: float) -> bool:
+    return ticker.last_step > since
 
 
 @pytest.mark.kafka

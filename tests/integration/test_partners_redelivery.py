@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from aiohttp import web
@@ -11,6 +10,7 @@ from contracts.referrals import ReferralCancelled
 from contracts.values import Reason
 from tests.support.partners import CANARY, PARTNER, SERVICE, Hub, Sink, call, register
 
+NOBODY = "00000000-0000-4000-8000-000000000000"
 LONG_AGO = "2020-01-01T00:00:00Z"
 
 
@@ -133,8 +133,8 @@ async def test_request_sent_again_has_all_its_tries_again(hub: Hub, sink: Sink):
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        (f"/v1/deliveries/{uuid4()}/redeliver", {"reason": "x"}, 404),
-        (f"/v1/deliveries/{uuid4()}/redeliver", {}, 422),
+        (f"/v1/deliveries/{NOBODY}/redeliver", {"reason": "x"}, 404),
+        (f"/v1/deliveries/{NOBODY}/redeliver", {}, 422),
         ("/v1/deliveries/redeliver", {"scope": "failed", "since": LONG_AGO}, 422),
         ("/v1/deliveries/redeliver", {"scope": "all", "since": LONG_AGO, "reason": "x"}, 422),
         ("/v1/deliveries/redeliver", {"scope": "failed", "reason": "x"}, 422),
@@ -149,7 +149,7 @@ async def test_request_that_makes_no_sense_is_a_problem(
 
 
 async def test_nobody_but_administrators_sends_again(hub: Hub):
-    path = f"/v1/deliveries/{uuid4()}/redeliver"
+    path = f"/v1/deliveries/{NOBODY}/redeliver"
     answer = await call(hub, "POST", path, json={"reason": "x"}, headers={})
     assert answer.status_code == 401
     assert SERVICE not in answer.text

@@ -15,7 +15,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from infra.database import Database, async_url
 from infra.embedded import EmbeddedPostgres
 from infra.migrations import migrate, render, vault_url
-from infra.vault import FileMasterKey, Vault
+from infra.platform import open_vault
+from infra.settings import Settings
+from infra.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,7 @@ class Databases:
 
     def vault(self) -> Vault:
         """A vault on the keys' database."""
-        key = FileMasterKey(self.directory / "master.key")
-        return Vault(Database(self.vault_url, "vault", pool_size=4), key)
+        return open_vault(Settings(data=self.directory), self.vault_url)
 
 
 @pytest.fixture(scope="session")

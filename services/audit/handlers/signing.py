@@ -6,11 +6,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.clock import Clock
 from infra.database import driver
+from infra.masterkey import read_or_create_secret
 from infra.settings import Settings
 from infra.tlog import merkle
 from infra.tlog.merkle import ProofError
 from infra.tlog.note import Checkpoint, NoteError, Signer, open_checkpoint
-from infra.vault import read_or_create_secret
 from services.audit import tables
 from services.audit.handlers.proofs import consistency, root_at
 from services.audit.tables import LogDamagedError, Signed

@@ -32,8 +32,9 @@ from infra.eventstore.events import Meta, rfc3339
 from infra.eventstore.store import ANY, ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.ids import new_person_id
+from infra.masterkey import IndexKey
 from infra.telemetry import TRACEPARENT, new_traceparent
-from infra.vault import MasterKey, keyed_digest
+from infra.vault import keyed_digest
 from infra.web.auth import Principal
 from infra.web.problems import Problem, invalid
 from services.intake import tables
@@ -82,8 +83,8 @@ Outcome = bytes | Problem
 class Gate:
     """Checks what needs no database: type, schema, commune, the emitter's scope."""
 
-    def __init__(self, master: MasterKey) -> None:
-        self._key = master.derive("intake-inbox")
+    def __init__(self, index: IndexKey) -> None:
+        self._key = index.derive("intake-inbox")
 
     def admit(
         self, envelope: Envelope, emitter: Principal, traceparent: str | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from prometheus_client import Gauge
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
@@ -25,6 +26,7 @@ from services.intake import tables
 from services.intake.handlers.persons import UnknownPersonError
 
 ATTEMPTS = 5
+UNDER_WAY = Gauge("aiguillage_erasures_under_way", "Persons whose erasure is not over")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Erasing:
         if due:
             await self.erasures.destroy(due, now)
         rows = await self.erasures.unfinished()
+        UNDER_WAY.set(await self.erasures.count_unfinished())
         destroyed = [e.person_id for e in rows if e.destroyed_at]
         async with self.database.transaction() as tx:
             return len(due) + await self._announce(tx, rows, destroyed, Meta())

@@ -70,7 +70,7 @@ class Persons:
     async def _digests(
         self, tx: AsyncConnection, persons: set[UUID]
     ) -> list[tuple[UUID, str, bytes]]:
-        key = self.writer.vault.master.derive("person-index")
+        key = self.writer.vault.index.derive("person-index")
         names = [tables.stream_of(person_id) for person_id in persons]
         streams = await self.writer.store.load_many(tx, names)
         telling = [e for events in streams.values() for e in events if e.type in TELLING]

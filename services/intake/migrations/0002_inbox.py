@@ -34,7 +34,7 @@ def upgrade() -> None:
           "offset"   bigint NOT NULL,
           reason     text NOT NULL,       -- slug of the problem
           fields     text[] NOT NULL,     -- names that we know, never a stranger's
-          raw        bytea NOT NULL,      -- the record, encrypted under the master key
+          raw        bytea NOT NULL,      -- the record, wrapped under a master key
           attempts   int NOT NULL DEFAULT 1,
           refused_at timestamptz NOT NULL,
           PRIMARY KEY (topic, partition, "offset")
@@ -42,7 +42,7 @@ def upgrade() -> None:
         CREATE TABLE intake.person_index (
           person_id uuid NOT NULL,
           kind      text NOT NULL,
-          digest    bytea NOT NULL,       -- keyed: says nothing without the master key
+          digest    bytea NOT NULL,       -- keyed: says nothing without the index key
           PRIMARY KEY (person_id, kind)
         );
         CREATE INDEX person_index_digest ON intake.person_index (kind, digest);

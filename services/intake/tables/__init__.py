@@ -62,6 +62,12 @@ FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::text[])
 WHERE refused_records.topic = again.topic AND refused_records.partition = again.partition
   AND refused_records."offset" = again."offset"
 """
+FORGET_REFUSED = """
+DELETE FROM refused_records WHERE (topic, partition, "offset") IN (
+  SELECT topic, partition, "offset" FROM refused_records WHERE refused_at < $1
+  ORDER BY topic, partition, "offset" LIMIT $2 FOR UPDATE)
+RETURNING 1
+"""
 COUNT_REFUSED = "SELECT reason, count(*) FROM refused_records GROUP BY reason ORDER BY reason"
 
 

@@ -86,8 +86,7 @@ class Answers:
         self._database = database
         self._writer = writer
         self._clock = clock
-        self._secrets = Secrets(writer.vault.master)
-        self._digest_key = writer.vault.master.derive("answers")
+        self._digest_key = writer.vault.index.derive("answers")
 
     async def receive(
         self, headers: Mapping[str, str], body: bytes, traceparent: str | None = None
@@ -145,7 +144,8 @@ class Answers:
         async with self._database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(tables.SECRETS_FOR_REFERRAL, referral_id, now)
-        keys = [key for keys in self._secrets.open(rows).values() for key in keys]
+        secrets = await Secrets.of(self._writer.vault.master, rows)
+        keys = [key for keys in secrets.open(rows).values() for key in keys]
         verified = verify(keys or [_NOBODYS], headers, body, now)
         return rows[0]["partner_id"], verified
 

@@ -16,7 +16,8 @@ from contracts.webhooks import Answer
 from infra.channels.sftp import Account, Collected, SftpSender
 from infra.clock import Clock
 from infra.database import Database, driver
-from infra.vault import MasterKey, PersonErasedError
+from infra.keyring import KeyRing
+from infra.vault import PersonErasedError
 from infra.webhooks.signature import SignatureError
 from services.partners import tables
 from services.partners.adapters.csvfile import LineError, read, refusals
@@ -46,7 +47,7 @@ class Files:
     """Collects from every partner that exchanges files."""
 
     database: Database
-    master: MasterKey
+    master: KeyRing
     answers: Answers
     sftp: SftpSender
     clock: Clock
@@ -56,10 +57,10 @@ class Files:
         async with self.database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(tables.FILE_ENDPOINTS)
-            secrets = await raw.fetch(
+            kept = await raw.fetch(
                 tables.SECRETS_OF_ENDPOINTS, [r["endpoint_id"] for r in rows], self.clock()
             )
-        accounts = Secrets(self.master).accounts(secrets)
+        accounts = (await Secrets.of(self.master, kept)).accounts(kept)
         return sum([await self._partner(r, accounts.get(r["endpoint_id"])) for r in rows])
 
     async def _partner(self, row: Any, account: Account | None) -> int:

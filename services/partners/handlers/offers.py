@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from infra.clock import Clock
 from infra.database import Database, driver
-from infra.vault import MasterKey
+from infra.keyring import KeyRing
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application, Clients
 from services.partners.adapters.france_travail_offers import Found, OfferSearch
@@ -29,10 +29,10 @@ class OfferSearches:
     """Searches; the same one again is answered from memory for some minutes."""
 
     def __init__(
-        self, database: Database, master: MasterKey, clients: Clients, clock: Clock
+        self, database: Database, master: KeyRing, clients: Clients, clock: Clock
     ) -> None:
         self._database = database
-        self._secrets = Secrets(master)
+        self._master = master
         self._clients = clients
         self._clock = clock
         self._known: OrderedDict[_Key, tuple[datetime, Found]] = OrderedDict()
@@ -59,7 +59,7 @@ class OfferSearches:
             endpoint_id = await raw.fetchval(appointments.OFFERS)
             asked = [endpoint_id], self._clock()
             rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, *asked)
-        found = self._secrets.applications(rows)
+        found = (await Secrets.of(self._master, rows)).applications(rows)
         if endpoint_id not in found:
             raise NoCredentialsError
         return found[endpoint_id]

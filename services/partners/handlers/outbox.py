@@ -90,7 +90,6 @@ class Outbox:
         self._answer_url = answer_url
         self._base_url = base_url
         self._link_days = link_days
-        self._secrets = Secrets(writer.vault.master)
 
     async def due(self, load: Load) -> bool:
         """Whether anything is due that may leave now."""
@@ -180,18 +179,19 @@ class Outbox:
     ) -> Composer:
         raw = await driver(tx)
         endpoints = list({row["endpoint_id"] for row in rows})
-        secrets = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
+        kept = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
+        secrets = await Secrets.of(self._writer.vault.master, kept)
         persons = await self._writer.vault.keys({row["person_id"] for row in rows})
         return Composer(
             self._answer_url,
             persons,
-            self._secrets.signing(secrets),
+            secrets.signing(kept),
             now,
             self._base_url,
             self._link_days,
-            self._secrets.accounts(secrets),
-            self._secrets.clients(secrets),
-            self._secrets.applications(secrets),
+            secrets.accounts(kept),
+            secrets.clients(kept),
+            secrets.applications(kept),
             await _requests(raw, rows),
         )
 

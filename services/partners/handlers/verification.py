@@ -35,6 +35,8 @@ from services.partners.model.delivery import Health, pause
 
 LEASE = timedelta(seconds=60)
 """Longer than a handshake and a ping: another process does not ask meanwhile."""
+LOST = Sent(Outcome.PERMANENT, "no-credentials")
+"""What was sealed does not open any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +82,21 @@ class Verification:
             raise LookupError("endpoint")
         known = await self._secrets([endpoint_id])
         if row["channel"] == Channel.REST:
-            return await self.travail.prove(known.applications[endpoint_id])
+            application = known.applications.get(endpoint_id)
+            return await self.travail.prove(application) if application else LOST
         return await self._ping(row, known)
 
     async def _secrets(self, endpoints: list[UUID]) -> _Known:
         async with self.database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, self.clock())
-        secrets = Secrets(self.writer.vault.master)
+        secrets = await Secrets.of(self.writer.vault.master, rows)
         return _Known(secrets.signing(rows), secrets.clients(rows), secrets.applications(rows))
 
     async def _prove(self, row: Any, known: _Known) -> Consent:
         if row["channel"] == Channel.REST:
-            return Consent(await self._tokens(known.applications[row["endpoint_id"]]))
+            application = known.applications.get(row["endpoint_id"])
+            return Consent(application is not None and await self._tokens(application))
         client = known.clients.get(row["endpoint_id"])
         consent = await self.sender.ask(row["url"], self.origin, client)
         if consent.given:

@@ -79,7 +79,7 @@ def upgrade() -> None:
           kind        text NOT NULL DEFAULT 'v1'
                       CHECK (kind IN ('v1', 'v1a', 'credentials', 'client-certificate',
                                       'application')),
-          wrapped     bytea NOT NULL,      -- under the master key
+          wrapped     bytea NOT NULL,      -- under a master key
           created_at  timestamptz NOT NULL,
           expires_at  timestamptz
         );
@@ -170,7 +170,7 @@ def upgrade() -> None:
         CREATE TABLE partners.answers (
           partner_id  text NOT NULL,
           webhook_id  text NOT NULL,
-          body_digest bytea NOT NULL,      -- keyed: says nothing without the master key
+          body_digest bytea NOT NULL,      -- keyed: says nothing without the index key
           answer_id   uuid NOT NULL UNIQUE,
           referral_id uuid NOT NULL,
           person_id   uuid NOT NULL,

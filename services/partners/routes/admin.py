@@ -19,16 +19,13 @@ from infra.web.problems import not_found
 from infra.webhooks.guard import MAX_URL
 from infra.webhooks.sender import ClientCertificate
 from services.partners import tables
+from services.partners.handlers.applications import InvalidEndpointError
 from services.partners.handlers.directory import (
     Capacity,
     PastReportError,
     UnknownServiceError,
 )
-from services.partners.handlers.endpoints import (
-    Address,
-    Endpoints,
-    InvalidEndpointError,
-)
+from services.partners.handlers.endpoints import Address, Endpoints
 from services.partners.handlers.imports import Importer
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.verification import Verification

@@ -1,0 +1,141 @@
+"""A new master key for all that a hub wraps: each kind moves, and none is forgotten."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.values import Channel
+from infra.database import Database, driver
+from infra.eventstore.events import Meta
+from infra.keyring import KeyRing
+from infra.platform import Platform
+from infra.settings import Settings
+from infra.sources.base import ForeignRecord
+from infra.webhooks.guard import Guard
+from services.intake.handlers.arrivals import Gate, Intake
+from services.intake.subscriptions import PublicRecords, refused
+from services.partners.handlers import seed
+from services.partners.handlers.endpoints import Address, Endpoints, Secrets
+from services.wrapped import KEPT
+from tests.support.masterkeys import Processes
+from tests.support.partners import PARTNER, SERVICE
+
+ROOT = Path(__file__).parents[2]
+SECRET_ROWS = "SELECT * FROM partners.endpoint_secrets"
+
+
+def test_whoever_wraps_says_where_it_is_kept():
+    wrapping = set()
+    for folder in ("infra", "services"):
+        for path in (ROOT / folder).rglob("*.py"):
+            tree = ast.parse(path.read_text())
+            if any(_wraps(node) for node in ast.walk(tree)):
+                wrapping.add(path.relative_to(ROOT).as_posix())
+    assert wrapping == {
+        "infra/rewrap.py",  # moves what others keep
+        "infra/vault.py",
+        "services/partners/handlers/endpoints.py",
+        "services/intake/subscriptions.py",
+    }
+    assert {kept.name for kept in KEPT} == {
+        "vault.person_keys", "partners.endpoint_secrets", "intake.refused_records",
+    }  # fmt: skip
+
+
+def _wraps(node: ast.AST) -> bool:
+    call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    return call and node.func.attr == "wrap"  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+async def hub(processes: Processes) -> Any:
+    """Persons, partners' secrets and refused records, by the code that keeps them."""
+    databases = processes.databases
+    settings = Settings(data=databases.directory, seed="petite-foret")
+    platform = Platform(settings, databases.url, databases.vault_url)
+    platform.vault = processes.vault(refresh_seconds=0)
+    await seed(platform, "petite-foret")
+    yield platform
+    await platform.close()
+
+
+async def test_secrets_and_refused_records_move_as_well(processes: Processes, hub: Platform):
+    partners, intake = processes.database("partners"), processes.database("intake")
+    endpoints = Endpoints(partners, hub.writer("partners"), Guard(), hub.clock, mails=True)
+    address = Address(PARTNER, [SERVICE], "mailto:accueil@ml.example", Channel.EMAIL)
+    made = await endpoints.register(address, Meta())
+    await endpoints.rotate(made.endpoint_id, Meta())
+    records = PublicRecords(
+        Gate(hub.vault.index), Intake(intake, hub.writer("intake"), hub.clock),
+        hub.vault.master, hub.clock,
+    )  # fmt: skip
+    bad = ForeignRecord("public", 0, 7, b"{not JSON", (("content-type", b"text/plain"),))
+    async with intake.transaction() as tx:
+        await records.handle([bad], tx)
+    before = await _opened(partners, hub.vault.master)
+    rotation = await processes.rotate(*KEPT)
+    assert (await rotation.status()).under({1}) == {}
+    assert (await rotation.status()).under({2}) == {
+        "partners.endpoint_secrets": 2, "intake.refused_records": 1,
+    }  # fmt: skip
+    await rotation.destroy_old()
+    assert await _opened(partners, hub.vault.master) == before
+    async with intake.transaction() as tx:
+        assert await records.replay_refused(tx) == 1
+        assert await refused(tx) == {"unsupported-media-type": 1}
+    assert await _values_under(processes, 1) == []
+
+
+async def _opened(partners: Database, ring: KeyRing) -> dict[UUID, list[bytes]]:
+    rows = await partners.rows(SECRET_ROWS)
+    return (await Secrets.of(ring, rows)).open(rows)
+
+
+async def _values_under(processes: Processes, epoch: int) -> list[str]:
+    """Columns of bytes anywhere that hold a value which begins as one of an epoch does."""
+    found = []
+    for schema in ("vault", "intake", "partners", "referrals", "audit"):
+        database = processes.database(schema)
+        async with database.reading() as connection:
+            for table, column in await _bytes_columns(connection, schema):
+                raw = await driver(connection)
+                where = f"{schema}.{table} WHERE {column} >= $1 AND {column} < $2"
+                bounds = epoch.to_bytes(4), (epoch + 1).to_bytes(4)
+                if await raw.fetchval(f"SELECT count(*) FROM {where}", *bounds):
+                    found.append(f"{schema}.{table}.{column}")
+    return found
+
+
+async def _bytes_columns(connection: AsyncConnection, schema: str) -> Iterator[tuple[str, str]]:
+    raw = await driver(connection)
+    rows = await raw.fetch(
+        "SELECT table_name, column_name FROM information_schema.columns "
+        "WHERE table_schema = $1 AND data_type = 'bytea'", schema,
+    )  # fmt: skip
+    return iter([(row["table_name"], row["column_name"]) for row in rows])
+
+
+async def test_secret_of_a_destroyed_epoch_holds_up_no_other_partner(
+    processes: Processes, hub: Platform
+):
+    partners = processes.database("partners")
+    endpoints = Endpoints(partners, hub.writer("partners"), Guard(), hub.clock, mails=True)
+    for name in ("a", "b"):
+        url = f"mailto:{name}@ml.example"
+        await endpoints.register(Address(PARTNER, [SERVICE], url, Channel.EMAIL), Meta())
+    (old, *_) = await partners.rows(SECRET_ROWS)
+    await (await processes.rotate(*KEPT)).destroy_old()
+    async with partners.transaction() as tx:  # as in a copy from before
+        raw = await driver(tx)
+        await raw.execute(
+            "UPDATE endpoint_secrets SET wrapped = $1 WHERE secret_id = $2",
+            old["wrapped"], old["secret_id"],
+        )  # fmt: skip
+    opened = await _opened(partners, hub.vault.master)
+    assert len(opened) == 1
+    assert old["endpoint_id"] not in opened
