@@ -275,6 +275,16 @@ class ContactRecorded(Event):
     sealed: NoteSealed | None = None
 
 
+class NeedSealed(Sealed):
+    """A need in free words, and the desk where it was said, where that is not the usual one.
+
+    Whoever sends a person may say something of them: so it is sealed.
+    """
+
+    note: str | None = None
+    requester: str | None = None
+
+
 class NeedExpressed(Event):
     """The person seeks something: opens a case. Last event of its contact."""
 
@@ -286,7 +296,7 @@ class NeedExpressed(Event):
     urgent: bool = False
     do_not_contact: bool = False
     parallel: bool = False
-    sealed: NoteSealed | None = None
+    sealed: NeedSealed | None = None
 
 
 class InformationGiven(Event):

@@ -9,6 +9,9 @@ from contracts.values import (
     BusinessStatus,
     CapacityStatus,
     Channel,
+    HandedTo,
+    HandOver,
+    MessageKind,
     PartnerKind,
     Reason,
     ReferralStatus,
@@ -79,7 +82,10 @@ class ServiceWithdrawn(Event):
 
 
 class CapacityReported(Event):
-    """A partner said whether a service takes people now; the newest report counts."""
+    """A partner said whether a service takes people now; the newest report counts.
+
+    ``sessions``: the next information sessions, to which people may be sent.
+    """
 
     type = "fr.aiguillage.partners.capacity.reported.v1"
     service_id: str
@@ -87,6 +93,7 @@ class CapacityReported(Event):
     status: CapacityStatus
     seats: int | None = None
     until: date | None = None
+    sessions: list[datetime] = []
     reported_at: datetime
 
 
@@ -142,44 +149,56 @@ class DisclosureMade(Event):
     digest: str
 
 
-class DeliverySucceeded(Event):
-    """The partner's endpoint took the message."""
+class DeliveryEvent(Event):
+    """What is said of a delivery: which message, about which referral, to whom."""
+
+    delivery_id: UUID
+    referral_id: UUID
+    partner_id: str
+    message: MessageKind
+
+
+class DeliveryNote(Sealed):
+    """What an adviser noted on a call or a hand-over."""
+
+    note: str
+
+
+class DeliverySucceeded(DeliveryEvent):
+    """The partner has the message; ``channel``: none where it fetched the message itself.
+
+    ``by`` and ``to``: how an adviser handed it over, and to whom (channel ``manual``).
+    """
 
     type = "fr.aiguillage.partners.delivery.succeeded.v1"
-    delivery_id: UUID
-    referral_id: UUID
-    partner_id: str
     attempts: int
+    channel: Channel | None = None
+    by: HandOver | None = None
+    to: HandedTo | None = None
+    sealed: DeliveryNote | None = None
 
 
-class DeliveryFailed(Event):
-    """First failure of a delivery; it will be tried again."""
+class DeliveryFailed(DeliveryEvent):
+    """A first failure, or a call in which nobody was reached; it will be tried again."""
 
     type = "fr.aiguillage.partners.delivery.failed.v1"
-    delivery_id: UUID
-    referral_id: UUID
-    partner_id: str
+    channel: Channel
     error: str
+    sealed: DeliveryNote | None = None
 
 
-class DeliveryDeadLettered(Event):
-    """Given up: somebody has to act."""
+class DeliveryDeadLettered(DeliveryEvent):
+    """Given up for a reason that no other channel would change: somebody has to act."""
 
     type = "fr.aiguillage.partners.delivery.dead-lettered.v1"
-    delivery_id: UUID
-    referral_id: UUID
-    partner_id: str
     attempts: int
     error: str
 
 
-class DeliveryChannelChanged(Event):
+class DeliveryChannelChanged(DeliveryEvent):
     """One channel failed for good; the message goes to the partner's next one."""
 
     type = "fr.aiguillage.partners.delivery.channel-changed.v1"
-    delivery_id: UUID
-    referral_id: UUID
-    partner_id: str
     from_channel: Channel
     to_channel: Channel
     error: str
@@ -191,25 +210,31 @@ class RedeliveryReason(Sealed):
     reason: str
 
 
-class DeliveryRedelivered(Event):
+class DeliveryRedelivered(DeliveryEvent):
     """Somebody asked for a message to be sent again; it keeps its ``webhook-id``."""
 
     type = "fr.aiguillage.partners.delivery.redelivered.v1"
-    delivery_id: UUID
-    referral_id: UUID
-    partner_id: str
     asked_by: str
     sealed: RedeliveryReason | None = None
 
 
-class DeliveryManual(Event):
-    """A request for which the partner gave no address: an adviser phones, or writes."""
+class DeliveryManual(DeliveryEvent):
+    """No automatic channel is left: an adviser phones, writes or hands over.
+
+    ``error``: ``no-endpoint`` where the partner gave no address; else how ``from_channel``, the
+    last of its channels, failed for good.
+    """
 
     type = "fr.aiguillage.partners.delivery.manual.v1"
-    delivery_id: UUID
-    referral_id: UUID
-    partner_id: str
     service_id: str
+    error: str
+    from_channel: Channel | None = None
+
+
+class DeliveryAcknowledged(DeliveryEvent):
+    """The partner said that it has read the file in which the message was laid down."""
+
+    type = "fr.aiguillage.partners.delivery.acknowledged.v1"
 
 
 class LinkOpened(Event):
@@ -264,6 +289,7 @@ EVENTS: tuple[type[Event], ...] = (
     PartnerRegistered, PartnerRenamed, ServicePublished, ServiceWithdrawn, CapacityReported,
     EndpointRegistered, EndpointVerified, EndpointDisabled, SecretRotated,
     DisclosureMade, DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered,
-    DeliveryRedelivered, DeliveryManual, DeliveryChannelChanged, LinkOpened,
+    DeliveryRedelivered, DeliveryManual, DeliveryChannelChanged, DeliveryAcknowledged,
+    LinkOpened,
     AnswerReceived, AnswerLate,
 )  # fmt: skip

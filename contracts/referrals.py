@@ -150,9 +150,13 @@ class ReferralConfirmed(Event):
 
 
 class Disclosure(Sealed):
-    """The fields that the person agreed to disclose to this partner, and nothing else."""
+    """The fields that the person agreed to disclose to this partner, and nothing else.
+
+    ``requester``: the desk that asks, by its code; none: the usual one.
+    """
 
     fields: dict[str, Any]
+    requester: str | None = None
 
 
 class ReferralRequested(Event):
@@ -180,6 +184,13 @@ class ReferralRequested(Event):
     sealed: Disclosure | None = None
 
 
+class SpokenSealed(Sealed):
+    """What somebody wrote with a step, and the partner's own number of the person's file."""
+
+    comment: str | None = None
+    partner_reference: str | None = None
+
+
 class ReferralMoved(Event):
     """What all state changes made by a partner, an adviser or the hub have in common."""
 
@@ -195,7 +206,7 @@ class ReferralMoved(Event):
     commission_on: date | None = None
     suggested_service_id: str | None = None
     awaits: Awaits | None = None
-    sealed: CommentSealed | None = None
+    sealed: SpokenSealed | None = None
 
 
 class ReferralReceived(ReferralMoved):

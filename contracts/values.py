@@ -10,7 +10,10 @@ from data_inclusion.schema.v1 import Thematique
 __all__ = [
     "AUTHOR_OF_REASON",
     "COMMENT_REQUIRED",
+    "INTERNAL_KINDS",
     "REFERRAL_LABELS",
+    "REQUESTER_LABELS",
+    "SENSITIVE_REQUESTERS",
     "TRANSITIONS",
     "Author",
     "BusinessStatus",
@@ -22,11 +25,15 @@ __all__ = [
     "DeadlineStep",
     "Evidence",
     "FactSource",
+    "HandOver",
+    "HandedTo",
     "MatchKind",
+    "MessageKind",
     "PartnerKind",
     "Party",
     "Reason",
     "ReferralStatus",
+    "RequesterKind",
     "Situation",
     "Thematique",
 ]
@@ -64,6 +71,10 @@ class PartnerKind(StrEnum):
     CAP_EMPLOI = "cap-emploi"
 
 
+INTERNAL_KINDS = frozenset({PartnerKind.INFORMATION_JEUNESSE, PartnerKind.DIGITAL_SPACE})
+"""Services of the commune itself: colleagues, who need no address of their own."""
+
+
 class CapacityStatus(StrEnum):
     """Whether a service takes people now (SDOH-CC capacity status)."""
 
@@ -80,6 +91,89 @@ class Channel(StrEnum):
     EMAIL = "email"
     SFTP = "sftp"
     MANUAL = "manual"
+
+
+class RequesterKind(StrEnum):
+    """What kind of desk or service asks a partner on a person's behalf."""
+
+    MUNICIPAL_DESK = "municipal-desk"
+    CCAS = "ccas"
+    INFORMATION_JEUNESSE = "information-jeunesse"
+    DIGITAL_SPACE = "digital-space"
+    LIBRARY = "library"
+    SOCIAL_SERVICE = "social-service"
+    ASSOCIATION = "association"
+    ASE = "ase"
+    CAARUD = "caarud"
+    CIDFF = "cidff"
+    CSAPA = "csapa"
+    PENSION = "pension"
+    PJJ = "pjj"
+    PREVENTION = "prevention"
+    SPIP = "spip"
+    OTHER = "other"
+
+
+SENSITIVE_REQUESTERS = frozenset(
+    {
+        RequesterKind.ASE,
+        RequesterKind.CAARUD,
+        RequesterKind.CIDFF,
+        RequesterKind.CSAPA,
+        RequesterKind.PENSION,
+        RequesterKind.PJJ,
+        RequesterKind.PREVENTION,
+        RequesterKind.SPIP,
+    }
+)
+"""Kinds that say something of the person by themselves (les Emplois de l'inclusion)."""
+
+REQUESTER_LABELS: dict[RequesterKind, str] = {
+    RequesterKind.MUNICIPAL_DESK: "Accueil municipal",
+    RequesterKind.CCAS: "CCAS",
+    RequesterKind.INFORMATION_JEUNESSE: "Information Jeunesse",
+    RequesterKind.DIGITAL_SPACE: "Espace numérique",
+    RequesterKind.LIBRARY: "Médiathèque",
+    RequesterKind.SOCIAL_SERVICE: "Service social",
+    RequesterKind.ASSOCIATION: "Association",
+    RequesterKind.ASE: "Aide sociale à l'enfance",
+    RequesterKind.CAARUD: "CAARUD",
+    RequesterKind.CIDFF: "CIDFF",
+    RequesterKind.CSAPA: "CSAPA",
+    RequesterKind.PENSION: "Pension de famille",
+    RequesterKind.PJJ: "Protection judiciaire de la jeunesse",
+    RequesterKind.PREVENTION: "Prévention spécialisée",
+    RequesterKind.SPIP: "SPIP",
+    RequesterKind.OTHER: "Autre",
+}
+
+
+class MessageKind(StrEnum):
+    """What a message to a partner says; it is also the ``type`` of its webhook."""
+
+    REQUESTED = "referral.requested"
+    REMINDED = "referral.reminded"
+    APPOINTMENT = "appointment.changed"
+    CANCELLED = "referral.cancelled"
+    WITHDRAWN = "agreement.withdrawn"
+    ERASED = "person.erased"
+
+
+class HandOver(StrEnum):
+    """How an adviser handed a message over where no automatic channel does."""
+
+    PHONE = "phone"
+    PAPER = "paper"
+    IN_PERSON = "in-person"
+
+
+class HandedTo(StrEnum):
+    """To whom at the partner, as a role: names stay in sealed notes."""
+
+    RECEPTION = "reception"
+    ADVISER = "adviser"
+    MANAGER = "manager"
+    OTHER = "other"
 
 
 class Party(StrEnum):

@@ -19,7 +19,16 @@ from pydantic import (
 
 from contracts.base import Contract, Strict
 from contracts.intake import Code
-from contracts.values import BusinessStatus, Reason, ReferralStatus, Thematique
+from contracts.values import BusinessStatus, Reason, ReferralStatus, RequesterKind, Thematique
+
+
+class RequesterPart(Contract):
+    """Who asks, and whom to call back there; ``other`` without a name where that is hidden."""
+
+    kind: RequesterKind
+    name: str | None = None
+    phone: str | None = None
+    email: str | None = None
 
 
 class ReferralMessage(Contract):
@@ -36,6 +45,7 @@ class ReferralMessage(Contract):
     do_not_contact: bool
     appointment_at: datetime | None = None
     replaces: UUID | None = None
+    requester: RequesterPart
     agreed_until: date
     person: dict[str, Any]
     answer_url: str
@@ -47,6 +57,7 @@ class CancellationMessage(Contract):
     referral_id: UUID
     partner_id: str
     service_id: str
+    partner_reference: str | None = None
     reason: Reason | None = None
 
 
@@ -56,6 +67,7 @@ class ReminderMessage(Contract):
     referral_id: UUID
     partner_id: str
     service_id: str
+    partner_reference: str | None = None
     requested_on: date
     expires_on: date | None = None
     answer_url: str
@@ -91,6 +103,7 @@ class WithdrawalMessage(Contract):
     referral_id: UUID
     partner_id: str
     service_id: str
+    partner_reference: str | None = None
     withdrawn_on: date
 
 
@@ -211,6 +224,9 @@ class SpokenAnswer(Strict):
         None, description="With referred-onward: who may suit better."
     )
     comment: Annotated[str, StringConstraints(min_length=1, max_length=4000)] | None = None
+    partner_reference: Annotated[str, StringConstraints(max_length=120)] | None = Field(
+        None, description="Your own number of the person's file: comes back in what follows."
+    )
 
     @field_validator("business_status", "reason", "outcome", "commission_on", "comment")
     @classmethod
@@ -226,7 +242,12 @@ class Answer(SpokenAnswer):
     """An answer as a partner's system sends it, to a named referral."""
 
     referral_id: UUID
-    partner_reference: Annotated[str, StringConstraints(max_length=120)] | None = None
+    no_capacity_until: date | None = Field(
+        None, description="With no-capacity: the last day on which the service is full."
+    )
+    expected_status: ReferralStatus | None = Field(
+        None, description="The state that you saw: if it has changed, nothing is stored."
+    )
 
 
 class AnswerWebhook(Strict):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.requesters import Requesters
 from infra.clock import Clock, system_clock
 from infra.database import Database
 from infra.embedded import EmbeddedPostgres
@@ -15,6 +16,7 @@ from infra.forgetting import remembering
 from infra.keyring import KeyRing
 from infra.masterkey import FileProvider, IndexKey, Provider
 from infra.migrations import vault_url
+from infra.requesters import load_requesters
 from infra.settings import Settings
 from infra.sources.base import Source
 from infra.sources.postgres import PostgresSource
@@ -36,10 +38,12 @@ class Platform:
     clock: Clock = system_clock
     vault: Vault = field(init=False)
     erasures: Erasures = field(init=False)
+    requesters: Requesters = field(init=False)
 
     def __post_init__(self) -> None:
         self.vault = open_vault(self.settings, self.vault_url)
         self.erasures = Erasures(self.vault.database, self.settings.data / LEDGER)
+        self.requesters = load_requesters(self.settings.requesters)
 
     def database(self, schema: str) -> Database:
         """The pool of one service."""

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     delivery_allowed_networks: str = Field(
         "", description="Comma-separated CIDRs that deliveries may reach although private."
     )
+    requesters: Path | None = Field(
+        None, description="JSON file of the desks that ask; none: the municipal desk alone."
+    )
     log_origin: str = Field("aiguillage.local/log", description="Name of the audit log.")
     log_level: str = Field("INFO", description="Least level that is logged.")
     batch_size: int = Field(500, ge=1, le=5000, description="Messages per transaction.")

@@ -51,6 +51,7 @@ def main() -> None:
 
 
 def _fail_as_known(error: Exception) -> None:
+    from infra.requesters import RequestersError
     from services.host import AlreadyRunningError, ErasuresNotReplayedError
     from services.operations import UnknownNameError
 
@@ -59,6 +60,8 @@ def _fail_as_known(error: Exception) -> None:
     if isinstance(error, ErasuresNotReplayedError):
         what = f"{error} persons of a restored backup are not erased again: nothing is served"
         _fail(what, "aiguillage status: every service must run, nothing be paused or parked")
+    if isinstance(error, RequestersError):
+        _fail(str(error), "correct the file of AIGUILLAGE_REQUESTERS")
     if isinstance(error, UnknownNameError):
         _fail(str(error), "aiguillage status")
 

@@ -13,6 +13,7 @@ from contracts.registry import SERVICES
 from infra.database import Database, driver
 from infra.migrations import pending
 from infra.platform import Platform, resolve_urls
+from infra.requesters import RequestersError, load_requesters
 from infra.settings import Settings
 from infra.subscription import Subscription, set_paused
 from infra.tlog.audit import Verdict, verify_remote
@@ -197,8 +198,7 @@ async def doctor(settings: Settings) -> list[Check]:
     if checks[-1].ok:
         async with platform_of(settings) as platform:
             checks += await master_keys(platform)
-    checks.append(secret_files(settings))
-    checks.append(_java(settings))
+    checks += [secret_files(settings), _requesters(settings), _java(settings)]
     return checks
 
 
@@ -234,6 +234,16 @@ async def _migrated(url: str, keys_url: str) -> Check:
         detail = ", ".join(f"{schema} {' '.join(r)}" for schema, r in missing.items())
         return Check("migrations", False, f"not applied: {detail}", "aiguillage migrate")
     return Check("migrations", True, "up to date")
+
+
+def _requesters(settings: Settings) -> Check:
+    try:
+        known = load_requesters(settings.requesters)
+    except RequestersError as error:
+        repair = "correct the file of AIGUILLAGE_REQUESTERS"
+        return Check("desks that ask", False, str(error), repair)
+    others = len(known.requesters)
+    return Check("desks that ask", True, f"{known.default.name}, and {others} more")
 
 
 def _java(settings: Settings) -> Check:

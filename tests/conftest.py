@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.support.platform",
     "tests.support.sources",
     "tests.support.partners",
+    "tests.support.advisers",
     "tests.support.intake",
     "tests.support.hall",
     "tests.support.whole",

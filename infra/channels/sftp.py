@@ -3,7 +3,7 @@
 import asyncio
 import posixpath
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +16,10 @@ from infra.webhooks.sender import Outcome, Sent
 
 DEADLINE_SECONDS = 20.0
 MAX_FILES = 50
+MAX_ACKNOWLEDGED = 500
 MAX_FILE_BYTES = 1024 * 1024
 ANSWERS, TAKEN, REFUSED = "answers", "taken", "refused"
+ACKNOWLEDGED, UNKNOWN = "acknowledged", "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +83,46 @@ class SftpSender:
             )
             return [await _read(sftp, directory, name) for name in names[:MAX_FILES]]
 
-    async def settle(self, account: Account, name: str, errors: bytes | None) -> None:
-        """Move a file that was dealt with out of the way; with what was refused, and why."""
+    async def settle(self, account: Account, name: str, receipt: bytes, whole: bool) -> None:
+        """Move a file that was dealt with out of the way, beside what became of it.
+
+        ``whole``: all of it was taken.
+        """
         async with asyncio.timeout(self._deadline), self._session(account) as sftp:
             directory = posixpath.join(_directory(account), ANSWERS)
-            target = posixpath.join(directory, REFUSED if errors else TAKEN)
+            target = posixpath.join(directory, TAKEN if whole else REFUSED)
             await sftp.makedirs(target, exist_ok=True)
-            if errors:
-                async with sftp.open(posixpath.join(target, f"{name}.errors.csv"), "wb") as f:
-                    await f.write(errors)
+            async with sftp.open(posixpath.join(target, f"{name}.ack.csv"), "wb") as writing:
+                await writing.write(receipt)
             await sftp.posix_rename(
                 posixpath.join(directory, name), posixpath.join(target, name)
             )
+
+    async def acknowledged(self, account: Account) -> list[str]:
+        """The names of our files that the partner laid into ``acknowledged/``: it has read
+        them. What is in there is not looked at. Raises as ``collect`` does.
+        """
+        async with asyncio.timeout(self._deadline), self._session(account) as sftp:
+            directory = posixpath.join(_directory(account), ACKNOWLEDGED)
+            if not await sftp.isdir(directory):
+                return []
+            entries = await sftp.readdir(directory)
+            names = sorted(str(e.filename) for e in entries if _is_file(e))
+            return names[:MAX_ACKNOWLEDGED]
+
+    async def clear(
+        self, account: Account, known: Sequence[str], unknown: Sequence[str]
+    ) -> None:
+        """Remove acknowledgements that were dealt with; put aside those of nothing of ours."""
+        async with asyncio.timeout(self._deadline), self._session(account) as sftp:
+            directory = posixpath.join(_directory(account), ACKNOWLEDGED)
+            for name in known:
+                await sftp.remove(posixpath.join(directory, name))
+            if unknown:
+                await sftp.makedirs(posixpath.join(directory, UNKNOWN), exist_ok=True)
+            for name in unknown:
+                aside = posixpath.join(directory, UNKNOWN, name)
+                await sftp.posix_rename(posixpath.join(directory, name), aside)
 
     @asynccontextmanager
     async def _session(self, account: Account) -> AsyncIterator[asyncssh.SFTPClient]:
@@ -126,6 +156,10 @@ class SftpSender:
             sock.close()
             raise
         return sock
+
+
+def _is_file(entry: asyncssh.SFTPName) -> bool:
+    return entry.attrs.type == asyncssh.FILEXFER_TYPE_REGULAR
 
 
 def _directory(account: Account) -> str:

@@ -17,6 +17,7 @@ import aiohttp
 from infra.clock import Clock, system_clock
 from infra.telemetry import next_hop
 from infra.webhooks.guard import BLOCKED_ERRNO, Guard, UnsafeUrlError, parse_url
+from infra.webhooks.replies import says_failed, says_gone_already
 from infra.webhooks.sessions import open_session
 from infra.webhooks.signature import SigningKey, sign
 
@@ -50,7 +51,10 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to send. ``webhook_id`` is the same over all attempts; ``keys`` all sign."""
+    """A message to send. ``webhook_id`` is the same over all attempts; ``keys`` all sign.
+
+    ``may_be_over``: what it is about may have ended at the other side, which is as good.
+    """
 
     url: str
     webhook_id: str
@@ -58,6 +62,7 @@ class Outgoing:
     keys: Sequence[SigningKey] = field(repr=False)
     traceparent: str | None = None
     client: ClientCertificate | None = None
+    may_be_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ class Sender:
                 headers=self._headers(message),
                 allow_redirects=False,
             ) as response:
-                return await self._answered(response)
+                return await self._answered(response, message.may_be_over)
         except UnsafeUrlError:
             return Sent(Outcome.PERMANENT, "unsafe-url")
         except TimeoutError:
@@ -173,8 +178,8 @@ class Sender:
             "traceparent": next_hop(message.traceparent),
         }
 
-    async def _answered(self, response: aiohttp.ClientResponse) -> Sent:
-        start = await _drain(response)
+    async def _answered(self, response: aiohttp.ClientResponse, may_be_over: bool) -> Sent:
+        body = await _drain(response)
         status, control = response.status, response.headers.get("webhook-delivery", "")
         if control.strip().lower() == "abort-message":
             return Sent(Outcome.PERMANENT, "aborted-by-receiver", status)
@@ -183,12 +188,21 @@ class Sender:
         if status == 410:
             return Sent(Outcome.GONE, "http-410", status)
         if 200 <= status < 300:
-            # a firewall's error page comes with 200: nobody at the partner has the message
-            if _is_page(response.content_type, start):
-                return Sent(Outcome.RETRY, "html-page", status)
+            return _received(response, body)
+        if may_be_over and says_gone_already(status, body):
             return Sent(Outcome.OK, None, status)
         wait = retry_after(response.headers.get("retry-after"), self._clock())
         return Sent(Outcome.RETRY, f"http-{status}", status, wait)
+
+
+def _received(response: aiohttp.ClientResponse, body: bytes) -> Sent:
+    """A status of success is no receipt if what comes with it says otherwise."""
+    # a firewall's error page comes with 200: nobody at the partner has the message
+    if _is_page(response.content_type, body):
+        return Sent(Outcome.RETRY, "html-page", response.status)
+    if says_failed(body):
+        return Sent(Outcome.RETRY, "error-in-200", response.status)
+    return Sent(Outcome.OK, None, response.status)
 
 
 def client_context(
@@ -236,20 +250,19 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 async def _drain(response: aiohttp.ClientResponse) -> bytes:
-    """The first bytes of the answer; one that is too long loses its connection."""
-    read, start = 0, b""
-    while read < MAX_ANSWER_BYTES:
-        chunk = await response.content.read(MAX_ANSWER_BYTES - read)
+    """The answer, as far as it is read; one that is too long loses its connection."""
+    body = bytearray()
+    while len(body) < MAX_ANSWER_BYTES:
+        chunk = await response.content.read(MAX_ANSWER_BYTES - len(body))
         if not chunk:
-            return start
-        read += len(chunk)
-        start = (start + chunk)[:64]
+            return bytes(body)
+        body += chunk
     response.close()
-    return start
+    return bytes(body)
 
 
-def _is_page(content_type: str, start: bytes) -> bool:
-    beginning = start.lstrip().lower()
+def _is_page(content_type: str, body: bytes) -> bool:
+    beginning = body[:64].lstrip().lower()
     return content_type == "text/html" and beginning.startswith((b"<!doctype html", b"<html"))
 
 

@@ -37,11 +37,14 @@ LAST_RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[J]):
-    """A leased message: where it goes, what is sent, and the outbox's own row."""
+    """A leased send: where it goes, what is sent, and the outbox's own rows of it.
+
+    One row each, but where a channel takes several messages as one.
+    """
 
     endpoint_id: UUID
     message: Any
-    row: J
+    rows: tuple[J, ...]
     retry: bool = False
 
 
@@ -167,7 +170,7 @@ class DeliveryWorker(Generic[J]):
         except Exception as error:
             log.error("send failed", worker=self.name, error=type(error).__name__)
             sent = Sent(Outcome.RETRY, "internal")
-        SENT.labels(sent.outcome).inc()
+        SENT.labels(sent.outcome).inc(len(job.rows))
         took = round((time.monotonic() - started) * 1000)
         self._results.append(Result(job, sent, took))
 

@@ -28,7 +28,8 @@ def build(platform: Platform) -> Service:
     """Contacts, persons, needs and agreements, from CloudEvents."""
     settings, database, clock = platform.settings, platform.database("intake"), platform.clock
     writer = platform.writer("intake")
-    gate, intake = Gate(platform.vault.index), Intake(database, writer, clock)
+    gate = Gate(platform.vault.index, platform.requesters)
+    intake = Intake(database, writer, clock)
     group: GroupCommit[Arrival, Outcome] = GroupCommit("events", intake.commit)
     persons = Persons(database, writer, clock)
     wait = timedelta(seconds=settings.erasure_wait_seconds)

@@ -14,11 +14,13 @@ from infra.webhooks.worker import DeliveryWorker
 from services.partners.adapters.france_travail import Desk
 from services.partners.adapters.france_travail_clients import Clients
 from services.partners.handlers.answers import Answers
-from services.partners.handlers.directory import Capacity
+from services.partners.handlers.capacity import Capacity, CapacityLinks
+from services.partners.handlers.compose import Letterhead
 from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.files import Files
 from services.partners.handlers.imports import Importer
 from services.partners.handlers.links import Links
+from services.partners.handlers.manual import Manual
 from services.partners.handlers.messages import Messages
 from services.partners.handlers.offers import OfferSearches
 from services.partners.handlers.outbox import Outbox
@@ -26,7 +28,7 @@ from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.transports import Transports
 from services.partners.handlers.verification import Verification
 from services.partners.model.delivery import RetrySchedule
-from services.partners.pages import add_pages
+from services.partners.pages import add_answer_pages, add_capacity_pages
 from services.partners.routes import ANSWERS, add_answers, partner_router, router
 from services.partners.routes.offers import offers_router
 from services.partners.subscriptions import notices, subscriptions
@@ -51,11 +53,13 @@ def build(platform: Platform) -> Service:
         if settings.smtp_url
         else None
     )
-    base_url = answers.removesuffix(ANSWERS)
+    letterhead = Letterhead(
+        answers.removesuffix(ANSWERS), answers, settings.link_days, platform.requesters
+    )
     files = SftpSender(guard)
     worker = DeliveryWorker(
         "sender",
-        Outbox(database, writer, clock, schedule, answers, base_url, settings.link_days),
+        Outbox(database, writer, clock, schedule, letterhead),
         Transports(Sender(guard, clock=clock), mail, files, clients),
         database.schema,
         poll_seconds=settings.poll_seconds,
@@ -64,15 +68,19 @@ def build(platform: Platform) -> Service:
     endpoints = Endpoints(
         database, writer, guard, clock, mails=mail is not None, appoints=desk is not None
     )
+    capacity = Capacity(database, writer, clock)
+    capacity_links = CapacityLinks(capacity, letterhead, mail)
     app = create_app("Aiguillage: partners", "Directory, deliveries, partners' answers.")
     app.include_router(
         router(
             database,
             endpoints,
-            Capacity(database, writer, clock),
+            capacity,
+            capacity_links,
             Redelivery(database, writer, clock),
             verification,
             Importer(database, writer),
+            Manual(database, writer, clock, letterhead),
         )
     )
     app.include_router(
@@ -80,15 +88,19 @@ def build(platform: Platform) -> Service:
             database,
             endpoints,
             verification,
-            Messages(database, writer, clock, answers),
+            Messages(database, writer, clock, letterhead),
+            capacity,
+            capacity_links,
         )
     )
     searches = OfferSearches(database, writer.vault.master, clients, clock)
     app.include_router(offers_router(searches))
     taking = Answers(database, writer, clock)
     add_answers(app, taking)
-    collecting = Files(database, writer.vault.master, taking, files, clock)
-    add_pages(app, Links(database, writer, taking, clock, base_url, settings.link_days, mail))
+    collecting = Files(database, writer, taking, files, clock)
+    links = Links(database, writer, taking, clock, letterhead, mail)
+    add_answer_pages(app, links)
+    add_capacity_pages(app, capacity_links)
     return Service(
         "partners",
         app,

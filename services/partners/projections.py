@@ -80,7 +80,7 @@ async def keep_directory(tx: AsyncConnection, events: Sequence[Event]) -> None:
     for said in (event for event in events if isinstance(event, CapacityReported)):
         await raw.execute(
             tables.KEEP_CAPACITY, said.service_id, said.status, said.seats, said.until,
-            said.reported_at,
+            said.reported_at, said.sessions,
         )  # fmt: skip
 
 

@@ -16,7 +16,10 @@ from contracts.erasure import ForgottenByReferrals
 from contracts.partners import (
     CapacityReported,
     DeliveryDeadLettered,
+    DeliveryEvent,
     DeliveryManual,
+    DeliveryRedelivered,
+    DeliverySucceeded,
     ServicePublished,
     ServiceWithdrawn,
 )
@@ -53,6 +56,10 @@ _PERSONS = frozenset(
         persons.PersonMerged,
         persons.PersonUnmerged,
     )
+)
+_DELIVERIES = frozenset(
+    event.type
+    for event in (DeliveryDeadLettered, DeliveryManual, DeliverySucceeded, DeliveryRedelivered)
 )
 Row = dict[str, Any]
 
@@ -139,18 +146,32 @@ async def keep_services(tx: AsyncConnection, messages: Sequence[Recorded]) -> No
 
 
 async def keep_undelivered(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
-    """Requests that no partner got: somebody has to phone."""
-    troubles = {
-        DeliveryDeadLettered.type: "delivery-dead",
-        DeliveryManual.type: "delivery-manual",
-    }
-    failed = [m for m in messages if m.type in troubles]
-    if failed:
-        rows = [
-            (_parsed(m).referral_id, troubles[m.type], local_day(m.occurred_at)) for m in failed
-        ]
-        raw = await driver(tx)
+    """Messages that a partner has not got: somebody has to act, until it has them.
+
+    The last word on a referral's request, reminder, cancellation or withdrawal counts.
+    """
+    told = [(m, _parsed(m)) for m in messages if m.type in _DELIVERIES]
+    last = {(event.referral_id, event.message): (m, event) for m, event in told}
+    if not last:
+        return
+    raw = await driver(tx)
+    await raw.execute(tables.DROP_UNDELIVERED, *map(list, zip(*last, strict=True)))
+    rows = [_undelivered(m, event) for m, event in last.values() if _in_trouble(event)]
+    if rows:
         await raw.execute(tables.KEEP_UNDELIVERED, *map(list, zip(*rows, strict=True)))
+
+
+def _in_trouble(event: DeliveryEvent) -> bool:
+    """Of somebody who was erased nothing is to be told any more."""
+    if isinstance(event, DeliveryDeadLettered):
+        return event.error != "person-erased"
+    return isinstance(event, DeliveryManual)
+
+
+def _undelivered(message: Recorded, event: DeliveryManual | DeliveryDeadLettered) -> Any:
+    trouble = "manual" if isinstance(event, DeliveryManual) else "dead"
+    since = local_day(message.occurred_at)
+    return event.referral_id, event.message, trouble, event.error, since
 
 
 async def keep_persons(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:

@@ -140,9 +140,13 @@ INSERT_PROPOSALS = """
 INSERT INTO proposals (proposal_id, case_id, rules_digest, evaluated_on)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::date[])
 """
+DROP_UNDELIVERED = """
+DELETE FROM undelivered u USING unnest($1::uuid[], $2::text[]) AS n (referral_id, message)
+WHERE u.referral_id = n.referral_id AND u.message = n.message
+"""
 KEEP_UNDELIVERED = """
-INSERT INTO undelivered (referral_id, trouble, since)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::date[]) ON CONFLICT DO NOTHING
+INSERT INTO undelivered (referral_id, message, trouble, error, since)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::date[])
 """
 KEEP_DUPLICATE = """
 INSERT INTO duplicates (person_id, other_id, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
@@ -172,35 +176,48 @@ open AS (
   SELECT r.* FROM referrals r JOIN active USING (case_id)
   WHERE r.status IN ('draft', 'requested', 'accepted', 'in-progress', 'on-hold')
 ), items AS (
-  SELECT 'to-confirm' AS reason, case_id, referral_id, escalate_on AS due_on
+  SELECT 'to-confirm' AS reason, case_id, referral_id, escalate_on AS due_on,
+         NULL AS detail
   FROM open WHERE status = 'draft'
   UNION ALL
-  SELECT 'unknown-facts', c.case_id, NULL, coalesce(c.exhausted_due, d.escalate_on)
+  SELECT 'unknown-facts', c.case_id, NULL, coalesce(c.exhausted_due, d.escalate_on),
+         c.exhausted
   FROM active c LEFT JOIN open d ON d.case_id = c.case_id AND d.status = 'draft'
   WHERE c.questions > 0 AND (c.exhausted IS NOT NULL OR d.referral_id IS NOT NULL)
   UNION ALL
-  SELECT 'partner-asks', case_id, referral_id, escalate_on
+  SELECT 'partner-asks', case_id, referral_id, escalate_on, NULL
   FROM open WHERE awaits = 'adviser' AND status <> 'draft'
   UNION ALL
-  SELECT 'escalated', case_id, referral_id, escalate_on
+  SELECT 'escalated', case_id, referral_id, escalate_on, NULL
   FROM open WHERE awaits = 'partner' AND passed = 'escalate'
   UNION ALL
-  SELECT 'exhausted', case_id, NULL, exhausted_due FROM active WHERE exhausted IS NOT NULL
+  SELECT 'exhausted', case_id, NULL, exhausted_due, exhausted
+  FROM active WHERE exhausted IS NOT NULL
   UNION ALL
-  SELECT u.trouble, o.case_id, o.referral_id, u.since
-  FROM undelivered u JOIN open o USING (referral_id)
-  WHERE o.status = 'requested' AND o.answered_at IS NULL
+  SELECT CASE u.message WHEN 'referral.requested' THEN 'delivery-'
+                        WHEN 'referral.reminded' THEN 'reminder-'
+                        WHEN 'referral.cancelled' THEN 'cancellation-'
+                        ELSE 'withdrawal-' END || u.trouble,
+         r.case_id, r.referral_id, u.since, u.error
+  FROM undelivered u JOIN referrals r USING (referral_id) JOIN cases c USING (case_id)
+  WHERE CASE u.message
+    WHEN 'referral.requested'
+      THEN c.status = 'active' AND r.status = 'requested' AND r.answered_at IS NULL
+    WHEN 'referral.reminded'
+      THEN c.status = 'active' AND r.awaits = 'partner' AND r.passed = 'remind'
+    ELSE true  -- what ends a referral has to be told, whatever became of the case
+  END
   UNION ALL
-  SELECT 'answer-unclear', r.case_id, r.referral_id, r.updated_at::date
+  SELECT 'answer-unclear', r.case_id, r.referral_id, r.updated_at::date, NULL
   FROM referrals r JOIN active USING (case_id) WHERE r.refused_answer IS NOT NULL
     AND NOT EXISTS (SELECT FROM referrals later
                     WHERE later.case_id = r.case_id AND later.updated_at > r.updated_at)
 )
 SELECT i.reason, c.case_id, c.person_id, i.referral_id, i.due_on, c.urgent, c.thematique,
-       r.partner_id, r.service_id, r.status, r.suggested_service_id, c.exhausted AS detail
+       r.partner_id, r.partner_kind, r.service_id, r.status, r.suggested_service_id, i.detail
 FROM items i JOIN cases c USING (case_id) LEFT JOIN referrals r ON r.referral_id = i.referral_id
 UNION ALL
-SELECT 'duplicate', NULL, person_id, NULL, since, false, NULL, NULL, NULL, NULL, NULL,
+SELECT 'duplicate', NULL, person_id, NULL, since, false, NULL, NULL, NULL, NULL, NULL, NULL,
        other_id::text
 FROM duplicates
 ORDER BY urgent DESC, due_on NULLS FIRST, case_id, referral_id

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from contracts.intake import ContactRecorded, NeedExpressed, NoteSealed, PersonRegistered
+from contracts.intake import ContactRecorded, NeedExpressed, NeedSealed, PersonRegistered
 from contracts.partners import AnswerReceived
 from contracts.referrals import (
     CaseClosed,
@@ -187,7 +187,7 @@ async def test_a_referral_keeps_what_its_events_said(
 async def test_nothing_personal_is_unsealed(hub: Hub, client: httpx2.AsyncClient) -> None:
     event = NeedExpressed(
         need_id=NEED, contact_id=CONTACT, person_id=PERSON, thematique=THEMATIQUE,
-        sealed=NoteSealed(note="Canari"),
+        sealed=NeedSealed(note="Canari"),
     )  # fmt: skip
     new = NewEvent(event.type, event.clear_json().decode(), START, PERSON, b"ciphertext")
     await hub.append("intake", "person-1", [new])

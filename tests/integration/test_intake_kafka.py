@@ -15,6 +15,7 @@ from httpx2 import ASGITransport, AsyncClient
 from contracts.envelope import STRUCTURED
 from contracts.examples import envelope as wrap
 from contracts.intake import PublicContact, PublicWithdrawal
+from contracts.requesters import Requesters
 from infra.broker import Broker
 from infra.database import driver
 from infra.kafka import close, public_topic_of
@@ -50,7 +51,8 @@ def records_of(platform: Platform, service: Service) -> PublicRecords:
     """The handler as the service wires it."""
     intake = Intake(service.database, platform.writer("intake"), platform.clock)
     vault = platform.vault
-    return PublicRecords(Gate(vault.index), intake, vault.master, platform.clock)
+    gate = Gate(vault.index, Requesters())
+    return PublicRecords(gate, intake, vault.master, platform.clock)
 
 
 def contact(person: Json | None = None, **data: Any) -> Json:

@@ -7,6 +7,8 @@ from uuid import uuid4
 import pytest
 from aiohttp import web
 
+from contracts.referrals import ReferralCancelled
+from contracts.values import Reason
 from infra.clock import system_clock
 from infra.database import driver
 from infra.webhooks.worker import Load
@@ -87,7 +89,7 @@ async def test_endpoint_that_keeps_failing_rests_and_uses_up_no_attempts(
     assert (endpoint["failures"], endpoint["open_until"]) == (0, None)
 
 
-async def test_endpoint_that_only_failed_for_days_is_disabled_and_what_waits_is_given_up(
+async def test_endpoint_that_only_failed_for_days_is_disabled_and_an_adviser_takes_over(
     timed: Timed, sink: Sink
 ):
     await register(timed, sink.url)
@@ -103,8 +105,8 @@ async def test_endpoint_that_only_failed_for_days_is_disabled_and_what_waits_is_
     assert (endpoint["state"], endpoint["reason"]) == ("disabled", "failing")
     (disabled,) = await timed.events("endpoint.disabled")
     assert disabled["reason"] == "failing"
-    (dead,) = await timed.events("delivery.dead-lettered")
-    assert dead["error"] == "endpoint-disabled"
+    (manual,) = await timed.events("delivery.manual")
+    assert (manual["error"], manual["from_channel"]) == ("endpoint-disabled", "webhook")
 
 
 async def test_message_that_a_channel_fails_to_bring_takes_the_next_one_and_says_so(
@@ -157,6 +159,60 @@ async def test_message_about_an_agreement_that_ended_takes_no_other_channel(
     assert sink.received == []
     (dead,) = await timed.events("delivery.dead-lettered")
     assert dead["error"] == "agreement-expired"
+
+
+async def told_of_its_end(timed: Timed, sink: Sink, *replies: web.Response) -> None:
+    """A partner that has a request is told that it is cancelled, as often as it takes."""
+    await register(timed, sink.url)
+    referral = await timed.refer()
+    await timed.hear()
+    await timed.turn()
+    await timed.move(referral, ReferralCancelled, reason=Reason.CLIENT_DECLINED)
+    await timed.hear()
+    sink.replies = list(replies)
+    for _ in replies:
+        await timed.round()
+
+
+async def test_cancellation_of_what_the_partner_has_closed_counts_as_delivered(
+    timed: Timed, sink: Sink
+):
+    await told_of_its_end(timed, sink, web.Response(status=409, text="Dossier déjà clos"))
+    succeeded = await timed.events("delivery.succeeded")
+    assert [e["message"] for e in succeeded] == ["referral.requested", "referral.cancelled"]
+    (endpoint,) = await timed.rows(ENDPOINT)
+    assert (endpoint["state"], endpoint["failures"]) == ("active", 0)
+
+
+@pytest.mark.parametrize("status", [404, 409])
+async def test_cancellation_that_finds_nothing_is_tried_again_and_does_not_blame_the_address(
+    timed: Timed, sink: Sink, status: int
+):
+    await told_of_its_end(timed, sink, *(web.Response(status=status) for _ in range(4)))
+    (endpoint,) = await timed.rows(ENDPOINT)
+    assert (endpoint["state"], endpoint["failures"]) == ("active", 0)
+    (manual,) = await timed.events("delivery.manual")
+    assert (manual["message"], manual["error"]) == ("referral.cancelled", f"http-{status}")
+
+
+async def test_address_that_says_it_is_gone_is_disabled_by_a_cancellation_too(
+    timed: Timed, sink: Sink
+):
+    await told_of_its_end(timed, sink, web.Response(status=410, text="Dossier déjà clos"))
+    (endpoint,) = await timed.rows(ENDPOINT)
+    assert (endpoint["state"], endpoint["reason"]) == ("disabled", "gone")
+
+
+async def test_receipt_that_says_it_failed_is_tried_again(timed: Timed, sink: Sink):
+    await register(timed, sink.url)
+    sink.replies = [web.json_response({"status": "error", "detail": "base indisponible"})]
+    await timed.refer()
+    await timed.hear()
+    await timed.turn()
+    await timed.round()
+    (failed,) = await timed.events("delivery.failed")
+    assert failed["error"] == "error-in-200"
+    assert len(await timed.events("delivery.succeeded")) == 1
 
 
 async def test_pathway_stays_in_order_where_that_is_asked_and_others_do_not_wait(

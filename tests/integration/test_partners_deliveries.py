@@ -66,34 +66,35 @@ async def test_delivery_that_failed_is_sent_again_under_the_same_id_with_the_sam
     assert succeeded["attempts"] == 3
 
 
-async def test_delivery_is_given_up_when_the_schedule_ends(hub: Hub, sink: Sink):
+async def test_delivery_is_left_to_an_adviser_when_the_schedule_ends(hub: Hub, sink: Sink):
     await register(hub, sink.url)
     sink.replies = [web.Response(status=500) for _ in range(9)]
     await hub.refer()
-    row = await sent(hub, "dead")
-    (dead,) = await hub.events("delivery.dead-lettered")
+    row = await sent(hub, "manual")
+    (manual,) = await hub.events("delivery.manual")
     assert (len(sink.received), row["attempts"], row["last_error"]) == (4, 4, "http-500")
-    assert (dead["attempts"], dead["error"]) == (4, "http-500")
+    assert (manual["from_channel"], manual["error"]) == ("webhook", "http-500")
+    assert await hub.events("delivery.dead-lettered") == []
 
 
-async def test_endpoint_that_is_gone_is_disabled_and_what_waits_for_it_is_dead(
+async def test_endpoint_that_is_gone_is_disabled_and_what_comes_later_has_no_address(
     hub: Hub, sink: Sink
 ):
     endpoint = await register(hub, sink.url)
     sink.replies = [web.Response(status=410)]
     await hub.refer()
-    await sent(hub, "dead")
+    await sent(hub, "manual")
     (disabled,) = await hub.events("endpoint.disabled")
     assert disabled["endpoint_id"] == endpoint["endpoint_id"]
     assert disabled["reason"] == "gone"
     await hub.refer()
     await hub.hear()
-    (manual,) = await hub.rows(STATE, "manual")
-    assert manual["last_error"] == "no-endpoint"
+    errors = [row["last_error"] for row in await hub.rows(f"{STATE} ORDER BY seq", "manual")]
+    assert errors == ["http-410", "no-endpoint"]
     assert len(sink.received) == 1
 
 
-async def test_pending_deliveries_of_a_gone_endpoint_are_buried_with_an_event_each(
+async def test_pending_deliveries_of_a_gone_endpoint_go_to_an_adviser_with_an_event_each(
     hub: Hub, sink: Sink
 ):
     await register(hub, sink.url)
@@ -109,8 +110,8 @@ async def test_pending_deliveries_of_a_gone_endpoint_are_buried_with_an_event_ea
     sink.replies = [web.Response(status=410)]
     await hub.turn()
     errors = {
-        UUID(dead["referral_id"]): dead["error"]
-        for dead in await hub.events("delivery.dead-lettered")
+        UUID(manual["referral_id"]): manual["error"]
+        for manual in await hub.events("delivery.manual")
     }
     assert errors == {first.referral_id: "http-410", later.referral_id: "endpoint-disabled"}
 
@@ -132,7 +133,7 @@ async def test_network_that_is_no_longer_allowed_is_not_dialled(
     await register(hub, sink.url)
     await hub.refer()
     strict = Hub(platform_of(databases, delivery_allowed_networks=""))
-    row = await sent(strict, "dead")
+    row = await sent(strict, "manual")
     await strict.close()
     await strict.platform.close()
     assert row["last_error"] == "blocked-target"

@@ -91,8 +91,8 @@ class Deliveries(RuleBasedStateMachine):
         jobs = await outbox.turn([], Load(room, retries, {}))
         assert len(jobs) <= room
         for job in jobs:
-            assert job.message.webhook_id == f"dlv_{job.row.delivery_id.hex}"
-            (behind,) = await self.hub.rows(EARLIER, job.row.delivery_id)
+            assert job.message.webhook_id == f"dlv_{job.rows[0].delivery_id.hex}"
+            (behind,) = await self.hub.rows(EARLIER, job.rows[0].delivery_id)
             assert "/c" not in job.message.url or behind["count"] == 0
         self.under_way += jobs
 
@@ -105,7 +105,7 @@ class Deliveries(RuleBasedStateMachine):
         self.results.append(Result(job, sent))
 
     def _arrive(self, job: Job[Any]) -> None:
-        self.arrived.setdefault(job.row.delivery_id, set()).add(job.message.webhook_id)
+        self.arrived.setdefault(job.rows[0].delivery_id, set()).add(job.message.webhook_id)
 
     @precondition(lambda self: self.results)
     @rule()

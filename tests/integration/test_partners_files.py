@@ -69,7 +69,9 @@ async def test_request_lies_there_as_a_table_with_what_was_agreed(exchange: Exch
 async def test_answer_laid_down_is_taken_and_moved_away(exchange: Exchange):
     assert await exchange.answer("a.csv", f"{exchange.referral.referral_id};acceptée") == 1
     assert await exchange.statuses() == ["accepted"]
-    assert exchange.server.files("answers/taken") == ["a.csv"]
+    assert exchange.server.files("answers/taken") == ["a.csv", "a.csv.ack.csv"]
+    told = (exchange.server.root / "answers/taken/a.csv.ack.csv").read_text("utf-8-sig")
+    assert "2;enregistrée" in told
     assert await exchange.collect() == 0
 
 
@@ -79,7 +81,9 @@ async def test_file_that_comes_back_is_one_answer(exchange: Exchange):
     await exchange.answer("a.csv", line)
     await exchange.answer("b.csv", line)
     assert await exchange.statuses() == ["accepted"]
-    assert exchange.server.files("answers/taken") == ["a.csv", "b.csv"]
+    assert exchange.server.files("answers/taken") == [
+        "a.csv", "a.csv.ack.csv", "b.csv", "b.csv.ack.csv",
+    ]  # fmt: skip
 
 
 async def test_line_that_cannot_be_taken_is_told_with_its_reason_and_stops_no_other(
@@ -94,10 +98,11 @@ async def test_line_that_cannot_be_taken_is_told_with_its_reason_and_stops_no_ot
         f"{other.referral_id};acceptée",
     )
     assert await exchange.statuses() == ["accepted"]
-    assert exchange.server.files("answers/refused") == ["a.csv", "a.csv.errors.csv"]
-    told = (exchange.server.root / "answers/refused/a.csv.errors.csv").read_text("utf-8-sig")
-    assert "2;reference;référence inconnue" in told
-    assert "3;resultat" in told
+    assert exchange.server.files("answers/refused") == ["a.csv", "a.csv.ack.csv"]
+    told = (exchange.server.root / "answers/refused/a.csv.ack.csv").read_text("utf-8-sig")
+    assert "2;refusée;reference;référence inconnue" in told
+    assert "3;refusée;resultat" in told
+    assert "4;enregistrée" in told
 
 
 async def test_partner_answers_for_no_other_partners_referral(exchange: Exchange):
@@ -108,7 +113,7 @@ async def test_partner_answers_for_no_other_partners_referral(exchange: Exchange
     await exchange.hub.hear()
     await exchange.answer("a.csv", f"{foreign.referral_id};acceptée")
     assert await exchange.statuses() == []
-    told = (exchange.server.root / "answers/refused/a.csv.errors.csv").read_text("utf-8-sig")
+    told = (exchange.server.root / "answers/refused/a.csv.ack.csv").read_text("utf-8-sig")
     assert "référence inconnue" in told
 
 

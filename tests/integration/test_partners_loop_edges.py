@@ -57,7 +57,7 @@ async def accepts(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "state"), [(500, "pending"), (410, "dead")], ids=["tried-again", "given-up"]
+    ("reply", "state"), [(500, "pending"), (410, "manual")], ids=["tried-again", "given-up"]
 )
 async def test_nobody_is_reminded_of_a_request_that_did_not_arrive(
     hub: Hub, sink: Sink, reply: int, state: str

@@ -8,13 +8,13 @@ from aiohttp import web
 
 from contracts.referrals import ReferralCancelled
 from contracts.values import Reason
-from tests.support.partners import CANARY, PARTNER, SERVICE, Hub, Sink, call, register
+from tests.support.partners import CANARY, FIELDS, PARTNER, SERVICE, Hub, Sink, call, register
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 LONG_AGO = "2020-01-01T00:00:00Z"
 
 
-async def died(hub: Hub, sink: Sink, count: int = 1) -> list[Any]:
+async def failed(hub: Hub, sink: Sink, count: int = 1) -> list[Any]:
     """So many requests that the partner's endpoint refused for good."""
     sink.replies += [web.Response(status=410) for _ in range(count)]
     await register(hub, sink.url)
@@ -22,7 +22,7 @@ async def died(hub: Hub, sink: Sink, count: int = 1) -> list[Any]:
     await hub.hear()
     await hub.turn()
     await hub.run_until(
-        "SELECT 1 FROM deliveries HAVING count(*) FILTER (WHERE state = 'dead') = $1", count
+        "SELECT 1 FROM deliveries HAVING count(*) FILTER (WHERE state = 'manual') = $1", count
     )
     await register(hub, sink.url)  # 410 disables an endpoint: the partner comes back
     return referrals
@@ -38,7 +38,7 @@ async def again(hub: Hub, **body: Any) -> Any:
 
 
 async def test_one_is_sent_again_under_its_id_with_the_reason_sealed(hub: Hub, sink: Sink):
-    await died(hub, sink)
+    await failed(hub, sink)
     (dead,) = await deliveries(hub)
     path = f"/v1/deliveries/{dead['delivery_id']}/redeliver"
     answer = await call(hub, "POST", path, json={"reason": f"{CANARY} attend"})
@@ -68,15 +68,15 @@ async def test_delivered_message_may_be_asked_for_once_more(hub: Hub, sink: Sink
 
 
 async def test_preview_counts_and_sends_nothing(hub: Hub, sink: Sink):
-    await died(hub, sink, 3)
+    await failed(hub, sink, 3)
     answer = await again(hub, preview=True)
     assert answer.json() == {"matching": 3, "redelivered": 0}
-    assert {d["state"] for d in await deliveries(hub)} == {"dead"}
+    assert {d["state"] for d in await deliveries(hub)} == {"manual"}
     assert await hub.events("delivery.redelivered") == []
 
 
 async def test_what_failed_since_a_moment_is_sent_again(hub: Hub, sink: Sink):
-    await died(hub, sink, 3)
+    await failed(hub, sink, 3)
     later = str(datetime.now(UTC) + timedelta(hours=1))
     assert (await again(hub, since=later)).json()["redelivered"] == 0
     assert (await again(hub, partner_id="somebody-else")).json()["redelivered"] == 0
@@ -98,6 +98,59 @@ async def test_what_was_never_sent_for_want_of_an_address_counts_as_missing(
     assert len(await sink.wait_for(1)) == 1
 
 
+async def test_what_was_never_sent_is_disclosed_once_it_is_sent(hub: Hub, sink: Sink):
+    await hub.refer()
+    await hub.hear()
+    await register(hub, sink.url)
+    assert await hub.events("disclosure.made") == []
+    await again(hub, scope="missing")
+    (disclosed,) = await hub.events("disclosure.made")
+    assert disclosed["fields"] == sorted(FIELDS)
+    (row,) = await deliveries(hub)
+    path = f"/v1/deliveries/{row['delivery_id']}/redeliver"
+    await hub.turn()
+    await call(hub, "POST", path, json={"reason": "perdu"})
+    assert len(await hub.events("disclosure.made")) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "matching"),
+    [
+        ({"error": "http-410"}, 1),
+        ({"error": "http-500"}, 0),
+        ({"message": "referral.requested"}, 1),
+        ({"message": "referral.cancelled"}, 0),
+        ({"message": "referral.requested", "error": "http-410"}, 1),
+    ],
+)
+async def test_error_class_and_type_of_message_narrow_the_choice(
+    hub: Hub, sink: Sink, given: dict[str, str], matching: int
+):
+    await failed(hub, sink)
+    assert (await again(hub, preview=True, **given)).json()["matching"] == matching
+    assert (await again(hub, **given)).json()["redelivered"] == matching
+    assert len(await hub.events("delivery.redelivered")) == matching
+
+
+async def test_withdrawal_that_did_not_arrive_is_sent_again_after_the_referral_has_ended(
+    hub: Hub, sink: Sink
+):
+    await register(hub, sink.url)
+    referral = await hub.refer()
+    await hub.hear()
+    await hub.turn()
+    sink.replies = [web.Response(status=410)]
+    await hub.withdraw(referral.person_id, referral.agreement_id)
+    await hub.move(referral, ReferralCancelled, reason=Reason.AGREEMENT_WITHDRAWN)
+    await hub.hear()
+    await hub.turn()
+    await register(hub, sink.url)
+    answer = await again(hub, message="agreement.withdrawn")
+    assert answer.json()["redelivered"] == 1
+    (event,) = await hub.events("delivery.redelivered")
+    assert event["message"] == "agreement.withdrawn"
+
+
 async def test_address_that_is_registered_later_gets_nothing_of_the_past_by_itself(
     hub: Hub, sink: Sink
 ):
@@ -109,7 +162,7 @@ async def test_address_that_is_registered_later_gets_nothing_of_the_past_by_itse
 
 
 async def test_request_that_was_cancelled_is_not_sent_again(hub: Hub, sink: Sink):
-    (referral,) = await died(hub, sink)
+    (referral,) = await failed(hub, sink)
     await hub.move(referral, ReferralCancelled, reason=Reason.OTHER)
     await hub.hear()
     (first, *_) = await deliveries(hub)
@@ -123,7 +176,7 @@ async def test_request_sent_again_has_all_its_tries_again(hub: Hub, sink: Sink):
     await register(hub, sink.url)
     await hub.refer()
     await hub.hear()
-    await hub.run_until("SELECT 1 FROM deliveries WHERE state = 'dead'")
+    await hub.run_until("SELECT 1 FROM deliveries WHERE state = 'manual'")
     sink.replies += [web.Response(status=500) for _ in range(2)]
     assert (await again(hub)).json()["redelivered"] == 1
     await hub.run_until("SELECT 1 FROM deliveries WHERE state = 'succeeded'")
@@ -138,6 +191,11 @@ async def test_request_sent_again_has_all_its_tries_again(hub: Hub, sink: Sink):
         ("/v1/deliveries/redeliver", {"scope": "failed", "since": LONG_AGO}, 422),
         ("/v1/deliveries/redeliver", {"scope": "all", "since": LONG_AGO, "reason": "x"}, 422),
         ("/v1/deliveries/redeliver", {"scope": "failed", "reason": "x"}, 422),
+        (
+            "/v1/deliveries/redeliver",
+            {"scope": "failed", "since": LONG_AGO, "reason": "x", "message": "hello"},
+            422,
+        ),
     ],
 )
 async def test_request_that_makes_no_sense_is_a_problem(

@@ -104,8 +104,8 @@ async def test_endpoint_that_fails_is_asked_again_later_and_given_up_after_days(
     await hub.verify()
     (state,) = await hub.rows(STATE)
     assert (state["state"], state["reason"]) == ("disabled", "unverified")
-    (dead,) = await hub.events("delivery.dead-lettered")
-    assert dead["error"] == "endpoint-disabled"
+    (manual,) = await hub.events("delivery.manual")
+    assert manual["error"] == "endpoint-disabled"
     await hub.close()
     await hub.platform.close()
 

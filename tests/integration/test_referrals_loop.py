@@ -9,7 +9,6 @@ import pytest
 from contracts.partners import (
     AnswerLate,
     CapacityReported,
-    DeliveryDeadLettered,
     ServiceWithdrawn,
 )
 from contracts.values import CapacityStatus, PartnerKind, Reason, ReferralStatus
@@ -118,24 +117,6 @@ async def test_worklist_names_the_next_step_in_french_and_puts_the_urgent_first(
     assert items[0]["label"] == "Demande à confirmer"
     assert items[0]["next_step"].startswith("Confirmer avec la personne")
     assert [item["due_on"] for item in items] == ["2026-11-23", "2026-11-24"]
-
-
-async def test_undelivered_request_is_for_an_adviser_until_the_partner_answers(hall: Hall):
-    person_id = await hall.comes()
-    case = await hall.case(person_id)
-    referral_id = case["referrals"][0]["referral_id"]
-    dead = DeliveryDeadLettered(
-        delivery_id=uuid4(), referral_id=referral_id, partner_id="p", attempts=9, error="gone"
-    )
-    await append(hall.platform, "partners", f"delivery-{dead.delivery_id}", [dead], person_id)
-    await drain(hall.service)
-    assert [reason for reason, _ in await hall.reasons()] == ["delivery-dead"]
-    status, _ = await hall.post(
-        f"/v1/referrals/{referral_id}/answer",
-        {"status": "accepted", "comment": "par téléphone"},
-    )
-    assert status == 200
-    assert await hall.reasons() == []
 
 
 async def test_adviser_types_in_what_a_partner_said_for_the_partner(hall: Hall):

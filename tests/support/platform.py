@@ -82,6 +82,7 @@ def resident(
     note: str = "cherche un contrat",
     thematique: Thematique = JOB,
     urgent: bool = False,
+    requester: str | None = None,
 ) -> list[Event]:
     """What the intake says of a first visit with one need."""
     contact_id = uuid4()
@@ -108,7 +109,7 @@ def resident(
         *agreements,
         intake.NeedExpressed(
             need_id=uuid4(), contact_id=contact_id, person_id=person_id, thematique=thematique,
-            urgent=urgent,            sealed=intake.NoteSealed(note=note),
+            urgent=urgent, sealed=intake.NeedSealed(note=note, requester=requester),
         ),
     ]  # fmt: skip
 

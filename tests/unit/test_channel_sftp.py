@@ -90,11 +90,25 @@ async def test_answers_are_collected_in_order_and_moved_away_when_settled(server
         (server.root / "answers" / name).write_bytes(name.encode())
     sender, account = SftpSender(OPEN), server.account()
     assert [f.name for f in await sender.collect(account)] == ["a.csv", "b.csv"]
-    await sender.settle(account, "a.csv", None)
-    await sender.settle(account, "b.csv", b"ligne;colonne;raison")
+    await sender.settle(account, "a.csv", b"ligne;resultat", True)
+    await sender.settle(account, "b.csv", b"ligne;resultat", False)
     assert await sender.collect(account) == []
-    assert server.files("answers/taken") == ["a.csv"]
-    assert server.files("answers/refused") == ["b.csv", "b.csv.errors.csv"]
+    assert server.files("answers/taken") == ["a.csv", "a.csv.ack.csv"]
+    assert server.files("answers/refused") == ["b.csv", "b.csv.ack.csv"]
+
+
+async def test_acknowledgements_are_found_and_cleared_those_of_nothing_put_aside(
+    server: Server,
+):
+    sender, account = SftpSender(OPEN), server.account()
+    assert await sender.acknowledged(account) == []  # nobody has made the directory
+    (server.root / "acknowledged").mkdir()
+    for name in ("dlv_1.csv", "noise"):
+        (server.root / "acknowledged" / name).write_bytes(b"")
+    assert await sender.acknowledged(account) == ["dlv_1.csv", "noise"]
+    await sender.clear(account, ["dlv_1.csv"], ["noise"])
+    assert await sender.acknowledged(account) == []
+    assert server.files("acknowledged/unknown") == ["noise"]
 
 
 async def test_huge_file_is_left_lying(server: Server):

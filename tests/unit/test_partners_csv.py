@@ -11,11 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.referrals import ReferralRequested
-from contracts.values import PartnerKind, Reason, ReferralStatus, Thematique
-from services.partners.adapters.csvfile import read, refusals, written
-from services.partners.model import compose_ping, compose_request, compose_withdrawal
+from contracts.values import PartnerKind, Reason, ReferralStatus, RequesterKind, Thematique
+from contracts.webhooks import RequesterPart
+from services.partners.adapters.csvfile import joined, read, receipt, written
+from services.partners.model.messages import (
+    About,
+    compose_ping,
+    compose_request,
+    compose_withdrawal,
+)
 
 AT = datetime(2026, 11, 24, 9, tzinfo=UTC)
+DESK = RequesterPart(kind=RequesterKind.CCAS, name="CCAS de la ville", phone="+33327000000")
 ID = UUID("11111111-1111-4111-8111-111111111111")
 
 
@@ -33,7 +40,7 @@ def request(at: datetime | None = None, **fields: Any) -> bytes:
         requested_on=date(2026, 11, 24),
         appointment_at=at,
     )
-    return compose_request(event, fields, AT, "https://hub.example/v1/answers")
+    return compose_request(event, fields, DESK, AT, "https://hub.example/v1/answers")
 
 
 def lines(table: bytes) -> list[dict[str, str]]:
@@ -49,41 +56,45 @@ def table(*rows: dict[str, str], separator: str = ";", encoding: str = "utf-8-si
 
 
 def test_request_is_one_line_with_french_headings():
-    (line,) = lines(written(request(family_name="Dupont", phone="+33612345678")))
+    (line,) = lines(written(request(family_name="Dupont", phone="+33612345678"), "dlv_1"))
     assert line["message"] == "demande"
     assert line["reference"] == str(ID)
     assert (line["nom"], line["telephone"]) == ("Dupont", "0612345678")
     assert line["besoin"] == "Trouver sa formation"
     assert line["urgent"] == "non"
     assert line["prenom"] == ""
+    assert (line["demandeur"], line["demandeur_type"]) == ("CCAS de la ville", "CCAS")
+    assert (line["demandeur_telephone"], line["demandeur_courriel"]) == ("0327000000", "")
 
 
 def test_proposed_appointment_is_a_moment_as_a_spreadsheet_here_reads_it():
-    (line,) = lines(written(request(datetime(2026, 12, 3, 23, 30, tzinfo=UTC))))
+    (line,) = lines(written(request(datetime(2026, 12, 3, 23, 30, tzinfo=UTC)), "dlv_1"))
     assert line["rendez_vous_propose"] == "04/12/2026 00:30"
-    assert lines(written(request()))[0]["rendez_vous_propose"] == ""
+    assert lines(written(request(), "dlv_1"))[0]["rendez_vous_propose"] == ""
 
 
 def test_withdrawal_says_nothing_of_the_person():
-    (line,) = lines(written(compose_withdrawal(ID, "p", "s", AT)))
+    (line,) = lines(written(compose_withdrawal(About(ID, "p", "s", "D-42"), AT), "dlv_1"))
     filled = {name for name, value in line.items() if value}
-    assert filled == {"message", "reference", "service", "retrait_du"}
+    assert filled == {
+        "message", "identifiant", "reference", "reference_partenaire", "service", "retrait_du",
+    }  # fmt: skip
 
 
 def test_ping_is_no_line_of_a_table():
     with pytest.raises(KeyError):
-        written(compose_ping(ID, "p", AT))
+        written(compose_ping(ID, "p", AT), "dlv_1")
 
 
 @pytest.mark.parametrize("evil", ["=1+1", "+cmd", "-2", "@x", "\tx", "\rx"])
 def test_cell_that_a_spreadsheet_would_run_is_text(evil: str):
-    (line,) = lines(written(request(need_note=evil)))
+    (line,) = lines(written(request(need_note=evil), "dlv_1"))
     assert line["precision_besoin"].startswith("'")
 
 
 @given(st.text(min_size=1, max_size=60).filter(lambda t: t.isprintable()))
 def test_whatever_a_field_holds_comes_back(text: str):
-    (line,) = lines(written(request(need_note=text)))
+    (line,) = lines(written(request(need_note=text), "dlv_1"))
     expected = "0" + text[3:] if text.startswith("+33") else text
     assert line["precision_besoin"].removeprefix("'") == expected.removeprefix("'")
 
@@ -105,11 +116,25 @@ def test_answer_is_read_whatever_the_spreadsheet_wrote(separator: str, encoding:
         ({"statut": "accepted"}, "status", ReferralStatus.ACCEPTED),
         ({"statut": "acceptée", "date_rendez_vous": "11/01/2027 10:30"}, "appointment_at", "x"),
         (
+            {"statut": "réunion d'information", "date_rendez_vous": "11/01/2027 10:30"},
+            "appointment_at",
+            "x",
+        ),
+        (
             {"statut": "en commission", "date_commission": "15/01/2027"},
             "commission_on",
             date(2027, 1, 15),
         ),
         ({"statut": "terminée", "resultat": "enrolled"}, "outcome", "enrolled"),
+        (
+            {
+                "statut": "refusée",
+                "motif": "Plus de place",
+                "complet_jusqu_au": "31/01/2027",
+            },
+            "no_capacity_until",
+            date(2027, 1, 31),
+        ),
         ({"statut": "liste d'attente"}, "status", ReferralStatus.ON_HOLD),
         ({"statut": "reçue", "reference_partenaire": "D-42"}, "partner_reference", "D-42"),
     ],
@@ -158,7 +183,22 @@ def test_whatever_lies_there_is_answers_and_errors_and_nothing_else(content: byt
     read(content)
 
 
-def test_refusals_are_a_table_too():
+def test_receipt_says_of_each_line_what_became_of_it():
     _, errors = read(table({"reference": "x", "statut": "acceptée"}))
-    (line,) = lines(refusals(errors))
-    assert (line["ligne"], line["colonne"]) == ("2", "reference")
+    first, second, third = lines(receipt([3, 4], errors))
+    assert (first["ligne"], first["resultat"], first["colonne"]) == (
+        "2",
+        "refusée",
+        "reference",
+    )
+    assert (second["ligne"], second["resultat"], second["raison"]) == ("3", "enregistrée", "")
+    assert third["ligne"] == "4"
+
+
+def test_several_tables_are_one_with_one_heading():
+    bodies = [request(need_note=note) for note in ("un", "deux", "trois\nlignes")]
+    whole = joined([written(body, f"dlv_{n}") for n, body in enumerate(bodies)])
+    found = lines(whole)
+    assert [line["precision_besoin"] for line in found] == ["un", "deux", "trois\nlignes"]
+    assert [line["identifiant"] for line in found] == ["dlv_0", "dlv_1", "dlv_2"]
+    assert whole.count(b"\xef\xbb\xbf") == 1

@@ -12,6 +12,7 @@ from services.partners.model.delivery import (
     DISABLE_AFTER,
     FIRST_PAUSE,
     LONGEST_PAUSE,
+    MAX_BATCH,
     MAX_PER_ENDPOINT,
     Health,
     Lane,
@@ -109,6 +110,13 @@ def test_no_endpoint_gets_more_than_its_equal_share(count: int, room: int):
     found = shares([Lane(uuid4()) for _ in range(count)], {}, room, NOW)
     assert max(found.values()) - min(found.values()) <= -(-room // count)
     assert max(found.values()) <= -(-room // count)
+
+
+def test_file_takes_all_that_waits_whatever_the_others_share_and_one_at_a_time():
+    batch, others = Lane(uuid4(), batch_minutes=60), [Lane(uuid4()) for _ in range(50)]
+    assert shares([batch, *others], {}, 600, NOW)[batch.endpoint_id] == MAX_BATCH
+    assert shares([batch, *others], {}, 40, NOW)[batch.endpoint_id] == 40
+    assert batch.endpoint_id not in shares([batch], {batch.endpoint_id: 1}, 600, NOW)
 
 
 def test_full_endpoint_gets_nothing_and_the_others_do():

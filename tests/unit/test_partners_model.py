@@ -29,9 +29,10 @@ from contracts.values import (
     PartnerKind,
     Reason,
     ReferralStatus,
+    RequesterKind,
     Thematique,
 )
-from contracts.webhooks import NEEDS_REASON, Answer
+from contracts.webhooks import NEEDS_REASON, Answer, RequesterPart
 from services.partners.model import (
     Commission,
     CommissionNotMetError,
@@ -41,19 +42,23 @@ from services.partners.model import (
     check_answer,
     check_commission,
     check_suggestion,
-    compose_cancellation,
-    compose_reminder,
-    compose_request,
     expired,
     fold_states,
     received,
     tells_partner,
 )
 from services.partners.model.delivery import RetrySchedule
+from services.partners.model.messages import (
+    About,
+    compose_cancellation,
+    compose_reminder,
+    compose_request,
+)
 
 R = ReferralStatus
 ASKABLE = [s for s in R if s not in (R.DRAFT, R.ENTERED_IN_ERROR)]
 AT = datetime(2026, 11, 23, 10, tzinfo=UTC)
+DESK = RequesterPart(kind=RequesterKind.MUNICIPAL_DESK, name="Espace Emploi et Numérique")
 
 
 def answer(status: ReferralStatus, **given: Any) -> Answer:
@@ -164,7 +169,8 @@ def test_reminder_says_which_referral_since_when_and_until_when():
         step=DeadlineStep.REMIND, due_on=date(2026, 11, 26), requested_on=TODAY,
         expire_on=date(2026, 12, 7),
     )  # fmt: skip
-    body = compose_reminder(event, AT, "https://hub.example/v1/answers")
+    about = About(UUID(int=1), "p", "s", "D-42")
+    body = compose_reminder(event, about, AT, "https://hub.example/v1/answers")
     assert orjson.loads(body) == {
         "type": "referral.reminded",
         "timestamp": "2026-11-23T10:00:00Z",
@@ -172,6 +178,7 @@ def test_reminder_says_which_referral_since_when_and_until_when():
             "referral_id": str(UUID(int=1)),
             "partner_id": "p",
             "service_id": "s",
+            "partner_reference": "D-42",
             "requested_on": "2026-11-23",
             "expires_on": "2026-12-07",
             "answer_url": "https://hub.example/v1/answers",
@@ -212,9 +219,11 @@ def test_request_gives_the_appointment_that_it_proposes_and_a_move_leaves_it():
 
 
 def test_partner_learns_of_the_appointment_that_is_proposed():
-    body = compose_request(request(uuid4(), appointment_at=AT), {}, AT, "https://hub.example")
+    body = compose_request(
+        request(uuid4(), appointment_at=AT), {}, DESK, AT, "https://hub.example"
+    )
     assert orjson.loads(body)["data"]["appointment_at"] == "2026-11-23T10:00:00Z"
-    body = compose_request(request(uuid4()), {}, AT, "https://hub.example")
+    body = compose_request(request(uuid4()), {}, DESK, AT, "https://hub.example")
     assert "appointment_at" not in orjson.loads(body)["data"]
 
 
@@ -298,16 +307,16 @@ def test_agreement_covers_its_last_day():
 
 def test_body_composed_again_is_the_same_bytes():
     event, fields = request(uuid4(), urgent=True), {"phone": "+33600000001", "a": [1]}
-    first = compose_request(event, fields, AT, "https://hub.example/v1/answers")
+    first = compose_request(event, fields, DESK, AT, "https://hub.example/v1/answers")
     again = ReferralRequested.model_validate_json(event.clear_json())
-    assert compose_request(again, fields, AT, "https://hub.example/v1/answers") == first
+    assert compose_request(again, fields, DESK, AT, "https://hub.example/v1/answers") == first
     assert b"agreement_id" not in first
     assert b"person_id" not in first
 
 
 def test_cancellation_says_nothing_that_somebody_wrote():
     event = moved(ReferralCancelled, uuid4(), R.CANCELLED, reason=Reason.OTHER)
-    assert b"reason" not in compose_cancellation(event, "p", "s", AT)
+    assert b"reason" not in compose_cancellation(event, About(uuid4(), "p", "s"), AT)
 
 
 @given(st.integers(1, 10), st.floats(0, 1))

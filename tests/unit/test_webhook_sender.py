@@ -100,6 +100,38 @@ async def test_error_page_that_comes_with_200_is_no_receipt(sender: Sender, sink
     assert await sender.send(message(sink.url)) == Sent(Outcome.OK, None, 200)
 
 
+async def test_receipt_that_says_it_failed_is_no_receipt(sender: Sender, sink: Sink):
+    said = '{"success": false, "message": "Dossier introuvable"}'
+    sink.replies = [web.Response(text=said, content_type="application/json")]
+    assert await sender.send(message(sink.url)) == Sent(Outcome.RETRY, "error-in-200", 200)
+
+
+@pytest.mark.parametrize(
+    ("status", "over", "outcome"),
+    [
+        (404, True, Outcome.OK), (409, True, Outcome.OK), (422, True, Outcome.OK),
+        (400, True, Outcome.OK), (410, True, Outcome.GONE), (500, True, Outcome.RETRY),
+        (404, False, Outcome.RETRY), (409, False, Outcome.RETRY),
+    ],
+)  # fmt: skip
+async def test_what_has_ended_there_already_needs_no_end(
+    sender: Sender, sink: Sink, status: int, over: bool, outcome: Outcome
+):
+    reply = web.json_response({"detail": "Cette demande a déjà été clôturée"}, status=status)
+    sink.replies = [reply]
+    sent = await sender.send(message(sink.url, may_be_over=over))
+    assert (sent.outcome, sent.status) == (outcome, status)
+
+
+@pytest.mark.parametrize("status", [404, 409])
+async def test_plain_refusal_does_not_say_that_anything_has_ended(
+    sender: Sender, sink: Sink, status: int
+):
+    sink.replies = [web.Response(text="not found", status=status)]
+    sent = await sender.send(message(sink.url, may_be_over=True))
+    assert sent == Sent(Outcome.RETRY, f"http-{status}", status)
+
+
 async def test_connection_is_kept_for_the_next_message(sender: Sender):
     connections = 0
 

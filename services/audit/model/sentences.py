@@ -14,6 +14,8 @@ from contracts.values import (
     CaseStatus,
     ContactMode,
     DeadlineStep,
+    HandOver,
+    MessageKind,
     Reason,
     Thematique,
 )
@@ -74,6 +76,19 @@ _STEPS_SAID = {
     DeadlineStep.REMIND: "Sans réponse de {} : relance",
     DeadlineStep.ESCALATE: "Toujours sans réponse de {} : à traiter à l'accueil",
     DeadlineStep.EXPIRE: "Délai dépassé sans réponse de {}",
+}
+_MESSAGES = {
+    MessageKind.REQUESTED: "Demande",
+    MessageKind.REMINDED: "Relance",
+    MessageKind.APPOINTMENT: "Suite d'un rendez-vous",
+    MessageKind.CANCELLED: "Annulation",
+    MessageKind.WITHDRAWN: "Retrait d'accord",
+    MessageKind.ERASED: "Demande d'effacement",
+}
+_HANDED = {
+    HandOver.PHONE: "transmis par téléphone",
+    HandOver.PAPER: "remis sur papier",
+    HandOver.IN_PERSON: "remis en main propre",
 }
 _AUTHORS = {
     Author.HUB: "la plateforme",
@@ -213,18 +228,29 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     partners.DisclosureMade: lambda e: (
         f"{len(e.fields)} information(s) transmise(s) à {e.partner_id}"
     ),
-    partners.DeliverySucceeded: lambda e: f"Message remis à {e.partner_id}",
-    partners.DeliveryFailed: lambda e: (
-        f"Message non remis à {e.partner_id}, nouvel essai prévu"
+    partners.DeliverySucceeded: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : {_HANDED.get(e.by, 'message remis')}"
     ),
-    partners.DeliveryDeadLettered: lambda e: f"Message jamais remis à {e.partner_id}",
+    partners.DeliveryFailed: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : message non remis, nouvel essai prévu"
+    ),
+    partners.DeliveryDeadLettered: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : message jamais remis"
+    ),
     partners.AnswerLate: lambda e: f"Accord tardif de {e.partner_id}, demande déjà close",
-    partners.DeliveryRedelivered: lambda e: f"Nouvel envoi demandé vers {e.partner_id}",
+    partners.DeliveryRedelivered: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : nouvel envoi demandé"
+    ),
     partners.DeliveryChannelChanged: lambda e: (
-        f"Message à {e.partner_id} : autre canal après échec"
+        f"{_MESSAGES[e.message]} à {e.partner_id} : autre canal après échec"
+    ),
+    partners.DeliveryAcknowledged: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : fichier lu par le partenaire"
     ),
     partners.LinkOpened: lambda e: f"Demande ouverte par {e.partner_id} (lien de réponse)",
-    partners.DeliveryManual: lambda e: f"Demande à transmettre par téléphone à {e.partner_id}",
+    partners.DeliveryManual: lambda e: (
+        f"{_MESSAGES[e.message]} à {e.partner_id} : à transmettre par téléphone ou sur papier"
+    ),
     partners.AnswerReceived: lambda e: (
         f"Réponse reçue de {e.partner_id} : {REFERRAL_LABELS[e.status].lower()}"
     ),

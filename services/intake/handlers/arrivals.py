@@ -26,6 +26,7 @@ from contracts.intake import (
     PublicWithdrawal,
     contact_id_of,
 )
+from contracts.requesters import Requesters
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta, rfc3339
@@ -69,6 +70,7 @@ class Arrival:
     ref: bytes | None
     system: str
     meta: Meta
+    requester: str | None = None
 
     def receipt(self, created: bytes) -> bytes:
         """The ``Receipt`` as JSON; the same for a repeat, byte for byte."""
@@ -83,8 +85,9 @@ Outcome = bytes | Problem
 class Gate:
     """Checks what needs no database: type, schema, commune, the emitter's scope."""
 
-    def __init__(self, index: IndexKey) -> None:
+    def __init__(self, index: IndexKey, requesters: Requesters) -> None:
         self._key = index.derive("intake-inbox")
+        self._requesters = requesters
 
     def admit(
         self, envelope: Envelope, emitter: Principal, traceparent: str | None = None
@@ -111,6 +114,7 @@ class Gate:
             ref=self._ref(source, said.person),
             system=emitter.name,
             meta=Meta(emitter.actor, traceparent=_trace(traceparent, envelope)),
+            requester=self._requesters.code_of(envelope.source, getattr(said, "site", None)),
         )
 
     def _ref(self, source: bytes, person: Person | None) -> bytes | None:
@@ -237,6 +241,7 @@ class _Group:
             system=arrival.system,
             stated_at=arrival.time or self.now,
             said=arrival.said,
+            requester=arrival.requester,
         )
 
     def _remember(

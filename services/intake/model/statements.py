@@ -20,6 +20,7 @@ from contracts.intake import (
     InformationGiven,
     LabelSealed,
     NeedExpressed,
+    NeedSealed,
     NoteSealed,
     Person,
     PersonIdentified,
@@ -42,7 +43,8 @@ class UnknownAgreementError(Exception):
 class Statement:
     """A public event about a person, whose id has been found or is new.
 
-    Whatever the statement creates derives its id from ``contact_id``.
+    Whatever the statement creates derives its id from ``contact_id``. ``requester``: the desk
+    that it comes from, where that is not the usual one.
     """
 
     person_id: UUID
@@ -50,6 +52,7 @@ class Statement:
     system: str
     stated_at: datetime
     said: PublicEvent
+    requester: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +213,14 @@ def _needs(statement: Statement, said: PublicContact) -> list[Event]:
             urgent=need.urgent,
             parallel=need.parallel,
             do_not_contact=said.do_not_contact,
-            sealed=_note(need.note),
+            sealed=_need(need.note, statement.requester),
         )
         for number, need in enumerate(said.needs)
     ]
+
+
+def _need(note: str | None, requester: str | None) -> NeedSealed | None:
+    return NeedSealed(note=note, requester=requester) if note or requester else None
 
 
 def _note(text: str | None) -> NoteSealed | None:

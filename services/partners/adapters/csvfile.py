@@ -16,7 +16,14 @@ from pydantic import ValidationError
 
 from contracts.days import PARIS
 from contracts.nir import find_nir
-from contracts.values import BusinessStatus, Reason, ReferralStatus, Thematique
+from contracts.values import (
+    REQUESTER_LABELS,
+    BusinessStatus,
+    Reason,
+    ReferralStatus,
+    RequesterKind,
+    Thematique,
+)
 from contracts.webhooks import Answer
 from services.partners.model.choices import REASONS
 from services.partners.model.letters import label
@@ -32,6 +39,7 @@ MESSAGES = {
 }
 _ABOUT = {
     "referral_id": "reference",
+    "partner_reference": "reference_partenaire",
     "service_id": "service",
     "thematique": "besoin",
     "urgent": "urgent",
@@ -43,6 +51,12 @@ _ABOUT = {
     "reason": "motif",
     "withdrawn_on": "retrait_du",
     "erased_on": "effacement_du",
+}
+_REQUESTER = {
+    "name": "demandeur",
+    "kind": "demandeur_type",
+    "phone": "demandeur_telephone",
+    "email": "demandeur_courriel",
 }
 _PERSON = {
     "family_name": "nom",
@@ -59,12 +73,15 @@ _PERSON = {
     "project": "projet",
     "need_note": "precision_besoin",
 }
-HEADINGS = ["message", *_ABOUT.values(), *_PERSON.values()]
+HEADINGS = ["message", "identifiant", *_ABOUT.values(), *_REQUESTER.values(), *_PERSON.values()]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SAID: dict[str, dict[str, Any]] = {
     "reçue": {"status": S.REQUESTED, "business_status": B.RECEIVED},
     "à l'étude": {"status": S.REQUESTED, "business_status": B.UNDER_STUDY},
     "en commission": {"status": S.REQUESTED, "business_status": B.COMMISSION_SCHEDULED},
+    "réunion d'information": {
+        "status": S.REQUESTED, "business_status": B.APPOINTMENT_SCHEDULED,
+    },
     "acceptée": {"status": S.ACCEPTED},
     "refusée": {"status": S.REJECTED},
     "liste d'attente": {
@@ -82,6 +99,7 @@ _FIELDS = {
     "outcome": "resultat",
     "appointment_at": "date_rendez_vous",
     "commission_on": "date_commission",
+    "no_capacity_until": "complet_jusqu_au",
     "comment": "commentaire",
     "partner_reference": "reference_partenaire",
     "business_status": "statut",
@@ -97,8 +115,8 @@ class LineError:
     detail: str
 
 
-def written(body: bytes) -> bytes:
-    """One message of ours as a table of one line."""
+def written(body: bytes, identifier: str) -> bytes:
+    """One message of ours as a table of one line; the identifier tells a repeat."""
     message = orjson.loads(body)
     data = message["data"]
     if "thematique" in data:
@@ -106,17 +124,31 @@ def written(body: bytes) -> bytes:
     if "appointment_at" in data:
         at = datetime.fromisoformat(data["appointment_at"]).astimezone(PARIS)
         data["appointment_at"] = f"{at:%d/%m/%Y %H:%M}"
-    row = {"message": MESSAGES[message["type"]]}
+    row = {"message": MESSAGES[message["type"]], "identifiant": identifier}
     row |= {heading: _cell(data.get(name)) for name, heading in _ABOUT.items()}
-    person = data.get("person", {})
+    asks, person = data.get("requester", {}), data.get("person", {})
+    if asks:
+        asks["kind"] = REQUESTER_LABELS[RequesterKind(asks["kind"])]
+    row |= {heading: _cell(asks.get(name)) for name, heading in _REQUESTER.items()}
     row |= {heading: _cell(person.get(name)) for name, heading in _PERSON.items()}
     return _table(HEADINGS, [row])
 
 
-def refusals(errors: Sequence[LineError]) -> bytes:
-    """What was not taken, as a table for the partner."""
-    rows = [{"ligne": str(e.line), "colonne": e.heading, "raison": e.detail} for e in errors]
-    return _table(["ligne", "colonne", "raison"], rows)
+def joined(tables: Sequence[bytes]) -> bytes:
+    """Several tables of ours as one."""
+    first, *others = tables
+    return first + b"".join(table.partition(b"\r\n")[2] for table in others)
+
+
+def receipt(taken: Sequence[int], errors: Sequence[LineError]) -> bytes:
+    """What became of each line, as a table for the partner."""
+    rows = {n: {"ligne": str(n), "resultat": "enregistrée"} for n in taken}
+    for error in errors:
+        rows[error.line] = {
+            "ligne": str(error.line), "resultat": "refusée", "colonne": error.heading,
+            "raison": error.detail,
+        }  # fmt: skip
+    return _table(["ligne", "resultat", "colonne", "raison"], [rows[n] for n in sorted(rows)])
 
 
 def read(content: bytes) -> tuple[list[tuple[int, Answer]], list[LineError]]:
@@ -181,6 +213,7 @@ def _said(line: dict[str, str]) -> dict[str, Any]:
     said |= {
         "appointment_at": _moment(line.get("date_rendez_vous", "")),
         "commission_on": _day(line.get("date_commission", "")),
+        "no_capacity_until": _day(line.get("complet_jusqu_au", "")),
     }
     return said
 

@@ -6,7 +6,6 @@ A person is never looked up by NIR, which the hub does not hold (contracts/nir.p
 
 import asyncio
 import re
-import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,10 +13,10 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from contracts.days import PARIS
+from contracts.values import MessageKind
 from infra.ids import derived_id
+from infra.webhooks.replies import GONE_ALREADY, ascii_of, plain
 from infra.webhooks.sender import Outcome, Sent
 from services.partners.adapters.france_travail_http import (
     CallError,
@@ -42,10 +41,6 @@ APPOINTMENTS = "/partenaire/rendez-vous-partenaire/v1/rendez-vous"
 NUMBER = re.compile(r"[0-9]{11}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _THERE_ALREADY = re.compile(r"deja (?:exist|present|cree|enregistre)|existe deja|already exist")
-_GONE_ALREADY = re.compile(
-    r"deja (?:ete )?(?:annul|supprim|clos|clotur|termin|ferm)"
-    r"|already (?:been )?(?:closed|cancel|deleted)"
-)
 _MAY_BE_REPEATS = frozenset({400, 409, 422})
 
 
@@ -121,7 +116,7 @@ class OutgoingReferral:
     ``external_id``: the appointment's, if a former delivery answered another than ours.
     """
 
-    message: str
+    message: MessageKind
     referral_id: UUID
     fields: Mapping[str, Any] = field(repr=False)
     theme: str = ""
@@ -208,7 +203,7 @@ class FranceTravail:
     async def _cancel(self, referral: OutgoingReferral) -> Sent:
         path = f"/{referral.appointment_id}"
         reply = await self._for_person("DELETE", referral, path)
-        if reply.ok or reply.status in (404, 410) or _says(reply, _GONE_ALREADY):
+        if reply.ok or reply.status in (404, 410) or _says(reply, GONE_ALREADY):
             return _done(reply, referral.appointment_id)
         raise refused(reply, self._http.clock())
 
@@ -298,18 +293,12 @@ def _says(reply: Reply, words: re.Pattern[str]) -> bool:
     """Whether a refusal says that there is nothing left to do; its text is not kept."""
     if reply.status not in _MAY_BE_REPEATS:
         return False
-    said = reply.object()  # in JSON an accent may be written as an escape
-    text = orjson.dumps(said) if said else reply.body
-    return words.search(_bare(text.decode("utf-8", "replace").lower())) is not None
+    return words.search(plain(reply.body)) is not None
 
 
 def _plain(text: str) -> str:
     """ASCII: servers disagree on accents in headers."""
-    return " ".join(_bare(text).split())
-
-
-def _bare(text: str) -> str:
-    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return " ".join(ascii_of(text).split())
 
 
 def _filled(**fields: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.days import local_day
 from contracts.nir import find_nir
 from contracts.partners import AnswerLate
-from contracts.values import ReferralStatus
+from contracts.values import CapacityStatus, ReferralStatus
 from contracts.webhooks import Answer, AnswerWebhook
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -20,18 +20,22 @@ from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.ids import derived_id
-from infra.vault import keyed_digest
+from infra.vault import PersonErasedError, keyed_digest
 from infra.webhooks.signature import SignatureError, Verified, new_secret, verify
 from services.partners import tables
+from services.partners.handlers.capacity import keep_report, of_service
 from services.partners.handlers.endpoints import Secrets
+from services.partners.handlers.references import seal_reference
 from services.partners.model import (
     Commission,
     ForbiddenTransitionError,
     check_answer,
     check_commission,
+    check_full_until,
     check_suggestion,
     received,
 )
+from services.partners.model.capacity import CapacityReport
 
 ATTEMPTS = 5
 YES = (ReferralStatus.ACCEPTED, ReferralStatus.IN_PROGRESS)
@@ -67,6 +71,10 @@ class Accepted:
 class StateChangedError(Exception):
     """The referral is no longer in the state that the partner saw when it answered."""
 
+    def __init__(self, current: ReferralStatus) -> None:
+        super().__init__(current)
+        self.current = current
+
 
 @dataclass(frozen=True, slots=True)
 class Proved:
@@ -98,12 +106,9 @@ class Answers:
         """
         document = _parse(body)
         partner_id, verified = await self._verify(_referral_of(document), headers, body)
-        signed = Proved(
-            partner_id,
-            verified.webhook_id,
-            self.digest(body),
-            _validate(document).data,
-        )
+        answer, digest = _validate(document).data, self.digest(body)
+        seen = answer.expected_status
+        signed = Proved(partner_id, verified.webhook_id, digest, answer, seen)
         return await self.take(signed, traceparent)
 
     def digest(self, body: bytes) -> bytes:
@@ -160,8 +165,9 @@ class Answers:
         known = await raw.fetchrow(tables.ANSWER, signed.partner_id, signed.webhook_id)
         if known:
             return _repeat(known, signed)
-        if signed.seen not in (None, ReferralStatus(state["status"])):
-            raise StateChangedError
+        current = ReferralStatus(state["status"])
+        if signed.seen not in (None, current):
+            raise StateChangedError(current)
         await self._check(tx, state, signed.answer)
         return await self._insert(tx, signed, state, traceparent)
 
@@ -173,6 +179,7 @@ class Answers:
         needed = state["commission"] and answer.status is not current
         today = local_day(self._clock())
         check_commission(answer, Commission(needed, state["commission_on"], today))
+        check_full_until(answer, today)
         if answer.suggested_service_id is not None:
             raw = await driver(tx)
             known = await raw.fetchval(tables.SUGGESTED, answer.suggested_service_id)
@@ -218,13 +225,29 @@ class Answers:
         # The referral service decides, a moment later. Until it has, the next answer is judged
         # by what this one asked: "accepted" and "in-progress" may come within a millisecond.
         await raw.execute(
-            tables.ASK, answer.referral_id, answer.status, answer_id, answer.commission_on
-        )
+            tables.ASK, answer.referral_id, answer.status, answer_id, answer.commission_on,
+            await self._reference(person, answer),
+        )  # fmt: skip
         event = received(answer_id, signed.partner_id, person, answer)
         meta = Meta(f"partner:{signed.partner_id}", traceparent=traceparent)
         stream = f"referral-{answer.referral_id}"
-        await self._writer.write(tx, [Pending(stream, [event], person, meta)])
+        pending = [Pending(stream, [event], person, meta)]
+        if until := answer.no_capacity_until:
+            full = CapacityReport(status=CapacityStatus.NO_CAPACITY, until=until)
+            service = state["service_id"], signed.partner_id
+            said = await keep_report(tx, service, full, self._clock())
+            pending.append(of_service(said, meta))
+        await self._writer.write(tx, pending)
         return Accepted(answer_id, answer.referral_id, answer.status)
+
+    async def _reference(self, person: UUID, answer: Answer) -> bytes | None:
+        """The partner's number of the file, sealed, if it gives one."""
+        if not answer.partner_reference:
+            return None
+        keys = await self._writer.vault.keys({person})
+        if person not in keys:
+            raise PersonErasedError("no key to seal a reference")
+        return seal_reference(keys[person], answer.referral_id, answer.partner_reference)
 
 
 def _parse(body: bytes) -> Any:

@@ -5,22 +5,29 @@ key, and an agreement that has ended meanwhile keeps it from leaving.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
-import orjson
 import structlog
 
 from contracts.days import local_day
 from contracts.erasure import PersonErased
 from contracts.intake import AgreementWithdrawn
 from contracts.partners import DisclosureMade
-from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRequested
+from contracts.referrals import (
+    DeadlinePassed,
+    Disclosure,
+    ReferralCancelled,
+    ReferralRequested,
+)
 from contracts.registry import parse_event
+from contracts.requesters import Requesters
 from contracts.values import Channel
+from contracts.webhooks import RequesterPart
 from infra.channels.mail import OutgoingMail
 from infra.channels.sftp import Account, OutgoingFile
 from infra.eventstore.events import Meta
@@ -31,33 +38,47 @@ from infra.webhooks.signature import SigningKey
 from services.partners.adapters import csvfile
 from services.partners.adapters.france_travail_clients import Application, OutgoingAppointment
 from services.partners.handlers import appointments
+from services.partners.handlers.references import open_reference
 from services.partners.handlers.tokens import Link, new_link
 from services.partners.handlers.transports import Message
-from services.partners.model import (
-    WITHOUT_PERSON,
+from services.partners.model import REQUESTED, WITHOUT_PERSON, expired, letters
+from services.partners.model.letters import Letter
+from services.partners.model.messages import (
+    About,
     compose_cancellation,
     compose_erasure,
     compose_reminder,
     compose_request,
     compose_withdrawal,
-    expired,
-    letters,
 )
-from services.partners.model.letters import Letter
+from services.partners.model.requesters import shown, spoken
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Letterhead:
+    """What messages say of us: where we are reached, how long links last, which desks ask."""
+
+    base_url: str
+    answer_url: str
+    link_days: int = 8
+    requesters: Requesters = field(default_factory=Requesters)
+
+    @property
+    def host(self) -> str:
+        """By which names of mails are ours."""
+        return urlsplit(self.base_url).netloc
 
 
 @dataclass(frozen=True, slots=True)
 class Composer:
     """What one set of messages is made with: keys of persons, secrets of endpoints, today."""
 
-    answer_url: str
+    letterhead: Letterhead
     persons: Mapping[UUID, PersonKey]
-    secrets: Mapping[UUID, list[SigningKey]]
     now: datetime
-    base_url: str = ""
-    link_days: int = 8
+    secrets: Mapping[UUID, list[SigningKey]] = field(default_factory=dict)
     accounts: Mapping[UUID, Account] = field(default_factory=dict)
     clients: Mapping[UUID, ClientCertificate] = field(default_factory=dict)
     applications: Mapping[UUID, Application] = field(default_factory=dict)
@@ -80,7 +101,7 @@ class Composer:
         endpoint = row["endpoint_id"]
         return Outgoing(
             row["url"], webhook_id(row), body, self.secrets[endpoint], row["traceparent"],
-            self.clients.get(endpoint),
+            self.clients.get(endpoint), row["message"] != REQUESTED,
         )  # fmt: skip
 
     def _file(self, row: Any) -> OutgoingFile | Sent:
@@ -89,7 +110,8 @@ class Composer:
             return Sent(Outcome.PERMANENT, "no-credentials")
         if isinstance(body, Sent):
             return body
-        return OutgoingFile(account, f"{webhook_id(row)}.csv", csvfile.written(body))
+        name = webhook_id(row)
+        return OutgoingFile(account, f"{name}.csv", csvfile.written(body, name))
 
     def _appointment(self, row: Any) -> OutgoingAppointment | Sent:
         application = self.applications.get(row["endpoint_id"])
@@ -100,7 +122,7 @@ class Composer:
             return Sent(Outcome.PERMANENT, "no-credentials")
         person = self.persons.get(row["person_id"])
         try:
-            fields = _opened(request, person) if person else {}
+            fields = _opened(request, person).fields if person else {}
             return appointments.compose(row, request, application, fields)
         except Exception as error:
             return _not_composed(error)
@@ -110,26 +132,26 @@ class Composer:
         if why := self.kept_back(row):
             return Sent(Outcome.PERMANENT, why)
         letter = self._letter(row)
-        name = f"<{webhook_id(row)}@{self.base_url.partition('//')[2].partition('/')[0]}>"
+        name = f"<{webhook_id(row)}@{self.letterhead.host}>"
         to = row["url"].removeprefix("mailto:")
         return OutgoingMail(to, letter.subject, letter.text, name)
 
     def _letter(self, row: Any) -> Letter:
         event, reference = parse_event(row["event_type"], row["data"]), str(row["referral_id"])
+        theirs = self.reference(row)
         if isinstance(event, ReferralCancelled):
-            return letters.cancellation(reference)
+            return letters.cancellation(reference, theirs)
         if isinstance(event, AgreementWithdrawn):
-            return letters.withdrawal(reference)
+            return letters.withdrawal(reference, theirs)
         if isinstance(event, PersonErased):
             return letters.erasure(reference)
-        link = new_link(row, self.now, self.link_days)
+        link = new_link(row, self.now, self.letterhead.link_days)
         self.links.append(link)
-        url, until = self.base_url + link.path, local_day(link.expires_at)
+        url, until = self.letterhead.base_url + link.path, local_day(link.expires_at)
         if isinstance(event, DeadlinePassed):
-            return letters.reminder(event.requested_on, url, until)
+            return letters.reminder(event.requested_on, theirs, url, until)
         assert isinstance(event, ReferralRequested)
-        at = event.appointment_at
-        return letters.request(event.thematique, event.urgent, url, until, at)
+        return letters.request(event, spoken(self.requester(row, event)), url, until)
 
     def checked(self, row: Any) -> bytes | Sent:
         """The body, unless it may not leave any more, or cannot be made.
@@ -156,21 +178,37 @@ class Composer:
     def body(self, row: Any) -> bytes:
         """The message's JSON: the same bytes whenever it is made."""
         event, at = parse_event(row["event_type"], row["data"]), row["occurred_at"]
+        answer_url = self.letterhead.answer_url
         if isinstance(event, ReferralRequested):
-            return compose_request(event, self.fields(row), at, self.answer_url)
+            person, requester = self.fields(row), self.requester(row, event)
+            return compose_request(event, person, requester, at, answer_url)
+        about = About(
+            row["referral_id"], row["partner_id"], row["service_id"], self.reference(row)
+        )
         if isinstance(event, DeadlinePassed):
-            return compose_reminder(event, at, self.answer_url)
-        about = row["referral_id"], row["partner_id"], row["service_id"], at
+            return compose_reminder(event, about, at, answer_url)
         if isinstance(event, AgreementWithdrawn):
-            return compose_withdrawal(*about)
+            return compose_withdrawal(about, at)
         if isinstance(event, PersonErased):
-            return compose_erasure(*about)
+            return compose_erasure(about, at)
         assert isinstance(event, ReferralCancelled)
-        return compose_cancellation(event, row["partner_id"], row["service_id"], at)
+        return compose_cancellation(event, about, at)
 
     def fields(self, row: Any) -> dict[str, Any]:
         """What the partner may learn of the person."""
-        return _opened(row, self.persons[row["person_id"]])
+        return _opened(row, self.persons[row["person_id"]]).fields
+
+    def reference(self, row: Any) -> str | None:
+        """The partner's own number of the file, as known when the message was made."""
+        if (person := self.persons.get(row["person_id"])) is None:
+            return None
+        return open_reference(person, row["referral_id"], row["partner_reference"])
+
+    def requester(self, row: Any, event: ReferralRequested) -> RequesterPart:
+        """Who asks, as the partner may know it."""
+        code = _opened(row, self.persons[row["person_id"]]).requester
+        known = self.letterhead.requesters
+        return shown(known, code, event.partner_id, event.partner_kind)
 
 
 def _not_composed(error: Exception) -> Sent:
@@ -183,6 +221,13 @@ def webhook_id(row: Any) -> str:
     return f"dlv_{row['delivery_id'].hex}"
 
 
+def batch(files: Sequence[OutgoingFile]) -> OutgoingFile:
+    """Several files as one; of the same ones it is the same, by the same name."""
+    names = "".join(sorted(file.name for file in files))
+    name = f"lot_{hashlib.sha256(names.encode()).hexdigest()[:32]}.csv"
+    return OutgoingFile(files[0].account, name, csvfile.joined([f.content for f in files]))
+
+
 def disclosure(event: ReferralRequested, row: Any, person: PersonKey, meta: Meta) -> Pending:
     """Which fields a request hands over, and to whom.
 
@@ -193,15 +238,32 @@ def disclosure(event: ReferralRequested, row: Any, person: PersonKey, meta: Meta
         person_id=event.person_id,
         partner_id=event.partner_id,
         agreement_id=event.agreement_id,
-        fields=sorted(_opened(row, person)),
+        fields=sorted(_opened(row, person).fields),
         digest=hashlib.sha256(row["sealed"] or b"").hexdigest(),
     )
     return Pending(f"referral-{event.referral_id}", [disclosed], event.person_id, meta)
 
 
-def _opened(row: Any, person: PersonKey) -> dict[str, Any]:
+def disclosures(
+    rows: Sequence[Any], alive: Mapping[UUID, PersonKey], meta: Meta
+) -> list[Pending]:
+    """What requests disclose, where that was not written down before."""
+    made = []
+    for row in rows:
+        if row["message"] == REQUESTED and not row["disclosed"] and row["person_id"] in alive:
+            event = parse_event(row["event_type"], row["data"])
+            assert isinstance(event, ReferralRequested)
+            made.append(disclosure(event, row, alive[row["person_id"]], meta))
+    return made
+
+
+def about(row: Any) -> dict[str, Any]:
+    """What every event of a delivery says."""
+    return {n: row[n] for n in ("delivery_id", "referral_id", "partner_id", "message")}
+
+
+def _opened(row: Any, person: PersonKey) -> Disclosure:
     if not row["sealed"]:
-        return {}
+        return Disclosure(fields={})
     clear = person.unseal(row["event_id"], row["event_type"], row["sealed"])
-    fields: dict[str, Any] = orjson.loads(clear)["fields"]
-    return fields
+    return Disclosure.model_validate_json(clear)

@@ -13,22 +13,19 @@ from pydantic import Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event, Strict
-from contracts.days import local_day
 from contracts.partners import (
-    CapacityReported,
     Deadlines,
     PartnerRegistered,
     PartnerRenamed,
     ServicePublished,
     ServiceWithdrawn,
 )
-from contracts.values import CapacityStatus, Channel, PartnerKind
-from infra.clock import Clock
-from infra.database import Database, driver
+from contracts.values import Channel, PartnerKind
+from infra.database import driver
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending, Writer
 from infra.platform import Platform
-from services.partners import projections, tables
+from services.partners import projections
 from services.partners.handlers.rows import canonical
 from services.partners.tables import directory
 
@@ -219,54 +216,6 @@ def _called(partner_id: str, name: str, since: date) -> Entry:
     """One stream for each name, so that it is said once."""
     event = PartnerRenamed(partner_id=partner_id, name=name, since=since)
     return f"partner-{partner_id}-name-{since}", event
-
-
-class UnknownServiceError(Exception):
-    """The directory has no such service."""
-
-
-class PastReportError(Exception):
-    """The report says nothing of today: it held until a day that is over."""
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """Takes partners' word on whether a service has room."""
-
-    database: Database
-    writer: Writer
-    clock: Clock
-
-    async def report(
-        self,
-        service_id: str,
-        status: CapacityStatus,
-        seats: int | None,
-        until: date | None,
-        meta: Meta,
-    ) -> CapacityReported:
-        """Store a report; the newest counts.
-
-        Raises ``UnknownServiceError``; ``PastReportError`` if ``until`` is over in France.
-        """
-        if until and until < local_day(self.clock()):
-            raise PastReportError
-        async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            partner_id = await raw.fetchval(tables.SERVICE, service_id)
-            if partner_id is None:
-                raise UnknownServiceError(service_id)
-            said = CapacityReported(
-                service_id=service_id,
-                partner_id=partner_id,
-                status=status,
-                seats=seats,
-                until=until,
-                reported_at=self.clock(),
-            )
-            await projections.keep_directory(tx, [said])
-            await self.writer.write(tx, [Pending(f"service-{service_id}", [said], None, meta)])
-        return said
 
 
 def _events(partner: SeedPartner) -> Iterable[Entry]:

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.partners import (
-    DeliveryChannelChanged,
     DeliveryDeadLettered,
+    DeliveryEvent,
     EndpointDisabled,
     EndpointRegistered,
     SecretRotated,
@@ -49,6 +49,8 @@ from services.partners.handlers.applications import (
     check_application,
     check_bases,
 )
+from services.partners.model.delivery import taken_over
+from services.partners.tables import channels
 
 OVERLAP = timedelta(hours=24)
 """How long the secret of a replaced endpoint still verifies answers."""
@@ -75,6 +77,7 @@ class Address:
     ordering: str = "none"
     per_minute: int | None = None
     concurrency: int | None = None
+    batch_minutes: int | None = None
     asymmetric: bool = False
     account: Account | None = None
     client: ClientCertificate | None = None
@@ -179,6 +182,8 @@ class Endpoints:
         """
         check_application(address.channel, address.application, self.appoints)
         await self._check_url(address)
+        if address.batch_minutes and address.channel is not Channel.SFTP:
+            raise InvalidEndpointError("batch_minutes", "goes with the channel sftp only")
         _check_client(address.client, self.clock())
         for _ in range(ATTEMPTS):
             try:
@@ -280,7 +285,7 @@ class Endpoints:
         await raw.execute(
             tables.INSERT_ENDPOINT, endpoint_id, address.partner_id, address.service_ids,
             address.url, address.channel, address.rank, address.ordering, address.per_minute,
-            address.concurrency, verified, now,
+            address.concurrency, address.batch_minutes, verified, now,
         )  # fmt: skip
         await self._keep_secret(raw, endpoint_id, secret)
 
@@ -353,18 +358,18 @@ async def _check_known(tx: AsyncConnection, address: Address) -> None:
 async def disable(
     raw: Any, endpoints: Iterable[UUID], reason: str, now: datetime
 ) -> list[Pending]:
-    """Nothing more goes there; what waited takes the next channel, or is dead."""
+    """Nothing more goes there; what waited takes the next channel, at last a human's."""
     ids, error = list(endpoints), "endpoint-disabled"
     pending = [
         Pending(f"partner-{row['partner_id']}", [EndpointDisabled(**row, reason=reason)])
         for row in await raw.fetch(tables.DISABLE_ENDPOINTS, ids, reason)
     ]
-    for row in await raw.fetch(tables.MOVE_ON, ids, now):
-        pending.append(_about(row, DeliveryChannelChanged(**row, error=error)))
-    for row in await raw.fetch(tables.BURY_DELIVERIES, ids, now):
+    for row in await raw.fetch(channels.MOVE_ON, ids, now):
+        pending.append(_about(row, taken_over(row, error)))
+    for row in await raw.fetch(channels.BURY, ids, now):
         pending.append(_about(row, DeliveryDeadLettered(**row, error=error)))
     return pending
 
 
-def _about(row: Any, event: DeliveryChannelChanged | DeliveryDeadLettered) -> Pending:
+def _about(row: Any, event: DeliveryEvent) -> Pending:
     return Pending(f"delivery-{event.delivery_id}", [event], row["person_id"])

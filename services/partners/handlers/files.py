@@ -1,4 +1,4 @@
-"""Answers that partners lay down as files: read, taken line by line, moved out of the way.
+"""Files that partners lay down: answers, taken line by line; what they have read of ours.
 
 A line taken twice is one answer (its id derives from the file's content), so a crash between
 taking and moving does no harm.
@@ -12,23 +12,27 @@ from typing import Any
 import asyncssh
 import structlog
 
+from contracts.partners import DeliveryAcknowledged
 from contracts.webhooks import Answer
 from infra.channels.sftp import Account, Collected, SftpSender
 from infra.clock import Clock
 from infra.database import Database, driver
-from infra.keyring import KeyRing
+from infra.eventstore.writer import Pending, Writer
 from infra.vault import PersonErasedError
 from infra.webhooks.signature import SignatureError
-from services.partners import tables
-from services.partners.adapters.csvfile import LineError, read, refusals
+from services.partners.adapters.csvfile import LineError, read, receipt
 from services.partners.handlers.answers import Answers, DuplicateIdError
+from services.partners.handlers.compose import about
 from services.partners.handlers.endpoints import Secrets
 from services.partners.model import (
     CommissionNotMetError,
     ForbiddenTransitionError,
+    FullUntilError,
     ReasonNotYoursError,
     SuggestionError,
 )
+from services.partners.tables import SECRETS_OF_ENDPOINTS
+from services.partners.tables import files as tables
 
 log = structlog.get_logger()
 _WHY: dict[type[Exception], tuple[str, str]] = {
@@ -37,6 +41,7 @@ _WHY: dict[type[Exception], tuple[str, str]] = {
     ForbiddenTransitionError: ("statut", "impossible dans l'état actuel de la demande"),
     ReasonNotYoursError: ("motif", "ce motif n'est pas de votre ressort"),
     CommissionNotMetError: ("statut", "la commission n'a pas encore eu lieu"),
+    FullUntilError: ("complet_jusqu_au", "date passée, ou autre motif que « Plus de place »"),
     SuggestionError: ("motif", "service suggéré inconnu"),
     DuplicateIdError: ("statut", "déjà répondu autrement par ce fichier"),
 }
@@ -47,7 +52,7 @@ class Files:
     """Collects from every partner that exchanges files."""
 
     database: Database
-    master: KeyRing
+    writer: Writer
     answers: Answers
     sftp: SftpSender
     clock: Clock
@@ -58,32 +63,53 @@ class Files:
             raw = await driver(connection)
             rows = await raw.fetch(tables.FILE_ENDPOINTS)
             kept = await raw.fetch(
-                tables.SECRETS_OF_ENDPOINTS, [r["endpoint_id"] for r in rows], self.clock()
+                SECRETS_OF_ENDPOINTS, [r["endpoint_id"] for r in rows], self.clock()
             )
-        accounts = (await Secrets.of(self.master, kept)).accounts(kept)
+        secrets = await Secrets.of(self.writer.vault.master, kept)
+        accounts = secrets.accounts(kept)
         return sum([await self._partner(r, accounts.get(r["endpoint_id"])) for r in rows])
 
     async def _partner(self, row: Any, account: Account | None) -> int:
         if account is None:
             return 0
         try:
+            await self._acknowledge(row["partner_id"], account)
             files = await self.sftp.collect(account)
             for file in files:
-                errors = await self._take(row["partner_id"], file)
-                report = refusals(errors) if errors else None
-                await self.sftp.settle(account, file.name, report)
+                taken, errors = await self._take(row["partner_id"], file)
+                told = receipt(taken, errors)
+                await self.sftp.settle(account, file.name, told, not errors)
         except (asyncssh.Error, OSError, ValueError) as error:
             log.warning("files not collected", error=type(error).__name__)
             return 0
         return len(files)
 
-    async def _take(self, partner_id: str, file: Collected) -> Sequence[LineError]:
+    async def _acknowledge(self, partner_id: str, account: Account) -> None:
+        """What the partner says it has read, once each."""
+        if not (names := await self.sftp.acknowledged(account)):
+            return
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            rows = await raw.fetch(tables.KNOWN_FILES, partner_id, names)
+            read_now = await raw.fetch(tables.ACKNOWLEDGE, partner_id, names, self.clock())
+            await self.writer.write(tx, [_acknowledged(row) for row in read_now])
+        known = {row["file"] for row in rows}
+        await self.sftp.clear(
+            account, sorted(known), [name for name in names if name not in known]
+        )
+
+    async def _take(
+        self, partner_id: str, file: Collected
+    ) -> tuple[Sequence[int], Sequence[LineError]]:
+        """The lines that were taken, and those that were not."""
         answers, errors = read(file.content)
-        name = hashlib.sha256(file.content).hexdigest()[:32]
+        name, taken = hashlib.sha256(file.content).hexdigest()[:32], []
         for line, answer in answers:
             if wrong := await self._line(partner_id, f"csv_{name}_{line}", answer):
                 errors.append(LineError(line, *wrong))
-        return errors
+            else:
+                taken.append(line)
+        return taken, errors
 
     async def _line(
         self, partner_id: str, webhook_id: str, answer: Answer
@@ -93,3 +119,8 @@ class Files:
         except tuple(_WHY) as error:
             return _WHY[type(error)]
         return None
+
+
+def _acknowledged(row: Any) -> Pending:
+    event = DeliveryAcknowledged(**about(row))
+    return Pending(f"delivery-{event.delivery_id}", [event], row["person_id"])

@@ -9,11 +9,9 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
-
-import structlog
 
 from contracts.days import local_day
 from contracts.nir import find_nir
@@ -22,27 +20,29 @@ from contracts.referrals import ReferralRequested
 from contracts.registry import parse_event
 from contracts.values import BusinessStatus, ReferralStatus
 from contracts.webhooks import Answer
-from infra.channels.mail import MailSender, OutgoingMail
+from infra.channels.mail import MailSender
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.webhooks.sender import Outcome
 from services.partners.handlers.answers import Answers
-from services.partners.handlers.compose import Composer
-from services.partners.handlers.tokens import TOKEN, keep_links, new_link, token_digest
+from services.partners.handlers.compose import Composer, Letterhead
+from services.partners.handlers.tokens import (
+    TOKEN,
+    LinkGoneError,
+    keep_links,
+    mail_link,
+    new_link,
+    renewed,
+    token_digest,
+)
 from services.partners.model import ForbiddenTransitionError, letters
 from services.partners.model.choices import Choice, FormError, open_choices, spoken
+from services.partners.model.requesters import spoken as spoken_by
 from services.partners.tables import links as tables
 
 NONCE = re.compile(r"[0-9a-f]{16}")
-RENEW_EVERY = timedelta(hours=1)
 MAX_COMMENT = 4000
-log = structlog.get_logger()
-
-
-class LinkGoneError(Exception):
-    """The link leads nowhere: unknown, run out, or its request may not be shown any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Opened:
     referral_id: UUID
     status: ReferralStatus
     request: ReferralRequested
+    requester: str
     fields: dict[str, Any]
     choices: list[Choice]
     nonce: str
@@ -66,8 +67,7 @@ class Links:
     writer: Writer
     answers: Answers
     clock: Clock
-    base_url: str
-    days: int
+    letterhead: Letterhead
     mail: MailSender | None = None
 
     async def alive(self, token: str) -> bool:
@@ -99,7 +99,8 @@ class Links:
             raise FormError("choice", "Le formulaire est incomplet : rouvrez la demande")
         if len(form.get("comment", "").strip()) > MAX_COMMENT:
             raise FormError("comment", f"Ce texte est trop long ({MAX_COMMENT} signes au plus)")
-        answer = spoken(dict(form), ReferralStatus(seen), row["referral_id"])
+        kind = _request(row).partner_kind
+        answer = spoken(dict(form), ReferralStatus(seen), row["referral_id"], kind)
         if found := find_nir(answer.model_dump(mode="json", exclude_none=True)):
             raise FormError(found, "N'indiquez pas de numéro de sécurité sociale")
         name = f"lnk_{row['token_digest'].hex()[:32]}_{nonce}"
@@ -113,21 +114,16 @@ class Links:
         row, now = await self._row(token), self.clock()
         if row is None or self.mail is None or await self._kept_back(row):
             return
-        link = new_link(row, now, self.days)
-        async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            due = now - RENEW_EVERY
-            if await raw.fetchval(tables.RENEW, row["token_digest"], now, due) is None:
-                return
+        link = new_link(row, now, self.letterhead.link_days)
+
+        async def keep(raw: Any) -> None:
             await keep_links(raw, [link], now)
-        letter = letters.renewal(self.base_url + link.path, local_day(link.expires_at))
-        mail = OutgoingMail(
-            row["url"].removeprefix("mailto:"), letter.subject, letter.text,
-            f"<renewal.{token_digest(link.token).hex()[:32]}@aiguillage>",
-        )  # fmt: skip
-        sent = await self.mail.send(mail)
-        if sent.outcome is not Outcome.OK:
-            log.warning("link not renewed", error=sent.error)
+
+        if await renewed(self.database, tables.RENEW, row["token_digest"], now, keep):
+            url = self.letterhead.base_url + link.path
+            letter = letters.renewal(url, local_day(link.expires_at))
+            to = row["url"].removeprefix("mailto:")
+            await mail_link(self.mail, to, letter, link.token)
 
     async def _row(self, token: str) -> Any:
         return await self._read(token_digest(token)) if TOKEN.fullmatch(token) else None
@@ -148,7 +144,7 @@ class Links:
 
     async def _composer(self, row: Any) -> Composer:
         persons = await self.writer.vault.keys({row["person_id"]})
-        return Composer("", persons, {}, self.clock())
+        return Composer(self.letterhead, persons, self.clock())
 
     async def _receipt(self, row: Any) -> None:
         """Say that the request was received; not once it has been answered in any way."""
@@ -182,11 +178,17 @@ class Links:
             await self.writer.write(tx, [Pending(stream, [opened], row["person_id"], meta)])
 
     async def _shown(self, row: Any) -> Opened:
-        request = parse_event(row["event_type"], row["data"])
-        assert isinstance(request, ReferralRequested)
+        request = _request(row)
         status = ReferralStatus(row["status"])
-        fields = (await self._composer(row)).fields(row)
-        choices = open_choices(status, row["referral_id"])
+        composer = await self._composer(row)
+        asks, fields = spoken_by(composer.requester(row, request)), composer.fields(row)
+        choices = open_choices(status, row["referral_id"], request.partner_kind)
         nonce = secrets.token_hex(8)
         at = row["appointment_at"]
-        return Opened(row["referral_id"], status, request, fields, choices, nonce, at)
+        return Opened(row["referral_id"], status, request, asks, fields, choices, nonce, at)
+
+
+def _request(row: Any) -> ReferralRequested:
+    request = parse_event(row["event_type"], row["data"])
+    assert isinstance(request, ReferralRequested)
+    return request

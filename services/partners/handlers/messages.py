@@ -7,16 +7,18 @@ from typing import Any
 import orjson
 
 from contracts.partners import DeliverySucceeded
-from contracts.referrals import ReferralRequested
-from contracts.registry import parse_event
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.vault import PersonKey
 from infra.webhooks.sender import Sent
-from services.partners.handlers.compose import Composer, disclosure, webhook_id
-from services.partners.model import REQUESTED
+from services.partners.handlers.compose import (
+    Composer,
+    Letterhead,
+    about,
+    disclosures,
+    webhook_id,
+)
 from services.partners.tables import messages as tables
 
 UNSENT = ("pending", "dead", "manual")
@@ -38,7 +40,7 @@ class Messages:
     database: Database
     writer: Writer
     clock: Clock
-    answer_url: str
+    letterhead: Letterhead
 
     async def after(self, partner_id: str, cursor: int, limit: int, meta: Meta) -> Page:
         """Messages after a cursor, in the order they were made.
@@ -53,21 +55,15 @@ class Messages:
             fresh = [row for row, _ in handed if row["state"] in UNSENT]
             ids = [row["delivery_id"] for row in fresh]
             await raw.execute(tables.FETCHED, ids, self.clock())
+            alive = await self.writer.vault.keys({row["person_id"] for row in fresh})
             pending = [_fetched(row, meta) for row in fresh]
-            pending += await self._disclosed([r for r in fresh if r["state"] == "manual"], meta)
-            await self.writer.write(tx, pending)
+            await self.writer.write(tx, pending + disclosures(fresh, alive, meta))
         last = rows[-1]["seq"] if rows else cursor
         return Page([message for _, message in handed], last, len(rows) == limit)
 
-    async def _disclosed(self, rows: Sequence[Any], meta: Meta) -> list[Pending]:
-        """Nothing had been disclosed by what was to go by phone."""
-        keys = await self.writer.vault.keys({row["person_id"] for row in rows})
-        requests = [row for row in rows if row["message"] == REQUESTED]
-        return [_disclosure(row, keys[row["person_id"]], meta) for row in requests]
-
     async def _handed(self, rows: Sequence[Any]) -> list[tuple[Any, dict[str, Any]]]:
         persons = await self.writer.vault.keys({row["person_id"] for row in rows})
-        composer = Composer(self.answer_url, persons, {}, self.clock())
+        composer = Composer(self.letterhead, persons, self.clock())
         made = [(row, composer.checked(row)) for row in rows]
         return [
             (row, {"seq": row["seq"], "webhook_id": webhook_id(row)} | orjson.loads(body))
@@ -77,16 +73,5 @@ class Messages:
 
 
 def _fetched(row: Any, meta: Meta) -> Pending:
-    succeeded = DeliverySucceeded(
-        delivery_id=row["delivery_id"],
-        referral_id=row["referral_id"],
-        partner_id=row["partner_id"],
-        attempts=row["attempts"] + 1,
-    )
+    succeeded = DeliverySucceeded(**about(row), attempts=row["attempts"] + 1)
     return Pending(f"delivery-{row['delivery_id']}", [succeeded], row["person_id"], meta)
-
-
-def _disclosure(row: Any, person: PersonKey, meta: Meta) -> Pending:
-    event = parse_event(row["event_type"], row["data"])
-    assert isinstance(event, ReferralRequested)
-    return disclosure(event, row, person, meta)

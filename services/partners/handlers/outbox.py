@@ -16,13 +16,9 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
-from contracts.partners import (
-    DeliveryChannelChanged,
-    DeliveryDeadLettered,
-    DeliveryFailed,
-    DeliverySucceeded,
-)
-from contracts.values import Channel
+from contracts.partners import DeliveryDeadLettered, DeliveryFailed, DeliverySucceeded
+from contracts.values import Channel, MessageKind
+from infra.channels.sftp import OutgoingFile
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
@@ -31,11 +27,19 @@ from infra.telemetry import trace_id
 from infra.webhooks.sender import Outcome, Sent
 from infra.webhooks.worker import Job, Load, Result
 from services.partners import tables
-from services.partners.handlers.compose import Composer
+from services.partners.handlers.compose import Composer, Letterhead, batch
 from services.partners.handlers.endpoints import Secrets, disable
 from services.partners.handlers.tokens import keep_links
-from services.partners.model.delivery import STAYS, Health, Lane, RetrySchedule, shares
-from services.partners.tables import appointments
+from services.partners.model.delivery import (
+    STAYS,
+    Health,
+    Lane,
+    RetrySchedule,
+    blames_address,
+    shares,
+    taken_over,
+)
+from services.partners.tables import appointments, channels, files
 
 LEASE = timedelta(seconds=30)
 """Longer than any send: one that is not recorded by then is sent again."""
@@ -51,6 +55,8 @@ class Leased:
     referral_id: UUID
     person_id: UUID
     partner_id: str
+    message: MessageKind
+    channel: Channel
     attempts: int
     tries: int
     traceparent: str | None
@@ -59,7 +65,7 @@ class Leased:
 
 @dataclass(slots=True)
 class _Verdict:
-    """What a result means for a delivery; ``moved``: the channel that takes it over."""
+    """What a result means for a delivery; ``moved``: to the channel that takes it over."""
 
     leased: Leased
     endpoint_id: UUID
@@ -79,17 +85,13 @@ class Outbox:
         writer: Writer,
         clock: Clock,
         schedule: RetrySchedule,
-        answer_url: str,
-        base_url: str = "",
-        link_days: int = 8,
+        letterhead: Letterhead,
     ) -> None:
         self._database = database
         self._writer = writer
         self._clock = clock
         self._schedule = schedule
-        self._answer_url = answer_url
-        self._base_url = base_url
-        self._link_days = link_days
+        self._letterhead = letterhead
 
     async def due(self, load: Load) -> bool:
         """Whether anything is due that may leave now."""
@@ -99,10 +101,7 @@ class Outbox:
     async def turn(self, results: Sequence[Result[Leased]], load: Load) -> list[Job[Leased]]:
         """Record results and lease what may leave next; events last, then the commit."""
         async with self._database.transaction() as tx:
-            verdicts = [
-                self._judge(r.job.endpoint_id, r.job.row, r.sent, r.duration_ms)
-                for r in results
-            ]
+            verdicts = [verdict for result in results for verdict in self._judged(result)]
             pending = await self._record(tx, verdicts)
             jobs, failed = await self._claim(tx, load) if load.room > 0 else ([], [])
             await self._writer.write(tx, pending + await self._record(tx, failed))
@@ -116,8 +115,21 @@ class Outbox:
         raw = await driver(tx)
         return [Lane(**row) for row in await raw.fetch(tables.LANES, self._clock())]
 
+    def _judged(self, result: Result[Leased]) -> list[_Verdict]:
+        """What was sent as one is tried again as one."""
+        job, share = result.job, random.random()
+        return [
+            self._judge(job.endpoint_id, leased, result.sent, result.duration_ms, share)
+            for leased in job.rows
+        ]
+
     def _judge(
-        self, endpoint_id: UUID, leased: Leased, sent: Sent, duration_ms: int = 0
+        self,
+        endpoint_id: UUID,
+        leased: Leased,
+        sent: Sent,
+        duration_ms: int = 0,
+        share: float = 0.5,
     ) -> _Verdict:
         if sent.outcome is Outcome.OK:
             return _Verdict(leased, endpoint_id, sent, "succeeded", None, duration_ms)
@@ -127,7 +139,7 @@ class Outbox:
         )  # fmt: skip
         delay = None
         if sent.outcome is Outcome.RETRY:
-            delay = self._schedule.delay(leased.tries, random.random(), sent.retry_after)
+            delay = self._schedule.delay(leased.tries, share, sent.retry_after)
         if delay is None:
             return _Verdict(leased, endpoint_id, sent, "dead", None, duration_ms)
         due = self._clock() + timedelta(seconds=delay)
@@ -163,15 +175,20 @@ class Outbox:
     async def _composed(
         self, tx: AsyncConnection, rows: Sequence[Any], lease: UUID, now: datetime
     ) -> tuple[list[Job[Leased]], list[_Verdict]]:
-        composer = await self._composer(tx, rows, now)
-        jobs, failed = [], []
+        composer, raw = await self._composer(tx, rows, now), await driver(tx)
+        failed: list[_Verdict] = []
+        sends: dict[tuple[UUID, UUID | None], list[tuple[Leased, Any]]] = {}
         for row in rows:
-            leased, made = _leased(row, lease, now), composer.compose(row)
+            endpoint, leased = row["endpoint_id"], _leased(row, lease, now)
+            made = composer.compose(row)
             if isinstance(made, Sent):
-                failed.append(self._judge(row["endpoint_id"], leased, made))
+                failed.append(self._judge(endpoint, leased, made))
             else:
-                jobs.append(Job(row["endpoint_id"], made, leased, leased.tries > 1))
-        await keep_links(await driver(tx), composer.links, now)
+                alone = None if row["batch_minutes"] else leased.delivery_id
+                sends.setdefault((endpoint, alone), []).append((leased, made))
+        jobs = [_job(endpoint, send) for (endpoint, _), send in sends.items()]
+        await keep_links(raw, composer.links, now)
+        await _keep_files(raw, jobs)
         return jobs, failed
 
     async def _composer(
@@ -183,12 +200,10 @@ class Outbox:
         secrets = await Secrets.of(self._writer.vault.master, kept)
         persons = await self._writer.vault.keys({row["person_id"] for row in rows})
         return Composer(
-            self._answer_url,
+            self._letterhead,
             persons,
-            secrets.signing(kept),
             now,
-            self._base_url,
-            self._link_days,
+            secrets.signing(kept),
             secrets.accounts(kept),
             secrets.clients(kept),
             secrets.applications(kept),
@@ -215,24 +230,27 @@ class Outbox:
         return pending
 
     async def _move_on(self, raw: Any, verdicts: Sequence[_Verdict], now: datetime) -> None:
-        """What a channel fails to bring for good is left to the partner's next one."""
+        """What a channel fails to bring for good goes to the next one, at last to a human."""
         dead = {
             v.leased.delivery_id: v
             for v in verdicts
             if v.state == "dead" and v.sent.error not in STAYS
         }
-        for further in await raw.fetch(tables.NEXT_CHANNELS, list(dead)) if dead else []:
+        for further in await raw.fetch(channels.NEXT_CHANNELS, list(dead)) if dead else []:
             verdict = dead[further["delivery_id"]]
-            verdict.state, verdict.next_attempt_at = "pending", now
-            verdict.moved = further
+            verdict.moved, verdict.state = further, "manual"
+            if further["endpoint_id"]:
+                verdict.state, verdict.next_attempt_at = "pending", now
 
     async def _keep_health(
         self, raw: Any, verdicts: Sequence[_Verdict], now: datetime
     ) -> dict[str, set[UUID]]:
         """Rest what fails; answers the endpoints that are gone, or failed for days."""
         taken = Counter(v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.OK)
-        failed = Counter(v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.RETRY)
+        failed = Counter(v.endpoint_id for v in verdicts if _ill(v))
         gone = {v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.GONE}
+        if taken:
+            await raw.execute(files.REST_BATCHES, list(taken), now)
         rows = await raw.fetch(tables.HEALTH, [*taken, *failed], [*failed])
         new = {
             row["endpoint_id"]: Health(
@@ -254,6 +272,24 @@ async def _requests(raw: Any, rows: Sequence[Any]) -> dict[UUID, Any]:
     return {row["referral_id"]: row for row in found}
 
 
+def _job(endpoint: UUID, send: Sequence[tuple[Leased, Any]]) -> Job[Leased]:
+    rows, messages = tuple(leased for leased, _ in send), [message for _, message in send]
+    whole = messages[0] if len(messages) == 1 else batch(messages)
+    return Job(endpoint, whole, rows, any(leased.tries > 1 for leased in rows))
+
+
+async def _keep_files(raw: Any, jobs: Sequence[Job[Leased]]) -> None:
+    laid = [j for j in jobs if isinstance(j.message, OutgoingFile)]
+    rows = [(leased.delivery_id, job.message.name) for job in laid for leased in job.rows]
+    if rows:
+        await raw.execute(files.KEEP_FILES, *map(list, zip(*rows, strict=True)))
+
+
+def _ill(verdict: _Verdict) -> bool:
+    sent = verdict.sent
+    return sent.outcome is Outcome.RETRY and blames_address(verdict.leased.message, sent.status)
+
+
 def _columns(verdict: _Verdict) -> tuple[Any, ...]:
     leased, sent = verdict.leased, verdict.sent
     return (
@@ -266,7 +302,8 @@ def _columns(verdict: _Verdict) -> tuple[Any, ...]:
 def _leased(row: Any, lease: UUID, now: datetime) -> Leased:
     return Leased(
         row["delivery_id"], lease, row["referral_id"], row["person_id"], row["partner_id"],
-        row["attempts"], row["attempts"] - row["tries_before"], row["traceparent"], now,
+        MessageKind(row["message"]), Channel(row["channel"]), row["attempts"],
+        row["attempts"] - row["tries_before"], row["traceparent"], now,
     )  # fmt: skip
 
 
@@ -276,15 +313,17 @@ def _event(verdict: _Verdict) -> Event | None:
         "delivery_id": leased.delivery_id,
         "referral_id": leased.referral_id,
         "partner_id": leased.partner_id,
+        "message": leased.message,
     }
     if verdict.state == "succeeded":
-        return DeliverySucceeded(**about, attempts=leased.attempts)
+        return DeliverySucceeded(**about, attempts=leased.attempts, channel=leased.channel)
     if verdict.state == "dead":
         return DeliveryDeadLettered(**about, attempts=leased.attempts, error=error)
     if verdict.moved:
-        channels = {name: verdict.moved[name] for name in ("from_channel", "to_channel")}
-        return DeliveryChannelChanged.model_validate(about | channels | {"error": error})
-    return DeliveryFailed(**about, error=error) if leased.tries == 1 else None
+        return taken_over({**verdict.moved, **about}, error)
+    if leased.tries > 1:
+        return None
+    return DeliveryFailed(**about, error=error, channel=leased.channel)
 
 
 def _pending(leased: Leased, event: Event) -> Pending:

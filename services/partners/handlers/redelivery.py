@@ -11,11 +11,13 @@ from typing import Any, Literal
 from uuid import UUID
 
 from contracts.partners import DeliveryRedelivered, RedeliveryReason
+from contracts.values import MessageKind
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from services.partners import tables
+from services.partners.handlers.compose import about, disclosures
+from services.partners.tables import redelivery as tables
 
 MOST = 5000
 """Deliveries that one request may set going again; the next request takes the next ones."""
@@ -30,8 +32,8 @@ class NothingToRedeliverError(LookupError):
 class Choice:
     """Which deliveries: one; or those of a partner, an endpoint or everybody, since a moment.
 
-    ``failed``: given up. ``missing``: everything the partner has not got, given up or never
-    sent for want of an address.
+    ``failed``: no channel brought it. ``missing``: everything the partner has not got, that
+    which was never sent for want of an address too. ``error``: the class of its last failure.
     """
 
     scope: Scope = "failed"
@@ -39,6 +41,8 @@ class Choice:
     partner_id: str | None = None
     endpoint_id: UUID | None = None
     since: datetime | None = None
+    error: str | None = None
+    message: MessageKind | None = None
 
 
 @dataclass(frozen=True)
@@ -70,31 +74,19 @@ class Redelivery:
 
     async def _events(self, rows: Sequence[Any], reason: str, meta: Meta) -> list[Pending]:
         alive = await self.writer.vault.keys({row["person_id"] for row in rows})
-        return [
-            Pending(
-                f"delivery-{row['delivery_id']}",
-                [
-                    DeliveryRedelivered(
-                        delivery_id=row["delivery_id"],
-                        referral_id=row["referral_id"],
-                        partner_id=row["partner_id"],
-                        asked_by=meta.actor,
-                        sealed=RedeliveryReason(reason=reason)
-                        if row["person_id"] in alive
-                        else None,
-                    )
-                ],
-                row["person_id"],
-                meta,
-            )
-            for row in rows
-        ]
+        pending = disclosures(rows, alive, meta)
+        for row in rows:
+            sealed = RedeliveryReason(reason=reason) if row["person_id"] in alive else None
+            again = DeliveryRedelivered(**about(row), asked_by=meta.actor, sealed=sealed)
+            stream = f"delivery-{row['delivery_id']}"
+            pending.append(Pending(stream, [again], row["person_id"], meta))
+        return pending
 
 
 def _values(choice: Choice) -> tuple[Any, ...]:
-    states = ["dead"] if choice.scope == "failed" else ["dead", "manual"]
-    if choice.delivery_id:
-        states = ["dead", "manual", "succeeded"]
+    states = ["dead", "manual"] + (["succeeded"] if choice.delivery_id else [])
+    never_sent_too = choice.scope == "missing" or choice.delivery_id is not None
     return (
-        states, choice.delivery_id, choice.partner_id, choice.endpoint_id, choice.since,
+        states, never_sent_too, choice.delivery_id, choice.partner_id, choice.endpoint_id,
+        choice.since, choice.error, choice.message,
     )  # fmt: skip

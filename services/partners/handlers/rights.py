@@ -12,12 +12,11 @@ from contracts.rights import PersonRestricted, PersonUnrestricted
 from infra.clock import Clock
 from infra.database import driver
 from infra.eventstore.events import Recorded
-from infra.eventstore.writer import Writer
+from infra.eventstore.writer import Pending, Writer
 from infra.forgetting import forget, forgotten_events, heard_of
 from infra.limits import keep_limits
+from services.partners.handlers.compose import disclosures
 from services.partners.tables import rights as tables
-
-_WAITS = {PersonRestricted.type: tables.HOLD, PersonUnrestricted.type: tables.RELEASE}
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,23 @@ class Rights:
         """Hold or release messages, in order; forget whoever's keys are gone."""
         await keep_limits(tx, messages)
         raw, now = await driver(tx), self.clock()
+        pending: list[Pending] = []
         for message in messages:
-            if statement := _WAITS.get(message.type):
-                await raw.execute(statement, message.person_id, now)
+            if message.type == PersonRestricted.type:
+                await raw.execute(tables.HOLD, message.person_id, now)
+            if message.type == PersonUnrestricted.type:
+                pending += await self._release(tx, message)
         heard = heard_of(messages, self.writer.vault)
         persons = [person for person in heard if person]
         fresh = await forget(tx, persons, now)
         await raw.execute(tables.STRIP_DELIVERIES, persons, now)
         for forgetting in tables.FORGET:
             await raw.execute(forgetting, persons)
-        await self.writer.write(tx, forgotten_events("partners", fresh, heard))
+        await self.writer.write(tx, pending + forgotten_events("partners", fresh, heard))
+
+    async def _release(self, tx: AsyncConnection, message: Recorded) -> list[Pending]:
+        """What waited is due; what it discloses is written down now, if it was not before."""
+        raw = await driver(tx)
+        rows = await raw.fetch(tables.RELEASE, message.person_id, self.clock())
+        alive = await self.writer.vault.keys({row["person_id"] for row in rows})
+        return disclosures(rows, alive, message.caused())

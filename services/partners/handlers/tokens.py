@@ -1,18 +1,30 @@
-"""Tokens of answer links: random, handed out once, kept as digests."""
+"""Tokens of links that are mailed: random, handed out once, kept as digests."""
 
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
+
+from infra.channels.mail import MailSender, OutgoingMail
+from infra.database import Database, driver
+from infra.webhooks.sender import Outcome, Sent
+from services.partners.model.letters import Letter
 from services.partners.tables import links as tables
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-PAGE = "/r/"
+ANSWER_PAGE, CAPACITY_PAGE = "/r/", "/c/"
+RENEW_EVERY = timedelta(hours=1)
+log = structlog.get_logger()
+
+
+class LinkGoneError(Exception):
+    """The link leads nowhere: unknown, run out, or what it led to may not be shown any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +41,14 @@ class Link:
     @property
     def path(self) -> str:
         """Under the address that partners reach us by."""
-        return PAGE + self.token
+        return ANSWER_PAGE + self.token
 
 
 def new_link(row: Any, now: datetime, days: int) -> Link:
     """A link to the request that a row is about."""
     return Link(
-        secrets.token_urlsafe(32), row["referral_id"], row["partner_id"], row["person_id"],
-        row["endpoint_id"], now + timedelta(days=days),
+        new_token(), row["referral_id"], row["partner_id"], row["person_id"],
+        row["endpoint_id"], expiry(now, days),
     )  # fmt: skip
 
 
@@ -49,6 +61,41 @@ async def keep_links(raw: Any, links: Sequence[Link], now: datetime) -> None:
     ]  # fmt: skip
     if rows:
         await raw.execute(tables.INSERT, *map(list, zip(*rows, strict=True)))
+
+
+def new_token() -> str:
+    """Nothing that could be guessed."""
+    return secrets.token_urlsafe(32)
+
+
+def expiry(now: datetime, days: int) -> datetime:
+    """When a link of today runs out."""
+    return now + timedelta(days=days)
+
+
+async def renewed(
+    database: Database,
+    statement: str,
+    digest: bytes,
+    now: datetime,
+    keep: Callable[[Any], Awaitable[None]],
+) -> bool:
+    """Whether a link that ran out may be followed by another, kept at once; once an hour."""
+    async with database.transaction() as tx:
+        raw = await driver(tx)
+        if await raw.fetchval(statement, digest, now, now - RENEW_EVERY) is None:
+            return False
+        await keep(raw)
+    return True
+
+
+async def mail_link(mail: MailSender, to: str, letter: Letter, token: str) -> Sent:
+    """Mail a letter with a link; answers what became of it."""
+    name = f"<link.{token_digest(token).hex()[:32]}@aiguillage>"
+    sent = await mail.send(OutgoingMail(to, letter.subject, letter.text, name))
+    if sent.outcome is not Outcome.OK:
+        log.warning("link not mailed", error=sent.error)
+    return sent
 
 
 def token_digest(token: str) -> bytes:

@@ -30,8 +30,8 @@ from infra.webhooks.signature import SigningKey
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application, Clients
 from services.partners.handlers.endpoints import Secrets, disable
-from services.partners.model import compose_ping
 from services.partners.model.delivery import Health, pause
+from services.partners.model.messages import compose_ping
 
 LEASE = timedelta(seconds=60)
 """Longer than a handshake and a ping: another process does not ask meanwhile."""

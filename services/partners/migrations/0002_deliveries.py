@@ -34,7 +34,8 @@ def upgrade() -> None:
           capacity    text,                -- as its partner last reported
           seats       int,
           capacity_until date,
-          capacity_at timestamptz
+          capacity_at timestamptz,
+          sessions    timestamptz[]        -- the next information sessions
         );
         CREATE INDEX services_partner ON partners.services (partner_id);
         CREATE TABLE partners.referral_states (
@@ -48,6 +49,7 @@ def upgrade() -> None:
           asked_answer_id uuid,
           commission_on   date,
           appointment_at  timestamptz,     -- as last given or moved, until it is over
+          partner_reference bytea,         -- the partner's number of the file, sealed
           updated_version int NOT NULL
         );
         CREATE INDEX referral_states_person ON partners.referral_states (person_id);
@@ -70,6 +72,7 @@ def upgrade() -> None:
           failing_since timestamptz,
           open_until  timestamptz,              -- breaker: nothing is sent until then
           rate_at     timestamptz,              -- when its next message is in time
+          batch_minutes int CHECK (batch_minutes > 0),  -- one file for all that waits, so often
           created_at  timestamptz NOT NULL
         ) WITH (fillfactor = 50);
         CREATE INDEX endpoints_partner ON partners.endpoints (partner_id, created_at);
@@ -99,6 +102,7 @@ def upgrade() -> None:
           occurred_at     timestamptz NOT NULL,
           data            text NOT NULL,
           sealed          bytea,           -- under the person's key, as in the event
+          partner_reference bytea,         -- as known when the message was made, sealed
           traceparent     text,
           agreement_id    uuid,
           agreed_until    date,
@@ -106,11 +110,15 @@ def upgrade() -> None:
                             ('pending', 'succeeded', 'dead', 'cancelled', 'manual', 'held')),
           attempts        int NOT NULL DEFAULT 0,
           tries_before    int NOT NULL DEFAULT 0,  -- attempts before it was asked for again
+          in_vain         int NOT NULL DEFAULT 0,  -- attempts that cannot have reached anybody
+          disclosed       boolean NOT NULL DEFAULT false,  -- what it tells is written down
           next_attempt_at timestamptz,     -- while leased: when the lease ends
           lease           uuid,
           external_id     text,            -- the partner's own id of it: says nothing here
           last_error      text,
           last_status     int,
+          file            text,            -- in which it was laid down
+          acknowledged_at timestamptz,     -- when the partner said that it read it
           created_at      timestamptz NOT NULL,
           updated_at      timestamptz NOT NULL,
           CHECK (state <> 'pending'
@@ -124,11 +132,13 @@ def upgrade() -> None:
         CREATE INDEX deliveries_person ON partners.deliveries (person_id);
         CREATE INDEX deliveries_state ON partners.deliveries (state, seq);
         CREATE INDEX deliveries_partner ON partners.deliveries (partner_id, seq);
+        CREATE INDEX deliveries_file ON partners.deliveries (partner_id, file)
+          WHERE file IS NOT NULL;
         CREATE INDEX deliveries_agreement ON partners.deliveries (agreement_id);
         CREATE TABLE partners.delivery_attempts (
           delivery_id uuid NOT NULL,
           attempt     int NOT NULL,
-          endpoint_id uuid NOT NULL,
+          endpoint_id uuid,                -- none: by hand
           sent_at     timestamptz NOT NULL,
           outcome     text NOT NULL,
           status      int,
@@ -136,6 +146,8 @@ def upgrade() -> None:
           duration_ms int NOT NULL
         );
         CREATE INDEX delivery_attempts_delivery ON partners.delivery_attempts (delivery_id);
+        CREATE INDEX delivery_attempts_by_hand ON partners.delivery_attempts (sent_at)
+          WHERE endpoint_id IS NULL;
 
         -- a partner reads its messages by their number: numbers must follow commits
         CREATE FUNCTION partners.deliveries_in_commit_order() RETURNS trigger
@@ -167,6 +179,17 @@ def upgrade() -> None:
         CREATE INDEX answer_links_referral ON partners.answer_links (referral_id);
         CREATE INDEX answer_links_person ON partners.answer_links (person_id);
 
+        CREATE TABLE partners.capacity_links (
+          token_digest bytea PRIMARY KEY,  -- SHA-256 of a random token: the token is not kept
+          service_id  text NOT NULL,
+          partner_id  text NOT NULL,
+          mailbox     text NOT NULL,       -- the organisation's
+          created_at  timestamptz NOT NULL,
+          expires_at  timestamptz NOT NULL,
+          renewed_at  timestamptz
+        );
+        CREATE INDEX capacity_links_expiry ON partners.capacity_links (expires_at);
+
         CREATE TABLE partners.answers (
           partner_id  text NOT NULL,
           webhook_id  text NOT NULL,
@@ -183,7 +206,8 @@ def upgrade() -> None:
         GRANT SELECT, INSERT, UPDATE, DELETE ON partners.partners, partners.services,
           partners.referral_states, partners.endpoints, partners.endpoint_secrets,
           partners.deliveries, partners.answers, partners.partner_names,
-          partners.answer_links, partners.withdrawals TO {role_of("partners")};
+          partners.answer_links, partners.capacity_links, partners.withdrawals
+          TO {role_of("partners")};
         GRANT SELECT, INSERT, DELETE ON partners.delivery_attempts TO {role_of("partners")};
         GRANT TRUNCATE ON partners.partners, partners.partner_names, partners.services,
           partners.referral_states

@@ -3,48 +3,36 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 from uuid import UUID
 
 from contracts.base import Event
-from contracts.days import local_day
 from contracts.partners import AnswerReceived, AnswerSealed
 from contracts.referrals import (
     AnswerRefused,
     AppointmentEnded,
     AppointmentEvent,
     AppointmentSet,
-    DeadlinePassed,
     ReferralCancelled,
     ReferralMoved,
     ReferralProposed,
     ReferralRequested,
 )
-from contracts.values import AUTHOR_OF_REASON, TRANSITIONS, Author, Reason, ReferralStatus
-from contracts.webhooks import (
-    AgreementWithdrawnWebhook,
-    Answer,
-    CancellationMessage,
-    EndpointPingWebhook,
-    ErasureMessage,
-    PersonErasedWebhook,
-    PingMessage,
-    ReferralCancelledWebhook,
-    ReferralMessage,
-    ReferralRemindedWebhook,
-    ReferralRequestedWebhook,
-    ReminderMessage,
-    WithdrawalMessage,
+from contracts.values import (
+    AUTHOR_OF_REASON,
+    TRANSITIONS,
+    Author,
+    MessageKind,
+    Reason,
+    ReferralStatus,
 )
+from contracts.webhooks import Answer
 
-REQUESTED, CANCELLED = "referral.requested", "referral.cancelled"
-REMINDED, WITHDRAWN = "referral.reminded", "agreement.withdrawn"
-ERASED = "person.erased"
-APPOINTMENT = "appointment.changed"
-"""An appointment was moved, or is over: for a partner whose own system keeps it (``rest``)."""
+REQUESTED, CANCELLED = MessageKind.REQUESTED, MessageKind.CANCELLED
+REMINDED, WITHDRAWN = MessageKind.REMINDED, MessageKind.WITHDRAWN
+ERASED, APPOINTMENT = MessageKind.ERASED, MessageKind.APPOINTMENT
 WITHOUT_PERSON = frozenset({CANCELLED, WITHDRAWN, ERASED})
 """Messages that say nothing of the person, and may leave when the person is gone."""
-_OPEN = frozenset(
+OPEN = frozenset(
     {
         ReferralStatus.REQUESTED,
         ReferralStatus.ACCEPTED,
@@ -52,6 +40,7 @@ _OPEN = frozenset(
         ReferralStatus.ON_HOLD,
     }
 )
+"""States in which a partner may still act."""
 
 
 class ForbiddenTransitionError(Exception):
@@ -106,6 +95,20 @@ def check_suggestion(answer: Answer, own_service_id: str, known: bool) -> None:
         raise SuggestionError("the directory has no such other service")
 
 
+class FullUntilError(Exception):
+    """The day until which a service is full makes no sense: why, in words."""
+
+
+def check_full_until(answer: Answer, today: date) -> None:
+    """Raise ``FullUntilError`` unless the day goes with ``no-capacity``, and is to come."""
+    if answer.no_capacity_until is None:
+        return
+    if answer.reason is not Reason.NO_CAPACITY:
+        raise FullUntilError("goes with the reason no-capacity only")
+    if answer.no_capacity_until < today:
+        raise FullUntilError("must not be over already")
+
+
 def check_answer(current: ReferralStatus, answer: Answer) -> None:
     """Raise unless a partner may answer so to a referral in this state.
 
@@ -115,7 +118,7 @@ def check_answer(current: ReferralStatus, answer: Answer) -> None:
     if answer.reason and Author.PARTNER not in AUTHOR_OF_REASON[answer.reason]:
         raise ReasonNotYoursError
     if answer.status is current:
-        if current not in _OPEN or answer.business_status is None:
+        if current not in OPEN or answer.business_status is None:
             raise ForbiddenTransitionError(current, answer.status)
     elif Author.PARTNER not in TRANSITIONS.get((current, answer.status), ()):
         raise ForbiddenTransitionError(current, answer.status)
@@ -205,83 +208,3 @@ def tells_partner(event: ReferralCancelled | AppointmentEvent) -> bool:
 def expired(agreed_until: date | None, today: date) -> bool:
     """Whether the agreement no longer covers a disclosure; its last day still does."""
     return agreed_until is not None and agreed_until < today
-
-
-def compose_request(
-    event: ReferralRequested, person: dict[str, Any], at: datetime, answer_url: str
-) -> bytes:
-    """The body of a request: the same bytes whenever it is composed again."""
-    message = ReferralMessage(
-        referral_id=event.referral_id,
-        partner_id=event.partner_id,
-        service_id=event.service_id,
-        thematique=event.thematique,
-        urgent=event.urgent,
-        do_not_contact=event.do_not_contact,
-        appointment_at=event.appointment_at,
-        replaces=event.replaces,
-        agreed_until=event.agreed_until,
-        person=person,
-        answer_url=answer_url,
-    )
-    webhook = ReferralRequestedWebhook(timestamp=at, data=message)
-    return webhook.model_dump_json(exclude_none=True).encode()
-
-
-def compose_reminder(event: DeadlinePassed, at: datetime, answer_url: str) -> bytes:
-    """The body of a reminder: which referral, since when, until when; nothing of the person."""
-    message = ReminderMessage(
-        referral_id=event.referral_id,
-        partner_id=event.partner_id,
-        service_id=event.service_id,
-        requested_on=event.requested_on,
-        expires_on=event.expire_on,
-        answer_url=answer_url,
-    )
-    webhook = ReferralRemindedWebhook(timestamp=at, data=message)
-    return webhook.model_dump_json(exclude_none=True).encode()
-
-
-def compose_cancellation(
-    event: ReferralCancelled, partner_id: str, service_id: str, at: datetime
-) -> bytes:
-    """The body of a cancellation: says nothing of the person, and no comment."""
-    message = CancellationMessage(
-        referral_id=event.referral_id,
-        partner_id=partner_id,
-        service_id=service_id,
-        reason=event.reason if event.reason is not Reason.OTHER else None,
-    )
-    webhook = ReferralCancelledWebhook(timestamp=at, data=message)
-    return webhook.model_dump_json(exclude_none=True).encode()
-
-
-def compose_withdrawal(
-    referral_id: UUID, partner_id: str, service_id: str, at: datetime
-) -> bytes:
-    """The body that tells a partner to keep nothing; says nothing of the person."""
-    message = WithdrawalMessage(
-        referral_id=referral_id,
-        partner_id=partner_id,
-        service_id=service_id,
-        withdrawn_on=local_day(at),
-    )
-    webhook = AgreementWithdrawnWebhook(timestamp=at, data=message)
-    return webhook.model_dump_json(exclude_none=True).encode()
-
-
-def compose_erasure(referral_id: UUID, partner_id: str, service_id: str, at: datetime) -> bytes:
-    """The body that tells a partner that a person was erased (RGPD art. 19)."""
-    message = ErasureMessage(
-        referral_id=referral_id,
-        partner_id=partner_id,
-        service_id=service_id,
-        erased_on=local_day(at),
-    )
-    return PersonErasedWebhook(timestamp=at, data=message).model_dump_json().encode()
-
-
-def compose_ping(endpoint_id: UUID, partner_id: str, at: datetime) -> bytes:
-    """The body of a ping."""
-    message = PingMessage(endpoint_id=endpoint_id, partner_id=partner_id)
-    return EndpointPingWebhook(timestamp=at, data=message).model_dump_json().encode()

@@ -8,7 +8,14 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from contracts.days import PARIS
-from contracts.values import AUTHOR_OF_REASON, Author, BusinessStatus, Reason, ReferralStatus
+from contracts.values import (
+    AUTHOR_OF_REASON,
+    Author,
+    BusinessStatus,
+    PartnerKind,
+    Reason,
+    ReferralStatus,
+)
 from contracts.webhooks import Answer
 from services.partners.model import ForbiddenTransitionError, check_answer
 
@@ -30,6 +37,13 @@ REASONS: dict[Reason, str] = {
     Reason.OTHER: "Autre (à préciser)",
 }
 """The reasons that a partner may give, in words."""
+STOPPED: dict[Reason, str] = {
+    Reason.AGREEMENT_WITHDRAWN: "La personne a retiré son accord",
+    Reason.NO_RESPONSE: "Restée sans réponse",
+    Reason.SENT_IN_ERROR: "Envoyée par erreur",
+    Reason.SUPERSEDED: "Un autre service a accepté",
+}
+"""Those that only our side gives."""
 OUTCOMES = {
     "support-started": "Accompagnement engagé",
     "enrolled": "Entrée en formation",
@@ -40,7 +54,10 @@ OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One answer; ``fields`` are those that go with it, ``sure`` what it says by itself."""
+    """One answer; ``fields`` are those that go with it, ``needs`` those that must.
+
+    ``kinds``: of partners that answer so; all, if none is named.
+    """
 
     code: str
     words: str
@@ -48,6 +65,8 @@ class Choice:
     business_status: BusinessStatus | None = None
     fields: tuple[str, ...] = ()
     reason: Reason | None = None
+    needs: frozenset[str] = frozenset()
+    kinds: frozenset[PartnerKind] = frozenset()
 
 
 CHOICES = (
@@ -56,6 +75,11 @@ CHOICES = (
         "commission", "Elle passe en commission", S.REQUESTED, B.COMMISSION_SCHEDULED,
         ("commission_on",),
     ),
+    Choice(
+        "information-session", "Nous invitons la personne à une réunion d'information",
+        S.REQUESTED, B.APPOINTMENT_SCHEDULED, ("appointment_at",),
+        needs=frozenset({"appointment_at"}), kinds=frozenset({PartnerKind.TRAINING_BODY}),
+    ),
     Choice("accepted", "Nous acceptons la demande", S.ACCEPTED, None, ("appointment_at",)),
     Choice("started", "L'accompagnement a commencé", S.IN_PROGRESS),
     Choice(
@@ -63,7 +87,10 @@ CHOICES = (
         Reason.NO_CAPACITY,
     ),
     Choice("completed", "L'accompagnement est terminé", S.COMPLETED, None, ("outcome",)),
-    Choice("rejected", "Nous ne pouvons pas donner suite", S.REJECTED, None, ("reason",)),
+    Choice(
+        "rejected", "Nous ne pouvons pas donner suite", S.REJECTED, None,
+        ("reason", "no_capacity_until"),
+    ),
     Choice("failed", "Nous n'avons pas pu aboutir", S.FAILED, None, ("reason",)),
 )  # fmt: skip
 
@@ -76,9 +103,12 @@ class FormError(Exception):
     detail: str
 
 
-def open_choices(current: ReferralStatus, referral_id: UUID) -> list[Choice]:
-    """What may be answered to a referral in this state."""
-    return [choice for choice in CHOICES if _possible(choice, current, referral_id)]
+def open_choices(
+    current: ReferralStatus, referral_id: UUID, kind: PartnerKind | None
+) -> list[Choice]:
+    """What a partner of this kind may answer to a referral in this state."""
+    theirs = [choice for choice in CHOICES if not choice.kinds or kind in choice.kinds]
+    return [choice for choice in theirs if _possible(choice, current, referral_id)]
 
 
 def partner_reasons() -> dict[Reason, str]:
@@ -86,9 +116,14 @@ def partner_reasons() -> dict[Reason, str]:
     return {r: words for r, words in REASONS.items() if Author.PARTNER in AUTHOR_OF_REASON[r]}
 
 
-def spoken(form: dict[str, str], current: ReferralStatus, referral_id: UUID) -> Answer:
+def spoken(
+    form: dict[str, str],
+    current: ReferralStatus,
+    referral_id: UUID,
+    kind: PartnerKind | None,
+) -> Answer:
     """The answer that a form stands for; raises ``FormError`` naming a field."""
-    choices = {choice.code: choice for choice in open_choices(current, referral_id)}
+    choices = {choice.code: choice for choice in open_choices(current, referral_id, kind)}
     choice = choices.get(form.get("choice", ""))
     if choice is None:
         raise FormError("choice", "Choisissez une réponse")
@@ -101,6 +136,9 @@ def spoken(form: dict[str, str], current: ReferralStatus, referral_id: UUID) -> 
         "partner_reference": form.get("partner_reference", "").strip() or None,
     }
     said |= {name: _field(name, form.get(name, "").strip()) for name in choice.fields}
+    for name in choice.needs:
+        if said[name] is None:
+            raise FormError(name, _MISSING[name])
     return _validated(said)
 
 
@@ -122,7 +160,7 @@ def _field(name: str, text: str) -> Any:
     if not text:
         return None
     try:
-        if name == "commission_on":
+        if name in ("commission_on", "no_capacity_until"):
             return date.fromisoformat(text)
         if name == "appointment_at":
             return datetime.fromisoformat(text).replace(tzinfo=PARIS)
@@ -135,6 +173,7 @@ _MISSING = {
     "reason": "Choisissez un motif",
     "outcome": "Choisissez un résultat",
     "commission_on": "Indiquez la date de la commission",
+    "appointment_at": "Indiquez la date et l'heure de la réunion",
     "comment": "Précisez le motif en quelques mots",
     "partner_reference": "Cette référence est trop longue",
 }

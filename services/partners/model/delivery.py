@@ -9,9 +9,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
+from contracts.partners import DeliveryChannelChanged, DeliveryManual
+from contracts.values import Channel, MessageKind
+
 MAX_PER_ENDPOINT = 50
+MAX_BATCH = 500
+"""Messages in one file."""
 BREAK_AFTER = 5
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=10)
 DISABLE_AFTER = timedelta(days=5)
@@ -27,6 +33,25 @@ STAYS = frozenset(
     }
 )
 """Ends that another channel would not change."""
+
+
+def taken_over(about: Mapping[str, Any], error: str) -> DeliveryChannelChanged | DeliveryManual:
+    """What is said of a message that a channel failed to bring for good.
+
+    ``about``: the delivery, ``from_channel``, and ``to_channel``: the partner's next one, or
+    ``manual`` where none is left.
+    """
+    manual = about["to_channel"] == Channel.MANUAL
+    kind = DeliveryManual if manual else DeliveryChannelChanged
+    return kind.model_validate({**about, "error": error})
+
+
+def blames_address(message: MessageKind, status: int | None) -> bool:
+    """Whether a failure says something of the address.
+
+    "Not found" or "conflict" about what ends a referral says something of the referral.
+    """
+    return message is MessageKind.REQUESTED or status not in (404, 409)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +91,24 @@ def pause(doublings: int) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """An endpoint for which something is due. ``rate_at``: when its next send is in time."""
+    """An endpoint for which something is due. ``rate_at``: when its next send is in time.
+
+    ``batch_minutes``: it takes all that waits as one file, at most that often.
+    """
 
     endpoint_id: UUID
     failures: int = 0
     concurrency: int | None = None
     per_minute: int | None = None
     rate_at: datetime | None = None
+    batch_minutes: int | None = None
 
     def room(self, in_flight: int, now: datetime) -> int:
         """How many messages may leave for it now; one, if it has to prove itself first."""
         if self.failures >= BREAK_AFTER:
             return max(0, 1 - in_flight)
+        if self.batch_minutes:
+            return 0 if in_flight else MAX_BATCH
         most = min(self.concurrency or MAX_PER_ENDPOINT, MAX_PER_ENDPOINT)
         return max(0, min(most - in_flight, self._in_time(now)))
 
@@ -100,12 +131,16 @@ class Lane:
 def shares(
     lanes: Sequence[Lane], in_flight: Mapping[UUID, int], room: int, now: datetime
 ) -> dict[UUID, int]:
-    """How many messages each endpoint may get of ``room``: the same share for all of them."""
+    """How many messages each endpoint may get of ``room``: the same share for all of them.
+
+    A file is one send, however many messages are in it: it is not cut to a share.
+    """
     if not lanes or room <= 0:
         return {}
     fair, given = math.ceil(room / len(lanes)), {}
     for lane in lanes:
-        share = min(lane.room(in_flight.get(lane.endpoint_id, 0), now), fair, room)
+        most = room if lane.batch_minutes else min(fair, room)
+        share = min(lane.room(in_flight.get(lane.endpoint_id, 0), now), most)
         if share > 0:
             given[lane.endpoint_id] = share
             room -= share

@@ -3,16 +3,19 @@
 No word about the person: a mailbox may be shared, forwarded, or read over a shoulder. Pure.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from contracts.days import PARIS
+from contracts.referrals import ReferralRequested
 from contracts.values import Thematique
 
+_DIGIT, _NAME = re.compile("[0-9]"), re.compile(r"[^\W\d_]{5}|\s")
 DESK = "Espace Emploi et Numérique"
 _END = f"""
 Ce message est envoyé automatiquement par l'{DESK}.
-Il ne contient aucune donnée personnelle.
+Il ne nomme personne.
 """
 _LINK = """
 Pour ouvrir la demande et y répondre (sans compte, jusqu'au {until}) :
@@ -31,30 +34,24 @@ class Letter:
     text: str
 
 
-def request(
-    thematique: Thematique,
-    urgent: bool,
-    url: str,
-    until: date,
-    appointment_at: datetime | None = None,
-) -> Letter:
-    """There is a request, perhaps with an appointment that the desk proposes."""
-    met = f"Rendez-vous proposé : {french_moment(appointment_at)}.\n" if appointment_at else ""
+def request(event: ReferralRequested, requester: str, url: str, until: date) -> Letter:
+    """There is a request, who asks, and perhaps an appointment that the desk proposes."""
+    urgent, thematique, at = event.urgent, event.thematique, event.appointment_at
+    met = f"Rendez-vous proposé : {french_moment(at)}.\n" if at else ""
     mark = "URGENT : " if urgent else ""
     return Letter(
         f"{mark}Une demande vous attend ({DESK})",
         f"Bonjour,\n\nL'{DESK} vous adresse une demande : {label(thematique)}.\n"
-        + met
-        + _link(url, until)
-        + _END,
+        f"De la part de : {requester}\n" + met + _link(url, until) + _END,
     )
 
 
-def reminder(requested_on: date, url: str, until: date) -> Letter:
+def reminder(requested_on: date, theirs: str | None, url: str, until: date) -> Letter:
     """An answer is awaited."""
     return Letter(
         f"Rappel : une demande attend votre réponse ({DESK})",
         f"Bonjour,\n\nUne demande du {french(requested_on)} attend encore votre réponse.\n"
+        + _file(theirs)
         + _link(url, until)
         + _END,
     )
@@ -68,21 +65,33 @@ def renewal(url: str, until: date) -> Letter:
     )
 
 
-def cancellation(reference: str) -> Letter:
+def capacity(service: str, url: str, until: date) -> Letter:
+    """A link by which a service's room is reported."""
+    return Letter(
+        f"Places disponibles : {service} ({DESK})",
+        f"Bonjour,\n\nL'{DESK} adresse des personnes à votre service {service}.\n"
+        f"Pour dire s'il y a de la place (sans compte, jusqu'au {french(until)}) :\n{url}\n"
+        + _END,
+    )
+
+
+def cancellation(reference: str, theirs: str | None) -> Letter:
     """A request must not be worked on any more."""
     return Letter(
         f"Demande annulée ({DESK})",
         f"Bonjour,\n\nLa demande de référence {reference} est annulée : merci de ne pas y "
-        "donner suite.\n" + _END,
+        "donner suite.\n" + _file(theirs) + _END,
     )
 
 
-def withdrawal(reference: str) -> Letter:
+def withdrawal(reference: str, theirs: str | None) -> Letter:
     """An agreement was withdrawn."""
     return Letter(
         f"Accord retiré : données à supprimer ({DESK})",
         f"Bonjour,\n\nLa personne a retiré son accord pour la demande de référence {reference}."
-        "\nMerci de ne pas conserver les informations reçues à ce titre.\n" + _END,
+        "\nMerci de ne pas conserver les informations reçues à ce titre.\n"
+        + _file(theirs)
+        + _END,
     )
 
 
@@ -129,6 +138,15 @@ def french_moment(at: datetime) -> str:
     """A moment as one writes it in France, by the clock there."""
     local = at.astimezone(PARIS)
     return f"le {french(local)} à {local.hour} h {local.minute:02d}"
+
+
+def _file(theirs: str | None) -> str:
+    return f"Votre dossier : {theirs}\n" if theirs and mailable(theirs) else ""
+
+
+def mailable(reference: str) -> bool:
+    """Whether a partner's number of a file is a number: words that may be a name stay out."""
+    return bool(_DIGIT.search(reference)) and not _NAME.search(reference)
 
 
 def _link(url: str, until: date) -> str:

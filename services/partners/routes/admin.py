@@ -1,16 +1,15 @@
 """JSON for administrators of partners: endpoints, deliveries, the directory, capacity."""
 
-from datetime import date
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Query, Request
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
 from contracts.intake import Ref
-from contracts.values import CapacityStatus, Channel
+from contracts.values import Channel
 from infra.channels.sftp import Account
 from infra.database import Database, driver
 from infra.web.auth import create_key
@@ -20,19 +19,18 @@ from infra.webhooks.guard import MAX_URL
 from infra.webhooks.sender import ClientCertificate
 from services.partners import tables
 from services.partners.handlers.applications import InvalidEndpointError
-from services.partners.handlers.directory import (
-    Capacity,
-    PastReportError,
-    UnknownServiceError,
-)
+from services.partners.handlers.capacity import Capacity, CapacityLinks
 from services.partners.handlers.endpoints import Address, Endpoints
 from services.partners.handlers.imports import Importer
+from services.partners.handlers.manual import Manual
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.verification import Verification
 from services.partners.routes.answers import wrong_field
 from services.partners.routes.applications import EndpointApplication
 from services.partners.routes.callers import Admin, Reader, State
+from services.partners.routes.capacity import add as add_capacity
 from services.partners.routes.directory import add as add_directory
+from services.partners.routes.manual import add as add_manual
 from services.partners.routes.partner import delivery_page, pinged
 from services.partners.routes.redelivery import add as add_redelivery
 from services.partners.tables import messages
@@ -40,24 +38,6 @@ from services.partners.tables import messages
 HIDDEN = {"credentials", "client_certificate", "application"}
 """What is never shown again."""
 Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
-
-
-class CapacityReport(Strict):
-    """Whether a service takes people now, and until when that is known."""
-
-    status: CapacityStatus
-    seats: int | None = Field(None, ge=0, le=10_000, description="Free places.")
-    until: date | None = Field(None, description="Last day on which this holds.")
-
-    @field_validator("seats")
-    @classmethod
-    def _agrees(cls, seats: int | None, about: ValidationInfo) -> int | None:
-        status = about.data.get("status")
-        if seats and status is CapacityStatus.NO_CAPACITY:
-            raise ValueError("no-capacity has no free places")
-        if seats == 0 and status is CapacityStatus.CAPACITY:
-            raise ValueError("capacity has a free place at least: say waitlist or no-capacity")
-        return seats
 
 
 class NewKey(Strict):
@@ -94,6 +74,9 @@ class EndpointRequest(Strict):
     ordering: Literal["none", "pathway"] = "none"
     per_minute: int | None = Field(None, ge=1, le=60_000, description="Messages a minute.")
     concurrency: int | None = Field(None, ge=1, le=50, description="At the same time.")
+    batch_minutes: int | None = Field(
+        None, ge=1, le=10_080, description="For sftp: one file for all that waits, so often."
+    )
     asymmetric: bool = Field(False, description="Sign with Ed25519 (v1a) too.")
     credentials: EndpointCredentials | None = Field(None, description="For sftp; never shown.")
     client_certificate: EndpointClient | None = Field(None, description="Never shown.")
@@ -104,18 +87,22 @@ def router(
     database: Database,
     endpoints: Endpoints,
     capacity: Capacity,
+    capacity_links: CapacityLinks,
     redelivery: Redelivery,
     verification: Verification,
     importer: Importer,
+    manual: Manual,
 ) -> APIRouter:
-    """The administrators' routes."""
+    """The administrators' routes, and those of advisers."""
     routes = APIRouter(prefix="/v1")
     _add_endpoints(routes, database, endpoints, verification)
     _add_keys(routes, database)
     _add_deliveries(routes, database)
-    _add_directory(routes, database, capacity)
+    _add_directory(routes, database)
+    add_capacity(routes, capacity, capacity_links)
     add_redelivery(routes, redelivery)
     add_directory(routes, database, importer)
+    add_manual(routes, manual)
     return routes
 
 
@@ -208,7 +195,7 @@ def _add_deliveries(routes: APIRouter, database: Database) -> None:
         return await delivery_page(database, after, state, partner_id, referral_id, limit)
 
 
-def _add_directory(routes: APIRouter, database: Database, capacity: Capacity) -> None:
+def _add_directory(routes: APIRouter, database: Database) -> None:
     @routes.get("/partners", tags=["directory"])
     async def list_partners(reader: Reader) -> dict[str, Any]:
         """The directory's organisations (data·inclusion structures)."""
@@ -220,20 +207,6 @@ def _add_directory(routes: APIRouter, database: Database, capacity: Capacity) ->
         """What the partners offer (data·inclusion services)."""
         rows = await database.rows(tables.SERVICES, partner_id)
         return {"services": [orjson.loads(row.pop("published")) | row for row in rows]}
-
-    @routes.post("/services/{service_id}/capacity", status_code=201, tags=["directory"])
-    async def report_capacity(
-        request: Request, admin: Admin, service_id: Ref, body: CapacityReport
-    ) -> dict[str, Any]:
-        """Say whether a service takes people now; the newest report counts."""
-        meta = cause_of(request, admin.actor)
-        try:
-            said = await capacity.report(service_id, body.status, body.seats, body.until, meta)
-        except UnknownServiceError as error:
-            raise not_found("service") from error
-        except PastReportError as error:
-            raise wrong_field(422, "invalid", "until", "must not be over already") from error
-        return said.model_dump(mode="json", exclude={"sealed"})
 
 
 def _with_json(row: dict[str, Any], name: str) -> dict[str, Any]:

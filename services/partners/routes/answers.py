@@ -20,10 +20,12 @@ from services.partners.handlers.answers import (
     DuplicateIdError,
     MalformedAnswerError,
     NirError,
+    StateChangedError,
 )
 from services.partners.model import (
     CommissionNotMetError,
     ForbiddenTransitionError,
+    FullUntilError,
     ReasonNotYoursError,
     SuggestionError,
 )
@@ -91,10 +93,19 @@ def _refused(error: Exception) -> Exception:
         return wrong_field(422, "reason-not-yours", "data.reason", detail)
     if isinstance(error, SuggestionError):
         return wrong_field(422, "invalid", "data.suggested_service_id", str(error))
+    if isinstance(error, FullUntilError):
+        return wrong_field(422, "invalid", "data.no_capacity_until", str(error))
     return _conflict(error)
 
 
 def _conflict(error: Exception) -> Exception:
+    if isinstance(error, StateChangedError):
+        return Problem(
+            409,
+            "state-changed",
+            "The referral is no longer in the state that you saw",
+            current_status=error.current,
+        )
     if isinstance(error, ForbiddenTransitionError):
         return Problem(
             409,

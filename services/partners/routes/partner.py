@@ -9,15 +9,14 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 
 from infra.database import Database
-from infra.eventstore.events import Meta
-from infra.web.auth import Principal
-from infra.web.cause import cause_of
 from infra.web.problems import not_found
 from services.partners import tables
+from services.partners.handlers.capacity import Capacity, CapacityLinks
 from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.messages import Messages
 from services.partners.handlers.verification import Verification
-from services.partners.routes.callers import Partner, State
+from services.partners.routes.callers import Partner, State, cause_of_partner, id_of
+from services.partners.routes.capacity import add_own
 from services.partners.tables import messages as messages_of
 
 Limit = Annotated[int, Query(ge=1, le=500)]
@@ -25,12 +24,18 @@ After = Annotated[int, Query(ge=0)]
 
 
 def partner_router(
-    database: Database, endpoints: Endpoints, verification: Verification, messages: Messages
+    database: Database,
+    endpoints: Endpoints,
+    verification: Verification,
+    messages: Messages,
+    capacity: Capacity,
+    capacity_links: CapacityLinks,
 ) -> APIRouter:
     """The partners' routes."""
     routes = APIRouter(prefix="/v1/partner", tags=["partner"])
     _add_endpoints(routes, database, endpoints, verification)
     _add_deliveries(routes, database, messages)
+    add_own(routes, capacity, capacity_links)
     return routes
 
 
@@ -40,7 +45,7 @@ def _add_endpoints(
     @routes.get("/endpoints")
     async def my_endpoints(partner: Partner) -> dict[str, Any]:
         """The partner's addresses and how they fare; without their secrets."""
-        return {"endpoints": await database.rows(tables.ENDPOINTS, _id(partner))}
+        return {"endpoints": await database.rows(tables.ENDPOINTS, id_of(partner))}
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201)
     async def rotate_my_secret(
@@ -48,7 +53,9 @@ def _add_endpoints(
     ) -> dict[str, Any]:
         """A new signing secret, shown once; the old one counts for another day."""
         try:
-            new = await endpoints.rotate(endpoint_id, _cause(request, partner), _id(partner))
+            new = await endpoints.rotate(
+                endpoint_id, cause_of_partner(request, partner), id_of(partner)
+            )
         except LookupError as error:
             raise not_found(str(error)) from error
         return {"endpoint_id": new.endpoint_id, "secret": new.secret}
@@ -56,7 +63,7 @@ def _add_endpoints(
     @routes.post("/endpoints/{endpoint_id}/ping")
     async def ping_my_endpoint(partner: Partner, endpoint_id: UUID) -> dict[str, Any]:
         """Have a signed ``endpoint.ping`` sent now, and see what became of it."""
-        return await pinged(verification, endpoint_id, _id(partner))
+        return await pinged(verification, endpoint_id, id_of(partner))
 
 
 def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -> None:
@@ -65,12 +72,12 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -
         partner: Partner, state: State | None = None, limit: Limit = 100, after: After = 0
     ) -> dict[str, Any]:
         """What was sent to the partner, or waits, in the order it was made."""
-        return await delivery_page(database, after, state, _id(partner), None, limit)
+        return await delivery_page(database, after, state, id_of(partner), None, limit)
 
     @routes.get("/deliveries/{delivery_id}/attempts")
     async def my_attempts(partner: Partner, delivery_id: UUID) -> dict[str, Any]:
         """Every attempt to send one of the partner's messages."""
-        rows = await database.rows(messages_of.ATTEMPTS, delivery_id, _id(partner))
+        rows = await database.rows(messages_of.ATTEMPTS, delivery_id, id_of(partner))
         return {"attempts": rows}
 
     @routes.get("/messages")
@@ -81,7 +88,9 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -
 
         Go on with ``cursor``. What was not delivered yet counts as delivered now.
         """
-        page = await messages.after(_id(partner), after, limit, _cause(request, partner))
+        page = await messages.after(
+            id_of(partner), after, limit, cause_of_partner(request, partner)
+        )
         return {"messages": page.messages, "cursor": page.cursor, "more": page.more}
 
 
@@ -107,12 +116,3 @@ async def delivery_page(
     """Deliveries in the order they were made, and the cursor of the next page, if any."""
     rows = await database.rows(tables.DELIVERIES, after, state, partner_id, referral_id, limit)
     return {"deliveries": rows, "next": rows[-1]["seq"] if len(rows) == limit else None}
-
-
-def _id(partner: Principal) -> str:
-    (partner_id,) = partner.scope
-    return partner_id
-
-
-def _cause(request: Request, partner: Principal) -> Meta:
-    return cause_of(request, f"partner:{_id(partner)}")

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from contracts.base import Strict
 from contracts.intake import Ref
+from contracts.values import MessageKind
 from infra.web.cause import cause_of
 from infra.web.problems import not_found
 from services.partners.handlers.redelivery import (
@@ -16,7 +17,7 @@ from services.partners.handlers.redelivery import (
     Redelivery,
     Scope,
 )
-from services.partners.routes.callers import Admin
+from services.partners.routes.callers import Admin, ErrorClass
 
 Words = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
@@ -34,6 +35,8 @@ class ManyAgain(Strict):
     since: AwareDatetime
     partner_id: Ref | None = None
     endpoint_id: UUID | None = None
+    error: ErrorClass | None = Field(None, description="Class of the last failure.")
+    message: MessageKind | None = None
     reason: Words
     preview: bool = Field(False, description="Count, and send nothing.")
 
@@ -43,8 +46,8 @@ def add(routes: APIRouter, redelivery: Redelivery) -> None:
 
     @routes.post("/deliveries/redeliver", status_code=202, tags=["deliveries"])
     async def redeliver_many(request: Request, admin: Admin, body: ManyAgain) -> dict[str, Any]:
-        """Send again what failed, or all that is missing, since a moment."""
-        choice = Choice(body.scope, None, body.partner_id, body.endpoint_id, body.since)
+        """Send again what failed, or all that is missing, since a moment; narrowed as asked."""
+        choice = Choice(**body.model_dump(exclude={"reason", "preview"}))
         if body.preview:
             return {"matching": await redelivery.count(choice), "redelivered": 0}
         done = await redelivery.again(choice, body.reason, cause_of(request, admin.actor))

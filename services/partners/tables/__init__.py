@@ -1,5 +1,6 @@
 """The statements of the partner service, each on a whole set."""
 
+from services.partners.tables.channels import MAY_HAVE_IT, OPEN
 from services.partners.tables.withdrawals import WITHDRAWN
 
 UPSERT_PARTNERS = """
@@ -24,13 +25,15 @@ SET partner_id = excluded.partner_id, kind = excluded.kind, name = excluded.name
 """
 PARTNERS = "SELECT partner_id, kind, name, structure::text FROM partners ORDER BY partner_id"
 KEEP_CAPACITY = """
-UPDATE services SET capacity = $2, seats = $3, capacity_until = $4, capacity_at = $5
+UPDATE services SET capacity = $2, seats = $3, capacity_until = $4, capacity_at = $5,
+  sessions = $6
 WHERE service_id = $1 AND (capacity_at IS NULL OR capacity_at <= $5)
 """
 SUGGESTED = "SELECT 1 FROM services WHERE service_id = $1 AND NOT withdrawn"
 SERVICE = "SELECT partner_id FROM services WHERE service_id = $1"
 SERVICES = """
-SELECT published::text AS published, capacity, seats, capacity_until, capacity_at, withdrawn
+SELECT published::text AS published, capacity, seats, capacity_until, capacity_at, sessions,
+       withdrawn
 FROM services WHERE $1::text IS NULL OR partner_id = $1 ORDER BY service_id
 """
 SERVICES_OF = "SELECT service_id FROM services WHERE partner_id = $1"
@@ -61,8 +64,8 @@ WHERE r.referral_id = n.referral_id AND r.updated_version < n.version
 
 INSERT_ENDPOINT = """
 INSERT INTO endpoints (endpoint_id, partner_id, service_ids, url, channel, rank, ordering,
-                       per_minute, concurrency, verified_at, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                       per_minute, concurrency, batch_minutes, verified_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 INSERT_SECRET = """
 INSERT INTO endpoint_secrets (secret_id, endpoint_id, kind, wrapped, created_at)
@@ -86,7 +89,8 @@ WHERE endpoint_id = ANY($1::uuid[]) AND state = 'pending'
 """
 ENDPOINTS = """
 SELECT endpoint_id, partner_id, service_ids, channel, rank, url, ordering, per_minute,
-       concurrency, state, reason, verified_at, failures, failing_since, open_until, created_at
+       concurrency, batch_minutes, state, reason, verified_at, failures, failing_since,
+       open_until, created_at
 FROM endpoints WHERE $1::text IS NULL OR partner_id = $1 ORDER BY created_at, endpoint_id
 LIMIT 1000
 """
@@ -120,11 +124,13 @@ ORDER BY s.created_at DESC LIMIT 20
 DELIVERY_COLUMNS = (
     "delivery_id", "endpoint_id", "partner_id", "service_id", "referral_id", "person_id",
     "message", "event_id", "event_type", "occurred_at", "data", "sealed", "traceparent",
-    "agreement_id", "agreed_until", "state", "next_attempt_at", "last_error",
+    "agreement_id", "agreed_until", "state", "next_attempt_at", "last_error", "disclosed",
+    "partner_reference",
 )  # fmt: skip
 _DELIVERY_TYPES = (
     "uuid", "uuid", "text", "text", "uuid", "uuid", "text", "uuid", "text", "timestamptz",
-    "text", "bytea", "text", "uuid", "date", "text", "timestamptz", "text",
+    "text", "bytea", "text", "uuid", "date", "text", "timestamptz", "text", "boolean",
+    "bytea",
 )  # fmt: skip
 _ARRAYS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_DELIVERY_TYPES, 1))
 INSERT_DELIVERIES = f"""
@@ -140,18 +146,22 @@ WHERE referral_id = ANY($1::uuid[])
   AND message IN ('referral.requested', 'referral.reminded', 'appointment.changed')
   AND state IN ('pending', 'manual', 'held')
 """
-KNOWN_TO_PARTNER = """
-SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, e.channel = 'rest' AS by_api,
+KNOWN_TO_PARTNER = f"""
+SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, r.partner_reference,
+       e.channel = 'rest' AND (d.external_id IS NOT NULL OR d.state <> 'succeeded') AS by_api,
        (SELECT max(l.next_attempt_at) FROM deliveries l
         WHERE l.referral_id = d.referral_id AND l.lease IS NOT NULL) AS leased_until
-FROM deliveries d LEFT JOIN endpoints e USING (endpoint_id)
-WHERE d.referral_id = ANY($1::uuid[]) AND d.message = 'referral.requested' AND d.attempts > 0
+FROM deliveries d
+LEFT JOIN endpoints e ON e.endpoint_id = d.endpoint_id
+LEFT JOIN referral_states r ON r.referral_id = d.referral_id
+WHERE d.referral_id = ANY($1::uuid[]) AND d.message = 'referral.requested' AND {MAY_HAVE_IT}
 """
 LANES = """
-SELECT e.endpoint_id, e.failures, e.concurrency, e.per_minute, e.rate_at
+SELECT e.endpoint_id, e.failures, e.concurrency, e.per_minute, e.rate_at, e.batch_minutes
 FROM endpoints e
 WHERE e.state = 'active' AND e.verified_at IS NOT NULL
   AND (e.open_until IS NULL OR e.open_until <= $1)
+  AND (e.batch_minutes IS NULL OR e.rate_at IS NULL OR e.rate_at <= $1)
   AND EXISTS (
     SELECT FROM deliveries d
     WHERE d.endpoint_id = e.endpoint_id AND d.state = 'pending' AND d.next_attempt_at <= $1
@@ -182,7 +192,8 @@ WHERE d.delivery_id = due.delivery_id AND (NOT due.retry OR due.place <= $6)
   AND e.endpoint_id = d.endpoint_id
 RETURNING d.delivery_id, d.endpoint_id, d.partner_id, d.service_id, d.referral_id,
   d.person_id, d.message, d.event_id, d.event_type, d.occurred_at, d.data, d.sealed,
-  d.traceparent, d.agreed_until, d.attempts, d.tries_before, e.url, e.channel,
+  d.partner_reference, d.traceparent, d.agreed_until, d.attempts, d.tries_before, e.url,
+  e.channel, e.batch_minutes,
 {WITHDRAWN}"""
 KEEP_RATES = """
 UPDATE endpoints e SET rate_at = n.rate_at
@@ -209,7 +220,9 @@ SET state = CASE WHEN d.state = 'pending' OR n.state = 'succeeded'
     last_status = n.status, updated_at = $14,
     external_id = coalesce(n.external_id, d.external_id),
     endpoint_id = coalesce(n.moved_to, d.endpoint_id),
-    tries_before = CASE WHEN n.moved_to IS NULL THEN d.tries_before ELSE d.attempts END
+    tries_before = CASE WHEN n.moved_to IS NULL THEN d.tries_before ELSE d.attempts END,
+    in_vain = d.in_vain
+      + CASE WHEN n.outcome = 'permanent' AND n.status IS NULL THEN 1 ELSE 0 END
 FROM result n
 WHERE d.delivery_id = n.delivery_id AND d.lease = n.lease
 RETURNING d.delivery_id, d.state
@@ -226,50 +239,14 @@ FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::timestamptz[])
   AS n (endpoint_id, failures, failing_since, open_until)
 WHERE e.endpoint_id = n.endpoint_id
 """
-_FURTHER = """
-SELECT d.delivery_id, further.endpoint_id, further.channel AS to_channel,
-       e.channel AS from_channel
-FROM deliveries d JOIN endpoints e USING (endpoint_id)
-CROSS JOIN LATERAL (
-  SELECT n.endpoint_id, n.channel FROM endpoints n
-  WHERE n.partner_id = d.partner_id AND n.state = 'active' AND n.rank > e.rank
-    AND (n.service_ids = '{}' OR d.service_id = ANY(n.service_ids))
-    AND (n.channel <> 'rest' OR d.message = 'referral.requested')
-    AND d.message <> 'appointment.changed'
-  ORDER BY n.rank, n.created_at DESC, n.endpoint_id LIMIT 1
-) further
-"""
-NEXT_CHANNELS = f"""
-{_FURTHER}
-WHERE d.delivery_id = ANY($1::uuid[])
-"""
-MOVE_ON = f"""
-WITH found AS (
-{_FURTHER}
-  WHERE d.endpoint_id = ANY($1::uuid[]) AND d.state = 'pending'
-  FOR UPDATE OF d
-)
-UPDATE deliveries d
-SET endpoint_id = f.endpoint_id, tries_before = d.attempts, next_attempt_at = $2, lease = NULL,
-    last_error = 'endpoint-disabled', updated_at = $2
-FROM found f WHERE d.delivery_id = f.delivery_id
-RETURNING d.delivery_id, d.referral_id, d.partner_id, d.person_id, f.from_channel, f.to_channel
-"""
 DISABLE_ENDPOINTS = """
 UPDATE endpoints SET state = 'disabled', reason = $2
 WHERE endpoint_id = ANY($1::uuid[]) AND state = 'active'
 RETURNING endpoint_id, partner_id
 """
-BURY_DELIVERIES = """
-UPDATE deliveries
-SET state = 'dead', last_error = 'endpoint-disabled', lease = NULL, next_attempt_at = NULL,
-    updated_at = $2
-WHERE endpoint_id = ANY($1::uuid[]) AND state = 'pending'
-RETURNING delivery_id, referral_id, partner_id, person_id, attempts
-"""
 DELIVERIES = """
 SELECT seq, delivery_id, endpoint_id, partner_id, service_id, referral_id, message, state,
-       attempts, last_error, last_status, created_at, updated_at,
+       attempts, last_error, last_status, file, acknowledged_at, created_at, updated_at,
        CASE WHEN state = 'pending' THEN next_attempt_at END AS next_attempt_at
 FROM deliveries
 WHERE seq > $1 AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR partner_id = $3)
@@ -277,51 +254,17 @@ WHERE seq > $1 AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR par
 ORDER BY seq LIMIT $5
 """
 
-REMINDABLE = """
-SELECT d.referral_id, d.partner_id, d.service_id, d.person_id
+REMINDABLE = f"""
+SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, r.partner_reference
 FROM deliveries d JOIN referral_states r ON r.referral_id = d.referral_id
 WHERE d.referral_id = ANY($1::uuid[]) AND d.message = 'referral.requested'
   AND d.state = 'succeeded'
-  AND coalesce(r.asked_status, r.status) IN ('requested', 'accepted', 'in-progress', 'on-hold')
+  AND coalesce(r.asked_status, r.status) IN {OPEN}
 """
 DROP_REMINDERS = """
 UPDATE deliveries SET state = 'cancelled', updated_at = $2
 WHERE referral_id = ANY($1::uuid[]) AND message = 'referral.reminded'
   AND state IN ('pending', 'manual', 'held')
-"""
-_REDELIVERABLE = """
-FROM deliveries d
-LEFT JOIN referral_states r USING (referral_id)
-LEFT JOIN endpoints was ON was.endpoint_id = d.endpoint_id
-CROSS JOIN LATERAL (
-  SELECT e.endpoint_id FROM endpoints e
-  WHERE e.partner_id = d.partner_id AND e.state = 'active'
-    AND (e.service_ids = '{}' OR d.service_id = ANY(e.service_ids))
-    AND (d.message = 'referral.requested'
-         OR (e.channel = 'rest') = coalesce(was.channel = 'rest', false))
-  ORDER BY e.rank, e.created_at DESC, e.endpoint_id LIMIT 1
-) now
-WHERE d.state = ANY($1::text[]) AND ($2::uuid IS NULL OR d.delivery_id = $2)
-  AND ($3::text IS NULL OR d.partner_id = $3)
-  AND ($4::uuid IS NULL OR d.endpoint_id = $4 OR now.endpoint_id = $4)
-  AND ($5::timestamptz IS NULL OR d.created_at >= $5)
-  AND NOT EXISTS (
-    SELECT FROM limits x WHERE x.person_id = d.person_id AND x.kind = 'restricted')
-  AND (d.message = 'referral.cancelled'
-       OR r.status IN ('requested', 'accepted', 'in-progress', 'on-hold'))
-"""
-"""A request or a reminder only while its referral is open; a cancellation whenever."""
-COUNT_REDELIVERABLE = f"SELECT count(*) {_REDELIVERABLE}"
-REDELIVER = f"""
-WITH chosen AS (
-  SELECT d.delivery_id, now.endpoint_id {_REDELIVERABLE}
-  ORDER BY d.seq LIMIT $7 FOR UPDATE OF d
-)
-UPDATE deliveries d
-SET state = 'pending', endpoint_id = c.endpoint_id, next_attempt_at = $6, lease = NULL,
-    tries_before = d.attempts, updated_at = $6
-FROM chosen c WHERE d.delivery_id = c.delivery_id
-RETURNING d.delivery_id, d.referral_id, d.partner_id, d.person_id
 """
 LOCK_STATE = """
 SELECT r.referral_id, r.partner_id, r.service_id, r.person_id, r.commission_on,
@@ -342,8 +285,14 @@ RETURNING answer_id
 """
 ASK = """
 UPDATE referral_states SET asked_status = $2, asked_answer_id = $3,
-  commission_on = coalesce($4, commission_on)
+  commission_on = coalesce($4, commission_on),
+  partner_reference = coalesce($5, partner_reference)
 WHERE referral_id = $1
+"""
+KEEP_REFERENCES = """
+UPDATE referral_states r SET partner_reference = n.partner_reference
+FROM unnest($1::uuid[], $2::bytea[]) AS n (referral_id, partner_reference)
+WHERE r.referral_id = n.referral_id
 """
 
 TRUNCATE = "TRUNCATE partners, partner_names, services, referral_states, limits"
@@ -366,10 +315,6 @@ SET verified_at = $2, failures = 0, failing_since = NULL, open_until = NULL,
     per_minute = least($3, per_minute)
 WHERE endpoint_id = $1 AND verified_at IS NULL AND state = 'active'
 RETURNING endpoint_id
-"""
-FILE_ENDPOINTS = """
-SELECT endpoint_id, partner_id, url FROM endpoints
-WHERE channel = 'sftp' AND state = 'active' ORDER BY created_at LIMIT 200
 """
 ACTIVE_ENDPOINT = """
 SELECT endpoint_id, partner_id, url, channel FROM endpoints

@@ -2,16 +2,17 @@
 
 REQUESTS = """
 SELECT d.referral_id, d.event_id, d.event_type, d.data, d.sealed, d.external_id,
-       d.state = 'succeeded' AND e.channel = 'rest' AS made
-FROM deliveries d LEFT JOIN endpoints e USING (endpoint_id)
+       d.external_id IS NOT NULL AS made
+FROM deliveries d
 WHERE d.referral_id = ANY($1::uuid[]) AND d.message = 'referral.requested'
 """
 """The request that each message is about, and whether it made an appointment."""
 APPOINTED = """
-SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, d.agreement_id, d.agreed_until
+SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, d.agreement_id, d.agreed_until,
+  NULL::bytea AS partner_reference
 FROM deliveries d JOIN endpoints e USING (endpoint_id)
 WHERE d.referral_id = ANY($1::uuid[]) AND d.message = 'referral.requested'
-  AND e.channel = 'rest' AND d.state IN ('pending', 'succeeded', 'held')
+  AND e.channel = 'rest' AND (d.external_id IS NOT NULL OR d.state IN ('pending', 'held'))
 """
 """Requests that made an appointment by API, or are about to."""
 OFFERS = """

@@ -1,4 +1,4 @@
-"""Statements about answer links."""
+"""Statements about links that are mailed."""
 
 from services.partners.tables.withdrawals import WITHDRAWN
 
@@ -37,8 +37,48 @@ SELECT EXISTS (
   SELECT FROM answers WHERE person_id = $1 AND referral_id = $2 AND partner_id = $3
 )
 """
-RENEW = """
-UPDATE answer_links SET renewed_at = $2
+
+
+def _renew(table: str) -> str:
+    """A link that ran out, once in a while: answers it, if so."""
+    return f"""
+UPDATE {table} SET renewed_at = $2
 WHERE token_digest = $1 AND expires_at <= $2 AND (renewed_at IS NULL OR renewed_at <= $3)
-RETURNING referral_id
+RETURNING token_digest
+"""
+
+
+RENEW, RENEW_CAPACITY = _renew("answer_links"), _renew("capacity_links")
+_MAILBOX = """
+LEFT JOIN partners p ON p.partner_id = s.partner_id
+LEFT JOIN LATERAL (
+  SELECT substr(e.url, length('mailto:') + 1) AS mailbox FROM endpoints e
+  WHERE e.partner_id = s.partner_id AND e.channel = 'email' AND e.state = 'active'
+    AND (e.service_ids = '{}' OR s.service_id = ANY(e.service_ids))
+  ORDER BY e.rank, e.created_at DESC LIMIT 1
+) registered ON true
+"""
+_KNOWN_MAILBOX = """
+coalesce(registered.mailbox, s.published -> 'service' ->> 'courriel',
+         p.structure ->> 'courriel')
+"""
+"""The mailbox that the partner registered, else that of the directory."""
+CAPACITY_MAILBOX = f"""
+SELECT s.service_id, s.partner_id, s.name AS service, {_KNOWN_MAILBOX} AS mailbox
+FROM services s {_MAILBOX}
+WHERE s.service_id = $1 AND NOT s.withdrawn
+"""
+INSERT_CAPACITY = """
+WITH old AS (DELETE FROM capacity_links WHERE expires_at < $5::timestamptz - interval '90 days')
+INSERT INTO capacity_links
+  (token_digest, service_id, partner_id, mailbox, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+"""
+CAPACITY_LINK = f"""
+SELECT l.token_digest, l.service_id, l.partner_id, l.mailbox, l.expires_at,
+  {_KNOWN_MAILBOX} AS now_mailbox, s.name AS service, s.capacity, s.capacity_until,
+  s.capacity_at
+FROM capacity_links l
+JOIN services s ON s.service_id = l.service_id AND NOT s.withdrawn {_MAILBOX}
+WHERE l.token_digest = $1
 """

@@ -1,21 +1,21 @@
 """Statements for what a partner sees of its own messages."""
 
+from services.partners.tables.channels import WANTED
 from services.partners.tables.withdrawals import WITHDRAWN
 
 ATTEMPTS = """
-SELECT a.attempt, a.endpoint_id, e.channel, a.sent_at, a.outcome, a.status, a.error,
-       a.duration_ms
-FROM delivery_attempts a JOIN endpoints e USING (endpoint_id)
+SELECT a.attempt, a.endpoint_id, coalesce(e.channel, 'manual') AS channel, a.sent_at,
+       a.outcome, a.status, a.error, a.duration_ms
+FROM delivery_attempts a LEFT JOIN endpoints e USING (endpoint_id)
 JOIN deliveries d USING (delivery_id)
 WHERE a.delivery_id = $1 AND ($2::text IS NULL OR d.partner_id = $2)
 ORDER BY a.sent_at, a.attempt LIMIT 500
 """
 MESSAGES = f"""
 SELECT d.seq, d.delivery_id, d.partner_id, d.service_id, d.referral_id, d.person_id, d.message,
-  d.event_id, d.event_type, d.occurred_at, d.data, d.sealed, d.agreed_until, d.attempts,
-  d.state,
-  d.message NOT IN ('referral.requested', 'referral.reminded')
-    OR r.status IN ('requested', 'accepted', 'in-progress', 'on-hold') AS timely,
+  d.event_id, d.event_type, d.occurred_at, d.data, d.sealed, d.partner_reference,
+  d.agreed_until, d.attempts,
+  d.state, d.disclosed, {WANTED} AS timely,
 {WITHDRAWN}
 FROM deliveries d LEFT JOIN referral_states r USING (referral_id)
 WHERE d.partner_id = $1 AND d.seq > $2 AND d.state NOT IN ('cancelled', 'held')
@@ -24,6 +24,6 @@ ORDER BY d.seq LIMIT $3 FOR UPDATE OF d
 """
 FETCHED = """
 UPDATE deliveries SET state = 'succeeded', next_attempt_at = NULL, lease = NULL,
-  attempts = attempts + 1, last_error = NULL, updated_at = $2
+  attempts = attempts + 1, disclosed = true, last_error = NULL, updated_at = $2
 WHERE delivery_id = ANY($1::uuid[])
 """

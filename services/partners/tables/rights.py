@@ -1,20 +1,30 @@
 """Statements about persons who are restricted or erased."""
 
+from services.partners.tables.channels import MAY_HAVE_IT
+
 HOLD = """
 UPDATE deliveries SET state = 'held', lease = NULL, last_error = 'person-restricted',
   updated_at = $2
-WHERE person_id = $1 AND state IN ('pending', 'manual')
+WHERE person_id = $1 AND state = 'pending'
   AND message IN ('referral.requested', 'referral.reminded', 'appointment.changed')
 """
+"""What goes by hand stays on the list of the day: its sheet does not open meanwhile."""
 RELEASE = """
-UPDATE deliveries SET last_error = NULL, updated_at = $2::timestamptz,
-  state = CASE WHEN endpoint_id IS NULL THEN 'manual' ELSE 'pending' END,
-  next_attempt_at = CASE WHEN endpoint_id IS NULL THEN NULL ELSE $2::timestamptz END
-WHERE person_id = $1 AND state = 'held'
+WITH found AS (
+  SELECT delivery_id, disclosed FROM deliveries WHERE person_id = $1 AND state = 'held'
+  FOR UPDATE
+)
+UPDATE deliveries d
+SET state = 'pending', last_error = NULL, next_attempt_at = $2, updated_at = $2,
+    disclosed = d.disclosed OR d.message = 'referral.requested'
+FROM found f WHERE d.delivery_id = f.delivery_id
+RETURNING d.message, d.person_id, d.event_id, d.event_type, d.data, d.sealed, f.disclosed
 """
+"""``disclosed``: whether what the message discloses was written down before."""
 
 STRIP_DELIVERIES = """
-UPDATE deliveries SET sealed = NULL, external_id = NULL, updated_at = $2
+UPDATE deliveries
+SET sealed = NULL, partner_reference = NULL, external_id = NULL, updated_at = $2
 WHERE person_id = ANY($1::uuid[])
 """
 """What messages were made from goes; that there were messages stays, under a pseudonym."""
@@ -31,10 +41,11 @@ FORGET = (
     "DELETE FROM withdrawals WHERE person_id = ANY($1::uuid[])",
     "DELETE FROM referral_states WHERE person_id = ANY($1::uuid[])",
 )
-TOLD = """
-SELECT DISTINCT referral_id, partner_id, service_id, person_id
-FROM deliveries
-WHERE person_id = ANY($1::uuid[]) AND attempts > 0 AND message = 'referral.requested'
-ORDER BY person_id, referral_id
+TOLD = f"""
+SELECT DISTINCT d.referral_id, d.partner_id, d.service_id, d.person_id,
+  NULL::bytea AS partner_reference
+FROM deliveries d
+WHERE d.person_id = ANY($1::uuid[]) AND {MAY_HAVE_IT} AND d.message = 'referral.requested'
+ORDER BY d.person_id, d.referral_id
 """
 """Requests that a partner got, or may have got."""

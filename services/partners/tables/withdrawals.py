@@ -1,5 +1,7 @@
 """Statements about agreements that are withdrawn."""
 
+from services.partners.tables.channels import MAY_HAVE_IT
+
 WITHDRAWN = """
   d.agreement_id IS NOT NULL AND EXISTS (
     SELECT FROM withdrawals w
@@ -20,14 +22,14 @@ _UNDER = "(d.agreement_id = $2 OR $2::uuid IS NULL AND d.occurred_at <= $3)"
 DROP_WITHDRAWN = f"""
 UPDATE deliveries d
 SET state = 'cancelled', last_error = 'agreement-withdrawn', lease = NULL, updated_at = $4
-WHERE d.person_id = $1 AND d.agreement_id IS NOT NULL AND d.attempts = 0
-  AND d.state IN ('pending', 'manual', 'held')
+WHERE d.person_id = $1 AND d.agreement_id IS NOT NULL
+  AND d.state IN ('pending', 'manual', 'held') AND NOT ({MAY_HAVE_IT})
   AND {_UNDER}
 """
 TOLD_UNDER = f"""
-SELECT d.referral_id, d.partner_id, d.service_id, d.person_id
-FROM deliveries d
-WHERE d.person_id = $1 AND d.attempts > 0 AND d.message = 'referral.requested'
+SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, r.partner_reference
+FROM deliveries d LEFT JOIN referral_states r USING (referral_id)
+WHERE d.person_id = $1 AND {MAY_HAVE_IT} AND d.message = 'referral.requested'
   AND {_UNDER}
 ORDER BY d.seq
 """

@@ -65,9 +65,9 @@ class Messages:
         work = self.work(tx)
         await work.load_referrals(a.referral_id for _, a in answers)
         await work.load_world({m.person_id for m, _ in answers if m.person_id})
-        comments = await self.writer.vault.unseal([m for m, _ in answers])
+        words = await self.writer.vault.unseal([m for m, _ in answers])
         for message, answer in answers:
-            self._answered(work, message, answer, comments.get(message.event_id))
+            self._answered(work, message, answer, words.get(message.event_id))
         await work.write()
 
     async def _open_cases(self, tx: AsyncConnection, needs: Sequence[Recorded]) -> None:
@@ -116,7 +116,7 @@ class Messages:
         referral = work.referrals.get(answer.referral_id)
         if referral is None:
             raise LookupError("answer to a referral that nobody proposed")
-        move = _move(answer, _comment(message, sealed))
+        move = _move(answer, _words(message, sealed))
         meta = message.caused(f"partner:{answer.partner_id}")
         try:
             work.move(referral, move, meta)
@@ -151,19 +151,20 @@ def _answer(message: Recorded, sealed: bytes | None = None) -> AnswerReceived | 
     return event
 
 
-def _comment(message: Recorded, sealed: bytes | None) -> str | None:
+def _words(message: Recorded, sealed: bytes | None) -> AnswerSealed:
     part = _answer(message, sealed).sealed
-    return part.comment if isinstance(part, AnswerSealed) else None
+    return part if isinstance(part, AnswerSealed) else AnswerSealed()
 
 
-def _move(answer: AnswerReceived | AnswerLate, comment: str | None) -> Move:
+def _move(answer: AnswerReceived | AnswerLate, words: AnswerSealed) -> Move:
     if isinstance(answer, AnswerLate):  # refused by the state table, and seen by an adviser
         return Move(answer.status, Author.PARTNER, answer_id=answer.answer_id)
     return Move(
         status=answer.status,
         author=Author.PARTNER,
         reason=answer.reason,
-        comment=comment,
+        comment=words.comment,
+        partner_reference=words.partner_reference,
         outcome=answer.outcome,
         business_status=answer.business_status,
         appointment_at=answer.appointment_at,

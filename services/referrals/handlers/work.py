@@ -136,8 +136,8 @@ class Work:
         self, history: History, case_id: UUID, day: date, before: int | None = None
     ) -> World:
         """The same on a day; ``before``: only what intake had said before a position."""
-        note = history.note_of(case_id)
-        return World(self.services, self.rules, history.person(before), day, note)
+        need = history.need_of(case_id)
+        return World(self.services, self.rules, history.person(before), day, need)
 
     def move(self, referral: Referral, move: Move, meta: Meta) -> None:
         """Move a referral and let its case follow; raises as ``move_referral`` does."""

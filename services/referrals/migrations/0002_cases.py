@@ -38,10 +38,13 @@ def upgrade() -> None:
           capacity_until date,
           capacity_at    timestamptz
         );
-        CREATE TABLE referrals.undelivered (     -- what partners could not be told
-          referral_id uuid PRIMARY KEY,
-          trouble     text NOT NULL,
-          since       date NOT NULL
+        CREATE TABLE referrals.undelivered (     -- what partners have not been told
+          referral_id uuid NOT NULL,
+          message     text NOT NULL,
+          trouble     text NOT NULL,             -- manual: by hand; dead: given up
+          error       text NOT NULL,
+          since       date NOT NULL,
+          PRIMARY KEY (referral_id, message)
         );
         CREATE TABLE referrals.rules (
           version      int PRIMARY KEY,

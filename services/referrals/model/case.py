@@ -6,6 +6,7 @@ from datetime import date
 from uuid import UUID
 
 from contracts.base import Event
+from contracts.intake import NeedSealed
 from contracts.partners import Deadlines
 from contracts.referrals import (
     CaseClosed,
@@ -94,7 +95,7 @@ class World:
     rules: Rules
     person: Person
     today: date
-    need_note: str | None = None
+    need: NeedSealed = field(default_factory=NeedSealed)
 
     def verdicts(self, case: Case) -> dict[str, str]:
         """Whether the services of a case's proposal suit the person today."""

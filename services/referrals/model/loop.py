@@ -226,7 +226,7 @@ def request(
     """
     kind = referral.partner_kind
     agreement = world.person.agreement_for(referral.partner_id, kind, world.today)
-    fields = disclosed(world.person, world.need_note, kind, agreement)
+    fields = disclosed(world.person, world.need.note, kind, agreement)
     met_on = local_day(appointment_at) if appointment_at else None
     deadlines = world.deadlines(referral.service_id)
     confirmed = ReferralConfirmed(
@@ -248,7 +248,7 @@ def request(
         appointment_at=appointment_at,
         replaces=referral.replaces,
         awaits=until_answered(deadlines, world.today, met_on),
-        sealed=Disclosure(fields=fields),
+        sealed=Disclosure(fields=fields, requester=world.need.requester),
     )
     return [confirmed, requested]
 

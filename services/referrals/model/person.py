@@ -6,7 +6,7 @@ from uuid import UUID
 
 from contracts import intake, rights
 from contracts.base import Event
-from contracts.intake import AgreementGiven, Facts, Identity
+from contracts.intake import AgreementGiven, Facts, Identity, NeedSealed
 from contracts.values import PartnerKind
 
 PERSON_EVENTS = frozenset(
@@ -100,14 +100,14 @@ class History:
                 person = _told(person, event)
         return person
 
-    def note_of(self, case_id: UUID) -> str | None:
-        """The free text of the need that a case is about."""
+    def need_of(self, case_id: UUID) -> NeedSealed:
+        """What was said, and where, of the need that a case is about."""
         for _, event in self.events:
             if not isinstance(event, intake.NeedExpressed) or event.sealed is None:
                 continue
             if intake.case_id_of(event.need_id) == case_id:
-                return event.sealed.note
-        return None
+                return event.sealed
+        return NeedSealed()
 
 
 def _told(person: Person, event: Event) -> Person:

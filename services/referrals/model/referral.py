@@ -17,12 +17,12 @@ from contracts.referrals import (
     AppointmentMissed,
     AppointmentSet,
     Awaits,
-    CommentSealed,
     DeadlinePassed,
     ReferralMoved,
     ReferralProposed,
     ReferralReceived,
     ReferralRequested,
+    SpokenSealed,
 )
 from contracts.values import (
     AUTHOR_OF_REASON,
@@ -192,6 +192,7 @@ class Move:
     suggested_service_id: str | None = None
     answer_id: UUID | None = None
     on_behalf_of: Author | None = None
+    partner_reference: str | None = None
 
 
 def check_move(current: ReferralStatus, move: Move) -> None:
@@ -257,8 +258,14 @@ def _moved(
         commission_on=move.commission_on,
         suggested_service_id=move.suggested_service_id,
         awaits=awaits(move.status, _business(move), deadlines or Deadlines(), at),
-        sealed=CommentSealed(comment=move.comment) if move.comment else None,
+        sealed=_spoken(move),
     )
+
+
+def _spoken(move: Move) -> SpokenSealed | None:
+    if not (move.comment or move.partner_reference):
+        return None
+    return SpokenSealed(comment=move.comment, partner_reference=move.partner_reference)
 
 
 def _business(move: Move) -> BusinessStatus | None:

@@ -24,13 +24,14 @@ from infra.web.problems import not_found
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers
+from services.referrals.handlers.answers import show_answers
 from services.referrals.model.appointments import AppointmentOutcome
 from services.referrals.model.explain import Told
 from services.referrals.model.referral import (
     Move,
     Referral,
 )
-from services.referrals.routes.problems import deciding
+from services.referrals.routes.problems import deciding, refuse_nir
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
@@ -144,6 +145,21 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
             told = await proposals.show(tx, advisers.messages, proposal_id, meta)
         return _proposal(told)
 
+    @routes.get("/referrals/{referral_id}/answers")
+    async def list_answers(
+        request: Request, adviser: Adviser, referral_id: UUID
+    ) -> dict[str, Any]:
+        """What the partner answered, oldest first, with its own number of the file.
+
+        It shows words about a person: who looked is an event of the person's pathway.
+        """
+        writer, meta = advisers.messages.writer, cause_of(request, adviser.actor)
+        try:
+            async with deciding(database) as tx:
+                return {"answers": await show_answers(tx, writer, referral_id, meta)}
+        except LookupError as error:
+            raise not_found("referral") from error
+
 
 def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> None:
     """What advisers do with one referral."""
@@ -189,6 +205,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
         request: Request, adviser: Adviser, referral_id: UUID, body: SpokenAnswer
     ) -> dict[str, Any]:
         """Type in what the partner said by phone or on paper: both are recorded."""
+        refuse_nir(body)
         move = Move(
             author=Author.ADVISER,
             on_behalf_of=Author.PARTNER,

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.nir import find_nir
+from contracts.webhooks import SpokenAnswer
 from infra.database import Database
 from infra.eventstore.store import ConcurrencyError
 from infra.limits import Limit, LimitedError
@@ -42,6 +44,13 @@ _PROBLEMS: dict[type[Exception], Callable[[], Problem]] = {
     ),
     PersonErasedError: lambda: Problem(410, "person-erased", "The person's data were erased"),
 }
+
+
+def refuse_nir(body: SpokenAnswer) -> None:
+    """Raise ``Problem`` if a field holds a NIR."""
+    if (found := find_nir(body.model_dump(mode="json", exclude_none=True))) is not None:
+        field = {"field": found, "detail": "must not hold a NIR"}
+        raise Problem(422, "nir-refused", "The request is not valid", errors=[field])
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from contracts.days import local_day
+from contracts.values import INTERNAL_KINDS
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.web.auth import Principal, RequireRole
@@ -34,13 +35,41 @@ LABELS: dict[str, tuple[str, str]] = {
         "Plus de service à solliciter",
         "Revoir la situation avec la personne : choisir un service ou clore.",
     ),
+    "delivery-manual": (
+        "Demande à transmettre par téléphone ou sur papier",
+        "Ouvrir la fiche, appeler le partenaire, puis noter la remise et sa réponse.",
+    ),
+    "delivery-internal": (
+        "Demande à remettre à un service de la commune",
+        "Ouvrir la fiche, la remettre au service, puis noter la remise.",
+    ),
     "delivery-dead": (
-        "Message non remis",
+        "Demande non transmise",
+        "Voir la cause : demander un nouvel accord, ou joindre le partenaire autrement.",
+    ),
+    "reminder-manual": (
+        "Relance à faire par téléphone",
+        "Appeler le partenaire, noter la relance, saisir sa réponse.",
+    ),
+    "reminder-dead": (
+        "Relance non transmise",
         "Joindre le partenaire autrement et saisir sa réponse.",
     ),
-    "delivery-manual": (
-        "À transmettre par téléphone",
-        "Appeler le partenaire et saisir sa réponse.",
+    "cancellation-manual": (
+        "Annulation à dire par téléphone",
+        "Appeler le partenaire pour qu'il ne donne pas suite, puis noter la remise.",
+    ),
+    "cancellation-dead": (
+        "Annulation non transmise",
+        "Joindre le partenaire autrement : qu'il ne donne pas suite ; noter la remise.",
+    ),
+    "withdrawal-manual": (
+        "Retrait d'accord à dire par téléphone",
+        "Appeler le partenaire pour qu'il efface ce qu'il a reçu, puis noter la remise.",
+    ),
+    "withdrawal-dead": (
+        "Retrait d'accord non transmis",
+        "Joindre le partenaire autrement : qu'il efface ce qu'il a reçu ; noter la remise.",
     ),
     "answer-unclear": (
         "Réponse à éclaircir",
@@ -89,5 +118,8 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
 
 
 def _item(row: dict[str, Any]) -> dict[str, Any]:
+    internal = row["partner_kind"] in INTERNAL_KINDS
+    if row["reason"] == "delivery-manual" and internal:
+        row["reason"] = "delivery-internal"
     label, next_step = LABELS[row["reason"]]
     return row | {"label": label, "next_step": next_step}

@@ -1,0 +1,204 @@
+"""Messages that advisers hand over: by phone, on paper, in person.
+
+The last channel of every partner, and the only one of those without an address. What other
+channels look at before a message leaves is looked at when its sheet is opened, and once more
+when somebody says that it was handed over.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.days import PARIS, local_day
+from contracts.partners import DeliveryEvent, DeliveryFailed, DeliveryNote, DeliverySucceeded
+from contracts.values import (
+    Channel,
+    HandedTo,
+    HandOver,
+    MessageKind,
+    PartnerKind,
+    ReferralStatus,
+)
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.eventstore.events import Meta
+from infra.eventstore.writer import Pending, Writer
+from infra.limits import require_unlimited
+from infra.vault import PersonKey
+from infra.viewing import View, record_views
+from infra.webhooks.sender import Outcome, Sent
+from services.partners.handlers.compose import Composer, Letterhead, about, disclosures
+from services.partners.model import REQUESTED, WITHOUT_PERSON
+from services.partners.model.choices import Choice, open_choices
+from services.partners.model.sheets import Contact, contact_of
+from services.partners.tables import manual as tables
+
+BY_HAND = ("manual", "dead")
+"""States in which a human may still hand a message over."""
+
+
+class UnknownDeliveryError(LookupError):
+    """There is no such delivery."""
+
+
+class NotByHandError(Exception):
+    """The message is not to be handed over: it has arrived, is on its way, or is over."""
+
+
+class KeptBackError(Exception):
+    """The message may not leave any more: why, as for other channels."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A message to hand over: whom to call, what to say, what may be answered.
+
+    ``data``: the body that other channels would bring, and nothing more.
+    """
+
+    delivery_id: UUID
+    message: MessageKind
+    contact: Contact
+    data: dict[str, Any] = field(repr=False)
+    choices: list[Choice]
+    kind: PartnerKind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """How a message was handed over, to whom as a role, and what was noted."""
+
+    by: HandOver
+    to: HandedTo
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Manual:
+    """What advisers do about messages that go by hand."""
+
+    database: Database
+    writer: Writer
+    clock: Clock
+    letterhead: Letterhead
+
+    async def listed(self, partner_id: str | None) -> dict[str, Any]:
+        """What waits to be handed over (urgent first), and what was today; nobody's data."""
+        today = local_day(self.clock())
+        midnight = datetime.combine(today, time(), PARIS)
+        return {
+            "today": today,
+            "waiting": await self.database.rows(tables.WAITING, partner_id),
+            "done": await self.database.rows(tables.DONE, partner_id, midnight),
+        }
+
+    async def open(self, delivery_id: UUID, meta: Meta) -> Sheet:
+        """The sheet, once it is written down who looks at what it discloses.
+
+        Raises ``UnknownDeliveryError``, ``NotByHandError``, ``KeptBackError``, and
+        ``LimitedError`` where nothing may leave about the person, or staff may not look.
+        """
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            row = _by_hand(await raw.fetchrow(tables.SHEET, delivery_id))
+            if not row["wanted"]:
+                raise NotByHandError
+            await _require_unlimited(tx, row)
+            sheet = self._sheet(row, await self._keys(row))
+            if fields := sheet.data.get("person"):
+                view = View(row["person_id"], "sheet", list(fields))
+                await record_views(tx, self.writer, [view], meta)
+        return sheet
+
+    async def hand_over(self, delivery_id: UUID, handed: HandedOver, meta: Meta) -> None:
+        """The partner has it. Raises as ``open`` does."""
+        async with self.database.transaction() as tx:
+            raw, now = await driver(tx), self.clock()
+            row = _by_hand(await raw.fetchrow(tables.LOCKED_SHEET, delivery_id))
+            await _require_unlimited(tx, row)
+            alive = await self._keys(row)
+            if why := self._composer(alive).kept_back(row):
+                raise KeptBackError(why)
+            number = row["attempts"] + 1
+            await raw.execute(tables.HANDED_OVER, delivery_id, now)
+            await raw.execute(tables.CALL, delivery_id, number, now, Outcome.OK, None)
+            succeeded = DeliverySucceeded(
+                **about(row), attempts=number, channel=Channel.MANUAL, by=handed.by,
+                to=handed.to, sealed=_note(handed.note),
+            )  # fmt: skip
+            pending = [_said(row, succeeded, meta), *disclosures([row], alive, meta)]
+            await self.writer.write(tx, pending)
+
+    async def nobody_reached(self, delivery_id: UUID, note: str | None, meta: Meta) -> None:
+        """A call in vain: the message stays to be handed over. Raises as ``open`` does."""
+        async with self.database.transaction() as tx:
+            raw, now, why = await driver(tx), self.clock(), "nobody-reached"
+            row = _by_hand(await raw.fetchrow(tables.LOCKED_SHEET, delivery_id))
+            await raw.execute(tables.NOBODY_REACHED, delivery_id, now)
+            await raw.execute(
+                tables.CALL, delivery_id, row["attempts"] + 1, now, Outcome.RETRY, why
+            )
+            failed = DeliveryFailed(
+                **about(row), channel=Channel.MANUAL, error=why, sealed=_note(note)
+            )
+            await self.writer.write(tx, [_said(row, failed, meta)])
+
+    async def _keys(self, row: Any) -> dict[UUID, PersonKey]:
+        return await self.writer.vault.keys({row["person_id"]})
+
+    def _composer(self, alive: Mapping[UUID, PersonKey]) -> Composer:
+        return Composer(self.letterhead, alive, self.clock())
+
+    def _sheet(self, row: Any, alive: Mapping[UUID, PersonKey]) -> Sheet:
+        body = self._composer(alive).checked(row)
+        if isinstance(body, Sent):
+            raise KeptBackError(body.error or "not-composed")
+        contact = contact_of(
+            row["partner"] or row["partner_id"],
+            row["service"] or row["service_id"],
+            orjson.loads(row["published"] or "{}"),
+            orjson.loads(row["structure"] or "{}"),
+        )
+        message = MessageKind(row["message"])
+        choices = _choices(row) if message in (REQUESTED, MessageKind.REMINDED) else []
+        data = orjson.loads(body)["data"]
+        return Sheet(row["delivery_id"], message, contact, data, choices, _kind(row))
+
+
+async def _require_unlimited(tx: AsyncConnection, row: Any) -> None:
+    """What says nothing of a person may leave all the same."""
+    if row["message"] not in WITHOUT_PERSON:
+        await require_unlimited(tx, row["person_id"])
+
+
+def _by_hand(row: Any) -> Any:
+    if row is None:
+        raise UnknownDeliveryError("delivery")
+    if row["state"] not in BY_HAND:
+        raise NotByHandError
+    return row
+
+
+def _choices(row: Any) -> list[Choice]:
+    return open_choices(ReferralStatus(row["status"]), row["referral_id"], _kind(row))
+
+
+def _kind(row: Any) -> PartnerKind | None:
+    return PartnerKind(row["kind"]) if row["kind"] else None
+
+
+def _note(note: str | None) -> DeliveryNote | None:
+    return DeliveryNote(note=note) if note else None
+
+
+def _said(row: Any, event: DeliveryEvent, meta: Meta) -> Pending:
+    return Pending(f"delivery-{event.delivery_id}", [event], row["person_id"], meta)

@@ -1,0 +1,86 @@
+"""Pages for partners without a system of their own: open a request, answer it.
+
+Nothing personal stands in an address or on the first page.
+"""
+
+from functools import partial
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.partners.handlers.answers import DuplicateIdError, StateChangedError
+from services.partners.handlers.links import Links, Opened
+from services.partners.handlers.tokens import ANSWER_PAGE, LinkGoneError
+from services.partners.model import (
+    CommissionNotMetError,
+    ForbiddenTransitionError,
+    FullUntilError,
+    ReasonNotYoursError,
+    letters,
+)
+from services.partners.model.choices import OUTCOMES, FormError, partner_reasons
+from services.partners.pages.doors import add_door, form_of
+from services.partners.pages.rendering import disclosed, heading_of, page
+
+_TOO_MUCH = FormError("comment", "Le texte est trop long")
+_REFUSED = {
+    CommissionNotMetError: FormError("choice", "La commission n'a pas encore eu lieu"),
+    FullUntilError: FormError(
+        "no_capacity_until", "Indiquez une date à venir, avec le motif « Plus de place »"
+    ),
+    ReasonNotYoursError: FormError("reason", "Choisissez un motif de la liste"),
+}
+
+
+def add_answer_pages(app: FastAPI, links: Links) -> None:
+    """A request behind its link."""
+    pages = {"": _landing, "open": _open, "answer": _answer}
+    add_door(app, ANSWER_PAGE, links, {tail: partial(p, links) for tail, p in pages.items()})
+
+
+async def _landing(links: Links, request: Request, token: str) -> Response:
+    if not await links.alive(token):
+        raise LinkGoneError
+    return page("landing", 200, token=token)
+
+
+async def _open(links: Links, request: Request, token: str) -> Response:
+    return _shown(await links.open(token))
+
+
+async def _answer(links: Links, request: Request, token: str) -> Response:
+    form = await form_of(request)
+    if form is None:
+        return _shown(await links.again(token), {}, _TOO_MUCH)
+    try:
+        await links.answer(token, form)
+    except FormError as error:
+        return _shown(await links.again(token), form, error)
+    except tuple(_REFUSED) as refused:
+        return _shown(await links.again(token), form, _REFUSED[type(refused)])
+    except (StateChangedError, ForbiddenTransitionError):
+        return page("changed", 409)
+    except DuplicateIdError:
+        return page("twice", 409)
+    return page("done", 200)
+
+
+def _shown(
+    opened: Opened, form: dict[str, str] | None = None, error: FormError | None = None
+) -> Response:
+    return page(
+        "request",
+        422 if error else 200,
+        opened=opened,
+        thematique=letters.label(opened.request.thematique),
+        heading=heading_of(opened.request.partner_kind),
+        fields=disclosed(opened.fields),
+        reasons=partner_reasons(),
+        outcomes=OUTCOMES,
+        appointment=letters.french_moment(opened.appointment_at)
+        if opened.appointment_at
+        else None,
+        form=form or {},
+        error=error,
+    )

@@ -1,0 +1,51 @@
+"""A page on which a partner says whether a service has room; nothing on it is personal."""
+
+from functools import partial
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.partners.handlers.capacity import CapacityLinks
+from services.partners.handlers.tokens import CAPACITY_PAGE
+from services.partners.model.capacity import CAPACITY
+from services.partners.model.choices import FormError
+from services.partners.pages.doors import add_door, form_of
+from services.partners.pages.rendering import page
+
+
+def add_capacity_pages(app: FastAPI, links: CapacityLinks) -> None:
+    """A report behind its link."""
+    pages = {"": _form, "report": _report}
+    add_door(app, CAPACITY_PAGE, links, {tail: partial(p, links) for tail, p in pages.items()})
+
+
+async def _form(links: CapacityLinks, request: Request, token: str) -> Response:
+    return await _shown(links, token, f"{token}/report")
+
+
+async def _report(links: CapacityLinks, request: Request, token: str) -> Response:
+    form = await form_of(request) or {}
+    try:
+        await links.report(token, form)
+    except FormError as error:
+        return await _shown(links, token, "report", form, error)
+    return page("reported", 200)
+
+
+async def _shown(
+    links: CapacityLinks,
+    token: str,
+    action: str,
+    form: dict[str, str] | None = None,
+    error: FormError | None = None,
+) -> Response:
+    return page(
+        "capacity",
+        422 if error else 200,
+        asked=await links.shown(token),
+        action=action,
+        choices=CAPACITY,
+        form=form or {},
+        error=error,
+    )

@@ -1,0 +1,112 @@
+"""Pages behind a token that was mailed: the token is the credential, there is no account.
+
+A ``GET`` changes nothing: scanners of mail follow links. Forms come from our own page only.
+What cannot be shown is a page too, and says nothing of what there is.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from infra.channels.mail import MailSender
+from infra.database import is_infrastructure
+from infra.vault import PersonErasedError
+from infra.web.bodies import BodyTooLargeError, bounded_body
+from services.partners.handlers.compose import Letterhead
+from services.partners.handlers.tokens import TOKEN, LinkGoneError
+from services.partners.pages.rendering import HEADERS, page
+
+MAX_FORM_BYTES = 32 * 1024
+FORM_SECONDS = 15
+FORM = "application/x-www-form-urlencoded"
+Page = Callable[[Request, str], Awaitable[Response]]
+
+
+class Door(Protocol):
+    """What is behind the tokens of one purpose."""
+
+    @property
+    def letterhead(self) -> Letterhead: ...
+    @property
+    def mail(self) -> MailSender | None: ...
+    async def renew(self, token: str) -> None: ...
+
+
+def add_door(app: FastAPI, prefix: str, door: Door, pages: Mapping[str, Page]) -> None:
+    """``pages``: that of the link itself under an empty name, those of forms under theirs."""
+
+    async def renew(request: Request, token: str) -> Response:
+        await door.renew(token)
+        return page("renewed", 200)
+
+    for tail, shown in {**pages, "renew": renew}.items():
+        route, form = f"{prefix}{{token}}", "POST" if tail else "GET"
+        path = f"{route}/{tail}" if tail else route
+        app.add_route(path, _safely(shown, door), methods=[form], include_in_schema=False)
+        if tail:
+            app.add_route(path, _back, methods=["GET"], include_in_schema=False)
+
+
+async def _back(request: Request) -> Response:
+    """A page that came of a form, asked for again by its address: start at the first one."""
+    token = quote(request.path_params["token"], safe="")
+    return Response(status_code=303, headers=HEADERS | {"location": f"../{token}"})
+
+
+def _safely(shown: Page, door: Door) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        if request.method == "POST" and not _from_here(request, door.letterhead.base_url):
+            return page("refused", 403)
+        try:
+            return await shown(request, request.path_params["token"])
+        except (LinkGoneError, PersonErasedError):
+            return _gone(request, door)
+        except Exception as error:
+            if is_infrastructure(error):
+                return page("later", 503)
+            raise
+
+    return serve
+
+
+def _gone(request: Request, door: Door) -> Response:
+    """The same page whether there ever was such a link; the form leads to ``…/renew``."""
+    token = request.path_params["token"]
+    tail = request.url.path.rsplit("/", 1)[-1]
+    known = TOKEN.fullmatch(token) is not None
+    back = f"{token}/renew" if tail == token else "renew"
+    return page("gone", 404, renewable=known and door.mail is not None, back=back)
+
+
+def _from_here(request: Request, base_url: str) -> bool:
+    """Whether a form comes from our own page, as far as the browser says.
+
+    ``null`` is what browsers say of a page that tells nobody where it was (RFC 6454 §7.3).
+    """
+    said = request.headers
+    if site := said.get("sec-fetch-site"):
+        return site in ("same-origin", "none")
+    ours = {urlsplit(base_url).netloc, said.get("host")}
+    origin = said.get("origin", "null")
+    return origin == "null" or urlsplit(origin).netloc in ours
+
+
+async def form_of(request: Request) -> dict[str, str] | None:
+    """The fields; None if there are more, or longer ones, than any of our pages sends."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+        return {}
+    try:
+        body = await bounded_body(request, MAX_FORM_BYTES, FORM_SECONDS)
+    except BodyTooLargeError:
+        return None
+    text = body.decode("utf-8", "replace")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=40)
+    except ValueError:
+        return None
+    # browsers end lines with two characters, and count them as one
+    return {name: value.replace("\r\n", "\n") for name, value in pairs}

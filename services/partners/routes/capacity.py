@@ -1,0 +1,81 @@
+"""Whether a service has room: reported with a key, or asked for by a mailed link."""
+
+from typing import Any, NoReturn
+
+from fastapi import APIRouter, Request
+
+from contracts.intake import Ref
+from infra.web.cause import cause_of
+from infra.web.problems import Problem, not_found
+from infra.webhooks.sender import Sent
+from services.partners.handlers.capacity import (
+    Capacity,
+    CapacityLinks,
+    NoMailboxError,
+    PastReportError,
+    UnknownServiceError,
+)
+from services.partners.model.capacity import CapacityReport
+from services.partners.routes.answers import wrong_field
+from services.partners.routes.callers import Admin, Partner, cause_of_partner, id_of
+
+
+def add(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
+    """The administrators' routes."""
+
+    @routes.post("/services/{service_id}/capacity", status_code=201, tags=["directory"])
+    async def report_capacity(
+        request: Request, admin: Admin, service_id: Ref, body: CapacityReport
+    ) -> dict[str, Any]:
+        """Say whether a service takes people now; the newest report counts."""
+        try:
+            said = await capacity.report(service_id, body, cause_of(request, admin.actor))
+        except Exception as error:
+            _refuse(error)
+        return said.model_dump(mode="json", exclude={"sealed"})
+
+    @routes.post("/services/{service_id}/capacity-link", status_code=202, tags=["directory"])
+    async def send_capacity_link(admin: Admin, service_id: Ref) -> dict[str, Any]:
+        """Mail the service's mailbox a link by which to report, and say what became of it."""
+        try:
+            return _mailed(await links.send(service_id))
+        except Exception as error:
+            _refuse(error)
+
+
+def add_own(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
+    """The partners' routes: for their own services only."""
+
+    @routes.post("/services/{service_id}/capacity", status_code=201)
+    async def report_my_capacity(
+        request: Request, partner: Partner, service_id: Ref, body: CapacityReport
+    ) -> dict[str, Any]:
+        """Say whether one of the partner's services takes people now."""
+        meta = cause_of_partner(request, partner)
+        try:
+            said = await capacity.report(service_id, body, meta, id_of(partner))
+        except Exception as error:
+            _refuse(error)
+        return said.model_dump(mode="json", exclude={"sealed"})
+
+    @routes.post("/services/{service_id}/capacity-link", status_code=202)
+    async def send_my_capacity_link(partner: Partner, service_id: Ref) -> dict[str, Any]:
+        """Have a link mailed to the service's mailbox by which somebody there can report."""
+        try:
+            return _mailed(await links.send(service_id, id_of(partner)))
+        except Exception as error:
+            _refuse(error)
+
+
+def _mailed(sent: Sent) -> dict[str, Any]:
+    return {"outcome": sent.outcome, "error": sent.error}
+
+
+def _refuse(error: Exception) -> NoReturn:
+    if isinstance(error, UnknownServiceError):
+        raise not_found("service") from error
+    if isinstance(error, PastReportError):
+        raise wrong_field(422, "invalid", error.field, "must not be over already") from error
+    if isinstance(error, NoMailboxError):
+        raise Problem(409, "no-mailbox", "No link can be mailed", str(error)) from error
+    raise error

@@ -1,0 +1,139 @@
+"""What advisers hand over themselves: the list of the day, sheets to print, what came of it."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, NoReturn
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import StringConstraints
+
+from contracts.base import Strict
+from contracts.nir import find_nir
+from contracts.values import HandedTo, HandOver
+from infra.vault import PersonErasedError
+from infra.web.cause import cause_of
+from infra.web.problems import Problem, not_found
+from services.partners.handlers.manual import (
+    HandedOver,
+    KeptBackError,
+    Manual,
+    NotByHandError,
+    Sheet,
+    UnknownDeliveryError,
+)
+from services.partners.model.choices import partner_reasons
+from services.partners.pages import sheet_page
+from services.partners.routes.answers import wrong_field
+from services.partners.routes.callers import Adviser
+
+Note = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+_HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}}}
+
+
+class HandOverReport(Strict):
+    """How a message was handed over, and to whom as a role; the note is sealed."""
+
+    by: HandOver
+    to: HandedTo
+    note: Note | None = None
+
+
+class CallReport(Strict):
+    """A call in vain; the note is sealed."""
+
+    note: Note | None = None
+
+
+def add(routes: APIRouter, manual: Manual) -> None:
+    """The advisers' routes."""
+    _add_reading(routes, manual)
+    _add_reports(routes, manual)
+
+
+def _add_reading(routes: APIRouter, manual: Manual) -> None:
+    @routes.get("/manual", tags=["manual"])
+    async def list_manual(adviser: Adviser, partner_id: str | None = None) -> dict[str, Any]:
+        """What waits to be handed over, urgent first, and what was handed over today."""
+        return await manual.listed(partner_id)
+
+    @routes.get(
+        "/manual/{delivery_id}/sheet", tags=["manual"], responses=_HTML, response_model=None
+    )
+    async def open_sheet(
+        request: Request, adviser: Adviser, delivery_id: UUID
+    ) -> Response | dict[str, Any]:
+        """Whom to call and what to say: JSON, or a page to print with `Accept: text/html`.
+
+        Who looked is an event of the person's pathway.
+        """
+        try:
+            sheet = await manual.open(delivery_id, cause_of(request, adviser.actor))
+        except Exception as error:
+            _refuse(error)
+        if "text/html" in request.headers.get("accept", ""):
+            return sheet_page(sheet)
+        return _shown(sheet)
+
+
+def _add_reports(routes: APIRouter, manual: Manual) -> None:
+    @routes.post("/manual/{delivery_id}/handed-over", tags=["manual"])
+    async def handed_over(
+        request: Request, adviser: Adviser, delivery_id: UUID, body: HandOverReport
+    ) -> dict[str, Any]:
+        """The partner has the message: by phone, on paper, in person."""
+        _check_note(body.note)
+        handed = HandedOver(body.by, body.to, body.note)
+        try:
+            await manual.hand_over(delivery_id, handed, cause_of(request, adviser.actor))
+        except Exception as error:
+            _refuse(error)
+        return {"delivery_id": delivery_id, "state": "succeeded"}
+
+    @routes.post("/manual/{delivery_id}/unreached", tags=["manual"])
+    async def unreached(
+        request: Request, adviser: Adviser, delivery_id: UUID, body: CallReport
+    ) -> dict[str, Any]:
+        """Nobody was reached: the message stays on the list, the call is kept."""
+        _check_note(body.note)
+        cause = cause_of(request, adviser.actor)
+        try:
+            await manual.nobody_reached(delivery_id, body.note, cause)
+        except Exception as error:
+            _refuse(error)
+        return {"delivery_id": delivery_id, "state": "manual"}
+
+
+def _check_note(note: str | None) -> None:
+    if find_nir({"note": note}) is not None:
+        raise wrong_field(422, "nir-refused", "note", "must not hold a NIR")
+
+
+def _refuse(error: Exception) -> NoReturn:
+    if isinstance(error, UnknownDeliveryError):
+        raise not_found("delivery") from error
+    if isinstance(error, NotByHandError):
+        raise Problem(
+            409, "not-by-hand", "The message is not to be handed over (any more)"
+        ) from error
+    if isinstance(error, KeptBackError) and error.why.startswith("agreement-"):
+        raise Problem(
+            409, "agreement-missing", "The agreement has ended: nothing may be handed over"
+        ) from error
+    erased = isinstance(error, KeptBackError) and error.why == "person-erased"
+    if erased or isinstance(error, PersonErasedError):
+        raise Problem(410, "person-erased", "The person was erased") from error
+    raise error
+
+
+def _shown(sheet: Sheet) -> dict[str, Any]:
+    return {
+        "delivery_id": sheet.delivery_id,
+        "message": sheet.message,
+        "contact": asdict(sheet.contact),
+        "data": sheet.data,
+        "answers": [
+            {"code": c.code, "words": c.words, "fields": c.fields} for c in sheet.choices
+        ],
+        "reasons": partner_reasons() if sheet.choices else {},
+    }
