@@ -146,9 +146,8 @@ class Deliveries:
         held = await limited_among(tx, persons, Limit.RESTRICTED)
         rows = []
         for recorded, event in requests:
-            row = request_row(
-                recorded, event, endpoints.get((event.partner_id, event.service_id))
-            )
+            endpoint = endpoints.get((event.partner_id, event.service_id))
+            row = request_row(recorded, event, endpoint)
             standing = self._standing(event, row, event.person_id in alive)
             if event.person_id in held and standing["state"] == "pending":
                 standing = HELD
@@ -223,9 +222,7 @@ class Deliveries:
         raw = await driver(tx)
         found = await raw.fetch(tables.REMINDABLE, list(overdue))
         told = [(overdue[request["referral_id"]], request) for request in found]
-        endpoints = await endpoints_for(
-            tx, {key_of(request) for _, request in told}, by_api=False
-        )
+        endpoints = await endpoints_for(tx, {key_of(r) for r in found}, by_api=False)
         rows = [
             row_about(recorded, REMINDED, request, endpoints.get(key_of(request)))
             for recorded, request in told

@@ -272,8 +272,8 @@ async def test_reminder_that_fails_elsewhere_does_not_end_at_the_api(
     await bureau.round()
     await bureau.round()
     assert bureau.did() == []
-    (dead,) = await bureau.events("delivery.dead-lettered")
-    assert dead["error"] == "http-410"
+    (manual,) = await bureau.events("delivery.manual")
+    assert (manual["message"], manual["error"]) == ("referral.reminded", "http-410")
 
 
 async def test_messages_to_be_pulled_hold_no_changes_of_appointments(bureau: Bureau):

@@ -167,12 +167,12 @@ async def test_request_that_is_ambiguous_goes_by_webhook_with_its_appointment(
     assert received.json["data"]["appointment_at"] == "2026-12-03T09:30:00Z"
 
 
-async def test_request_that_nobody_else_could_take_is_given_up_visibly(bureau: Bureau):
+async def test_request_that_no_other_channel_could_take_is_left_to_an_adviser(bureau: Bureau):
     await bureau.connect()
     await bureau.asks(fields={"france_travail_number": STRANGER})
     await bureau.turn()
-    (dead,) = await bureau.events("delivery.dead-lettered")
-    assert dead["error"] == "person-unknown"
+    (manual,) = await bureau.events("delivery.manual")
+    assert (manual["from_channel"], manual["error"]) == ("rest", "person-unknown")
 
 
 async def test_credentials_that_are_refused_now_leave_the_request_to_the_next_channel(

@@ -151,8 +151,8 @@ async def test_credentials_that_are_refused_for_days_are_given_up(bureau: Bureau
     await bureau.verify()
     (state,) = await bureau.rows(STATE)
     assert (state["state"], state["reason"]) == ("disabled", "unverified")
-    (dead,) = await bureau.events("delivery.dead-lettered")
-    assert dead["error"] == "endpoint-disabled"
+    (manual,) = await bureau.events("delivery.manual")
+    assert manual["error"] == "endpoint-disabled"
 
 
 async def test_application_that_may_only_search_offers_is_known_and_requests_go_elsewhere(

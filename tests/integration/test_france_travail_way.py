@@ -103,7 +103,7 @@ async def test_adviser_confirms_moves_and_cancels_and_france_travail_follows(
         said = await sentences(whole, person_id)
         proposed = next(s for s in said if s.startswith(f"Demande envoyée à {TRAVAIL}"))
         assert "rendez-vous proposé le" in proposed
-        assert f"Message remis à {TRAVAIL}" in said
+        assert f"Demande à {TRAVAIL} : message remis" in said
         assert "Rendez-vous excusé ou annulé, selon l'accueil" in said
         assert whole.sink.received == []
 
@@ -118,7 +118,7 @@ async def test_adviser_confirms_moves_and_cancels_and_france_travail_follows(
     assert not any(word in logged for word in (SECRET, NUMBER, CANARY))
 
 
-async def test_person_whom_it_finds_twice_is_told_by_mail_and_the_pathway_says_so(
+async def test_person_found_twice_is_told_by_mail_and_pathway_and_access_say_so(
     databases: Databases, simulator: FranceTravailSimulator
 ):
     async with mailbox() as box, whole_hub(databases, smtp_url=box.url, **DESK) as whole:
@@ -139,7 +139,14 @@ async def test_person_whom_it_finds_twice_is_told_by_mail_and_the_pathway_says_s
         assert "Rendez-vous proposé" in box.text()
         assert CANARY not in box.text()
         said = await sentences(whole, person_id)
-        assert f"Message à {TRAVAIL} : autre canal après échec" in said
+        assert f"Demande à {TRAVAIL} : autre canal après échec" in said
+
+        path = f"/audit/v1/persons/{person_id}/access"
+        held = (await whole.call("privacy", "POST", path, {})).json()
+        at = held["referrals"][referral["referral_id"]]["appointment_at"]
+        assert datetime.fromisoformat(at) == moment(7)
+        page = await whole.call("privacy", "POST", path, {}, accept="text/html")
+        assert "rendez-vous proposé le" in page.text
 
 
 def _appointment(simulator: FranceTravailSimulator, status: str) -> Any:

@@ -77,10 +77,12 @@ async def endpoints_for(
 
 
 def key_of(row: Any) -> Key:
+    """Which service of which partner."""
     return row["partner_id"], row["service_id"]
 
 
 def request_row(recorded: Recorded, event: ReferralRequested, endpoint: UUID | None) -> Row:
+    """A request, with what it discloses as the log has it: sealed."""
     return _common(recorded, REQUESTED, endpoint) | {
         "partner_id": event.partner_id,
         "service_id": event.service_id,
