@@ -1,7 +1,7 @@
 """Each event as a sentence in French, from its clear part alone. Pure."""
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from contracts import erasure, intake, partners, persons, referrals, rights
@@ -19,6 +19,7 @@ from contracts.values import (
     Reason,
     Thematique,
 )
+from contracts.words import PARTNERS, french
 from services.audit.model.pathway import STATUS_OF_EVENT
 
 _MODES = {
@@ -143,13 +144,9 @@ def _sentence_of_view(event: rights.RecordViewed) -> str:
     return f"Consultée par {event.viewer} ({_VIEWS.get(event.view, event.view)})"
 
 
-def _day(moment: date) -> str:
-    return moment.strftime("%d/%m/%Y")
-
-
 def _moment(moment: datetime) -> str:
     local = moment.astimezone(PARIS)
-    return f"{_day(local)} à {local.hour} h {local.minute:02d}"
+    return f"{french(local)} à {local.hour} h {local.minute:02d}"
 
 
 SENTENCES: dict[type[Event], Callable[[Any], str]] = {
@@ -162,7 +159,8 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     intake.NeedExpressed: lambda e: f"Besoin exprimé : {Thematique(e.thematique).label}",
     intake.InformationGiven: lambda e: f"Information donnée : {e.notice}, version {e.version}",
     intake.AgreementGiven: lambda e: (
-        f"Accord donné pour {e.partner_id or e.partner_kind} jusqu'au {_day(e.until)}"
+        f"Accord donné pour {e.partner_id or PARTNERS[e.partner_kind]}"
+        f" jusqu'au {french(e.until)}"
     ),
     intake.AgreementWithdrawn: lambda e: (
         "Accord retiré" if e.agreement_id else "Tous les accords retirés"
@@ -180,7 +178,9 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
         "Traitement limité : données conservées sans être utilisées"
     ),
     rights.PersonUnrestricted: lambda e: "Limitation levée",
-    rights.PersonArchived: lambda e: f"Archivée : dernier contact le {_day(e.last_contact_on)}",
+    rights.PersonArchived: lambda e: (
+        f"Archivée : dernier contact le {french(e.last_contact_on)}"
+    ),
     rights.PersonReactivated: lambda e: "Revenue : sortie des archives",
     **dict.fromkeys(rights.VIEWED.values(), lambda e: _sentence_of_view(e)),
     erasure.ErasureRequested: lambda e: f"Effacement demandé : {_ERASURES[e.reason]}",

@@ -9,6 +9,7 @@ from datetime import date
 
 from contracts.referrals import ReferralRequested
 from contracts.values import Thematique
+from contracts.words import french
 
 _DIGIT, _NAME = re.compile("[0-9]"), re.compile(r"[^\W\d_]{5}|\s")
 DESK = "Espace Emploi et Numérique"
@@ -125,11 +126,6 @@ def disabled(partner: str, endpoint: str, reason: str) -> Letter:
 def label(thematique: Thematique) -> str:
     """A thématique in words (data·inclusion)."""
     return str(thematique.label)
-
-
-def french(day: date) -> str:
-    """A day as one writes it in France."""
-    return f"{day:%d/%m/%Y}"
 
 
 def _file(theirs: str | None) -> str:

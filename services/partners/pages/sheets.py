@@ -7,12 +7,13 @@ from starlette.responses import Response
 
 from contracts.values import HandedTo, HandOver, MessageKind, Reason, Thematique
 from contracts.webhooks import RequesterPart
+from contracts.words import said
 from services.partners.handlers.manual import Sheet
 from services.partners.model import letters
 from services.partners.model.choices import REASONS, STOPPED, partner_reasons
 from services.partners.model.requesters import spoken
 from services.partners.model.sheets import Contact
-from services.partners.pages.rendering import disclosed, heading_of, in_words, page
+from services.partners.pages.rendering import disclosed, heading_of, page
 
 _TITLES = {
     MessageKind.REQUESTED: "Demande à transmettre",
@@ -61,7 +62,7 @@ def sheet_page(sheet: Sheet) -> Response:
         about=list(_about(sheet.data)),
         heading=heading_of(sheet.kind),
         fields=disclosed(sheet.data.get("person", {})),
-        until=in_words(sheet.data.get("agreed_until", "")),
+        until=said(sheet.data.get("agreed_until", "")),
         reasons=partner_reasons(),
         blanks=_BLANKS,
         ways=WAYS.values(),
@@ -97,4 +98,4 @@ def _said(name: str, value: Any) -> str:
         return letters.label(Thematique(value))
     if name == "reason":
         return (REASONS | STOPPED)[Reason(value)]
-    return in_words(value)
+    return said(value)
