@@ -1,12 +1,10 @@
 """Each event as a sentence in French, from its clear part alone. Pure."""
 
 from collections.abc import Callable
-from datetime import date, datetime
 from typing import Any
 
 from contracts import erasure, intake, partners, persons, referrals, rights
 from contracts.base import Event
-from contracts.days import PARIS
 from contracts.values import (
     REFERRAL_LABELS,
     Author,
@@ -19,6 +17,7 @@ from contracts.values import (
     Reason,
     Thematique,
 )
+from contracts.words import PARTNERS, french, french_moment
 from services.audit.model.pathway import STATUS_OF_EVENT
 
 _MODES = {
@@ -142,7 +141,7 @@ def _author(event: referrals.ReferralMoved | referrals.AppointmentEvent) -> str:
 
 def _sentence_of_request(event: referrals.ReferralRequested) -> str:
     at = event.appointment_at
-    proposed = f", rendez-vous proposé le {_moment(at)}" if at else ""
+    proposed = f", rendez-vous proposé le {french_moment(at)}" if at else ""
     return f"Demande envoyée à {event.partner_id}{proposed}"
 
 
@@ -152,15 +151,6 @@ def _sentence_of_contact(event: intake.ContactRecorded) -> str:
 
 def _sentence_of_view(event: rights.RecordViewed) -> str:
     return f"Consultée par {event.viewer} ({_VIEWS.get(event.view, event.view)})"
-
-
-def _day(moment: date) -> str:
-    return moment.strftime("%d/%m/%Y")
-
-
-def _moment(moment: datetime) -> str:
-    local = moment.astimezone(PARIS)
-    return f"{_day(local)} à {local.hour} h {local.minute:02d}"
 
 
 SENTENCES: dict[type[Event], Callable[[Any], str]] = {
@@ -173,7 +163,8 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     intake.NeedExpressed: lambda e: f"Besoin exprimé : {Thematique(e.thematique).label}",
     intake.InformationGiven: lambda e: f"Information donnée : {e.notice}, version {e.version}",
     intake.AgreementGiven: lambda e: (
-        f"Accord donné pour {e.partner_id or e.partner_kind} jusqu'au {_day(e.until)}"
+        f"Accord donné pour {e.partner_id or PARTNERS[e.partner_kind]}"
+        f" jusqu'au {french(e.until)}"
     ),
     intake.AgreementWithdrawn: lambda e: (
         "Accord retiré" if e.agreement_id else "Tous les accords retirés"
@@ -191,7 +182,9 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
         "Traitement limité : données conservées sans être utilisées"
     ),
     rights.PersonUnrestricted: lambda e: "Limitation levée",
-    rights.PersonArchived: lambda e: f"Archivée : dernier contact le {_day(e.last_contact_on)}",
+    rights.PersonArchived: lambda e: (
+        f"Archivée : dernier contact le {french(e.last_contact_on)}"
+    ),
     rights.PersonReactivated: lambda e: "Revenue : sortie des archives",
     **dict.fromkeys(rights.VIEWED.values(), lambda e: _sentence_of_view(e)),
     erasure.ErasureRequested: lambda e: f"Effacement demandé : {_ERASURES[e.reason]}",
@@ -219,7 +212,7 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     referrals.ReferralRequested: _sentence_of_request,
     referrals.AnswerRefused: lambda e: "Réponse du partenaire non recevable ; rien n'a changé",
     referrals.AppointmentSet: lambda e: (
-        f"Rendez-vous fixé le {_moment(e.starts_at)} par {_author(e)}"
+        f"Rendez-vous fixé le {french_moment(e.starts_at)} par {_author(e)}"
     ),
     referrals.AppointmentAttended: lambda e: f"Rendez-vous honoré, selon {_author(e)}",
     referrals.AppointmentMissed: lambda e: f"Absence au rendez-vous, selon {_author(e)}",

@@ -5,11 +5,11 @@ No word about the person: a mailbox may be shared, forwarded, or read over a sho
 
 import re
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
-from contracts.days import PARIS
 from contracts.referrals import ReferralRequested
 from contracts.values import Thematique
+from contracts.words import french, french_moment
 
 _DIGIT, _NAME = re.compile("[0-9]"), re.compile(r"[^\W\d_]{5}|\s")
 DESK = "Espace Emploi et Numérique"
@@ -37,7 +37,7 @@ class Letter:
 def request(event: ReferralRequested, requester: str, url: str, until: date) -> Letter:
     """There is a request, who asks, and perhaps an appointment that the desk proposes."""
     urgent, thematique, at = event.urgent, event.thematique, event.appointment_at
-    met = f"Rendez-vous proposé : {french_moment(at)}.\n" if at else ""
+    met = f"Rendez-vous proposé : le {french_moment(at)}.\n" if at else ""
     mark = "URGENT : " if urgent else ""
     return Letter(
         f"{mark}Une demande vous attend ({DESK})",
@@ -127,17 +127,6 @@ def disabled(partner: str, endpoint: str, reason: str) -> Letter:
 def label(thematique: Thematique) -> str:
     """A thématique in words (data·inclusion)."""
     return str(thematique.label)
-
-
-def french(day: date) -> str:
-    """A day as one writes it in France."""
-    return f"{day:%d/%m/%Y}"
-
-
-def french_moment(at: datetime) -> str:
-    """A moment as one writes it in France, by the clock there."""
-    local = at.astimezone(PARIS)
-    return f"le {french(local)} à {local.hour} h {local.minute:02d}"
 
 
 def _file(theirs: str | None) -> str:

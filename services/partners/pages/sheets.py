@@ -8,12 +8,13 @@ from starlette.responses import Response
 
 from contracts.values import HandedTo, HandOver, MessageKind, Reason, Thematique
 from contracts.webhooks import RequesterPart
+from contracts.words import french_moment, said
 from services.partners.handlers.manual import Sheet
 from services.partners.model import letters
 from services.partners.model.choices import REASONS, STOPPED, partner_reasons
 from services.partners.model.requesters import spoken
 from services.partners.model.sheets import Contact
-from services.partners.pages.rendering import disclosed, heading_of, in_words, page
+from services.partners.pages.rendering import disclosed, heading_of, page
 
 _TITLES = {
     MessageKind.REQUESTED: "Demande à transmettre",
@@ -63,7 +64,7 @@ def sheet_page(sheet: Sheet) -> Response:
         about=list(_about(sheet.data)),
         heading=heading_of(sheet.kind),
         fields=disclosed(sheet.data.get("person", {})),
-        until=in_words(sheet.data.get("agreed_until", "")),
+        until=said(sheet.data.get("agreed_until", "")),
         reasons=partner_reasons(),
         blanks=_BLANKS,
         ways=WAYS.values(),
@@ -100,5 +101,5 @@ def _said(name: str, value: Any) -> str:
     if name == "reason":
         return (REASONS | STOPPED)[Reason(value)]
     if name == "appointment_at":
-        return letters.french_moment(datetime.fromisoformat(value))
-    return in_words(value)
+        return f"le {french_moment(datetime.fromisoformat(value))}"
+    return said(value)
