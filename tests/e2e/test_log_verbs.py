@@ -134,6 +134,8 @@ async def test_two_of_three_witnesses_make_a_proof_count(up: Up, hub: Hub, towns
     assert (await checked(file, "--vkey", hub.address["vkey"]))[0] == 0
 
     await valenciennes.start()  # knows what it cosigned, and is brought up from there
+    await up.stop()
+    hub = await up.start()  # asks at once: it had been waiting longer and longer
     await cosigned(hub, size, valenciennes.name)
     await proof_of_last(hub, file)
     code, said = await checked(file, "--policy", str(policy))
