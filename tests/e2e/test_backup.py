@@ -204,4 +204,4 @@ async def test_no_backup_from_before_opens_once_the_old_master_key_is_destroyed(
     assert forced.code == 0, forced.err
     looked = await thief.run("doctor")
     assert looked.code == 1
-    assert b"master-1.key is not the key of this hub's epoch 1" in looked.out
+    assert "master-1.key is not the key of this hub's epoch 1" in looked.err

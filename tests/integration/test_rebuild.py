@@ -165,7 +165,7 @@ async def test_every_table_is_known_as_one_that_is_rebuilt_or_as_one_that_is_kep
                    "refused_records"},
         "referrals": set(),
         "partners": {"endpoints", "endpoint_secrets", "deliveries", "delivery_attempts",
-                     "withdrawals", "answer_links", "answers"},
+                     "withdrawals", "answer_links", "answers", "capacity_links"},
         "audit": {"entries", "streams", "nodes", "tree", "checkpoints", "signatures"},
     }  # fmt: skip
     everywhere = {"events", "offsets", "subscriptions", "dead_letters", "api_keys",

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.requesters import Requesters
 from contracts.values import Channel
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
@@ -71,7 +72,7 @@ async def test_secrets_and_refused_records_move_as_well(processes: Processes, hu
     made = await endpoints.register(address, Meta())
     await endpoints.rotate(made.endpoint_id, Meta())
     records = PublicRecords(
-        Gate(hub.vault.index), Intake(intake, hub.writer("intake"), hub.clock),
+        Gate(hub.vault.index, Requesters()), Intake(intake, hub.writer("intake"), hub.clock),
         hub.vault.master, hub.clock,
     )  # fmt: skip
     bad = ForeignRecord("public", 0, 7, b"{not JSON", (("content-type", b"text/plain"),))
