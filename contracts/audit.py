@@ -21,14 +21,35 @@ Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 Note = Annotated[str, Field(description="A signed checkpoint (C2SP tlog-checkpoint).")]
 
 
+class LogKey(Contract):
+    """A key that checkpoints are or were signed with (C2SP signed-note verifier key)."""
+
+    vkey: str
+    algorithm: str = Field(description="`ed25519` or `ml-dsa-44`.")
+    since: datetime = Field(alias="from")
+    until: datetime | None = Field(description="It signs nothing after that.")
+
+
+class LogWitness(Contract):
+    """Somebody who cosigns checkpoints: how far it got, and whether it contradicts us."""
+
+    name: str
+    vkey: str
+    size: int | None = Field(description="Entries under its last cosignature.")
+    alarm: str | None
+
+
 class LogDescription(Contract):
-    """The log's name, its public key, its size in entries, and how much of it is signed."""
+    """The log's name, its keys and witnesses, its size, and how much of it is signed."""
 
     origin: str
-    vkey: str = Field(description="Public key (C2SP signed-note verifier key).")
+    vkey: str = Field(description="The Ed25519 key that signs now, and goes on signing.")
+    keys: list[LogKey] = Field(description="All that ever signed, oldest first.")
+    witnesses: list[LogWitness]
     size: int
     signed_size: int | None
     root: Base64 | None = Field(description="Root under the newest checkpoint.")
+    refusal: str | None = Field(description="Why nothing more is signed: call the operator.")
 
 
 class SignedCheckpoint(Contract):

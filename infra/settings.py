@@ -58,6 +58,13 @@ class Settings(BaseSettings):
         None, description="JSON file of the desks that ask; none: the municipal desk alone."
     )
     log_origin: str = Field("aiguillage.local/log", description="Name of the audit log.")
+    log_ml_dsa: bool = Field(False, description="Sign the log with ML-DSA-44 as well.")
+    log_directory: str = Field(
+        "log", description="Where the log is written as plain files; empty: nowhere."
+    )
+    log_policy: Path | None = Field(
+        None, description="Policy file: witnesses to ask for cosignatures, and the quorum."
+    )
     log_level: str = Field("INFO", description="Least level that is logged.")
     batch_size: int = Field(500, ge=1, le=5000, description="Messages per transaction.")
     poll_seconds: float = Field(0.2, gt=0, le=60, description="Longest wait between two reads.")
@@ -98,6 +105,9 @@ class Settings(BaseSettings):
         30, ge=1, le=365, description="Days that a refused record of the public topic is kept."
     )
     checkpoint_seconds: float = Field(1.0, gt=0, description="Longest wait for a checkpoint.")
+    reconcile_hour: int = Field(
+        3, ge=0, le=23, description="Hour of the night at which everything is compared."
+    )
     erasure_wait_seconds: float = Field(
         120,
         gt=0,

@@ -24,8 +24,11 @@ from infra.eventstore.events import rfc3339
 from infra.migrations import create_roles, migrate
 from infra.platform import resolve_urls
 from infra.settings import Settings
+from infra.tlog.note import NoteError
+from services.audit.tables import Signed
+from services.logkeeping import log_files, newest_checkpoint, remind_signer
 
-KEY_FILES = ["index.key", "log.key"]
+INDEX_KEY = "index.key"
 LIVE_FILES = """
 SELECT 'master-' || epoch || '.key' FROM vault.epochs
 WHERE provider = 'file' AND destroyed_at IS NULL ORDER BY epoch
@@ -44,13 +47,14 @@ class BackupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What was dumped: when, how many events by service, how many entries of the log.
+    """What was dumped: when, how many events by service, which log and how much of it.
 
     ``key_files``: what must lie in a data directory before this backup opens.
     """
 
     taken_at: str
     events: dict[str, int]
+    log_origin: str
     log_size: int
     erasures: int
     key_files: list[str]
@@ -72,23 +76,30 @@ async def back_up(settings: Settings, directory: Path, keys: Path) -> Backup:
     ledger = settings.data / LEDGER
     if ledger.exists():
         shutil.copy2(ledger, keys / LEDGER)
-    made = await _described(url, keys_url, taken_at, len(read_ledger(ledger)))
+    made = await _described(settings, taken_at, len(read_ledger(ledger)))
     (directory / MANIFEST).write_bytes(orjson.dumps(asdict(made)))
     return made
 
 
 async def restore(
-    settings: Settings, directory: Path, keys: Path, ledgers: Sequence[Path]
+    settings: Settings,
+    directory: Path,
+    keys: Path,
+    ledgers: Sequence[Path],
+    checkpoints: Sequence[Path] = (),
 ) -> int:
     """Load a backup into databases that are not there yet; answers how many erasures stand.
 
     ``ledgers``: every ledger of erasures that there is, the newest above all. The hub replays
-    them before it serves. Raises ``BackupError``.
+    them before it serves. ``checkpoints``: of the log, the newest that anybody holds. Its
+    signer remembers them, and signs no other history. Raises ``BackupError``.
     """
-    for place in (directory / MAIN, directory / MANIFEST, keys / KEYS, *ledgers):
+    for place in (directory / MAIN, directory / MANIFEST, keys / KEYS, *ledgers, *checkpoints):
         if not place.exists():
             raise BackupError(f"{place} is not there", "name the directories of one backup")
-    _check_keys(settings.data, orjson.loads((directory / MANIFEST).read_bytes()))
+    manifest = orjson.loads((directory / MANIFEST).read_bytes())
+    _check_keys(settings.data, manifest)
+    newest = _newest(settings, manifest, checkpoints)
     url, keys_url, _ = resolve_urls(settings)
     for target in (url, keys_url):
         await _create(target)
@@ -96,6 +107,8 @@ async def restore(
     await _load(make_url(url), directory / MAIN)
     await _load(make_url(keys_url), keys / KEYS)
     await migrate(url, keys_url)
+    if newest is not None:
+        await remind_signer(settings, keys_url, newest)
     return _merge(settings.data / LEDGER, [keys / LEDGER, *ledgers])
 
 
@@ -107,6 +120,27 @@ def _check_keys(data: Path, manifest: dict[str, Any]) -> None:
                 "put the key files there first: nothing opens without them; if a rotation has "
                 "destroyed this one, only a later backup opens",
             )
+
+
+def _newest(
+    settings: Settings, manifest: dict[str, Any], checkpoints: Sequence[Path]
+) -> Signed | None:
+    """What the log's signer must not contradict; None where nothing of this log was signed."""
+    if manifest["log_origin"] != settings.log_origin or not manifest["log_size"]:
+        return None
+    if not checkpoints:
+        raise BackupError(
+            "nobody says how far the log was signed since",
+            "--checkpoint: the newest that anybody holds; or begin another log: "
+            "AIGUILLAGE_LOG_ORIGIN (docs/howto/log-refused.md)",
+        )
+    try:
+        return newest_checkpoint(settings, checkpoints)
+    except NoteError as error:
+        repair = "give a checkpoint of this log, as it was published or cosigned"
+        raise BackupError(
+            f"not a checkpoint of {settings.log_origin}: {error}", repair
+        ) from None
 
 
 def _merge(target: Path, ledgers: Sequence[Path]) -> int:
@@ -140,7 +174,8 @@ async def _create(url: str) -> None:
         await connection.execute(f'CREATE DATABASE "{name}"')
 
 
-async def _described(url: str, keys_url: str, taken_at: str, erasures: int) -> Backup:
+async def _described(settings: Settings, taken_at: str, erasures: int) -> Backup:
+    url, keys_url, _ = resolve_urls(settings)
     async with _connected(url) as main, _connected(keys_url) as keys:
         events = {
             service: await main.fetchval(f"SELECT count(*) FROM {service}.events")
@@ -148,7 +183,8 @@ async def _described(url: str, keys_url: str, taken_at: str, erasures: int) -> B
         }
         size = await main.fetchval("SELECT size FROM audit.tree")
         files = [row[0] for row in await keys.fetch(LIVE_FILES)]
-    return Backup(taken_at, events, size, erasures, KEY_FILES + files)
+    files = [INDEX_KEY, *log_files(settings), *files]
+    return Backup(taken_at, events, settings.log_origin, size, erasures, files)
 
 
 @asynccontextmanager

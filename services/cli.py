@@ -18,6 +18,8 @@ from contracts.registry import SERVICES
 from infra.settings import Settings, load_settings
 from infra.telemetry import configure_logging
 from services.cli_keys import rotate_master
+from services.cli_log import app as log_app
+from services.cli_log import witness
 from services.cli_partners import app as partners_app
 from services.cli_privacy import app as privacy_app
 from services.cli_rules import app as rules_app
@@ -30,6 +32,8 @@ app.add_typer(keys_app, name="keys")
 keys_app.command("rotate-master")(rotate_master)
 app.add_typer(subscriptions_app, name="subscriptions")
 app.add_typer(audit_app, name="audit")
+audit_app.add_typer(log_app)
+app.command()(witness)
 app.add_typer(rules_app, name="rules")
 app.add_typer(partners_app, name="partners")
 app.add_typer(privacy_app)
@@ -51,19 +55,31 @@ def main() -> None:
 
 
 def _fail_as_known(error: Exception) -> None:
+    from infra.files import AlreadyRunningError
     from infra.requesters import RequestersError
-    from services.host import AlreadyRunningError, ErasuresNotReplayedError
+    from infra.tlog.keyring import NoKeyError
+    from infra.tlog.policy import PolicyError
+    from services.host import ErasuresNotReplayedError
     from services.operations import UnknownNameError
+    from services.proofs import NoProofError
+    from services.reconciliation import BusyError
 
-    if isinstance(error, AlreadyRunningError):
-        _fail(f"another process runs on {error}", "stop it first, or give another --data")
-    if isinstance(error, ErasuresNotReplayedError):
-        what = f"{error} persons of a restored backup are not erased again: nothing is served"
-        _fail(what, "aiguillage status: every service must run, nothing be paused or parked")
-    if isinstance(error, RequestersError):
-        _fail(str(error), "correct the file of AIGUILLAGE_REQUESTERS")
-    if isinstance(error, UnknownNameError):
-        _fail(str(error), "aiguillage status")
+    known: tuple[tuple[type[Exception], str], ...] = (
+        (AlreadyRunningError, "stop it first, or give another --data"),
+        (UnknownNameError, "aiguillage status"),
+        (BusyError, "aiguillage audit reconcile, later"),
+        (NoProofError, "check the event's id and the address of the audit service"),
+        (NoKeyError, "start the hub once, or give its --data and AIGUILLAGE_LOG_ORIGIN"),
+        (PolicyError, "correct the file that AIGUILLAGE_LOG_POLICY names"),
+        (RequestersError, "correct the file of AIGUILLAGE_REQUESTERS"),
+        (
+            ErasuresNotReplayedError,
+            "aiguillage status: every service must run, nothing be paused or parked",
+        ),
+    )
+    for kind, repair in known:
+        if isinstance(error, kind):
+            _fail(str(error), repair)
 
 
 def _fail(what: str, repair: str) -> None:

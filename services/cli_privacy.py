@@ -77,12 +77,16 @@ def restore(
     ledger: Annotated[
         list[Path], typer.Option(help="Ledgers of erasures, the newest above all.")
     ],
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(help="Checkpoints of the log, the newest that anybody holds."),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Load a backup into an empty data directory; the hub replays erasures before it serves."""
     from services import privacy
 
     count = privacy.named_errors(
-        lambda: asyncio.run(privacy.restore(directory, keys, ledger, data))
+        lambda: asyncio.run(privacy.restore(directory, keys, ledger, checkpoint or [], data))
     )
     typer.echo(f"  ✓ restored; {count} erasures are replayed at the next start", err=True)

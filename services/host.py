@@ -2,32 +2,28 @@
 
 import asyncio
 import contextlib
-import fcntl
-import gc
 import os
-import signal
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from uuid import UUID
 
 import orjson
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from contracts.registry import SERVICES
 from infra.database import Database
 from infra.embedded import EmbeddedPostgres
+from infra.files import locked
 from infra.migrations import migrate
 from infra.platform import Platform, resolve_urls
 from infra.relay import relay_subscription
 from infra.settings import Settings
 from infra.web.app import Service, create_app
 from infra.web.auth import create_key
+from infra.web.server import bind, serve
 from services.audit.app import build as build_audit
 from services.audit.handlers.signing import vkey
 from services.intake.app import build as build_intake
@@ -53,14 +49,9 @@ FIRST_KEYS = (  # (name in the answer, service, role, scope)
     ("privacy", "intake", "privacy", ()),
     ("privacy", "audit", "privacy", ()),
 )
-REQUEST_SECONDS = 2
 WATCH_SECONDS = 1.0
 CATCH_UP_SECONDS = 60
 REPLAY_SECONDS = 900
-
-
-class AlreadyRunningError(Exception):
-    """Another process runs on the data directory."""
 
 
 class ErasuresNotReplayedError(Exception):
@@ -74,83 +65,6 @@ class Running:
     address: dict[str, Any]
     platform: Platform
     services: Sequence[Service]
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; with port 0, a free one. Raises ``OSError`` if taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle off only where the protocol is named
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((host, port))
-    bound.listen(2048)
-    return bound
-
-
-class Server(uvicorn.Server):
-    """uvicorn, with signals left to us: its own handlers raise them again once it has stopped,
-    which would end the process before the services and the database are stopped."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
-
-    def stop(self) -> None:
-        """Take no more requests, finish those under way for a moment."""
-        self.should_exit = True
-
-
-def _settle_memory() -> None:
-    """What start-up loaded stays for good: the collector need not walk it at each request.
-
-    Measured on the intake: two fifths less of the processor per event.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-
-
-async def serve(app: Any, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests finish for a moment.
-
-    The server's own log is off: a traceback may quote what a request held.
-    """
-    config = uvicorn.Config(
-        app,
-        loop="asyncio",
-        http="httptools",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        log_level="critical",
-        backlog=2048,
-        timeout_graceful_shutdown=REQUEST_SECONDS,
-    )
-    _settle_memory()
-    server = Server(config)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.stop)
-    task = asyncio.create_task(server.serve([listening]))
-    while not server.started and not task.done():
-        await asyncio.sleep(0.01)
-    ready()
-    await task
-
-
-@contextlib.contextmanager
-def locked(directory: Path) -> Any:
-    """Only one process at a time on a data directory; a killed one leaves no lock behind."""
-    directory.mkdir(parents=True, exist_ok=True)
-    file: TextIO = (directory / "lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise AlreadyRunningError(str(directory)) from error
-    try:
-        yield
-    finally:
-        file.close()
 
 
 @contextlib.asynccontextmanager
@@ -192,7 +106,7 @@ def mounted(services: Sequence[Service]) -> Starlette:
 
 async def up(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> None:
     """Run everything in this process until told to stop."""
-    with locked(settings.data):
+    with locked(settings.data / "lock"):
         listening = bind(settings.host, settings.port)
         base_url = f"http://{settings.host}:{listening.getsockname()[1]}"
         async with all_services(settings, base_url) as running:
@@ -257,7 +171,8 @@ async def _erased_again(platform: Platform, persons: set[UUID]) -> None:
             while not await platform.erasures.over(persons):
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        raise ErasuresNotReplayedError(str(len(persons))) from None
+        what = "of a restored backup are not erased again: nothing is served"
+        raise ErasuresNotReplayedError(f"{len(persons)} persons {what}") from None
 
 
 async def first_keys(platform: Platform) -> dict[str, str]:

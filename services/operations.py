@@ -2,7 +2,7 @@
 
 import importlib.util
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,19 +18,23 @@ from infra.settings import Settings
 from infra.subscription import Subscription, set_paused
 from infra.tlog.audit import Verdict, verify_remote
 from infra.web.auth import create_key
-from services.audit.projections import rebuild as rebuild_audit
+from services.audit import projections as audit
 from services.checks import Check, master_keys, secret_files
 from services.host import BUILD, relay
-from services.intake.projections import rebuild as rebuild_intake
+from services.intake import projections as intake
+from services.logkeeping import log_state, signer_row
+from services.partners import projections as partners
 from services.partners.handlers import seed
-from services.partners.projections import rebuild as rebuild_partners
-from services.referrals.projections import rebuild as rebuild_referrals
+from services.referrals import projections as referrals
 
-REBUILD: dict[str, Callable[[AsyncConnection], Awaitable[int]]] = {
-    "intake": rebuild_intake,
-    "referrals": rebuild_referrals,
-    "partners": rebuild_partners,
-    "audit": rebuild_audit,
+REBUILD = {
+    tables.schema: tables
+    for tables in (
+        intake.READ_TABLES,
+        referrals.READ_TABLES,
+        partners.READ_TABLES,
+        audit.READ_TABLES,
+    )
 }
 REWINDABLE = {("referrals", "directory")}
 """Subscriptions that only fill read tables: handling everything again changes nothing else."""
@@ -81,7 +85,7 @@ async def rebuild(settings: Settings, service: str) -> int:
     if service not in REBUILD:
         raise UnknownNameError(f"nothing to rebuild in {service}: {', '.join(REBUILD)}")
     async with _database(settings, service) as database, database.transaction() as tx:
-        return await REBUILD[service](tx)
+        return await REBUILD[service].rebuild(tx)
 
 
 async def create_api_key(
@@ -145,6 +149,8 @@ async def status(settings: Settings) -> list[dict[str, Any]]:
             database = platform.database(service)
             async with database.reading() as connection:
                 rows += await _status(connection, service)
+            if service == "audit":
+                rows.append(await signer_row(platform, database))
             await database.close()
     return rows
 
@@ -197,7 +203,7 @@ async def doctor(settings: Settings) -> list[Check]:
         checks.append(await _migrated(url, keys_url))
     if checks[-1].ok:
         async with platform_of(settings) as platform:
-            checks += await master_keys(platform)
+            checks += [*await master_keys(platform), await _signed(platform)]
     checks += [secret_files(settings), _requesters(settings), _java(settings)]
     return checks
 
@@ -234,6 +240,19 @@ async def _migrated(url: str, keys_url: str) -> Check:
         detail = ", ".join(f"{schema} {' '.join(r)}" for schema, r in missing.items())
         return Check("migrations", False, f"not applied: {detail}", "aiguillage migrate")
     return Check("migrations", True, "up to date")
+
+
+async def _signed(platform: Platform) -> Check:
+    database = platform.database("audit")
+    try:
+        state = await log_state(platform, database)
+    except Exception as error:
+        return Check("audit log", False, type(error).__name__, "aiguillage status")
+    finally:
+        await database.close()
+    if state.refusal:
+        return Check("audit log", False, state.refusal, "docs/howto/log-refused.md")
+    return Check("audit log", True, f"{state.signed_size} of {state.size} entries are signed")
 
 
 def _requesters(settings: Settings) -> Check:

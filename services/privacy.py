@@ -57,10 +57,15 @@ async def back_up(directory: Path, keys: Path, data: Path | None) -> Backup:
 
 
 async def restore(
-    directory: Path, keys: Path, ledgers: Sequence[Path], data: Path | None
+    directory: Path,
+    keys: Path,
+    ledgers: Sequence[Path],
+    checkpoints: Sequence[Path],
+    data: Path | None,
 ) -> int:
     """Load a backup; raises ``BackupError``."""
-    return await backups.restore(load_settings(data=data), directory, keys, ledgers)
+    settings = load_settings(data=data)
+    return await backups.restore(settings, directory, keys, ledgers, checkpoints)
 
 
 def named_errors(work: Callable[[], T]) -> T:

@@ -1,8 +1,11 @@
-"""Signed notes and log checkpoints (C2SP signed-note and tlog-checkpoint), Ed25519 only."""
+"""Signed notes and log checkpoints (C2SP signed-note and tlog-checkpoint).
+
+Three kinds of keys: Ed25519, and the timestamped Ed25519 and ML-DSA-44 of tlog-cosignature.
+"""
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
@@ -12,13 +15,26 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
     Ed25519PublicKey,
 )
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 
+from infra.tlog.cosignature import note_message, tree_message, unpack
 from infra.tlog.merkle import HASH_SIZE
 
 ED25519 = 0x01
 """Signature type byte of plain Ed25519 (signed-note, "Signature types")."""
 
-MAX_SIGNATURES = 64
+COSIGNATURE = 0x04
+"""Signature type byte of a timestamped Ed25519 cosignature of a checkpoint."""
+
+ML_DSA_44 = 0x06
+"""Signature type byte of a timestamped ML-DSA-44 cosignature of a checkpoint's tree."""
+
+ALGORITHMS = {ED25519: "ed25519", COSIGNATURE: "ed25519-cosignature", ML_DSA_44: "ml-dsa-44"}
+"""What each kind of key is called."""
+
+_KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
+
+MAX_SIGNATURES = 128
 """Signature lines read before a note is refused (signed-note asks for at least 16)."""
 
 MAX_SIZE = 2**63 - 1
@@ -44,13 +60,13 @@ class Signature:
 
     def line(self) -> str:
         """The line as it stands in a note, newline included."""
-        return f"{_DASH}{self.name} {_to_base64(self.key_id + self.value)}\n"
+        return f"{_DASH}{self.name} {to_base64(self.key_id + self.value)}\n"
 
     @classmethod
     def parse(cls, line: str) -> Self:
         """Read a line without its newline; NoteError if it is not a signature line."""
         name, _, encoded = line.removeprefix(_DASH).partition(" ")
-        raw = _from_base64(encoded)
+        raw = from_base64(encoded)
         if not line.startswith(_DASH) or len(raw) < 5:
             raise NoteError("a signature line is malformed")
         return cls(_require_name(name), raw[:4], raw[4:])
@@ -87,48 +103,62 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class VKey:
-    """A public key to check notes with: its name and its 32 Ed25519 bytes.
+    """A public key to check notes with: its name, its bytes, and the kind of its signatures.
 
-    Raises NoteError on a name signed-note forbids or a key of another length.
+    Raises NoteError on a name signed-note forbids, an unknown kind, or a key of another length.
     """
 
     name: str
     public: bytes
+    kind: int = ED25519
 
     def __post_init__(self) -> None:
         """Refuse what no signature line could refer to."""
         _require_name(self.name)
-        if len(self.public) != 32:
-            raise NoteError(f"an Ed25519 public key has 32 bytes, not {len(self.public)}")
+        wanted = _KEY_BYTES.get(self.kind)
+        if wanted is None:
+            raise NoteError("the verifier key is of a kind that is not known")
+        if len(self.public) != wanted:
+            kind = ALGORITHMS[self.kind]
+            raise NoteError(f"a key of {kind} has {wanted} bytes, not {len(self.public)}")
 
     @property
     def key_id(self) -> bytes:
         """The 4 bytes that name this key, with its name, in signature lines."""
-        return key_id(self.name, ED25519, self.public)
+        return key_id(self.name, self.kind, self.public)
+
+    @property
+    def algorithm(self) -> str:
+        """What this kind of key is called."""
+        return ALGORITHMS[self.kind]
 
     def encode(self) -> str:
-        """Text to publish: ``name+key id in hex+base64(0x01 || public key)``."""
-        return f"{self.name}+{self.key_id.hex()}+{_to_base64(bytes([ED25519]) + self.public)}"
+        """Text to publish: ``name+key id in hex+base64(kind || public key)``."""
+        return f"{self.name}+{self.key_id.hex()}+{to_base64(bytes([self.kind]) + self.public)}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Inverse of `encode`; NoteError if malformed, not Ed25519, or with a wrong id."""
+        """Inverse of `encode`; NoteError if malformed, of no known kind, or with a wrong id."""
         parts = _VKEY.fullmatch(text)
         if parts is None:
             raise NoteError("a verifier key reads name+key id+key")
-        raw = _from_base64(parts[3])
-        if raw[:1] != bytes([ED25519]):
-            raise NoteError("the verifier key is not an Ed25519 key")
-        key = cls(parts[1], raw[1:])
+        raw = from_base64(parts[3])
+        key = cls(parts[1], raw[1:], raw[0] if raw else 0)
         if key.key_id.hex() != parts[2]:
             raise NoteError("the id of the verifier key does not match the key")
         return key
 
+    def made(self, signature: Signature) -> bool:
+        """Whether a signature line claims to be this key's."""
+        return (signature.name, signature.key_id) == (self.name, self.key_id)
+
     def check(self, text: str, signature: Signature) -> None:
-        """Raise NoteError unless ``signature`` is this key's over ``text`` (RFC 8032)."""
+        """Raise NoteError unless ``signature`` is this key's over ``text``.
+
+        An ML-DSA-44 key vouches for the first three lines of a checkpoint alone.
+        """
         try:
-            public = Ed25519PublicKey.from_public_bytes(self.public)
-            public.verify(signature.value, text.encode())
+            _CHECKS[self.kind](self, text, signature.value)
         except (InvalidSignature, ValueError) as error:
             raise NoteError(f"the signature of {self.name} is wrong") from error
 
@@ -179,7 +209,7 @@ class Checkpoint:
 
     def body(self) -> str:
         """The note text to sign (tlog-checkpoint, "Note text"), without extension lines."""
-        return f"{self.origin}\n{self.size}\n{_to_base64(self.root)}\n"
+        return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n"
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -190,7 +220,7 @@ class Checkpoint:
         origin, size, root = lines[:3]
         if not _DECIMAL.fullmatch(size):
             raise NoteError("the size of a checkpoint is not a plain decimal number")
-        return cls(origin, int(size), _from_base64(root))
+        return cls(origin, int(size), from_base64(root))
 
 
 def key_id(name: str, kind: int, public: bytes) -> bytes:
@@ -226,6 +256,30 @@ def open_checkpoint(note: bytes, vkeys: Iterable[VKey], origin: str) -> Checkpoi
     return checkpoint
 
 
+def _check_note(key: VKey, text: str, value: bytes) -> None:
+    Ed25519PublicKey.from_public_bytes(key.public).verify(value, text.encode())
+
+
+def _check_cosignature(key: VKey, text: str, value: bytes) -> None:
+    timestamp, signature = unpack(value)
+    public = Ed25519PublicKey.from_public_bytes(key.public)
+    public.verify(signature, note_message(timestamp, text))
+
+
+def _check_tree(key: VKey, text: str, value: bytes) -> None:
+    timestamp, signature = unpack(value)
+    seen = Checkpoint.parse(text)
+    message = tree_message(key.name, timestamp, seen.origin, seen.size, seen.root)
+    MLDSA44PublicKey.from_public_bytes(key.public).verify(signature, message)
+
+
+_CHECKS: dict[int, Callable[[VKey, str, bytes], None]] = {
+    ED25519: _check_note,
+    COSIGNATURE: _check_cosignature,
+    ML_DSA_44: _check_tree,
+}
+
+
 def _by_identity(vkeys: Iterable[VKey]) -> dict[tuple[str, bytes], VKey]:
     known: dict[tuple[str, bytes], VKey] = {}
     for key in vkeys:
@@ -256,16 +310,18 @@ def _decode(data: bytes) -> str:
         raise NoteError("the note is not UTF-8") from error
 
 
-def _to_base64(data: bytes) -> str:
+def to_base64(data: bytes) -> str:
+    """Standard base64, as all formats of C2SP use it."""
     return base64.b64encode(data).decode("ascii")
 
 
-def _from_base64(text: str) -> bytes:
+def from_base64(text: str) -> bytes:
+    """Inverse of `to_base64`; NoteError on any other spelling."""
     try:
         raw = base64.b64decode(text, validate=True)
     except ValueError as error:
         raise NoteError("a value is not base64") from error
     # Only one spelling per value, so that two different notes never mean the same thing.
-    if _to_base64(raw) != text:
+    if to_base64(raw) != text:
         raise NoteError("a value is not canonical base64")
     return raw

@@ -124,6 +124,11 @@ def decode_tile(data: bytes) -> list[bytes]:
     return [data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)]
 
 
+def encode(tile: Tile, contents: Sequence[bytes]) -> bytes:
+    """Bytes of a tile or of an entry bundle, whichever it names."""
+    return (encode_bundle if tile.level == ENTRIES else encode_tile)(contents)
+
+
 def tile_hash(hashes: Sequence[bytes]) -> bytes:
     """Root of a full tile: its hash in the level above.
 

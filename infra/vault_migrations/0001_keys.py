@@ -1,4 +1,4 @@
-"""Master keys' epochs, person keys and the ledger of erasures, in a database of their own."""
+"""Master keys' epochs, person keys, the ledger of erasures, what was signed: kept apart."""
 
 from infra.database import role_of
 from infra.ddl import script
@@ -45,8 +45,15 @@ def upgrade() -> None:
         END $$;
         CREATE TRIGGER refuse_erased BEFORE INSERT ON vault.person_keys
           FOR EACH ROW EXECUTE FUNCTION vault.refuse_erased();
+        CREATE TABLE vault.signed_logs (  -- what the log's signer signed last
+          origin    text PRIMARY KEY,
+          size      bigint NOT NULL CHECK (size >= 0),
+          note      bytea NOT NULL,
+          signed_at timestamptz NOT NULL
+        );
         GRANT SELECT, INSERT, UPDATE ON vault.epochs TO {role_of("vault")};
         GRANT SELECT, INSERT, UPDATE, DELETE ON vault.person_keys TO {role_of("vault")};
-        GRANT SELECT, INSERT, UPDATE ON vault.erasures TO {role_of("vault")};
+        GRANT SELECT, INSERT, UPDATE ON vault.erasures, vault.signed_logs
+          TO {role_of("vault")};
         """
     )

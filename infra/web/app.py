@@ -35,7 +35,10 @@ class Worker(Protocol):
 
 
 class Service:
-    """One service: its database, its routes and its workers, wired by its ``app.py``."""
+    """One service: its database, its routes and its workers, wired by its ``app.py``.
+
+    ``alarms``: what a human must look at although the service works (``/readyz`` shows it).
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Service:
         stuck_seconds: float = 60,
         stop_seconds: float = 8,
         on_close: Sequence[Callable[[], Awaitable[None]]] = (),
+        alarms: Callable[[], dict[str, str]] = dict,
     ) -> None:
         self.name = name
         self.app = app
@@ -55,6 +59,7 @@ class Service:
         self._stuck_seconds = stuck_seconds
         self._stop_seconds = stop_seconds
         self._on_close = on_close
+        self.alarms = alarms
         self._tasks: list[asyncio.Task[None]] = []
         app.state.authenticator = Authenticator(database)
         app.state.service = self
@@ -119,7 +124,8 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     async def readyz(request: Request) -> Response:
         try:
-            return JSONResponse({"ready": True, "lag": await service.readiness()})
+            lag = await service.readiness()
+            return JSONResponse({"ready": True, "lag": lag, "alarms": service.alarms()})
         except Exception as error:
             return JSONResponse({"ready": False, "error": type(error).__name__}, 503)
 

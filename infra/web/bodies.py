@@ -1,7 +1,8 @@
-"""Bodies of requests: never more of one than allowed, and never waited for too long."""
+"""Bodies of requests and answers: never more of one than allowed, never waited for too long."""
 
 import asyncio
 
+import aiohttp
 from starlette.requests import Request
 
 from infra.web.problems import Problem
@@ -22,6 +23,19 @@ async def bounded_body(request: Request, most: int, seconds: float) -> bytes:
             body += chunk
             if len(body) > most:
                 raise BodyTooLargeError
+    return bytes(body)
+
+
+async def bounded_answer(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """What somebody answered us, of at most so many bytes; raises ``BodyTooLargeError``.
+
+    The session's timeout bounds how long it is waited for.
+    """
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise BodyTooLargeError
     return bytes(body)
 
 

@@ -3,13 +3,23 @@
 from fastapi import Request
 from fastapi.responses import Response
 
+from infra.database import Database
+from infra.nightly import Nightly
 from infra.platform import Platform
+from infra.settings import Settings
 from infra.ticker import Ticker
-from infra.web.app import Service, create_app
+from infra.tlog.policy import Policy
+from infra.tlog.tilefiles import TileFiles
+from infra.web.app import Service, Worker, create_app
 from infra.web.problems import Problem
 from services.audit.handlers.access import Access
 from services.audit.handlers.erasure import Erasing
-from services.audit.handlers.signing import signer_of
+from services.audit.handlers.memory import SignerMemory
+from services.audit.handlers.publishing import Publisher
+from services.audit.handlers.reconciling import Reconciler
+from services.audit.handlers.signing import Signing, log_keys
+from services.audit.handlers.witnessing import Witnesses
+from services.audit.projections import READ_TABLES
 from services.audit.routes import router
 from services.audit.subscriptions import CheckpointSigner, rights, sequencers
 from services.audit.tables import LogDamagedError
@@ -17,17 +27,18 @@ from services.audit.tables import LogDamagedError
 
 def build(platform: Platform) -> Service:
     """The service with its sequencers and its signer; nothing is connected before ``start``."""
-    database = platform.database("audit")
-    settings = platform.settings
-    signer = signer_of(settings)
+    database, settings = platform.database("audit"), platform.settings
+    vault = Database(platform.vault_url, "vault", pool_size=1)
+    log_keys(settings, platform.clock).ensure(ml_dsa=settings.log_ml_dsa)
+    signing = signing_of(platform, database, vault)
+    policy = Policy.read(settings.log_policy) if settings.log_policy else Policy()
+    witnesses = Witnesses(database, settings.log_origin, policy, platform.clock)
+    reconciler, hour = Reconciler(database, platform.clock), settings.reconcile_hour
     app = create_app("Aiguillage audit", "The log of everything, its proofs, and pathways.")
-    app.state.log_signer = signer
+    app.state.signing, app.state.policy, app.state.witnesses = signing, policy, witnesses
     app.state.access = Access(database, platform.writer("audit"), platform.clock)
     app.include_router(router)
     app.add_exception_handler(LogDamagedError, _on_damage)
-    checkpoints = CheckpointSigner(
-        database, signer, platform.clock, settings.checkpoint_seconds
-    )
     erasing = Erasing(database, platform.writer("audit"), platform.erasures, platform.clock)
     return Service(
         "audit",
@@ -35,13 +46,52 @@ def build(platform: Platform) -> Service:
         database,
         [
             *sequencers(platform, database),
-            checkpoints,
+            CheckpointSigner(signing, settings.checkpoint_seconds),
+            *_outward(platform, database, witnesses),
             rights(platform, database, erasing),
             Ticker("receipts", erasing.step, settings.erasure_seconds),
+            Nightly("reconciliation", reconciler.night, platform.clock, hour),
+            READ_TABLES.nightly(database, platform.clock, hour),
         ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,
+        on_close=[witnesses.close, vault.close],
+        alarms=lambda: _alarms(signing, witnesses),
     )
+
+
+def signing_of(platform: Platform, database: Database, vault: Database) -> Signing:
+    """What signs the log, on the pools given."""
+    keys = log_keys(platform.settings, platform.clock)
+    memory = SignerMemory(vault, keys.origin)
+    return Signing(database, memory, keys, tile_files(platform.settings), platform.clock)
+
+
+def tile_files(settings: Settings) -> TileFiles | None:
+    """The log as plain files, where the settings want them."""
+    if not settings.log_directory:
+        return None
+    return TileFiles(settings.data / settings.log_directory, settings.log_origin)
+
+
+def _outward(platform: Platform, database: Database, witnesses: Witnesses) -> list[Worker]:
+    """What takes checkpoints out once they are signed: to witnesses, into files."""
+    settings = platform.settings
+    seconds = settings.checkpoint_seconds
+    workers: list[Worker] = [
+        Ticker(f"witness-{w.name}", w.step, seconds) for w in witnesses.all
+    ]
+    files = tile_files(settings)
+    if files is not None:
+        publisher = Publisher(database, files, settings.log_origin)
+        workers.append(Ticker("log-files", publisher.step, seconds))
+    return workers
+
+
+def _alarms(signing: Signing, witnesses: Witnesses) -> dict[str, str]:
+    found = {f"witness {w.name}": w.alarm for w in witnesses.all}
+    found["log"] = signing.refusal
+    return {name: alarm for name, alarm in found.items() if alarm}
 
 
 async def _on_damage(request: Request, error: Exception) -> Response:

@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.base import Event
 from contracts.persons import PersonMerged, PersonUnmerged
 from contracts.registry import parse_event
-from infra.database import driver
 from infra.eventstore.events import rfc3339
 from infra.eventstore.upcast import upcast
 from infra.limits import keep_limits
-from infra.rebuilding import fold, hold_still
+from infra.readtables import ReadTables
+from infra.rebuilding import fold
 from services.audit import tables
 from services.audit.model.pathway import Pathway, evolve, same_person
 from services.audit.model.sentences import sentence, unknown_sentence
@@ -105,8 +105,9 @@ def _item(row: Any, event: Event | None) -> dict[str, Any]:
     }
 
 
-async def rebuild(tx: AsyncConnection) -> int:
-    """Empty the one read table beside the log, and fill it again; answers from how many."""
-    await hold_still(tx)
-    await (await driver(tx)).execute("TRUNCATE limits")
+async def _fill(tx: AsyncConnection) -> int:
     return await fold(tx, "intake", keep_limits, "rights")
+
+
+READ_TABLES = ReadTables("audit", ("limits",), _fill)
+"""What is kept beside the log; the log itself is nobody's read table."""

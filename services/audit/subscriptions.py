@@ -5,23 +5,22 @@ import contextlib
 import time
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from contracts.registry import SERVICES
-from infra.clock import Clock
 from infra.database import Database
 from infra.eventstore.events import Recorded
 from infra.platform import Platform
 from infra.sources.base import Source
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
-from infra.tlog.note import Signer
 from services.audit.handlers.erasure import Erasing
 from services.audit.handlers.sequencing import sequence
-from services.audit.handlers.signing import RefusedToSignError, sign_checkpoint
+from services.audit.handlers.signing import RefusedToSignError, Signing
 
 log = structlog.get_logger()
 REFUSALS = Counter("aiguillage_log_refusals", "Checkpoints that the signer refused to sign")
+REFUSING = Gauge("aiguillage_log_refusing", "1 while the log is refused a signature, else 0")
 
 
 def sequencers(platform: Platform, database: Database) -> list[Subscription[Recorded]]:
@@ -56,13 +55,9 @@ class CheckpointSigner:
 
     name = "log-signer"
 
-    def __init__(
-        self, database: Database, signer: Signer, clock: Clock, seconds: float
-    ) -> None:
+    def __init__(self, signing: Signing, seconds: float) -> None:
         self.last_step = time.monotonic()
-        self._database = database
-        self._signer = signer
-        self._clock = clock
+        self._signing = signing
         self._seconds = seconds
         self._stopping = asyncio.Event()
 
@@ -81,14 +76,15 @@ class CheckpointSigner:
 
     async def step(self) -> bool:
         """Sign once; answers whether there was something new to sign."""
-        async with self._database.transaction() as tx:
-            return await sign_checkpoint(tx, self._signer, self._clock) is not None
+        return await self._signing.step()
 
     async def _attempt(self) -> None:
         try:
             await self.step()
+            REFUSING.set(0)
         except RefusedToSignError as error:
             REFUSALS.inc()
+            REFUSING.set(1)
             log.error("checkpoint refused", reason=str(error))
         except Exception as error:
             log.warning("no checkpoint", error=type(error).__name__)

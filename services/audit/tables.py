@@ -9,6 +9,7 @@ from uuid import UUID
 from infra.eventstore.events import Recorded
 from infra.tlog.growth import TileHash
 from infra.tlog.merkle import Frontier
+from infra.tlog.note import Signature
 from infra.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
 
 LOCK_CLASS = 4712
@@ -43,11 +44,29 @@ ADD_ENTRIES = (
     "position, stream, version, type, person_id, occurred_at, recorded_at, actor, data, "
     "sealed, meta, entry, leaf_hash)"
 )
-LAST_CHECKPOINT = "SELECT size, root, note FROM checkpoints ORDER BY size DESC LIMIT 1"
-ADD_CHECKPOINT = "INSERT INTO checkpoints (size, root, note, signed_at) VALUES ($1, $2, $3, $4)"
-CHECKPOINTS = (
-    "SELECT size, note FROM checkpoints WHERE size > $1 AND size <= $2 ORDER BY size LIMIT $3"
+_SIGNED = (
+    "SELECT c.size, c.root, c.note || coalesce((SELECT string_agg(convert_to(s.line, 'UTF8'), "
+    "''::bytea ORDER BY s.added_at, s.name, s.key_id) FROM signatures s "
+    "WHERE s.origin = c.origin AND s.size = c.size), ''::bytea) AS note FROM checkpoints c"
 )
+"""A checkpoint as it is handed out: its note, and the signatures that were added since."""
+LAST_CHECKPOINT = f"{_SIGNED} WHERE c.origin = $1 ORDER BY c.size DESC LIMIT 1"
+ADD_CHECKPOINT = (
+    "INSERT INTO checkpoints (origin, size, root, note, signed_at) VALUES ($1, $2, $3, $4, $5)"
+)
+CHECKPOINTS = (
+    f"{_SIGNED} WHERE c.size > $1 AND c.size <= $2 AND c.origin = $4 ORDER BY c.size LIMIT $3"
+)
+COSIGNED = (
+    f"{_SIGNED} WHERE c.size > $1 AND c.origin = $2 AND EXISTS (SELECT FROM signatures x "
+    "WHERE x.origin = c.origin AND x.size = c.size) ORDER BY c.size DESC LIMIT $3"
+)
+"""The newest that somebody added a signature to, of more than so many entries."""
+ADD_SIGNATURE = (
+    "INSERT INTO signatures (origin, size, name, key_id, line, added_at) "
+    "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
+)
+SIGNED_BY = "SELECT max(size) FROM signatures WHERE origin = $1 AND name = $2 AND key_id = $3"
 _COLUMNS = (
     "idx, event_id, service, position, stream, version, type, person_id, occurred_at, "
     "recorded_at, actor, data::text AS data, sealed, entry, leaf_hash"
@@ -64,6 +83,7 @@ PERSON_ENTRIES = (
     "AND ($3::timestamptz IS NULL OR recorded_at <= $3) ORDER BY idx LIMIT $4"
 )
 INDEX_OF_EVENT = "SELECT idx FROM entries WHERE event_id = $1"
+ENTRY_OF_EVENT = "SELECT idx, entry FROM entries WHERE event_id = $1"
 LEAF_AT = "SELECT leaf_hash FROM entries WHERE idx = $1"
 ERASED = (
     "SELECT event_id, idx, recorded_at, data::text AS data FROM entries WHERE person_id = $1 "
@@ -163,15 +183,25 @@ async def store_versions(raw: Any, versions: dict[tuple[str, str], int]) -> None
     await raw.execute(SET_VERSIONS, *map(list, zip(*rows, strict=True)))
 
 
-async def last_signed(raw: Any) -> Signed | None:
-    """The newest checkpoint; None before the first."""
-    row = await raw.fetchrow(LAST_CHECKPOINT)
+async def last_signed(raw: Any, origin: str) -> Signed | None:
+    """The newest checkpoint of a log; None before the first."""
+    row = await raw.fetchrow(LAST_CHECKPOINT, origin)
     return Signed(row["size"], row["root"], row["note"]) if row else None
 
 
-async def store_checkpoint(raw: Any, signed: Signed, signed_at: datetime) -> None:
+async def store_checkpoint(raw: Any, origin: str, signed: Signed, signed_at: datetime) -> None:
     """Keep a checkpoint for good."""
-    await raw.execute(ADD_CHECKPOINT, signed.size, signed.root, signed.note, signed_at)
+    await raw.execute(ADD_CHECKPOINT, origin, signed.size, signed.root, signed.note, signed_at)
+
+
+async def store_signature(
+    raw: Any, origin: str, size: int, signature: Signature, added_at: datetime
+) -> None:
+    """Keep a signature that came after a checkpoint was stored; each key's first one."""
+    await raw.execute(
+        ADD_SIGNATURE, origin, size, signature.name, signature.key_id, signature.line(),
+        added_at,
+    )  # fmt: skip
 
 
 async def tile_contents(raw: Any, tile: Tile) -> list[bytes]:

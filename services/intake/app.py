@@ -12,6 +12,7 @@ from services.intake.handlers.persons import Persons
 from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rights
 from services.intake.model.retention import Policy
+from services.intake.projections import READ_TABLES
 from services.intake.routes import persons as person_routes
 from services.intake.routes import rights
 from services.intake.routes.events import add_routes
@@ -43,6 +44,7 @@ def build(platform: Platform) -> Service:
         Ticker("retention", retention.step, settings.retention_seconds),
         Ticker("eraser", erasing.step, settings.erasure_seconds),
         Ticker("refused records", refused.step, RETENTION_SECONDS),
+        READ_TABLES.nightly(database, clock, settings.reconcile_hour),
     ]
     if settings.kafka_bootstrap:
         records = PublicRecords(gate, intake, platform.vault.master, clock)

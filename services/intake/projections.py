@@ -13,7 +13,8 @@ from contracts.rights import PersonArchived, PersonReactivated
 from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.limits import keep_limits
-from infra.rebuilding import fold, hold_still
+from infra.readtables import ReadTables
+from infra.rebuilding import fold
 from services.intake.tables import Raw, retention
 
 CONTACTS = frozenset(
@@ -55,12 +56,11 @@ async def _contact(raw: Raw, message: Recorded) -> set[UUID]:
     return {UUID(int=row["person_id"].int) for row in rows}
 
 
-async def rebuild(tx: AsyncConnection) -> int:
-    """Empty the read tables and fold the events again; answers how many."""
-    await hold_still(tx)
-    raw = await driver(tx)
-    await raw.execute(retention.TRUNCATE)
+async def _fill(tx: AsyncConnection) -> int:
     count = await fold(tx, "intake", keep_stays, "retention")
     await fold(tx, "intake", keep_limits, "rights")
-    await raw.execute(retention.DROP_FORGOTTEN)
+    await (await driver(tx)).execute(retention.DROP_FORGOTTEN)
     return count
+
+
+READ_TABLES = ReadTables("intake", ("stays", "limits"), _fill, reads=("aliases",))

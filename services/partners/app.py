@@ -29,6 +29,7 @@ from services.partners.handlers.transports import Transports
 from services.partners.handlers.verification import Verification
 from services.partners.model.delivery import RetrySchedule
 from services.partners.pages import add_answer_pages, add_capacity_pages
+from services.partners.projections import READ_TABLES
 from services.partners.routes import ANSWERS, add_answers, partner_router, router
 from services.partners.routes.offers import offers_router
 from services.partners.subscriptions import notices, subscriptions
@@ -111,6 +112,7 @@ def build(platform: Platform) -> Service:
             worker,
             Ticker("verification", verification.step, settings.poll_seconds),
             Ticker("files", collecting.step, settings.collect_seconds),
+            READ_TABLES.nightly(database, clock, settings.reconcile_hour),
         ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,

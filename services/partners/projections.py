@@ -31,7 +31,8 @@ from contracts.registry import parse_event
 from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.limits import keep_limits
-from infra.rebuilding import fold, hold_still
+from infra.readtables import ReadTables
+from infra.rebuilding import fold
 from services.partners import tables
 from services.partners.model import StateChange, fold_states
 from services.partners.tables import directory
@@ -84,14 +85,10 @@ async def keep_directory(tx: AsyncConnection, events: Sequence[Event]) -> None:
         )  # fmt: skip
 
 
-async def rebuild(tx: AsyncConnection) -> int:
-    """Empty the read tables and fold the events again; answers how many of its own."""
-    await hold_still(tx)
-    raw = await driver(tx)
-    await raw.execute(tables.TRUNCATE)
+async def _fill(tx: AsyncConnection) -> int:
     await fold(tx, "referrals", _keep_heard_states, "deliveries")
     await fold(tx, "intake", keep_limits, "rights")
-    await raw.execute(tables.DROP_FORGOTTEN_STATES)
+    await (await driver(tx)).execute(tables.DROP_FORGOTTEN_STATES)
     return await fold(tx, "partners", _keep_said)
 
 
@@ -101,6 +98,21 @@ async def _keep_said(tx: AsyncConnection, events: Sequence[Recorded]) -> None:
 
 async def _keep_heard_states(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
     await keep_states(tx, heard(messages))
+
+
+READ_TABLES = ReadTables(
+    "partners",
+    ("partners", "partner_names", "services", "referral_states", "limits"),
+    _fill,
+    unsaid={
+        "referral_states": (
+            "asked_status",
+            "asked_answer_id",
+            "commission_on",
+            "partner_reference",
+        )
+    },
+)
 
 
 async def keep_states(tx: AsyncConnection, events: Sequence[tuple[Recorded, Event]]) -> None:

@@ -9,6 +9,7 @@ from services.referrals.handlers.advisers import Advisers
 from services.referrals.handlers.deadlines import DeadlineClock
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.rulebook import RuleBook
+from services.referrals.projections import READ_TABLES
 from services.referrals.routes import router
 from services.referrals.subscriptions import subscriptions
 
@@ -31,6 +32,7 @@ def build(platform: Platform) -> Service:
         [
             *subscriptions(platform, database, messages),
             Ticker("deadlines", clock.step, DEADLINE_SECONDS),
+            READ_TABLES.nightly(database, platform.clock, platform.settings.reconcile_hour),
         ],
         stuck_seconds=platform.settings.stuck_seconds,
         stop_seconds=platform.settings.stop_seconds,

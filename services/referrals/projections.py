@@ -43,7 +43,8 @@ from contracts.values import Author
 from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.limits import keep_limits
-from infra.rebuilding import Keep, fold, hold_still
+from infra.readtables import ReadTables
+from infra.rebuilding import Keep, fold
 from services.referrals import tables
 from services.referrals.model.person import PERSON_EVENTS
 from services.referrals.model.referral import FINAL
@@ -97,14 +98,8 @@ async def apply(tx: AsyncConnection, events: Sequence[Event], now: datetime) -> 
     await _write(tx, changed)
 
 
-async def rebuild(tx: AsyncConnection) -> int:
-    """Empty the read tables and fold the events again; answers how many of its own.
-
-    What others said comes first, so that whoever was forgotten since is forgotten again.
-    """
-    await hold_still(tx)
-    raw = await driver(tx)
-    await raw.execute(tables.TRUNCATE)
+async def _fill(tx: AsyncConnection) -> int:
+    """What others said comes first: whoever was forgotten since is forgotten again."""
     for service, subscription, keep in _HEARD:
         await fold(tx, service, keep, subscription)
     return await fold(tx, "referrals", _apply_again)
@@ -202,6 +197,22 @@ _HEARD: tuple[tuple[str, str, Keep], ...] = (
     ("intake", "rights", keep_limits),
 )
 """Whose events, as far as which subscription has heard them, fill which table."""
+READ_TABLES = ReadTables(
+    "referrals",
+    (
+        "cases",
+        "proposals",
+        "referrals",
+        "rules",
+        "person_events",
+        "aliases",
+        "duplicates",
+        "services",
+        "undelivered",
+        "limits",
+    ),
+    _fill,
+)
 
 
 def _parsed(message: Recorded) -> Any:

@@ -258,10 +258,6 @@ FROM steps WHERE partner_id = first AND partner_id <> before
 GROUP BY partner_id, before ORDER BY persons DESC, partner_id, before
 """
 """A → B → A: a person sent to one partner, to another, and back to the first."""
-TRUNCATE = (
-    "TRUNCATE cases, proposals, referrals, rules, person_events, aliases, duplicates, "
-    "services, undelivered, limits"
-)
 
 ACTIVE_OF_PERSONS = """
 SELECT case_id FROM cases WHERE person_id = ANY($1::uuid[]) AND status = 'active'

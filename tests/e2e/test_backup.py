@@ -7,13 +7,14 @@ from typing import Any
 import orjson
 
 from services.demo import demo_environment
-from tests.e2e.hubs import Up, all_logged, contact, emit, rows, until, with_referral
+from services.processes import Hub
+from tests.e2e.hubs import Up, aiguillage, all_logged, contact, emit, rows, until, with_referral
 
 QUICK = {
     "AIGUILLAGE_ERASURE_WAIT_SECONDS": "0.3",
     "AIGUILLAGE_ERASURE_SECONDS": "0.1",
 }
-KEY_FILES = ("index.key", "log.key", "master-1.key")
+KEY_FILES = ("index.key", "log.key", "log-keys.json", "master-1.key")
 SEALED = """
 SELECT (SELECT count(sealed) FROM intake.events WHERE person_id = $1::uuid)
      + (SELECT count(sealed) FROM referrals.events WHERE person_id = $1::uuid)
@@ -31,6 +32,35 @@ def copied(files: tuple[str, ...], source: Path, target: Path) -> None:
 async def left(hub: Any, person: str) -> int:
     (row,) = await rows(hub, SEALED, person)
     return int(row["count"])
+
+
+def published(up: Up) -> Path:
+    """The checkpoint that any web server would serve."""
+    return up.directory / "log" / "aiguillage.local" / "log" / "checkpoint"
+
+
+async def all_published(up: Up, hub: Hub) -> int:
+    """Wait until all that was said stands under a published checkpoint."""
+    size = await all_logged(hub)
+
+    async def there() -> bool:
+        return published(up).exists() and size_of(published(up)) >= size
+
+    await until(there)
+    return size
+
+
+def size_of(checkpoint: Path) -> int:
+    return int(checkpoint.read_text().splitlines()[1])
+
+
+async def until_refused(hub: Any, size: int) -> None:
+    """Wait until the log is refused a signature, as one that was signed for ``size``."""
+
+    async def refusal() -> Any:
+        return (await hub.get("audit", "/v1/log", "auditor"))["refusal"]
+
+    assert f"after {size} entries" in await until(refusal)
 
 
 async def erased(hub: Any, person: str) -> None:
@@ -57,6 +87,7 @@ async def test_restored_hub_serves_once_whoever_was_erased_is_gone_again(tmp_pat
     assert made.code == 0, made.err
     await erased(hub, gone)
     assert await left(hub, gone) == 0
+    await all_published(live, hub)
     await live.stop()
     again = Up(tmp_path / "again", demo_environment() | QUICK)
     lost = await again.run("restore", data, "--keys", keys, "--ledger", f"{keys}/none")
@@ -67,18 +98,62 @@ async def test_restored_hub_serves_once_whoever_was_erased_is_gone_again(tmp_pat
     assert lost.code == 1
     assert "index.key is not in the data directory" in lost.err
     copied((*KEY_FILES, "keys.json"), live.directory, again.directory)
-    restored = await again.run("restore", data, "--keys", keys, "--ledger", ledger)
+    lost = await again.run("restore", data, "--keys", keys, "--ledger", ledger)
+    assert lost.code == 1
+    assert "nobody says how far the log was signed" in lost.err
+    arguments = ("restore", data, "--keys", keys, "--ledger", ledger)
+    foreign = again.directory / "checkpoint"
+    foreign.write_bytes(published(live).read_bytes().replace(b"/log\n", b"/other\n", 1))
+    lost = await again.run(*arguments, "--checkpoint", str(foreign))
+    assert lost.code == 1
+    assert "not a checkpoint of aiguillage.local/log" in lost.err
+    restored = await again.run(*arguments, "--checkpoint", str(published(live)))
     assert restored.code == 0, restored.err
     hub = await again.start()
+    await until_refused(hub, size_of(published(live)))
     assert await left(hub, gone) == 0
     assert await left(hub, kept) > 0
     await with_referral(hub, kept)
+    await again.stop()
+    other = Up(
+        again.directory, demo_environment() | QUICK | {"AIGUILLAGE_LOG_ORIGIN": "town/2"}
+    )
+    hub = await other.start()
+    await all_logged(hub)
+    verified = await aiguillage(
+        "audit", "verify", "--url", hub.address["audit"], "--vkey", hub.address["vkey"],
+        environment={"AIGUILLAGE_AUDIT_KEY": hub.address["keys"]["auditor"]},
+    )  # fmt: skip
+    assert verified.code == 0, verified.err
+    await other.stop()
+
+
+async def test_a_hub_that_was_stopped_before_its_backup_goes_on_signing_its_log(tmp_path: Path):
+    live = Up(tmp_path / "live", demo_environment() | QUICK)
+    hub = await live.start()
+    await with_referral(hub, (await emit(hub, contact("u-1", 1)))["person_id"])
+    before = await all_published(live, hub)
+    await live.stop()
+    data, keys = str(tmp_path / "data"), str(tmp_path / "keys")
+    made = await live.run("backup", data, "--keys", keys)
+    assert made.code == 0, made.err
+    again = Up(tmp_path / "again", demo_environment() | QUICK)
+    copied((*KEY_FILES, "keys.json"), live.directory, again.directory)
+    ledger = again.directory / "none-erased.ndjson"
+    ledger.touch()
+    given = ("--ledger", str(ledger), "--checkpoint", str(published(live)))
+    restored = await again.run("restore", data, "--keys", keys, *given)
+    assert restored.code == 0, restored.err
+    hub = await again.start()
+    await with_referral(hub, (await emit(hub, contact("u-2", 2)))["person_id"])
+    assert await all_logged(hub) > before
     await again.stop()
 
 
 async def test_data_and_keys_are_not_put_in_one_place(tmp_path: Path):
     live = Up(tmp_path / "live")
-    await live.start()
+    hub = await live.start()
+    await all_published(live, hub)
     place = tmp_path / "backup"
     for keys in (place, place / "keys", tmp_path):
         refused = await live.run("backup", str(place), "--keys", str(keys))
@@ -90,9 +165,8 @@ async def test_data_and_keys_are_not_put_in_one_place(tmp_path: Path):
     assert {p.name for p in (tmp_path / "keys").iterdir()} == {"vault.dump"}
     assert orjson.loads((place / "backup.json").read_bytes())["erasures"] == 0
     await live.stop()
-    full = await live.run(
-        "restore", str(place), "--keys", str(tmp_path / "keys"), "--ledger", str(place)
-    )
+    given = ("--ledger", str(place), "--checkpoint", str(published(live)))
+    full = await live.run("restore", str(place), "--keys", str(tmp_path / "keys"), *given)
     assert full.code == 1
     assert "is there already" in full.err
 
@@ -106,15 +180,21 @@ async def test_no_backup_from_before_opens_once_the_old_master_key_is_destroyed(
     made = await live.run("backup", data, "--keys", keys)
     assert made.code == 0, made.err
     await erased(hub, gone)
+    await all_published(live, hub)
     rotated = await live.run("keys", "rotate-master")
     assert rotated.code == 0, rotated.err
     destroyed = await live.run("keys", "rotate-master", "--destroy-old")
     assert destroyed.code == 0, destroyed.err
     await live.stop()
     thief = Up(tmp_path / "thief", demo_environment() | QUICK)
-    copied(("index.key", "log.key", "master-2.key"), live.directory, thief.directory)
+    copied(
+        ("index.key", "log.key", "log-keys.json", "master-2.key"),
+        live.directory,
+        thief.directory,
+    )
     ledger = str(live.directory / "erasures.ndjson")
-    arguments = ("restore", data, "--keys", keys, "--ledger", ledger)
+    given = ("--ledger", ledger, "--checkpoint", str(published(live)))
+    arguments = ("restore", data, "--keys", keys, *given)
     refused = await thief.run(*arguments)
     assert refused.code == 1
     assert "master-1.key is not in the data directory" in refused.err

@@ -321,11 +321,12 @@ async def _restored(directory: Path, backup: Path, campaign: Campaign) -> None:
     again = Up(directory.parent / f"{directory.name}-again", demo_environment() | ENVIRONMENT)
     again.directory.mkdir()
     for file in directory.iterdir():
-        if file.suffix == ".key" or file.name == "keys.json":
+        if file.suffix == ".key" or file.name in ("keys.json", "log-keys.json"):
             shutil.copy2(file, again.directory / file.name)
     ledger = str(directory / "erasures.ndjson")
     places = (str(backup / "data"), "--keys", str(backup / "keys"))
-    made = await again.run("restore", *places, "--ledger", ledger)
+    checkpoint = str(directory / "log" / "aiguillage.local" / "log" / "checkpoint")
+    made = await again.run("restore", *places, "--ledger", ledger, "--checkpoint", checkpoint)
     if made.code:
         raise RuntimeError(made.err)
     campaign.hub, campaign.directory = await again.start(), again.directory

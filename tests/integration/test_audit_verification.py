@@ -35,10 +35,7 @@ async def client(hub: Hub) -> AsyncIterator[httpx2.AsyncClient]:
 
 async def fill(hub: Hub, count: int = SIZE) -> None:
     """Events of many streams, signed."""
-    streams = [Append(f"s-{uuid4()}", plain(5)) for _ in range(count // 5)]
-    await hub.append_all("intake", streams)
-    await hub.read_all()
-    await hub.signer.step()
+    await hub.fill(count)
 
 
 async def root_of(hub: Hub, size: int) -> bytes:

@@ -15,7 +15,7 @@ from contracts.days import local_day
 from contracts.referrals import DeadlinePassed, ReferralRequested
 from contracts.values import DeadlineStep, PartnerKind
 from infra.clock import system_clock
-from services.host import Server, bind
+from infra.web.server import Server, bind
 from services.processes import Child, ChildFailedError
 from services.simulator import BEHAVIOURS
 from tests.support.partners import PARTNER, SERVICE, Hub, platform_of, register

@@ -204,7 +204,7 @@ async def test_rebuilt_tables_equal_the_live_ones(platform: Platform, service: S
     await answered(platform, service, case, answer(case, S.REJECTED, reason=Reason.NO_CAPACITY))
     live = await case_of(service, person_id)
     async with service.database.transaction() as tx:
-        assert await projections.rebuild(tx) > 0
+        assert await projections.READ_TABLES.rebuild(tx) > 0
     rebuilt = await case_of(service, person_id)
     assert rebuilt == live
 

@@ -12,15 +12,18 @@ import httpx2
 import orjson
 
 from contracts.base import Event
+from infra.clock import Clock, system_clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta, NewEvent, Recorded, new_event
 from infra.eventstore.store import Append, EventStore
 from infra.platform import Platform
 from infra.settings import Settings
 from infra.subscription import Subscription
+from infra.ticker import Ticker
 from infra.web.app import Service
 from infra.web.auth import create_key
 from services.audit.app import build
+from services.audit.handlers.signing import Signing
 from services.audit.subscriptions import CheckpointSigner
 from tests.support.postgres import Databases
 
@@ -45,6 +48,29 @@ class Hub:
         """Its signer."""
         (found,) = [w for w in self.service.workers if isinstance(w, CheckpointSigner)]
         return found
+
+    @property
+    def signing(self) -> Signing:
+        """What its signer signs with."""
+        found: Signing = self.service.app.state.signing
+        return found
+
+    async def tick(self, name: str) -> int:
+        """Run one of its tickers once."""
+        (found,) = [w for w in self.service.workers if w.name == name]
+        assert isinstance(found, Ticker)
+        return await found._step()
+
+    async def publish(self) -> int:
+        """Bring the log's files up to date."""
+        return await self.tick("log-files")
+
+    async def fill(self, count: int) -> None:
+        """Events of many streams, signed; ``count`` is a multiple of 5."""
+        streams = [Append(f"s-{uuid4()}", plain(5)) for _ in range(count // 5)]
+        await self.append_all("intake", streams)
+        await self.read_all()
+        await self.signer.step()
 
     async def append(
         self,
@@ -102,12 +128,15 @@ async def drain(sequencer: Subscription[Recorded]) -> None:
 
 
 @asynccontextmanager
-async def audit_hub(databases: Databases) -> AsyncIterator[Hub]:
+async def audit_hub(
+    databases: Databases, clock: Clock = system_clock, **given: Any
+) -> AsyncIterator[Hub]:
     """A hub whose workers are stepped by hand."""
     settings = Settings(
-        data=databases.directory, batch_size=100, poll_seconds=0.01, kafka_bootstrap=None
-    )
-    platform = Platform(settings, databases.url, databases.vault_url)
+        data=databases.directory, batch_size=100, poll_seconds=0.01, kafka_bootstrap=None,
+        **given,
+    )  # fmt: skip
+    platform = Platform(settings, databases.url, databases.vault_url, clock)
     hub = Hub(platform, build(platform))
     try:
         yield hub

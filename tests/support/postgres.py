@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,20 +61,29 @@ async def template(postgres_url: str) -> tuple[str, str]:
     return name, f"{name}_vault"
 
 
+@asynccontextmanager
+async def copied(
+    postgres_url: str, sources: tuple[str, str], directory: Path
+) -> AsyncIterator[Databases]:
+    """A copy of a pair of databases that nobody is connected to, while it is needed."""
+    name = f"test_{uuid4().hex[:8]}"
+    engine = create_async_engine(async_url(postgres_url), isolation_level="AUTOCOMMIT")
+    names = (name, f"{name}_vault")
+    async with engine.connect() as connection:
+        for target, source in zip(names, sources, strict=True):
+            await connection.execute(text(f'CREATE DATABASE "{target}" TEMPLATE "{source}"'))
+    urls = [render(make_url(postgres_url).set(database=n)) for n in names]
+    yield Databases(urls[0], urls[1], directory)
+    async with engine.connect() as connection:
+        for target in names:
+            await connection.execute(text(f'DROP DATABASE "{target}" WITH (FORCE)'))
+    await engine.dispose()
+
+
 @pytest.fixture
 async def databases(
     postgres_url: str, template: tuple[str, str], tmp_path: Path
 ) -> AsyncIterator[Databases]:
     """A fresh, migrated pair of databases."""
-    name = f"test_{uuid4().hex[:8]}"
-    engine = create_async_engine(async_url(postgres_url), isolation_level="AUTOCOMMIT")
-    names = (name, f"{name}_vault")
-    async with engine.connect() as connection:
-        for target, source in zip(names, template, strict=True):
-            await connection.execute(text(f'CREATE DATABASE "{target}" TEMPLATE "{source}"'))
-    urls = [render(make_url(postgres_url).set(database=n)) for n in names]
-    yield Databases(urls[0], urls[1], tmp_path)
-    async with engine.connect() as connection:
-        for target in names:
-            await connection.execute(text(f'DROP DATABASE "{target}" WITH (FORCE)'))
-    await engine.dispose()
+    async with copied(postgres_url, template, tmp_path) as made:
+        yield made

@@ -1,67 +1,179 @@
 """Sign what the log is, and never anything that does not extend what was signed before."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.clock import Clock
-from infra.database import driver
-from infra.masterkey import read_or_create_secret
+from infra.clock import Clock, system_clock
+from infra.database import Database, driver
 from infra.settings import Settings
 from infra.tlog import merkle
-from infra.tlog.merkle import ProofError
-from infra.tlog.note import Checkpoint, NoteError, Signer, open_checkpoint
+from infra.tlog.keyring import LogKeys
+from infra.tlog.merkle import Frontier, ProofError
+from infra.tlog.note import Checkpoint, Note, NoteError, open_checkpoint
+from infra.tlog.tilefiles import TileFiles
 from services.audit import tables
+from services.audit.handlers.memory import OtherSignerError, Remembered, SignerMemory
 from services.audit.handlers.proofs import consistency, root_at
 from services.audit.tables import LogDamagedError, Signed
 
-LOG_KEY = "log.key"
-
 
 class RefusedToSignError(Exception):
-    """The log is not an extension of what was signed last: it was changed or rolled back."""
+    """The log is not an extension of what was signed: it was changed, rolled back or forked."""
 
 
-def signer_of(settings: Settings) -> Signer:
-    """The log's signing key, created at the first run (``log.key`` in the data directory)."""
-    path: Path = settings.data / LOG_KEY
-    return Signer(settings.log_origin, read_or_create_secret(path))
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """How the log stands: entries, entries under a signature, why no more are signed."""
+
+    size: int
+    signed_size: int
+    refusal: str | None
+
+
+def log_keys(settings: Settings, clock: Clock = system_clock) -> LogKeys:
+    """The log's keys, in the data directory."""
+    return LogKeys(settings.data, settings.log_origin, clock)
 
 
 def vkey(settings: Settings) -> str:
-    """The log's public key as text: what a verifier needs, and all it needs to trust."""
-    return signer_of(settings).vkey.encode()
+    """The log's public key as text: what a verifier needs, and all it needs to trust.
 
-
-async def sign_checkpoint(tx: AsyncConnection, signer: Signer, clock: Clock) -> Signed | None:
-    """Sign the log as it stands if it grew; None if it did not.
-
-    A checkpoint is a statement about the log, so it is not an entry of it.
-    Raises ``RefusedToSignError`` unless the stored tree extends the last signed one.
+    Makes the log's first keys where there are none yet.
     """
-    raw = await driver(tx)
-    await raw.execute(tables.LOCK, tables.LOCK_CLASS, tables.SIGNER)
-    frontier = await tables.load_frontier(raw)
-    last = await tables.last_signed(raw)
-    if last is not None:
-        await _require_extension(tx, signer, last, frontier)
-        if last.size == frontier.size:
+    keys = log_keys(settings)
+    keys.ensure(ml_dsa=settings.log_ml_dsa)
+    return keys.newest().encode()
+
+
+class Signing:
+    """Signs the log whenever it grew. A checkpoint is a statement about it, no entry of it.
+
+    Before a checkpoint is stored or given out it is remembered elsewhere, so that whatever
+    happens in between, no second tree of one size is ever signed:
+
+    1. the tree extends what every memory says was signed, else ``RefusedToSignError``;
+    2. the checkpoint is signed, and seen by nobody;
+    3. it is remembered in the keys' database (committed);
+    4. it is stored beside the log (committed), and only now found by readers;
+    5. it is published as a file, a memory too.
+
+    Whoever stops after 3 finds in the memory what to store; after 4, what to publish.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        memory: SignerMemory,
+        keys: LogKeys,
+        files: TileFiles | None,
+        clock: Clock,
+    ) -> None:
+        self.keys = keys
+        self.refusal: str | None = None
+        self._database = database
+        self._memory = memory
+        self._files = files
+        self._clock = clock
+
+    async def step(self) -> bool:
+        """Sign once; answers whether a checkpoint is new. Raises ``RefusedToSignError``."""
+        try:
+            signed = await self._step()
+        except RefusedToSignError as error:
+            self.refusal = str(error)
+            raise
+        self.refusal = None
+        return signed
+
+    async def state(self) -> LogState:
+        """How the log stands, looked at without signing anything."""
+        async with self._database.reading() as tx:
+            raw = await driver(tx)
+            now = await tables.load_frontier(raw)
+            last = await tables.last_signed(raw, self.keys.origin)
+            try:
+                await self._require_extension(tx, await self._recall(raw), now)
+                refusal = None
+            except RefusedToSignError as error:
+                refusal = str(error)
+        return LogState(now.size, last.size if last else 0, refusal)
+
+    async def _step(self) -> bool:
+        async with self._database.transaction() as tx:
+            raw = await driver(tx)
+            await raw.execute(tables.LOCK, tables.LOCK_CLASS, tables.SIGNER)
+            now, memories = await tables.load_frontier(raw), await self._recall(raw)
+            await self._require_extension(tx, memories, now)
+            last = max(filter(None, memories), key=lambda memory: memory.size, default=None)
+            if last is None or last.size < now.size:
+                await self._sign(raw, now, after=memories[0])
+                return True
+            return await self._complete(raw, last, now)
+
+    async def _sign(self, raw: Any, now: Frontier, after: Remembered | None) -> None:
+        text = Checkpoint(self.keys.origin, now.size, now.root()).body()
+        signed, at = Signed(now.size, now.root(), self.keys.sign(text)), self._clock()
+        try:
+            await self._memory.remember(signed, after, at)
+        except OtherSignerError as error:
+            raise RefusedToSignError(str(error)) from error
+        await tables.store_checkpoint(raw, self.keys.origin, signed, at)
+
+    async def _complete(self, raw: Any, last: Remembered, now: Frontier) -> bool:
+        """Nothing grew: store what a crash left unstored, sign with keys that are new."""
+        stored = await tables.last_signed(raw, self.keys.origin)
+        if stored is None or stored.size < last.size:
+            stored = Signed(last.size, now.root(), last.note)
+            await tables.store_checkpoint(raw, self.keys.origin, stored, self._clock())
+            return True
+        note, at = Note.parse(stored.note), self._clock()
+        for key in self.keys.signers():
+            if not any(map(key.vkey.made, note.signatures)):
+                line = key.signature(note.text)
+                await tables.store_signature(raw, self.keys.origin, stored.size, line, at)
+        return False
+
+    async def _recall(self, raw: Any) -> tuple[Remembered | None, ...]:
+        """What each place remembers, the keys' database first."""
+        vault = await self._memory.recall()
+        stored = await tables.last_signed(raw, self.keys.origin)
+        beside = Remembered("the log's database", stored.size, stored.note) if stored else None
+        return vault, beside, self._published()
+
+    def _published(self) -> Remembered | None:
+        note = self._files.checkpoint() if self._files else None
+        if note is None:
             return None
-    note = signer.sign(Checkpoint(signer.vkey.name, frontier.size, frontier.root()).body())
-    signed = Signed(frontier.size, frontier.root(), note)
-    await tables.store_checkpoint(raw, signed, clock())
-    return signed
+        try:
+            stated = Checkpoint.parse(Note.parse(note).text)
+        except NoteError as error:
+            raise RefusedToSignError(f"the published checkpoint: {error}") from error
+        return Remembered("the published files", stated.size, note)
 
+    async def _require_extension(
+        self, tx: AsyncConnection, memories: Sequence[Remembered | None], now: Frontier
+    ) -> None:
+        last = 0
+        try:
+            for memory in filter(None, memories):
+                last = memory.size
+                await self._require_follows(tx, memory, now)
+            if await root_at(tx, now.size) != now.root():
+                raise ProofError("the stored hashes do not lead to the tree's root")
+        except (ProofError, LogDamagedError, ValueError) as error:
+            raise RefusedToSignError(f"after {last} entries: {error}") from error
 
-async def _require_extension(
-    tx: AsyncConnection, signer: Signer, last: Signed, now: merkle.Frontier
-) -> None:
-    """The last note is the arbiter, not the columns beside it: only it is signed."""
-    try:
-        stated = open_checkpoint(last.note, [signer.vkey], signer.vkey.name)
-        proof = await consistency(tx, stated.size, now.size)
-        merkle.verify_consistency(stated.size, now.size, proof, stated.root, now.root())
-        if await root_at(tx, now.size) != now.root():
-            raise ProofError("the stored hashes do not lead to the tree's root")
-    except (NoteError, ProofError, LogDamagedError, ValueError) as error:
-        raise RefusedToSignError(f"after {last.size} entries: {error}") from error
+    async def _require_follows(
+        self, tx: AsyncConnection, memory: Remembered, now: Frontier
+    ) -> None:
+        """The note is the arbiter, not what stands beside it: only the note is signed."""
+        try:
+            keys = self.keys.vkeys()
+            stated = open_checkpoint(memory.note, keys, self.keys.origin)
+            proof = await consistency(tx, stated.size, now.size)
+            merkle.verify_consistency(stated.size, now.size, proof, stated.root, now.root())
+        except ValueError as error:
+            raise ProofError(f"{error} ({memory.place})") from error

@@ -53,11 +53,24 @@ def upgrade() -> None:
         INSERT INTO audit.tree (size, frontier)
           VALUES (0, decode('{Frontier().dump().hex()}', 'hex'));
         CREATE TABLE audit.checkpoints (
-          size      bigint PRIMARY KEY,
+          origin    text NOT NULL,
+          size      bigint NOT NULL,
           root      bytea NOT NULL,
           note      bytea NOT NULL,
-          signed_at timestamptz NOT NULL
+          signed_at timestamptz NOT NULL,
+          PRIMARY KEY (origin, size)
         );
+        CREATE TABLE audit.signatures ( -- added to a checkpoint: by witnesses, by a new key
+          origin    text NOT NULL,
+          size      bigint NOT NULL,
+          name      text NOT NULL,
+          key_id    bytea NOT NULL CHECK (length(key_id) = 4),
+          line      text NOT NULL,
+          added_at  timestamptz NOT NULL,
+          PRIMARY KEY (origin, size, name, key_id),
+          FOREIGN KEY (origin, size) REFERENCES audit.checkpoints
+        );
+        CREATE INDEX signatures_by ON audit.signatures (origin, name, key_id, size);
         -- the only change to what the log holds: ciphertext of erased persons goes
         CREATE FUNCTION audit.forget_entries(persons uuid[]) RETURNS void
         LANGUAGE sql SECURITY DEFINER SET search_path = audit AS $$
@@ -66,8 +79,8 @@ def upgrade() -> None:
         $$;
         REVOKE ALL ON FUNCTION audit.forget_entries(uuid[]) FROM PUBLIC;
         GRANT EXECUTE ON FUNCTION audit.forget_entries(uuid[]) TO {role_of("audit")};
-        GRANT SELECT, INSERT ON audit.entries, audit.nodes, audit.checkpoints
-          TO {role_of("audit")};
+        GRANT SELECT, INSERT ON audit.entries, audit.nodes, audit.checkpoints,
+          audit.signatures TO {role_of("audit")};
         GRANT SELECT, INSERT, UPDATE ON audit.streams TO {role_of("audit")};
         GRANT SELECT, UPDATE ON audit.tree TO {role_of("audit")};
         """

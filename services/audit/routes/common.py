@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request
 
 from infra.database import Database, driver
+from infra.tlog.keyring import LogKeys
 from infra.tlog.note import MAX_SIZE
 from infra.web.problems import Problem
 from services.audit import tables
+from services.audit.handlers.signing import Signing
 from services.audit.tables import Signed
 
 MAX_LIMIT = 1000
@@ -27,14 +29,23 @@ async def _transaction(request: Request) -> AsyncIterator[Any]:
 Reading = Annotated[Any, Depends(_transaction)]
 
 
-async def signed_now(tx: Any) -> Signed:
+def keys_of(request: Request) -> LogKeys:
+    """The log's keys, and its name."""
+    signing: Signing = request.app.state.signing
+    return signing.keys
+
+
+async def _signed_now(request: Request, tx: Reading) -> Signed:
     """The newest checkpoint; raises ``Problem`` 404 before the first."""
-    signed = await tables.last_signed(await driver(tx))
+    signed = await tables.last_signed(await driver(tx), keys_of(request).origin)
     if signed is None:
         raise Problem(
             404, "not-found", "No such checkpoint", "Nothing is signed yet", headers=NEVER
         )
     return signed
+
+
+SignedNow = Annotated[Signed, Depends(_signed_now)]
 
 
 def nonsense(field: str, detail: str) -> Problem:

@@ -3,7 +3,8 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import PlainTextResponse, Response
 
 from contracts.audit import ConsistencyProof, InclusionProof
 from infra.database import driver
@@ -13,10 +14,11 @@ from services.audit.handlers import proofs
 from services.audit.routes.common import (
     Index,
     Reading,
+    SignedNow,
     all_encoded,
     encoded,
+    keys_of,
     nonsense,
-    signed_now,
 )
 from services.audit.tables import Signed
 
@@ -26,6 +28,7 @@ router = APIRouter()
 @router.get("/v1/proofs/inclusion", tags=["proofs"], response_model=InclusionProof)
 async def prove_inclusion(
     tx: Reading,
+    signed: SignedNow,
     event_id: UUID | None = None,
     index: Index | None = None,
     size: Index | None = None,
@@ -34,7 +37,7 @@ async def prove_inclusion(
 
     Without ``size``: in the log as signed last, with that checkpoint.
     """
-    raw, signed = await driver(tx), await signed_now(tx)
+    raw = await driver(tx)
     size = _signed_size("size", size, signed)
     index = await _index(raw, event_id, index)
     if index >= signed.size:
@@ -54,11 +57,11 @@ async def prove_inclusion(
 @router.get("/v1/proofs/consistency", tags=["proofs"], response_model=ConsistencyProof)
 async def prove_consistency(
     tx: Reading,
+    signed: SignedNow,
     old: Annotated[Index, Query(alias="from")],
     new: Annotated[Index | None, Query(alias="to")] = None,
 ) -> dict[str, Any]:
     """Proof that the log of ``to`` entries extends that of ``from`` entries."""
-    signed = await signed_now(tx)
     new = _signed_size("to", new, signed)
     if old > new:
         raise nonsense("from", "a log does not extend a larger one")
@@ -70,6 +73,26 @@ async def prove_consistency(
         "proof": all_encoded(await proofs.consistency(tx, old, new)),
         "checkpoint": signed.note.decode() if new == signed.size else None,
     }
+
+
+@router.get(
+    "/v1/proofs/{event_id}.tlog-proof", tags=["proofs"], response_class=PlainTextResponse
+)
+async def prove_event(
+    request: Request, event_id: UUID, tx: Reading, signed: SignedNow
+) -> Response:
+    """One file that proves an event to be in the log, offline (C2SP tlog-proof).
+
+    Its checkpoint is the newest that the witnesses' quorum has cosigned, else the newest.
+    """
+    keys, policy = keys_of(request), request.app.state.policy
+    trusted = policy.with_logs(keys.vkeys())
+    proof = await proofs.event_proof(tx, event_id, signed, keys.origin, trusted)
+    if proof is None:
+        raise not_found("entry under a signed checkpoint")
+    name = f'attachment; filename="{event_id}.tlog-proof"'
+    headers = {"cache-control": "public, max-age=1", "content-disposition": name}
+    return Response(proof.format(), headers=headers, media_type="text/plain; charset=utf-8")
 
 
 async def _index(raw: Any, event_id: UUID | None, index: int | None) -> int:

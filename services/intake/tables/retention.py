@@ -53,5 +53,4 @@ WHERE s.archived AND (
 RETURNING s.person_id
 """
 )
-TRUNCATE = "TRUNCATE stays, limits"
 DROP_FORGOTTEN = "DELETE FROM stays WHERE person_id IN (SELECT person_id FROM forgotten)"

@@ -295,7 +295,6 @@ FROM unnest($1::uuid[], $2::bytea[]) AS n (referral_id, partner_reference)
 WHERE r.referral_id = n.referral_id
 """
 
-TRUNCATE = "TRUNCATE partners, partner_names, services, referral_states, limits"
 DROP_FORGOTTEN_STATES = (
     "DELETE FROM referral_states WHERE person_id IN (SELECT person_id FROM forgotten)"
 )

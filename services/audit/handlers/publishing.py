@@ -1,0 +1,74 @@
+"""Write the signed log as plain files, for any web server: tiles first, then the checkpoint."""
+
+import asyncio
+from itertools import chain
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.database import Database, driver
+from infra.files import AlreadyRunningError, locked
+from infra.tlog import tiles
+from infra.tlog.merkle import verify_consistency
+from infra.tlog.note import Checkpoint, Note
+from infra.tlog.tilefiles import TileFiles
+from infra.tlog.tiles import Tile
+from services.audit import tables
+from services.audit.handlers.proofs import consistency
+from services.audit.tables import Signed
+
+
+class Publisher:
+    """Brings the files up to the newest checkpoint; goes on where it was stopped."""
+
+    def __init__(self, database: Database, files: TileFiles, origin: str) -> None:
+        self._database = database
+        self._files = files
+        self._origin = origin
+
+    async def step(self) -> int:
+        """Publish what is new; answers how many files were written."""
+        try:
+            with locked(self._files.lock):
+                return await self._publish()
+        except AlreadyRunningError:  # another process of this service is at it
+            return 0
+
+    async def _publish(self) -> int:
+        async with self._database.reading() as tx:
+            raw = await driver(tx)
+            signed = await tables.last_signed(raw, self._origin)
+            published = self._files.checkpoint()
+            if signed is None or signed.note == published:
+                return 0
+            old = await _published_size(tx, published, signed)
+            return await self._grow(raw, old, signed)
+
+    async def _grow(self, raw: Any, old: int, signed: Signed) -> int:
+        written = 0
+        between = (tiles.tiles_between, tiles.bundles_between)
+        for tile in chain.from_iterable(list_of(old, signed.size) for list_of in between):
+            written += await self._write(raw, tile)
+        await asyncio.to_thread(self._files.publish, signed.note)
+        return written + 1
+
+    async def _write(self, raw: Any, tile: Tile) -> int:
+        missing = not self._files.has(tile)
+        if missing:
+            data = tiles.encode(tile, await tables.tile_contents(raw, tile))
+            await asyncio.to_thread(self._files.write, tile, data)
+        self._files.drop_partials(tile)
+        return int(missing)
+
+
+async def _published_size(tx: AsyncConnection, published: bytes | None, signed: Signed) -> int:
+    """Entries that are out already; ProofError where the log does not extend them.
+
+    What is out stays out: the signer says what is wrong.
+    """
+    if published is None:
+        return 0
+    out = Checkpoint.parse(Note.parse(published).text)
+    proof = await consistency(tx, out.size, signed.size)
+    verify_consistency(out.size, signed.size, proof, out.root, signed.root)
+    return out.size

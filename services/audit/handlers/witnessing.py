@@ -1,0 +1,174 @@
+"""Have witnesses cosign what was signed (C2SP tlog-witness). Signing never waits for them."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import structlog
+from prometheus_client import Counter, Gauge
+
+from infra.clock import Clock
+from infra.database import Database, driver
+from infra.tlog.cosignature import unpack
+from infra.tlog.note import Note, NoteError, Signature
+from infra.tlog.policy import Party, Policy
+from infra.tlog.witness import SIZE_TYPE, Answer, Submission
+from infra.web.bodies import BodyTooLargeError, bounded_answer
+from services.audit import tables
+from services.audit.handlers.proofs import consistency
+from services.audit.tables import Signed
+
+log = structlog.get_logger()
+TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)
+MAX_ANSWER = 64 * 1024
+_SIZE = re.compile(r"(0|[1-9][0-9]{0,18})\n")
+SUBMISSIONS = Counter(
+    "aiguillage_witness_submissions", "Checkpoints sent to witnesses", ["witness", "status"]
+)
+COSIGNED = Gauge("aiguillage_witness_size", "Entries under the last cosignature", ["witness"])
+
+
+class NotCosignedError(Exception):
+    """A witness did not cosign, and why not."""
+
+
+class ContradictedError(NotCosignedError):
+    """A witness has seen another log than ours: it was forked or rolled back, here or there."""
+
+
+@dataclass
+class Cosigning:
+    """Has one witness cosign the newest checkpoint; ``alarm`` is what it contradicted."""
+
+    name: str
+    party: Party
+    database: Database
+    origin: str
+    clock: Clock
+    session: Callable[[], aiohttp.ClientSession]
+    alarm: str | None = None
+
+    async def step(self) -> int:
+        """Ask once if there is anything new to cosign; raises ``NotCosignedError``."""
+        newest, cosigned = await self._stand()
+        if newest is None or newest.size == cosigned:
+            return 0
+        try:
+            await self._keep(newest, await self._ask(newest, cosigned or 0))
+        except NotCosignedError as error:
+            if isinstance(error, ContradictedError):
+                self.alarm = str(error)
+                log.error("witness contradicts the log", witness=self.name, reason=str(error))
+            else:
+                log.warning("not cosigned", witness=self.name, reason=str(error))
+            raise
+        self.alarm = None
+        return 0
+
+    async def cosigned(self, raw: Any) -> int | None:
+        """Entries under this witness's last cosignature; None before the first."""
+        vkey = self.party.vkey
+        size = await raw.fetchval(tables.SIGNED_BY, self.origin, vkey.name, vkey.key_id)
+        return int(size) if size is not None else None
+
+    async def _stand(self) -> tuple[Signed | None, int | None]:
+        async with self.database.reading() as tx:
+            raw = await driver(tx)
+            return await tables.last_signed(raw, self.origin), await self.cosigned(raw)
+
+    async def _ask(self, newest: Signed, old: int) -> list[Signature]:
+        answer = await self._submit(newest, old)
+        if answer.status == 409:
+            answer = await self._submit(newest, await self._where_it_stands(newest, answer))
+        if answer.status == 422:
+            raise ContradictedError("it says that the log does not extend what it cosigned")
+        if answer.status != 200:
+            raise NotCosignedError(f"it answered {answer.status}")
+        return self._lines(newest, answer.body)
+
+    async def _where_it_stands(self, newest: Signed, answer: Answer) -> int:
+        """The size that a 409 gives; never one that we have not signed ourselves."""
+        if answer.content_type != SIZE_TYPE or not _SIZE.fullmatch(answer.body):
+            raise NotCosignedError("it answered 409 without a size")
+        size = int(answer.body)
+        if size <= newest.size:
+            return size
+        latest, _ = await self._stand()  # another process may have signed in the meantime
+        if latest is not None and latest.size >= size:
+            raise NotCosignedError("the log has grown in the meantime")
+        raise ContradictedError(f"it has cosigned {size} entries, we have {newest.size}")
+
+    async def _submit(self, newest: Signed, old: int) -> Answer:
+        async with self.database.reading() as tx:
+            proof = await consistency(tx, old, newest.size)
+        body = Submission(old, proof, self._own(newest.note)).format()
+        url = f"{(self.party.url or '').rstrip('/')}/add-checkpoint"
+        try:
+            session = self.session()
+            async with session.post(url, data=body, allow_redirects=False) as response:
+                text = (await bounded_answer(response, MAX_ANSWER)).decode()
+                answer = Answer(response.status, text, response.content_type)
+        except (aiohttp.ClientError, TimeoutError, BodyTooLargeError, ValueError) as error:
+            SUBMISSIONS.labels(self.name, "none").inc()
+            raise NotCosignedError(type(error).__name__) from error
+        SUBMISSIONS.labels(self.name, str(answer.status)).inc()
+        return answer
+
+    def _own(self, note: bytes) -> bytes:
+        """The checkpoint with the log's signatures alone: those of others are not asked for."""
+        parsed = Note.parse(note)
+        own = [line for line in parsed.signatures if line.name == self.origin]
+        return Note(parsed.text, tuple(own)).format()
+
+    def _lines(self, newest: Signed, body: str) -> list[Signature]:
+        """The lines that are this witness's, each verified; all others are ignored."""
+        vkey = self.party.vkey
+        try:
+            parsed = Note.parse(f"{Note.parse(newest.note).text}\n{body}".encode())
+            found = [line for line in parsed.signatures if vkey.made(line)]
+            for line in found:
+                vkey.check(parsed.text, line)
+        except NoteError as error:
+            raise NotCosignedError(f"its cosignature does not hold: {error}") from error
+        # a cosignature without a time does not say that this is the newest that it has seen
+        if not found or not all(unpack(line.value)[0] for line in found):
+            raise NotCosignedError("it answered without a cosignature of its own")
+        return found
+
+    async def _keep(self, newest: Signed, lines: Sequence[Signature]) -> None:
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            for line in lines:
+                values = (self.origin, newest.size, line, self.clock())
+                await tables.store_signature(raw, *values)
+        COSIGNED.labels(self.name).set(newest.size)
+
+
+class Witnesses:
+    """The witnesses of a policy that have an address; each is asked at its own pace."""
+
+    def __init__(self, database: Database, origin: str, policy: Policy, clock: Clock) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self.all = [
+            Cosigning(_name(name), party, database, origin, clock, self._connections)
+            for name, party in policy.witnesses.items()
+            if party.url
+        ]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _connections(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=TIMEOUT, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._session
+
+
+def _name(name: bytes) -> str:
+    return name.decode(errors="replace")
