@@ -88,9 +88,30 @@ def test_a_case_without_candidates_says_so_until_it_is_proposed_again() -> None:
 
 def test_an_appointment_is_kept_with_its_referral() -> None:
     moment = datetime(2026, 1, 9, 14, tzinfo=UTC)
-    event = referrals.AppointmentSet(referral_id=REFERRAL, case_id=CASE, starts_at=moment)
-    assert evolve(opened(), event).referrals[REFERRAL].appointment_at == moment
-    assert sentence(event) == "Rendez-vous fixé le 09/01/2026 à 15 h 00"
+    about: dict[str, Any] = {"referral_id": REFERRAL, "case_id": CASE, "starts_at": moment}
+    given = referrals.AppointmentSet(**about, author=Author.ADVISER)
+    assert evolve(opened(), given).referrals[REFERRAL].appointment_at == moment
+    assert sentence(given) == "Rendez-vous fixé le 09/01/2026 à 15 h 00 par l'accueil"
+    missed = referrals.AppointmentMissed(
+        **about, author=Author.ADVISER, on_behalf_of=Author.PARTNER
+    )
+    ended = evolve(evolve(opened(), given), missed)
+    assert ended.referrals[REFERRAL].appointment_at is None
+    assert sentence(missed) == (
+        "Absence au rendez-vous, selon l'accueil, au nom de : le partenaire"
+    )
+
+
+def test_request_says_which_appointment_it_proposes() -> None:
+    moment = datetime(2026, 1, 9, 14, tzinfo=UTC)
+    asked = referrals.ReferralRequested(
+        referral_id=REFERRAL, case_id=CASE, person_id=OTHER, partner_id="ml-1",
+        partner_kind=PartnerKind.MISSION_LOCALE, service_id="s", thematique=THEMATIQUE,
+        agreement_id=OTHER, agreed_until=date(2027, 1, 1), requested_on=date(2026, 1, 5),
+        appointment_at=moment,
+    )  # fmt: skip
+    assert evolve(opened(), asked).referrals[REFERRAL].appointment_at == moment
+    assert sentence(asked).endswith("ml-1, rendez-vous proposé le 09/01/2026 à 15 h 00")
 
 
 def test_folding_leaves_the_former_pathway_as_it_was() -> None:

@@ -118,7 +118,10 @@ def _confirmed(pathway: Pathway, event: referrals.ReferralConfirmed) -> Pathway:
 
 def _requested(pathway: Pathway, event: referrals.ReferralRequested) -> Pathway:
     return pathway.referral(
-        event.referral_id, status=ReferralStatus.REQUESTED, agreement_id=event.agreement_id
+        event.referral_id,
+        status=ReferralStatus.REQUESTED,
+        agreement_id=event.agreement_id,
+        appointment_at=event.appointment_at,
     )
 
 
