@@ -78,6 +78,10 @@ MERGES = (
     "WHERE type = ANY($3) AND idx < $1 "
     "AND ($2::timestamptz IS NULL OR recorded_at <= $2) ORDER BY idx"
 )
+PARTNERS_NAMED = (
+    "SELECT data::text AS data FROM entries "
+    "WHERE type = 'fr.aiguillage.partners.partner.registered.v1' ORDER BY idx"
+)
 PERSON_ENTRIES = (
     f"SELECT {_COLUMNS} FROM entries WHERE person_id = ANY($1::uuid[]) AND idx < $2 "
     "AND ($3::timestamptz IS NULL OR recorded_at <= $3) ORDER BY idx LIMIT $4"

@@ -31,6 +31,8 @@ def upgrade() -> None:
         );
         CREATE INDEX entries_merges ON audit.entries (idx) WHERE type IN
           ('fr.aiguillage.intake.person.merged.v1', 'fr.aiguillage.intake.person.unmerged.v1');
+        CREATE INDEX entries_partners ON audit.entries (idx)
+          WHERE type = 'fr.aiguillage.partners.partner.registered.v1';
         CREATE INDEX entries_person ON audit.entries (person_id, idx)
           WHERE person_id IS NOT NULL;
         CREATE TABLE audit.streams (
