@@ -27,7 +27,7 @@ up: $(INSTALLED) ## Keep the hub running; data stay in DATA (.data)
 
 test: lint ## Lint, types, import contracts, schemas and every test
 	$(PY) -m contracts.publish --check
-	$(PY) -m pytest
+	$(PY) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(INSTALLED) ## Unit tests and contracts
 	$(PY) -m pytest -q -m "not slow and not kafka and not faults" tests/unit tests/contracts

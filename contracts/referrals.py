@@ -160,7 +160,10 @@ class Disclosure(Sealed):
 
 
 class ReferralRequested(Event):
-    """The referral goes to the partner. The sealed part is what may be disclosed."""
+    """The referral goes to the partner. The sealed part is what may be disclosed.
+
+    ``appointment_at``: an appointment that the desk proposes with it.
+    """
 
     type = "fr.aiguillage.referrals.referral.requested.v1"
     referral_id: UUID
@@ -175,6 +178,7 @@ class ReferralRequested(Event):
     agreement_id: UUID
     agreed_until: date
     requested_on: date
+    appointment_at: datetime | None = None
     replaces: UUID | None = None
     awaits: Awaits | None = None
     sealed: Disclosure | None = None
@@ -270,24 +274,29 @@ class AnswerRefused(Event):
     problem: str
 
 
-class AppointmentSet(Event):
-    """The partner gave an appointment."""
+class AppointmentEvent(Event):
+    """What somebody says of an appointment; an adviser may say it on behalf of the partner."""
 
-    type = "fr.aiguillage.referrals.appointment.set.v1"
     referral_id: UUID
     case_id: UUID
     starts_at: datetime
+    author: Author
+    on_behalf_of: Author | None = None
 
 
-class AppointmentEnded(Event):
-    """What came of an appointment."""
+class AppointmentSet(AppointmentEvent):
+    """An appointment was given, or moved. ``awaits``: the wait that this begins, if any."""
 
-    referral_id: UUID
-    case_id: UUID
+    type = "fr.aiguillage.referrals.appointment.set.v1"
+    awaits: Awaits | None = None
+
+
+class AppointmentEnded(AppointmentEvent):
+    """What came of an appointment; the last word counts."""
 
 
 class AppointmentAttended(AppointmentEnded):
-    """The person came: the partner goes on with them."""
+    """The person came."""
 
     type = "fr.aiguillage.referrals.appointment.attended.v1"
 
@@ -299,7 +308,7 @@ class AppointmentMissed(AppointmentEnded):
 
 
 class AppointmentExcused(AppointmentEnded):
-    """The person could not come and said so, or the partner called it off."""
+    """The person could not come and said so, or it was called off."""
 
     type = "fr.aiguillage.referrals.appointment.excused.v1"
 

@@ -153,6 +153,7 @@ class MessageKind(StrEnum):
 
     REQUESTED = "referral.requested"
     REMINDED = "referral.reminded"
+    APPOINTMENT = "appointment.changed"
     CANCELLED = "referral.cancelled"
     WITHDRAWN = "agreement.withdrawn"
     ERASED = "person.erased"

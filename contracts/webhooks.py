@@ -32,7 +32,10 @@ class RequesterPart(Contract):
 
 
 class ReferralMessage(Contract):
-    """What a partner learns about one referral; ``person`` holds the agreed fields only."""
+    """What a partner learns about one referral; ``person`` holds the agreed fields only.
+
+    ``appointment_at``: an appointment that the desk proposes.
+    """
 
     referral_id: UUID
     partner_id: str
@@ -40,6 +43,7 @@ class ReferralMessage(Contract):
     thematique: Thematique
     urgent: bool
     do_not_contact: bool
+    appointment_at: datetime | None = None
     replaces: UUID | None = None
     requester: RequesterPart
     agreed_until: date

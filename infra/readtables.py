@@ -21,7 +21,7 @@ LOCK_CLASS = 4714
 STATEMENT_SECONDS = 1800
 PAGE = 500
 ALSO_READ = ("offsets", "forgotten")
-"""What the folds read besides, and never change."""
+"""What folds read besides, and never change."""
 _KEY = """
 SELECT a.attname FROM pg_index i
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
@@ -33,12 +33,14 @@ WHERE i.indrelid = $1::regclass AND i.indisprimary ORDER BY array_position(i.ind
 class ReadTables:
     """The tables of one schema that ``fill`` folds from events, as far as they were heard.
 
+    ``reads``: other tables of the schema that the fold looks at.
     ``unsaid``: columns that say what no event says (yet): a partner's word on its way.
     """
 
     schema: str
     names: Sequence[str]
     fill: Callable[[AsyncConnection], Awaitable[int]]
+    reads: Sequence[str] = ()
     unsaid: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     async def rebuild(self, tx: AsyncConnection) -> int:
@@ -82,7 +84,7 @@ class ReadTables:
                 f"CREATE TEMPORARY TABLE {name} (LIKE {self.schema}.{name} INCLUDING ALL) "
                 "ON COMMIT DROP"
             )
-        for name in ALSO_READ:  # OFFSET: a view that nothing can be written to
+        for name in (*ALSO_READ, *self.reads):  # OFFSET: a view that nothing can be written to
             await raw.execute(
                 f"CREATE TEMPORARY VIEW {name} AS SELECT * FROM {self.schema}.{name} OFFSET 0"
             )

@@ -86,6 +86,17 @@ class Settings(BaseSettings):
     operator_mail: str | None = Field(
         None, description="Who is told by mail that a partner's address is disabled."
     )
+    desk_name: str = Field(
+        "Espace Emploi et Numérique", description="The desk, as partners' systems show it."
+    )
+    desk_address: str | None = Field(
+        None, description="Where appointments are; none: France Travail is not told of any."
+    )
+    desk_email: str | None = Field(None, description="The desk's mail, for partners' systems.")
+    desk_phone: str | None = Field(None, description="The desk's telephone, likewise.")
+    desk_structure: str | None = Field(
+        None, description="The desk's id at France Travail (Safir code), if it has one."
+    )
     link_days: int = Field(8, ge=1, le=30, description="Days that an answer link is good for.")
     collect_seconds: float = Field(
         300, gt=0, le=86_400, description="Wait between two looks for partners' answer files."

@@ -15,7 +15,7 @@ import orjson
 
 from contracts.registry import SERVICES
 
-READY_SECONDS = 60
+READY_SECONDS = 120
 STOP_SECONDS = 15
 
 

@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.support.hall",
     "tests.support.whole",
     "tests.support.france_travail",
+    "tests.support.bureau",
     "tests.support.transit",
     "tests.support.masterkeys",
 ]

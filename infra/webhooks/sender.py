@@ -78,12 +78,14 @@ class Sent:
     """What became of a send; ``error`` is a class of errors, never a text of somebody else.
 
     ``retry_after``: seconds that the other side asked us to wait, capped at ten hours.
+    ``external_id``: under which it keeps what we sent, where it said so.
     """
 
     outcome: Outcome
     error: str | None = None
     status: int | None = None
     retry_after: float | None = None
+    external_id: str | None = None
 
 
 _Key = tuple[str, ClientCertificate | None]

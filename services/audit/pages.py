@@ -2,33 +2,15 @@
 
 import base64
 import hashlib
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from contracts.days import PARIS
+from contracts.words import field, said
 
-FIELDS = {
-    "family_name": "Nom",
-    "given_name": "Prénom",
-    "phone": "Téléphone",
-    "email": "Courriel",
-    "address": "Adresse",
-    "france_travail_number": "Numéro France Travail",
-    "birth_date": "Date de naissance",
-    "commune": "Commune (code Insee)",
-    "situation": "Situation",
-    "registered_with_france_travail_since": "Inscription à France Travail",
-    "minimum_benefit": "Minimum social",
-    "recognised_disability": "Reconnaissance de handicap",
-    "priority_neighbourhood": "Quartier prioritaire",
-    "study_level": "Niveau d'études",
-    "mobility": "Mobilité",
-    "project": "Projet",
-    "need_note": "Précision sur le besoin",
-}
 SOURCES = {"declared": "déclaré", "document": "vu sur un document", "partner": "partenaire"}
 VIEWS = {
     "profile": "identité et situation",
@@ -53,11 +35,6 @@ def moment(text: str) -> str:
     return f"{local:%d/%m/%Y} à {local.hour} h {local:%M}"
 
 
-def field(name: str) -> str:
-    """The name of a field in words."""
-    return FIELDS.get(name, name)
-
-
 def value(stated: Any) -> str:
     """A value, with where it comes from if that is known."""
     if isinstance(stated, dict):
@@ -65,12 +42,7 @@ def value(stated: Any) -> str:
         source, day = SOURCES.get(stated.get("source", "")), stated.get("as_of")
         about = ", ".join(filter(None, (source, f"au {value(day)}" if day else None)))
         return f"{shown} ({about})" if about else shown
-    if isinstance(stated, bool):
-        return "oui" if stated else "non"
-    try:
-        return f"{date.fromisoformat(str(stated)):%d/%m/%Y}"
-    except ValueError:
-        return str(stated)
+    return said(stated)
 
 
 _ENVIRONMENT = _environment()

@@ -101,6 +101,10 @@ SPAN = (
 PAYLOAD = (
     "SELECT data::text AS data, sealed FROM entries WHERE idx >= $1 AND idx < $2 ORDER BY idx"
 )
+PARTNERS_NAMED = (
+    "SELECT data::text AS data FROM entries "
+    "WHERE type = 'fr.aiguillage.partners.partner.registered.v1' ORDER BY idx"
+)
 INDEX_OF_EVENT = "SELECT idx FROM entries WHERE event_id = $1"
 ENTRY_OF_EVENT = "SELECT idx, entry FROM entries WHERE event_id = $1"
 LEAF_AT = "SELECT leaf_hash FROM entries WHERE idx = $1"

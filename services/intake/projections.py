@@ -63,4 +63,4 @@ async def _fill(tx: AsyncConnection) -> int:
     return count
 
 
-READ_TABLES = ReadTables("intake", ("stays", "limits"), _fill)
+READ_TABLES = ReadTables("intake", ("stays", "limits"), _fill, reads=("aliases",))

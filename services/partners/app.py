@@ -11,6 +11,8 @@ from infra.web.app import Service, create_app
 from infra.webhooks.guard import Guard, parse_networks
 from infra.webhooks.sender import Sender
 from infra.webhooks.worker import DeliveryWorker
+from services.partners.adapters.france_travail import Desk
+from services.partners.adapters.france_travail_clients import Clients
 from services.partners.handlers.answers import Answers
 from services.partners.handlers.capacity import Capacity, CapacityLinks
 from services.partners.handlers.compose import Letterhead
@@ -20,6 +22,7 @@ from services.partners.handlers.imports import Importer
 from services.partners.handlers.links import Links
 from services.partners.handlers.manual import Manual
 from services.partners.handlers.messages import Messages
+from services.partners.handlers.offers import OfferSearches
 from services.partners.handlers.outbox import Outbox
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.transports import Transports
@@ -28,6 +31,7 @@ from services.partners.model.delivery import RetrySchedule
 from services.partners.pages import add_answer_pages, add_capacity_pages
 from services.partners.projections import READ_TABLES
 from services.partners.routes import ANSWERS, add_answers, partner_router, router
+from services.partners.routes.offers import offers_router
 from services.partners.subscriptions import notices, subscriptions
 
 DRAIN_SHARE = 0.6
@@ -42,9 +46,9 @@ def build(platform: Platform) -> Service:
     schedule = RetrySchedule.parse(settings.delivery_schedule)
     answers = answer_url(settings)
     prover = Sender(guard, clock=clock)
-    verification = Verification(
-        database, writer, prover, clock, urlsplit(answers).hostname or ""
-    )
+    desk, origin = desk_of(settings), urlsplit(answers).hostname or ""
+    clients = Clients(guard, desk, clock)
+    verification = Verification(database, writer, prover, clients, clock, origin)
     mail = (
         MailSender(settings.smtp_url, settings.mail_from, clock=clock)
         if settings.smtp_url
@@ -57,12 +61,14 @@ def build(platform: Platform) -> Service:
     worker = DeliveryWorker(
         "sender",
         Outbox(database, writer, clock, schedule, letterhead),
-        Transports(Sender(guard, clock=clock), mail, files),
+        Transports(Sender(guard, clock=clock), mail, files, clients),
         database.schema,
         poll_seconds=settings.poll_seconds,
         drain_seconds=settings.stop_seconds * DRAIN_SHARE,
     )
-    endpoints = Endpoints(database, writer, guard, clock, mails=mail is not None)
+    endpoints = Endpoints(
+        database, writer, guard, clock, mails=mail is not None, appoints=desk is not None
+    )
     capacity = Capacity(database, writer, clock)
     capacity_links = CapacityLinks(capacity, letterhead, mail)
     app = create_app("Aiguillage: partners", "Directory, deliveries, partners' answers.")
@@ -88,6 +94,8 @@ def build(platform: Platform) -> Service:
             capacity_links,
         )
     )
+    searches = OfferSearches(database, writer.vault.master, clients, clock)
+    app.include_router(offers_router(searches))
     taking = Answers(database, writer, clock)
     add_answers(app, taking)
     collecting = Files(database, writer, taking, files, clock)
@@ -108,7 +116,20 @@ def build(platform: Platform) -> Service:
         ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,
-        on_close=[prover.close],
+        on_close=[prover.close, clients.close],
+    )
+
+
+def desk_of(settings: Settings) -> Desk | None:
+    """The desk as France Travail shows it; none unless it is set where appointments are."""
+    if not settings.desk_address:
+        return None
+    return Desk(
+        settings.desk_name,
+        settings.desk_address,
+        settings.desk_email,
+        settings.desk_phone,
+        settings.desk_structure,
     )
 
 

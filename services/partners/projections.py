@@ -21,6 +21,7 @@ from contracts.partners import (
 from contracts.referrals import EVENTS as REFERRAL_EVENTS
 from contracts.referrals import (
     AnswerRefused,
+    AppointmentEvent,
     DeadlinePassed,
     ReferralMoved,
     ReferralProposed,
@@ -41,7 +42,12 @@ HEARD = {
     for event in REFERRAL_EVENTS
     if issubclass(
         event,
-        ReferralProposed | ReferralRequested | ReferralMoved | AnswerRefused | DeadlinePassed,
+        ReferralProposed
+        | ReferralRequested
+        | ReferralMoved
+        | AnswerRefused
+        | DeadlinePassed
+        | AppointmentEvent,
     )
 }
 
@@ -120,7 +126,16 @@ async def keep_states(tx: AsyncConnection, events: Sequence[tuple[Recorded, Even
         columns = map(list, zip(*(_new_state(change) for change in new), strict=True))
         await raw.execute(tables.INSERT_STATES, *columns)
     moved = [
-        (i, c.status, c.version, c.settles, c.answer_id, c.commission_on)
+        (
+            i,
+            c.status,
+            c.version,
+            c.settles,
+            c.answer_id,
+            c.commission_on,
+            c.appointed,
+            c.appointment_at,
+        )
         for i, c in changes.items()
     ]
     await raw.execute(tables.UPDATE_STATES, *map(list, zip(*moved, strict=True)))
@@ -131,7 +146,8 @@ def _new_state(change: StateChange) -> tuple[object, ...]:
     assert origin is not None
     return (
         origin.referral_id, origin.partner_id, origin.service_id, origin.case_id,
-        origin.person_id, change.status, change.version,
+        origin.person_id, change.status, change.version, change.commission_on,
+        change.appointment_at,
     )  # fmt: skip
 
 

@@ -1,9 +1,7 @@
 """What the partner service hears from the referral service: whom to tell what."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.base import Event
 from contracts.erasure import PersonErased
 from contracts.intake import AgreementWithdrawn
-from contracts.partners import DeliveryManual
 from contracts.referrals import (
+    AppointmentEvent,
     DeadlinePassed,
     ReferralCancelled,
     ReferralMoved,
@@ -25,31 +23,38 @@ from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Pending, Writer
-from infra.ids import derived_id
 from infra.limits import Limit, limited_among
 from infra.platform import Platform
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
 from services.partners import projections, tables
-from services.partners.handlers.compose import about, disclosure
+from services.partners.handlers.compose import disclosure
 from services.partners.handlers.notices import Notices
 from services.partners.handlers.references import seal_reference
 from services.partners.handlers.rights import Rights
+from services.partners.handlers.waiting import (
+    HELD,
+    Row,
+    by_hand,
+    endpoints_for,
+    insert,
+    key_of,
+    request_row,
+    row_about,
+    tell,
+    waiting,
+)
 from services.partners.model import (
+    APPOINTMENT,
     CANCELLED,
     ERASED,
     REMINDED,
-    REQUESTED,
     WITHDRAWN,
     expired,
     tells_partner,
 )
+from services.partners.tables import appointments, withdrawals
 from services.partners.tables import rights as rights_tables
-from services.partners.tables import withdrawals
-
-HELD = {"state": "held", "next_attempt_at": None, "last_error": "person-restricted"}
-Key = tuple[str, str]
-Row = dict[str, Any]
 
 
 def subscriptions(
@@ -97,9 +102,14 @@ class Deliveries:
         await self._keep_references(tx, [m for m, e in heard if _typed_in(e) and m.sealed])
         requests = [(m, e) for m, e in heard if isinstance(e, ReferralRequested)]
         cancelled = [(m, e) for m, e in heard if isinstance(e, ReferralCancelled)]
+        appointed = [
+            (m, e) for m, e in heard if isinstance(e, AppointmentEvent) and tells_partner(e)
+        ]
         answered = {e.referral_id for _, e in heard if isinstance(e, ReferralMoved)}
         overdue = _overdue(heard)
         pending = await self._request(tx, requests) if requests else []
+        if appointed:
+            await self._appoint(tx, appointed)
         if cancelled:
             pending += await self._cancel(tx, cancelled)
         if answered:
@@ -130,25 +140,26 @@ class Deliveries:
     async def _request(
         self, tx: AsyncConnection, requests: list[tuple[Recorded, ReferralRequested]]
     ) -> list[Pending]:
-        endpoints = await _endpoints(tx, {(e.partner_id, e.service_id) for _, e in requests})
+        endpoints = await endpoints_for(tx, {(e.partner_id, e.service_id) for _, e in requests})
         persons = {e.person_id for _, e in requests}
         alive = await self.writer.vault.keys(persons)
         held = await limited_among(tx, persons, Limit.RESTRICTED)
         rows = []
         for recorded, event in requests:
-            row = _row(recorded, event, endpoints.get((event.partner_id, event.service_id)))
+            endpoint = endpoints.get((event.partner_id, event.service_id))
+            row = request_row(recorded, event, endpoint)
             standing = self._standing(event, row, event.person_id in alive)
             if event.person_id in held and standing["state"] == "pending":
                 standing = HELD
             rows.append(row | standing)
-        new = await _insert(tx, rows, self.clock())
+        new = await insert(tx, rows, self.clock())
         asked = {recorded.event_id: event for recorded, event in requests}
         disclosures = [
             disclosure(asked[row["event_id"]], row, alive[row["person_id"]], row["cause"])
             for row in new
             if row["disclosed"]
         ]
-        return disclosures + _by_hand(new)
+        return disclosures + by_hand(new)
 
     def _standing(self, event: ReferralRequested, row: Row, alive: bool) -> Row:
         """State, due time and reason of a new delivery."""
@@ -159,7 +170,25 @@ class Deliveries:
             error = "agreement-expired"
         if error:
             return {"state": "cancelled", "next_attempt_at": None, "last_error": error}
-        return _waiting(row, now)
+        return waiting(row, now)
+
+    async def _appoint(
+        self, tx: AsyncConnection, said: list[tuple[Recorded, AppointmentEvent]]
+    ) -> None:
+        """Tell a partner whose own system keeps the appointment; by its API or by nothing."""
+        raw, now = await driver(tx), self.clock()
+        found = await raw.fetch(appointments.APPOINTED, [e.referral_id for _, e in said])
+        known = {request["referral_id"]: request for request in found}
+        endpoints = await endpoints_for(tx, {key_of(r) for r in found}, by_api=True)
+        told = [(m, known[e.referral_id]) for m, e in said if e.referral_id in known]
+        told = [(m, request) for m, request in told if key_of(request) in endpoints]
+        held = await limited_among(tx, {r["person_id"] for _, r in told}, Limit.RESTRICTED)
+        rows = []
+        for recorded, request in told:
+            row = row_about(recorded, APPOINTMENT, request, endpoints[key_of(request)])
+            row |= {name: request[name] for name in ("agreement_id", "agreed_until")}
+            rows.append(row | (HELD if request["person_id"] in held else waiting(row, now)))
+        await insert(tx, rows, now)
 
     async def _cancel(
         self, tx: AsyncConnection, cancelled: list[tuple[Recorded, ReferralCancelled]]
@@ -169,18 +198,22 @@ class Deliveries:
         await raw.execute(tables.CANCEL_DELIVERIES, ids, self.clock())
         known = {r["referral_id"]: r for r in await raw.fetch(tables.KNOWN_TO_PARTNER, ids)}
         told = [(m, e) for m, e in cancelled if e.referral_id in known and tells_partner(e)]
-        wanted = {_key(known[e.referral_id]) for _, e in told}
-        endpoints = await _endpoints(tx, wanted) if wanted else {}
+        wanted = [known[e.referral_id] for _, e in told]
+        endpoints = await endpoints_for(tx, {key_of(r) for r in wanted}, by_api=False)
+        api = await endpoints_for(tx, {key_of(r) for r in wanted if r["by_api"]}, by_api=True)
         rows = []
         for recorded, event in told:
             request = known[event.referral_id]
-            row = _about(recorded, CANCELLED, request, endpoints.get(_key(request)))
-            row |= _waiting(row, self.clock())
+            endpoint = endpoints.get(key_of(request))
+            if request["by_api"]:  # what made an appointment takes it away again
+                endpoint = api.get(key_of(request), endpoint)
+            row = row_about(recorded, CANCELLED, request, endpoint)
+            row |= waiting(row, self.clock())
             if row["state"] == "pending" and request["leased_until"]:
                 # the request is being sent at this moment: its cancellation must not overtake
                 row["next_attempt_at"] = request["leased_until"]
             rows.append(row)
-        return _by_hand(await _insert(tx, rows, self.clock()))
+        return by_hand(await insert(tx, rows, self.clock()))
 
     async def _remind(
         self, tx: AsyncConnection, overdue: dict[UUID, Recorded]
@@ -189,13 +222,13 @@ class Deliveries:
         raw = await driver(tx)
         found = await raw.fetch(tables.REMINDABLE, list(overdue))
         told = [(overdue[request["referral_id"]], request) for request in found]
-        endpoints = await _endpoints(tx, {_key(request) for _, request in told}) if told else {}
+        endpoints = await endpoints_for(tx, {key_of(r) for r in found}, by_api=False)
         rows = [
-            _about(recorded, REMINDED, request, endpoints.get(_key(request)))
+            row_about(recorded, REMINDED, request, endpoints.get(key_of(request)))
             for recorded, request in told
         ]
         now = self.clock()
-        return _by_hand(await _insert(tx, [row | _waiting(row, now) for row in rows], now))
+        return by_hand(await insert(tx, [row | waiting(row, now) for row in rows], now))
 
 
 @dataclass(frozen=True)
@@ -224,7 +257,7 @@ class Withdrawals:
         await raw.execute(withdrawals.DROP_WITHDRAWN, *about, at, self.clock())
         told = await raw.fetch(withdrawals.TOLD_UNDER, *about, at)
         about_each = [(recorded, request) for request in told]
-        return await _tell(tx, about_each, WITHDRAWN, self.clock())
+        return await tell(tx, about_each, WITHDRAWN, self.clock())
 
 
 @dataclass(frozen=True)
@@ -240,85 +273,7 @@ class Receipts:
         raw = await driver(tx)
         told = await raw.fetch(rights_tables.TOLD, [p for p in heard if p]) if heard else []
         about_each = [(heard[request["person_id"]], request) for request in told]
-        await self.writer.write(tx, await _tell(tx, about_each, ERASED, self.clock()))
-
-
-async def _tell(
-    tx: AsyncConnection, told: Sequence[tuple[Recorded, Any]], message: str, now: datetime
-) -> list[Pending]:
-    """One message about each request that a partner got, derived from what was heard."""
-    endpoints = await _endpoints(tx, {_key(request) for _, request in told}) if told else {}
-    rows = [
-        _about(recorded, message, request, endpoints.get(_key(request)))
-        | {"delivery_id": derived_id(recorded.event_id, str(request["referral_id"]))}
-        for recorded, request in told
-    ]
-    return _by_hand(await _insert(tx, [row | _waiting(row, now) for row in rows], now))
-
-
-def _waiting(row: Row, now: datetime) -> Row:
-    """Due now; by phone or paper (``manual``) where the partner gave no address."""
-    if row["endpoint_id"] is None:
-        return {"state": "manual", "next_attempt_at": None, "last_error": "no-endpoint"}
-    return {"state": "pending", "next_attempt_at": now, "last_error": None}
-
-
-async def _insert(tx: AsyncConnection, rows: list[Row], now: datetime) -> list[Row]:
-    """Store deliveries; answers those that were not there before.
-
-    ``disclosed``: what leaves by itself is written down as disclosed from the start.
-    """
-    if not rows:
-        return []
-    raw = await driver(tx)
-    for row in rows:
-        row["disclosed"] = row["message"] == REQUESTED and row["state"] == "pending"
-    columns = [[row[name] for row in rows] for name in tables.DELIVERY_COLUMNS]
-    new = {r["delivery_id"] for r in await raw.fetch(tables.INSERT_DELIVERIES, *columns, now)}
-    return [row for row in rows if row["delivery_id"] in new]
-
-
-async def _endpoints(tx: AsyncConnection, wanted: Iterable[Key]) -> dict[Key, UUID]:
-    """(partner, service) → the endpoint to deliver to, where there is one."""
-    raw = await driver(tx)
-    columns = map(list, zip(*sorted(wanted), strict=True))
-    rows = await raw.fetch(tables.ENDPOINTS_FOR, *columns)
-    # Locked, so that one being disabled at this moment does not get a delivery that nobody
-    # would ever look at: whoever disables it sees our rows, or we see that it is disabled.
-    locked = await raw.fetch(tables.LOCK_ENDPOINTS, [row["endpoint_id"] for row in rows])
-    active = {row["endpoint_id"] for row in locked}
-    return {_key(row): row["endpoint_id"] for row in rows if row["endpoint_id"] in active}
-
-
-def _key(row: Any) -> Key:
-    return row["partner_id"], row["service_id"]
-
-
-def _row(recorded: Recorded, event: ReferralRequested, endpoint: UUID | None) -> Row:
-    return _common(recorded, REQUESTED, endpoint) | {
-        "partner_id": event.partner_id,
-        "service_id": event.service_id,
-        "referral_id": event.referral_id,
-        "person_id": event.person_id,
-        "sealed": recorded.sealed,
-        "partner_reference": None,
-        "agreement_id": event.agreement_id,
-        "agreed_until": event.agreed_until,
-    }
-
-
-def _about(recorded: Recorded, message: str, request: Any, endpoint: UUID | None) -> Row:
-    """A message about a request that the partner has: it says nothing of the person."""
-    return _common(recorded, message, endpoint) | {
-        "partner_id": request["partner_id"],
-        "service_id": request["service_id"],
-        "referral_id": request["referral_id"],
-        "person_id": request["person_id"],
-        "sealed": None,  # an adviser's comment is not for the partner
-        "partner_reference": request["partner_reference"],
-        "agreement_id": None,
-        "agreed_until": None,
-    }
+        await self.writer.write(tx, await tell(tx, about_each, ERASED, self.clock()))
 
 
 def _typed_in(event: Event) -> bool:
@@ -334,35 +289,3 @@ def _overdue(heard: Sequence[tuple[Recorded, Event]]) -> dict[UUID, Recorded]:
         elif isinstance(event, ReferralMoved):
             found.pop(event.referral_id, None)
     return found
-
-
-def _by_hand(rows: Sequence[Row]) -> list[Pending]:
-    """An adviser hears of what has no address to go to."""
-    return [
-        Pending(
-            f"delivery-{row['delivery_id']}",
-            [
-                DeliveryManual(
-                    **about(row), service_id=row["service_id"], error=row["last_error"]
-                )
-            ],
-            row["person_id"],
-            row["cause"],
-        )
-        for row in rows
-        if row["state"] == "manual"
-    ]
-
-
-def _common(recorded: Recorded, message: str, endpoint: UUID | None) -> Row:
-    return {
-        "delivery_id": derived_id(recorded.event_id, "delivery"),
-        "endpoint_id": endpoint,
-        "message": message,
-        "event_id": recorded.event_id,
-        "event_type": recorded.type,
-        "occurred_at": recorded.occurred_at,
-        "data": recorded.data,
-        "traceparent": recorded.meta.traceparent,
-        "cause": recorded.caused(),
-    }

@@ -248,6 +248,7 @@ def _requested(changed: Changes, event: ReferralRequested) -> None:
         status="requested",
         agreement_id=event.agreement_id,
         requested_on=event.requested_on,
+        appointment_at=event.appointment_at,
         **_wait(event.awaits),
     )
 
@@ -283,7 +284,8 @@ def _answer_refused(changed: Changes, event: AnswerRefused) -> None:
 
 
 def _appointment(changed: Changes, event: AppointmentSet) -> None:
-    changed.referral(event.referral_id, appointment_at=event.starts_at)
+    wait = _wait(event.awaits) if event.awaits else {}
+    changed.referral(event.referral_id, appointment_at=event.starts_at, **wait)
 
 
 def _appointment_ended(changed: Changes, event: AppointmentEnded) -> None:

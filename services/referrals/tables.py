@@ -196,6 +196,7 @@ open AS (
   UNION ALL
   SELECT CASE u.message WHEN 'referral.requested' THEN 'delivery-'
                         WHEN 'referral.reminded' THEN 'reminder-'
+                        WHEN 'appointment.changed' THEN 'appointment-'
                         WHEN 'referral.cancelled' THEN 'cancellation-'
                         ELSE 'withdrawal-' END || u.trouble,
          r.case_id, r.referral_id, u.since, u.error
@@ -205,6 +206,9 @@ open AS (
       THEN c.status = 'active' AND r.status = 'requested' AND r.answered_at IS NULL
     WHEN 'referral.reminded'
       THEN c.status = 'active' AND r.awaits = 'partner' AND r.passed = 'remind'
+    WHEN 'appointment.changed'  -- matters while the appointment is ahead
+      THEN c.status = 'active' AND r.appointment_at IS NOT NULL
+           AND r.status IN ('requested', 'accepted', 'in-progress', 'on-hold')
     ELSE true  -- what ends a referral has to be told, whatever became of the case
   END
   UNION ALL

@@ -18,7 +18,7 @@ AIGUILLAGE = ROOT / ".venv" / "bin" / "aiguillage"
 CONSOLE = re.compile(r"^```console\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 LONG_RUNNING = re.compile(r"^make ")
 STOP_SECONDS = 15
-RUN_SECONDS = 90
+RUN_SECONDS = 240
 
 
 @dataclass(frozen=True)

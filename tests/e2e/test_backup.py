@@ -152,7 +152,8 @@ async def test_a_hub_that_was_stopped_before_its_backup_goes_on_signing_its_log(
 
 async def test_data_and_keys_are_not_put_in_one_place(tmp_path: Path):
     live = Up(tmp_path / "live")
-    await live.start()
+    hub = await live.start()
+    await all_published(live, hub)
     place = tmp_path / "backup"
     for keys in (place, place / "keys", tmp_path):
         refused = await live.run("backup", str(place), "--keys", str(keys))
@@ -164,9 +165,8 @@ async def test_data_and_keys_are_not_put_in_one_place(tmp_path: Path):
     assert {p.name for p in (tmp_path / "keys").iterdir()} == {"vault.dump"}
     assert orjson.loads((place / "backup.json").read_bytes())["erasures"] == 0
     await live.stop()
-    full = await live.run(
-        "restore", str(place), "--keys", str(tmp_path / "keys"), "--ledger", str(place)
-    )
+    given = ("--ledger", str(place), "--checkpoint", str(published(live)))
+    full = await live.run("restore", str(place), "--keys", str(tmp_path / "keys"), *given)
     assert full.code == 1
     assert "is there already" in full.err
 
@@ -204,4 +204,4 @@ async def test_no_backup_from_before_opens_once_the_old_master_key_is_destroyed(
     assert forced.code == 0, forced.err
     looked = await thief.run("doctor")
     assert looked.code == 1
-    assert b"master-1.key is not the key of this hub's epoch 1" in looked.out
+    assert "master-1.key is not the key of this hub's epoch 1" in looked.err

@@ -77,7 +77,9 @@ async def test_ready_line_has_exactly_the_documented_members(hub: Hub):
     assert set(hub.address) == {
         "intake", "referrals", "partners", "audit", "database_url", "vkey", "keys",
     }  # fmt: skip
-    assert set(hub.address["keys"]) == {"municipal", "adviser", "partner_admin", "auditor"}
+    assert set(hub.address["keys"]) == {
+        "municipal", "adviser", "partner_admin", "auditor", "privacy",
+    }  # fmt: skip
     for name in ("intake", "referrals", "partners", "audit"):
         async with hub.session.get(hub.address[name] + "/readyz") as response:
             assert orjson.loads(await response.read())["ready"] is True

@@ -18,6 +18,6 @@ SEED = int(os.environ.get("SEED", "20261123"))
     "kind", ["embedded", "processes", pytest.param("kafka", marks=pytest.mark.kafka)]
 )
 async def test_killed_processes_lose_and_double_nothing(kind: str):
-    result = await compare(kind, contacts=80, kills=4, seed=SEED)
+    result = await compare(kind, contacts=40, kills=3, seed=SEED)
     assert result.problems == []
-    assert result.figures["kills"] == 4
+    assert result.figures["kills"] == 3

@@ -15,6 +15,7 @@ from tests.support.postgres import Databases
 
 WRITERS = 8
 EVENTS = 20_000
+ROUNDS = 250
 
 
 def event(n: int = 0, event_type: str = "fr.test.v1") -> NewEvent:
@@ -82,7 +83,7 @@ async def test_tailing_reader_misses_nothing_while_eight_writers_append(
     database = databases.of("intake")
     stop = asyncio.Event()
     seen: list[int] = []
-    rounds = max(1, EVENTS // WRITERS // size)
+    rounds = max(1, min(ROUNDS, EVENTS // WRITERS // size))
 
     async def write() -> None:
         for _ in range(rounds):

@@ -32,7 +32,7 @@ from services.intake.subscriptions import (
     EXPIRED_RECORDS,
     MAX_RECORD_BYTES,
     PublicRecords,
-    Retention,
+    RefusedRetention,
     refused,
 )
 from tests.support.postgres import Databases
@@ -220,8 +220,8 @@ async def test_refused_records_are_deleted_after_their_days_and_no_sooner(topic:
     database, now = topic.service.database, topic.records._clock()
     for hours, left in ((-1, EXPIRED_RECORDS + 3), (1, 0)):
         later = now + timedelta(days=30, hours=hours)
-        retention = Retention(database, lambda later=later: later, 30)  # type: ignore[misc]
-        while await retention.step():
+        old = RefusedRetention(database, lambda later=later: later, 30)  # type: ignore[misc]
+        while await old.step():
             pass
         assert len(await topic.refused()) == left
 
@@ -239,7 +239,8 @@ async def test_intake_deletes_old_refused_records_by_itself_without_a_broker_too
         raw = await driver(tx)
         await raw.execute("UPDATE refused_records SET refused_at = now() - interval '2 days'")
     async with service.running():
-        (ticker,) = (w for w in service.workers if isinstance(w, Ticker))
+        (ticker,) = (w for w in service.workers if w.name == "refused records")
+        assert isinstance(ticker, Ticker)
         started = ticker.last_step
         await _until(lambda: _stepped(ticker, started))
         assert len(await topic.refused()) == (0 if kept == 1 else 1)

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contracts.referrals import ReferralCancelled
-from contracts.values import ReferralStatus
+from contracts.referrals import AppointmentExcused, AppointmentSet, ReferralCancelled
+from contracts.values import Author, ReferralStatus
 from tests.support.mailbox import FORM, TO, Form, Post, posted
 from tests.support.partners import (
     CANARY,
@@ -81,6 +81,24 @@ async def test_partner_accepts_with_an_appointment(post: Post):
     accepted = (await post.hub.events("answer.received"))[-1]
     assert accepted["status"] == "accepted"
     assert accepted["appointment_at"] == "2027-01-11T10:30:00+01:00"
+
+
+async def test_page_shows_the_appointment_that_is_proposed_as_it_is_now(post: Post):
+    page = (await post.post("open")).text
+    assert "Rendez-vous prévu" not in page
+    about = post.referral
+    said = {"referral_id": about.referral_id, "case_id": about.case_id}
+    at = datetime(2027, 1, 11, 9, 30, tzinfo=UTC)
+    given = AppointmentSet(**said, starts_at=at, author=Author.ADVISER)
+    moved = given.model_copy(update={"starts_at": at + timedelta(days=1)})
+    await post.hub.say(about.person_id, given, moved)
+    await post.hub.hear()
+    page = (await post.post("open")).text
+    assert "Rendez-vous prévu avec la personne : le 12/01/2027 à 10 h 30." in page
+    excused = AppointmentExcused(**said, starts_at=moved.starts_at, author=Author.ADVISER)
+    await post.hub.say(about.person_id, excused)
+    await post.hub.hear()
+    assert "Rendez-vous prévu" not in (await post.post("open")).text
 
 
 async def test_page_offers_only_what_the_state_allows(post: Post):

@@ -5,6 +5,7 @@ restricted, erased; advisers confirm, stop and close; partners answer. ``SEED`` 
 """
 
 import os
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -85,11 +86,18 @@ class Days:
             verb, body = self.random.choice(
                 [
                     ("confirm", None),
+                    ("confirm", {"appointment_at": self.moment()}),
+                    ("appointment", {"appointment_at": self.moment()}),
+                    ("appointment/outcome", {"outcome": "excused"}),
                     ("cancel", {"reason": "client-declined"}),
                     ("correct", {"comment": "erreur"}),
                 ]
             )
             await self._on(referral, verb, body)
+
+    def moment(self) -> str:
+        ahead = timedelta(hours=self.random.randint(1, 999))
+        return (datetime.now(UTC) + ahead).isoformat(timespec="minutes")
 
     async def answered(self) -> None:
         for referral in await self._referrals(2):
@@ -98,6 +106,11 @@ class Days:
                     {"status": "accepted", "appointment_at": "2027-01-04T09:00:00+01:00"},
                     {"status": "rejected", "reason": "no-capacity"},
                     {"status": "requested", "business_status": "under-study"},
+                    {
+                        "status": "requested",
+                        "business_status": "commission-scheduled",
+                        "commission_on": "2027-01-05",
+                    },
                     {"status": "completed", "outcome": "enrolled"},
                 ]
             )
@@ -165,7 +178,7 @@ async def test_every_table_is_known_as_one_that_is_rebuilt_or_as_one_that_is_kep
                    "refused_records"},
         "referrals": set(),
         "partners": {"endpoints", "endpoint_secrets", "deliveries", "delivery_attempts",
-                     "withdrawals", "answer_links", "answers"},
+                     "withdrawals", "answer_links", "answers", "capacity_links"},
         "audit": {"entries", "streams", "nodes", "tree", "checkpoints", "signatures"},
     }  # fmt: skip
     everywhere = {"events", "offsets", "subscriptions", "dead_letters", "api_keys",

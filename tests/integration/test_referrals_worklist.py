@@ -76,6 +76,19 @@ async def test_reminder_that_cannot_be_delivered_is_not_shown_as_a_request(hall:
     assert [reason for reason, _ in await hall.reasons()] == ["escalated"]
 
 
+async def test_moved_appointment_that_was_not_told_matters_until_it_is_over(hall: Hall):
+    person_id = await hall.comes()
+    (referral,) = (await hall.case(person_id))["referrals"]
+    path = f"/v1/referrals/{referral['referral_id']}/appointment"
+    at = f"{working_day(MONDAY, 5)}T09:00:00+00:00"
+    assert (await hall.post(path, {"appointment_at": at}))[0] == 200
+    dead = undelivered(DeliveryDeadLettered, referral, MessageKind.APPOINTMENT, **DEAD)
+    assert await told(hall, person_id, dead) == ["appointment-dead"]
+    assert (await hall.post(f"{path}/outcome", {"outcome": "excused"}))[0] == 200
+    again = undelivered(DeliveryDeadLettered, referral, MessageKind.APPOINTMENT, **DEAD)
+    assert await told(hall, person_id, again) == []
+
+
 async def test_cancellation_that_cannot_be_delivered_stays_until_the_partner_is_told(
     hall: Hall,
 ):

@@ -1,5 +1,7 @@
 """What a person may ask for, and who looked: through the whole hub, on real databases."""
 
+from html import escape
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +11,11 @@ import pytest
 from tests.support.whole import CANARY, Whole, until
 
 PROFILE = "/intake/v1/persons/{}/profile"
+SEED = Path(__file__).parents[2] / "services" / "partners" / "seed" / "petite-foret.json"
+NAMES = {
+    partner["structure"]["id"]: partner["structure"]["nom"]
+    for partner in orjson.loads(SEED.read_bytes())["partners"]
+}
 
 
 async def ask(whole: Whole, person: UUID, right: str, method: str = "POST") -> None:
@@ -202,6 +209,8 @@ async def test_person_is_given_all_that_is_held_as_json_and_as_a_page(whole: Who
     assert found["known"]["situation"]["value"] == "job-seeker"
     assert found["proposals"][0]["candidates"]
     assert "phone" in found["disclosures"][0]["fields"]
+    assert found["disclosures"][0]["partner"] == NAMES[referral["partner_id"]]
+    assert all(referral["partner_id"] not in item["sentence"] for item in found["timeline"])
     assert [(view["by"], view["view"], view["reason"]) for view in found["views"]] == [
         ("accueil", "profile", "rappel")
     ]
@@ -211,7 +220,8 @@ async def test_person_is_given_all_that_is_held_as_json_and_as_a_page(whole: Who
     assert "adviser:" not in said  # a colleague's name is none of the person's data
     page = await whole.call("privacy", "POST", path, {}, accept="text/html")
     assert page.headers["content-type"].startswith("text/html")
-    for shown in (CANARY, "17/05/1985", "Qui a consulté vos données", f"note sur {CANARY}"):
+    name = escape(NAMES[referral["partner_id"]])
+    for shown in (CANARY, "17/05/1985", "Qui a consulté", f"note sur {CANARY}", name):
         assert shown in page.text
     assert (await whole.call("adviser", "POST", path, {})).status_code == 403
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.requesters import Requesters
 from contracts.values import Channel
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
@@ -21,12 +22,15 @@ from services.intake.handlers.arrivals import Gate, Intake
 from services.intake.subscriptions import PublicRecords, refused
 from services.partners.handlers import seed
 from services.partners.handlers.endpoints import Address, Endpoints, Secrets
+from services.partners.routes.applications import EndpointApplication
 from services.wrapped import KEPT
+from tests.support.bureau import TRAVAIL
+from tests.support.france_travail import OPEN
 from tests.support.masterkeys import Processes
 from tests.support.partners import PARTNER, SERVICE
 
 ROOT = Path(__file__).parents[2]
-SECRET_ROWS = "SELECT * FROM partners.endpoint_secrets"
+SECRET_ROWS = "SELECT * FROM partners.endpoint_secrets ORDER BY secret_id"
 
 
 def test_whoever_wraps_says_where_it_is_kept():
@@ -71,7 +75,7 @@ async def test_secrets_and_refused_records_move_as_well(processes: Processes, hu
     made = await endpoints.register(address, Meta())
     await endpoints.rotate(made.endpoint_id, Meta())
     records = PublicRecords(
-        Gate(hub.vault.index), Intake(intake, hub.writer("intake"), hub.clock),
+        Gate(hub.vault.index, Requesters()), Intake(intake, hub.writer("intake"), hub.clock),
         hub.vault.master, hub.clock,
     )  # fmt: skip
     bad = ForeignRecord("public", 0, 7, b"{not JSON", (("content-type", b"text/plain"),))
@@ -88,6 +92,20 @@ async def test_secrets_and_refused_records_move_as_well(processes: Processes, hu
     async with intake.transaction() as tx:
         assert await records.replay_refused(tx) == 1
         assert await refused(tx) == {"unsupported-media-type": 1}
+    assert await _values_under(processes, 1) == []
+
+
+async def test_credentials_of_an_api_move_as_well(processes: Processes, hub: Platform):
+    partners = processes.database("partners")
+    endpoints = Endpoints(partners, hub.writer("partners"), OPEN, hub.clock, appoints=True)
+    url = "http://127.0.0.1:9"
+    given = EndpointApplication(auth_url=url, client_id="c", client_secret="s").at(url)
+    address = Address(TRAVAIL, [], url, Channel.REST, application=given)
+    made = await endpoints.register(address, Meta())
+    await (await processes.rotate(*KEPT)).destroy_old()
+    rows = await partners.rows(SECRET_ROWS)
+    secrets = await Secrets.of(hub.vault.master, rows)
+    assert secrets.applications(rows) == {made.endpoint_id: given}
     assert await _values_under(processes, 1) == []
 
 

@@ -1,6 +1,6 @@
 """Invented persons, services and worlds for tests of the referral service's model."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -128,10 +128,11 @@ class Story:
         self.take(after_move(self.case, now, self.tried.but(now), move, self.world))
         return self.said[before:]
 
-    def confirms(self, service_id: str) -> None:
+    def confirms(self, service_id: str, appointment_at: datetime | None = None) -> None:
         found = self.at(service_id)
         assert self.case is not None
-        events = confirm(self.case, found, self.world, "adviser:anne", Author.ADVISER)
+        by, author = "adviser:anne", Author.ADVISER
+        events = confirm(self.case, found, self.world, by, author, appointment_at)
         self.take(Decided((), ((found.referral_id, found.version, events),)))
 
     def states(self) -> dict[str, str]:

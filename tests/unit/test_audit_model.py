@@ -119,10 +119,31 @@ def test_a_case_without_candidates_says_so_until_it_is_proposed_again() -> None:
 
 def test_an_appointment_is_kept_with_its_referral() -> None:
     moment = datetime(2026, 1, 9, 14, tzinfo=UTC)
-    event = referrals.AppointmentSet(referral_id=REFERRAL, case_id=CASE, starts_at=moment)
-    referral = folded(event, into=opened()).referrals[str(REFERRAL)]
+    about: dict[str, Any] = {"referral_id": REFERRAL, "case_id": CASE, "starts_at": moment}
+    given = referrals.AppointmentSet(**about, author=Author.ADVISER)
+    pathway = folded(given, into=opened())
+    assert pathway.referrals[str(REFERRAL)].appointment_at == "2026-01-09T14:00:00Z"
+    assert sentence(given) == "Rendez-vous fixé le 09/01/2026 à 15 h 00 par l'accueil"
+    missed = referrals.AppointmentMissed(
+        **about, author=Author.ADVISER, on_behalf_of=Author.PARTNER
+    )
+    assert folded(missed, into=pathway).referrals[str(REFERRAL)].appointment_at is None
+    assert sentence(missed) == (
+        "Absence au rendez-vous, selon l'accueil, au nom de : le partenaire"
+    )
+
+
+def test_request_says_which_appointment_it_proposes() -> None:
+    moment = datetime(2026, 1, 9, 14, tzinfo=UTC)
+    asked = referrals.ReferralRequested(
+        referral_id=REFERRAL, case_id=CASE, person_id=OTHER, partner_id="ml-1",
+        partner_kind=PartnerKind.MISSION_LOCALE, service_id="s", thematique=THEMATIQUE,
+        agreement_id=OTHER, agreed_until=date(2027, 1, 1), requested_on=date(2026, 1, 5),
+        appointment_at=moment,
+    )  # fmt: skip
+    referral = folded(asked, into=opened()).referrals[str(REFERRAL)]
     assert referral.appointment_at == "2026-01-09T14:00:00Z"
-    assert sentence(event) == "Rendez-vous fixé le 09/01/2026 à 15 h 00"
+    assert sentence(asked).endswith("ml-1, rendez-vous proposé le 09/01/2026 à 15 h 00")
 
 
 @pytest.mark.parametrize("event", MOVES)

@@ -8,10 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from infra.webhooks.sender import Outcome
+from infra.webhooks.sender import Outcome, Sent
 from services.partners.adapters.france_travail import (
     AppointmentStatus,
-    Delivered,
     FranceTravail,
 )
 from tests.support.france_travail import (
@@ -34,7 +33,7 @@ async def test_person_who_is_known_gets_an_appointment(
 ):
     sent = await travail.deliver(request())
     ((identifier, made),) = simulator.appointments.items()
-    assert sent == Delivered(Outcome.OK, None, 201, None, identifier)
+    assert sent == Sent(Outcome.OK, status=201, external_id=identifier)
     assert made == {
         "id": identifier,
         "adresse": "1 place Saint-Martin 59494 Petite-Forêt",
@@ -108,7 +107,6 @@ async def test_delivery_repeated_after_a_crash_makes_no_second_appointment(
     again = adapter(simulator)
     second = await again.deliver(request())
     await again.close()
-    assert isinstance(first, Delivered)
     assert second == replace(first, status=409)
     assert len(simulator.appointments) == 1
 
@@ -125,7 +123,6 @@ async def test_id_that_they_give_instead_of_ours_is_reported(
 ):
     simulator.own_ids = True
     sent = await travail.deliver(request())
-    assert isinstance(sent, Delivered)
     assert [sent.external_id] == list(simulator.appointments)
     await travail.deliver(cancellation(external_id=sent.external_id))
     assert simulator.appointments == {}

@@ -26,7 +26,7 @@ DESK = RequesterPart(kind=RequesterKind.CCAS, name="CCAS de la ville", phone="+3
 ID = UUID("11111111-1111-4111-8111-111111111111")
 
 
-def request(**fields: Any) -> bytes:
+def request(at: datetime | None = None, **fields: Any) -> bytes:
     event = ReferralRequested(
         referral_id=ID,
         case_id=uuid4(),
@@ -38,6 +38,7 @@ def request(**fields: Any) -> bytes:
         agreement_id=uuid4(),
         agreed_until=date(2027, 1, 1),
         requested_on=date(2026, 11, 24),
+        appointment_at=at,
     )
     return compose_request(event, fields, DESK, AT, "https://hub.example/v1/answers")
 
@@ -64,6 +65,12 @@ def test_request_is_one_line_with_french_headings():
     assert line["prenom"] == ""
     assert (line["demandeur"], line["demandeur_type"]) == ("CCAS de la ville", "CCAS")
     assert (line["demandeur_telephone"], line["demandeur_courriel"]) == ("0327000000", "")
+
+
+def test_proposed_appointment_is_a_moment_as_a_spreadsheet_here_reads_it():
+    (line,) = lines(written(request(datetime(2026, 12, 3, 23, 30, tzinfo=UTC)), "dlv_1"))
+    assert line["rendez_vous_propose"] == "04/12/2026 00:30"
+    assert lines(written(request(), "dlv_1"))[0]["rendez_vous_propose"] == ""
 
 
 def test_withdrawal_says_nothing_of_the_person():

@@ -1,6 +1,6 @@
 """What the partner service decides."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from contracts.referrals import (
     AnswerRefused,
+    AppointmentMissed,
+    AppointmentSet,
     DeadlinePassed,
     ReferralAccepted,
     ReferralCancelled,
@@ -191,6 +193,38 @@ def test_newest_commission_day_of_a_batch_counts_and_survives_other_moves():
     accepted = moved(ReferralAccepted, referral, R.ACCEPTED)
     (change,) = fold_states([(3, first), (4, second), (5, accepted)]).values()
     assert (change.status, change.commission_on) == (R.ACCEPTED, TODAY)
+
+
+def test_newest_word_on_an_appointment_counts():
+    referral = uuid4()
+    about: dict[str, Any] = {"referral_id": referral, "case_id": uuid4()}
+    given = AppointmentSet(**about, starts_at=AT, author=Author.ADVISER)
+    moved_to = given.model_copy(update={"starts_at": AT + timedelta(days=1)})
+    missed = AppointmentMissed(**about, starts_at=AT, author=Author.PARTNER)
+    (change,) = fold_states([(3, given), (4, moved_to)]).values()
+    assert (change.status, change.version) == (None, 4)
+    assert (change.appointed, change.appointment_at) == (True, AT + timedelta(days=1))
+    (change,) = fold_states([(3, given), (4, missed)]).values()
+    assert (change.appointed, change.appointment_at) == (True, None)
+
+
+def test_request_gives_the_appointment_that_it_proposes_and_a_move_leaves_it():
+    referral = uuid4()
+    requested = request(referral, appointment_at=AT)
+    accepted = moved(ReferralAccepted, referral, R.ACCEPTED)
+    (change,) = fold_states([(2, requested), (3, accepted)]).values()
+    assert (change.status, change.appointment_at) == (R.ACCEPTED, AT)
+    (change,) = fold_states([(3, accepted)]).values()
+    assert change.appointed is False
+
+
+def test_partner_learns_of_the_appointment_that_is_proposed():
+    body = compose_request(
+        request(uuid4(), appointment_at=AT), {}, DESK, AT, "https://hub.example"
+    )
+    assert orjson.loads(body)["data"]["appointment_at"] == "2026-11-23T10:00:00Z"
+    body = compose_request(request(uuid4()), {}, DESK, AT, "https://hub.example")
+    assert "appointment_at" not in orjson.loads(body)["data"]
 
 
 def test_words_of_an_answer_are_only_in_its_sealed_part():

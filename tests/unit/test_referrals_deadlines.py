@@ -33,6 +33,7 @@ from services.referrals.model.deadlines import (
     awaits,
     first_answer,
     next_step,
+    until_answered,
     working_day,
 )
 from services.referrals.model.referral import (
@@ -181,6 +182,23 @@ def test_commission_is_waited_for_before_the_partner_is():
     assert found.awaits.remind_on == working_day(day, 3)
 
 
+@given(
+    today=st.dates(date(2026, 1, 1), date(2026, 12, 31)),
+    ahead=st.integers(-5, 200),
+    waits=st.tuples(st.integers(1, 5), st.integers(5, 9), st.integers(10, 20)),
+)
+def test_request_with_an_appointment_lapses_no_sooner_than_without_nor_before_it(
+    today: date, ahead: int, waits: tuple[int, int, int]
+):
+    own = Deadlines(remind=waits[0], escalate=waits[1], expire=waits[2])
+    day = today + timedelta(days=ahead)
+    usual, found = until_answered(own, today, None), until_answered(own, today, day)
+    assert usual == first_answer(own).from_day(today)
+    assert found.remind_on == usual.remind_on
+    for step in ("escalate_on", "expire_on"):
+        assert getattr(found, step) >= max(getattr(usual, step), day)
+
+
 def test_own_deadlines_of_a_service_count():
     wait = first_answer(Deadlines(remind=2, escalate=4, expire=5)).from_day(MONDAY)
     assert (wait.remind_on, wait.expire_on) == (date(2026, 11, 25), date(2026, 11, 30))
@@ -191,7 +209,9 @@ def test_own_deadlines_of_a_service_count():
 
 def booked(status: ReferralStatus = S.ACCEPTED, on: date = MONDAY) -> Referral:
     at = datetime(on.year, on.month, on.day, 9, 30, tzinfo=UTC)
-    set_at = AppointmentSet(referral_id=uuid4(), case_id=uuid4(), starts_at=at)
+    set_at = AppointmentSet(
+        referral_id=uuid4(), case_id=uuid4(), starts_at=at, author=Author.PARTNER
+    )
     return after(referral(status), [set_at])
 
 
@@ -220,6 +240,7 @@ def test_what_came_of_an_appointment_is_an_event_of_its_own(move, event):
     found = booked()
     events = move_referral(found, move, MONDAY)
     assert isinstance(events[1], event)
+    assert (events[1].starts_at, events[1].author) == (found.appointment_at, Author.PARTNER)
     assert after(found, events).appointment_on is None
 
 

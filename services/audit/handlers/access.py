@@ -15,7 +15,7 @@ from infra.eventstore.writer import Writer
 from infra.viewing import View, record_views
 from services.audit import tables
 from services.audit.handlers.replay import AsOf, StoredLog
-from services.audit.model.access import account
+from services.audit.model.access import account, names_of
 from services.audit.projections import read_pathway
 
 PATHWAY, EVERYTHING = "pathway", "access"
@@ -42,7 +42,12 @@ class Access:
     ) -> dict[str, Any]:
         """What a person is told when they ask for all that is held of them (RGPD art. 15)."""
         opened = await self._opened(View(person_id, EVERYTHING, (), reason), meta)
-        return {"given_at": rfc3339(self.clock())} | account(opened)
+        return {"given_at": rfc3339(self.clock())} | account(opened, await self._partners())
+
+    async def _partners(self) -> dict[str, str]:
+        async with self.database.reading() as tx:
+            rows = await (await driver(tx)).fetch(tables.PARTNERS_NAMED)
+        return names_of(orjson.loads(row["data"]) for row in rows)
 
     async def _opened(self, view: View, meta: Meta) -> dict[str, Any]:
         log = StoredLog(self.database)

@@ -35,6 +35,8 @@ def upgrade() -> None:
           WHERE type = 'fr.aiguillage.referrals.case.opened.v1';
         CREATE INDEX entries_referrals ON audit.entries ((data->>'referral_id'))
           WHERE type = 'fr.aiguillage.referrals.referral.proposed.v1';
+        CREATE INDEX entries_partners ON audit.entries (idx)
+          WHERE type = 'fr.aiguillage.partners.partner.registered.v1';
         CREATE INDEX entries_person ON audit.entries (person_id, idx)
           WHERE person_id IS NOT NULL;
         CREATE TABLE audit.streams (

@@ -4,6 +4,7 @@ In the words of the timeline, and by subject: who they are, what was proposed an
 what, who looked. Colleagues are named by their role: it is the use that counts, not the name.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from contracts.intake import FactsStated, PersonIdentified, PersonRegistered
@@ -29,17 +30,28 @@ _TELLING = {
 _VIEWED = frozenset(event.type for event in VIEWED.values())
 
 
-def account(opened: dict[str, Any]) -> dict[str, Any]:
-    """From an opened pathway (``timeline`` items with their ``personal`` part)."""
-    timeline = opened["timeline"]
+def account(opened: dict[str, Any], partners: Mapping[str, str]) -> dict[str, Any]:
+    """From an opened pathway (``timeline`` items with their ``personal`` part).
+
+    ``partners``: the name of each by its id (``names_of``); whoever received something of a
+    person is named to them (RGPD art. 15.1.c).
+    """
+    timeline = [_named(item, partners) for item in opened["timeline"]]
     return opened | {
         "known": _known(timeline),
         "proposals": [_proposal(i) for i in timeline if i["type"] == ProposalMade.type],
-        "disclosures": [_disclosure(i) for i in timeline if i["type"] == DisclosureMade.type],
-        "views": [_view(item) for item in timeline if item["type"] in _VIEWED],
-        "timeline": [_named(item) for item in timeline],
+        "disclosures": [
+            _disclosure(i, partners) for i in timeline if i["type"] == DisclosureMade.type
+        ],
+        "views": [_view(item) for item in opened["timeline"] if item["type"] in _VIEWED],
+        "timeline": timeline,
         "referrals": {i: _roles(state) for i, state in opened["referrals"].items()},
     }
+
+
+def names_of(said: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Partner id → its name as last registered, in order of the log."""
+    return {data["partner_id"]: data["name"] for data in said}
 
 
 def _known(timeline: list[dict[str, Any]]) -> dict[str, Any]:
@@ -63,8 +75,9 @@ def _proposal(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _disclosure(item: dict[str, Any]) -> dict[str, Any]:
-    return {"time": item["time"]} | {
+def _disclosure(item: dict[str, Any], partners: Mapping[str, str]) -> dict[str, Any]:
+    partner_id = item["data"].get("partner_id")
+    return {"time": item["time"], "partner": partners.get(partner_id, partner_id)} | {
         name: item["data"].get(name)
         for name in ("partner_id", "fields", "referral_id", "agreement_id")
     }
@@ -81,9 +94,9 @@ def _view(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _named(item: dict[str, Any]) -> dict[str, Any]:
-    """Without the names of colleagues, whose role says what matters."""
-    told = {"actor": role_of(item["actor"]), "sentence": _said(item)}
+def _named(item: dict[str, Any], partners: Mapping[str, str]) -> dict[str, Any]:
+    """Partners by name; colleagues without, since their role says what matters."""
+    told = {"actor": role_of(item["actor"]), "sentence": _said(item, partners)}
     return item | told | {"data": _roles(item["data"])}
 
 
@@ -97,9 +110,11 @@ _BY = frozenset(
 )  # fmt: skip
 
 
-def _said(item: dict[str, Any]) -> str:
+def _said(item: dict[str, Any], partners: Mapping[str, str]) -> str:
     sentence = str(item["sentence"])
-    viewer = item["data"].get("viewer")
+    viewer, partner_id = item["data"].get("viewer"), item["data"].get("partner_id")
+    if partner_id in partners:
+        sentence = sentence.replace(partner_id, partners[partner_id])
     return sentence.replace(viewer, role_of(viewer)) if viewer else sentence
 
 

@@ -160,6 +160,7 @@ def _requested(pathway: Pathway, data: Data) -> None:
     agreement_id = data["agreement_id"]
     if referral := pathway.referrals.get(data["referral_id"]):
         referral.status, referral.agreement_id = REQUESTED, agreement_id
+        referral.appointment_at = data.get("appointment_at")
 
 
 def _moved(pathway: Pathway, data: Data) -> None:

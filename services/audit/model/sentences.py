@@ -1,12 +1,10 @@
 """Each event as a sentence in French, from its clear part alone. Pure."""
 
 from collections.abc import Callable
-from datetime import date, datetime
 from typing import Any
 
 from contracts import erasure, intake, partners, persons, referrals, rights
 from contracts.base import Event
-from contracts.days import PARIS
 from contracts.values import (
     REFERRAL_LABELS,
     Author,
@@ -19,6 +17,7 @@ from contracts.values import (
     Reason,
     Thematique,
 )
+from contracts.words import PARTNERS, french, french_moment
 from services.audit.model.pathway import STATUS_OF_EVENT
 
 _MODES = {
@@ -80,6 +79,7 @@ _STEPS_SAID = {
 _MESSAGES = {
     MessageKind.REQUESTED: "Demande",
     MessageKind.REMINDED: "Relance",
+    MessageKind.APPOINTMENT: "Suite d'un rendez-vous",
     MessageKind.CANCELLED: "Annulation",
     MessageKind.WITHDRAWN: "Retrait d'accord",
     MessageKind.ERASED: "Demande d'effacement",
@@ -127,12 +127,22 @@ def unknown_sentence(event_type: str) -> str:
 def _sentence_of_move(event: referrals.ReferralMoved) -> str:
     status = STATUS_OF_EVENT.get(type(event))
     label = REFERRAL_LABELS[status].lower() if status else "suivie"
-    author = _AUTHORS[event.author]
-    if event.on_behalf_of:
-        author = f"{author}, au nom de : {_AUTHORS[event.on_behalf_of]}"
     refined = f" ({_BUSINESS[event.business_status]})" if event.business_status else ""
     reason = f" : {_REASONS[event.reason]}" if event.reason else ""
-    return f"Demande {label} par {author}{refined}{reason}"
+    return f"Demande {label} par {_author(event)}{refined}{reason}"
+
+
+def _author(event: referrals.ReferralMoved | referrals.AppointmentEvent) -> str:
+    author = _AUTHORS[event.author]
+    if event.on_behalf_of:
+        return f"{author}, au nom de : {_AUTHORS[event.on_behalf_of]}"
+    return author
+
+
+def _sentence_of_request(event: referrals.ReferralRequested) -> str:
+    at = event.appointment_at
+    proposed = f", rendez-vous proposé le {french_moment(at)}" if at else ""
+    return f"Demande envoyée à {event.partner_id}{proposed}"
 
 
 def _sentence_of_contact(event: intake.ContactRecorded) -> str:
@@ -141,15 +151,6 @@ def _sentence_of_contact(event: intake.ContactRecorded) -> str:
 
 def _sentence_of_view(event: rights.RecordViewed) -> str:
     return f"Consultée par {event.viewer} ({_VIEWS.get(event.view, event.view)})"
-
-
-def _day(moment: date) -> str:
-    return moment.strftime("%d/%m/%Y")
-
-
-def _moment(moment: datetime) -> str:
-    local = moment.astimezone(PARIS)
-    return f"{_day(local)} à {local.hour} h {local.minute:02d}"
 
 
 SENTENCES: dict[type[Event], Callable[[Any], str]] = {
@@ -162,7 +163,8 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     intake.NeedExpressed: lambda e: f"Besoin exprimé : {Thematique(e.thematique).label}",
     intake.InformationGiven: lambda e: f"Information donnée : {e.notice}, version {e.version}",
     intake.AgreementGiven: lambda e: (
-        f"Accord donné pour {e.partner_id or e.partner_kind} jusqu'au {_day(e.until)}"
+        f"Accord donné pour {e.partner_id or PARTNERS[e.partner_kind]}"
+        f" jusqu'au {french(e.until)}"
     ),
     intake.AgreementWithdrawn: lambda e: (
         "Accord retiré" if e.agreement_id else "Tous les accords retirés"
@@ -180,7 +182,9 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
         "Traitement limité : données conservées sans être utilisées"
     ),
     rights.PersonUnrestricted: lambda e: "Limitation levée",
-    rights.PersonArchived: lambda e: f"Archivée : dernier contact le {_day(e.last_contact_on)}",
+    rights.PersonArchived: lambda e: (
+        f"Archivée : dernier contact le {french(e.last_contact_on)}"
+    ),
     rights.PersonReactivated: lambda e: "Revenue : sortie des archives",
     **dict.fromkeys(rights.VIEWED.values(), lambda e: _sentence_of_view(e)),
     erasure.ErasureRequested: lambda e: f"Effacement demandé : {_ERASURES[e.reason]}",
@@ -205,12 +209,14 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     ),
     referrals.ReferralProposed: lambda e: f"Demande proposée vers {e.partner_id}",
     referrals.ReferralConfirmed: lambda e: f"Demande confirmée par {_AUTHORS[e.author]}",
-    referrals.ReferralRequested: lambda e: f"Demande envoyée à {e.partner_id}",
+    referrals.ReferralRequested: _sentence_of_request,
     referrals.AnswerRefused: lambda e: "Réponse du partenaire non recevable ; rien n'a changé",
-    referrals.AppointmentSet: lambda e: f"Rendez-vous fixé le {_moment(e.starts_at)}",
-    referrals.AppointmentAttended: lambda e: "Rendez-vous honoré",
-    referrals.AppointmentMissed: lambda e: "Absence au rendez-vous",
-    referrals.AppointmentExcused: lambda e: "Rendez-vous excusé ou annulé",
+    referrals.AppointmentSet: lambda e: (
+        f"Rendez-vous fixé le {french_moment(e.starts_at)} par {_author(e)}"
+    ),
+    referrals.AppointmentAttended: lambda e: f"Rendez-vous honoré, selon {_author(e)}",
+    referrals.AppointmentMissed: lambda e: f"Absence au rendez-vous, selon {_author(e)}",
+    referrals.AppointmentExcused: lambda e: f"Rendez-vous excusé ou annulé, selon {_author(e)}",
     referrals.DeadlinePassed: lambda e: _STEPS_SAID[e.step].format(e.partner_id),
     partners.DisclosureMade: lambda e: (
         f"{len(e.fields)} information(s) transmise(s) à {e.partner_id}"

@@ -44,6 +44,7 @@ _ABOUT = {
     "thematique": "besoin",
     "urgent": "urgent",
     "do_not_contact": "ne_pas_contacter",
+    "appointment_at": "rendez_vous_propose",
     "agreed_until": "accord_jusqu_au",
     "requested_on": "demande_du",
     "expires_on": "reponse_avant_le",
@@ -120,6 +121,9 @@ def written(body: bytes, identifier: str) -> bytes:
     data = message["data"]
     if "thematique" in data:
         data["thematique"] = label(Thematique(data["thematique"]))
+    if "appointment_at" in data:
+        at = datetime.fromisoformat(data["appointment_at"]).astimezone(PARIS)
+        data["appointment_at"] = f"{at:%d/%m/%Y %H:%M}"
     row = {"message": MESSAGES[message["type"]], "identifiant": identifier}
     row |= {heading: _cell(data.get(name)) for name, heading in _ABOUT.items()}
     asks, person = data.get("requester", {}), data.get("person", {})

@@ -132,13 +132,6 @@ class OutgoingReferral:
         return str(derived_id(self.referral_id, "france-travail appointment"))
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered(Sent):
-    """A send, with the id under which France Travail keeps the appointment."""
-
-    external_id: str | None = None
-
-
 class FranceTravail:
     """One application in the agents' realm; never raises for what others do."""
 
@@ -159,6 +152,10 @@ class FranceTravail:
     async def update(self, referral: OutgoingReferral, status: AppointmentStatus) -> Sent:
         """Say what became of an appointment, or that it was moved."""
         return await self._within_deadline(lambda: self._update(referral, status))
+
+    async def prove(self) -> Sent:
+        """Ask for a new token: whether these credentials are good."""
+        return await self._within_deadline(self._tokens.prove)
 
     async def look_up(self, number: str) -> Person:
         """The person with a France Travail number (11 digits). Raises ``CallError``."""
@@ -183,15 +180,17 @@ class FranceTravail:
             return error.sent
 
     async def _create(self, referral: OutgoingReferral) -> Sent:
+        if referral.external_id:  # made before: sent again by hand, it is no second one
+            return await self._update(referral, AppointmentStatus.MADE)
         body = self._appointment(referral, AppointmentStatus.MADE)
         reply = await self._for_person("POST", referral, json=body)
         if reply.ok:
             given = str(reply.object().get("id") or "")
             known = given if _ID.fullmatch(given) else referral.appointment_id
-            return Delivered(Outcome.OK, None, reply.status, None, known)
+            return _done(reply, known)
         if reply.status == 409 or _says(reply, _THERE_ALREADY):
             # what a crash left: we had sent it, and did not come to record it
-            return Delivered(Outcome.OK, None, reply.status, None, referral.appointment_id)
+            return _done(reply, referral.appointment_id)
         raise refused(reply, self._http.clock())
 
     async def _update(self, referral: OutgoingReferral, status: AppointmentStatus) -> Sent:
@@ -199,13 +198,13 @@ class FranceTravail:
         reply = await self._for_person("PUT", referral, json=body)
         if not reply.ok:
             raise refused(reply, self._http.clock())
-        return Delivered(Outcome.OK, None, reply.status, None, referral.appointment_id)
+        return _done(reply, referral.appointment_id)
 
     async def _cancel(self, referral: OutgoingReferral) -> Sent:
         path = f"/{referral.appointment_id}"
         reply = await self._for_person("DELETE", referral, path)
         if reply.ok or reply.status in (404, 410) or _says(reply, GONE_ALREADY):
-            return Delivered(Outcome.OK, None, reply.status, None, referral.appointment_id)
+            return _done(reply, referral.appointment_id)
         raise refused(reply, self._http.clock())
 
     async def _for_person(
@@ -256,6 +255,10 @@ class FranceTravail:
             theme=referral.theme or None,
             typeReception="IND",
         )
+
+
+def _done(reply: Reply, external_id: str) -> Sent:
+    return Sent(Outcome.OK, status=reply.status, external_id=external_id)
 
 
 def _person(reply: Reply, now: datetime) -> Person:

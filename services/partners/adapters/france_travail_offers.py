@@ -116,6 +116,13 @@ class Offers:
             pass
         raise for_now("timeout")
 
+    async def prove(self) -> Sent:
+        """Ask for a new token: whether these credentials are good."""
+        try:
+            return await self._tokens.prove()
+        except CallError as error:
+            return error.sent
+
     async def close(self) -> None:
         """Close every connection."""
         await self._tokens.close()

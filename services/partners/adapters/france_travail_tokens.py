@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from infra.webhooks.sender import Outcome, Sent
 from services.partners.adapters.france_travail_http import (
     CallError,
     Http,
@@ -97,6 +98,11 @@ class Tokens:
             token = await self.get(refused=token)
             reply = await self._http.call(request.bearing(token))
         return reply
+
+    async def prove(self) -> Sent:
+        """Get a new token. Raises ``CallError`` with the reason why there is none."""
+        await self.get(refused=self._token.value if self._token else None)
+        return Sent(Outcome.OK)
 
     async def close(self) -> None:
         """Ask no more."""

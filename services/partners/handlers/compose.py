@@ -36,8 +36,11 @@ from infra.vault import PersonKey
 from infra.webhooks.sender import ClientCertificate, Outcome, Outgoing, Sent
 from infra.webhooks.signature import SigningKey
 from services.partners.adapters import csvfile
+from services.partners.adapters.france_travail_clients import Application, OutgoingAppointment
+from services.partners.handlers import appointments
 from services.partners.handlers.references import open_reference
 from services.partners.handlers.tokens import Link, new_link
+from services.partners.handlers.transports import Message
 from services.partners.model import REQUESTED, WITHOUT_PERSON, expired, letters
 from services.partners.model.letters import Letter
 from services.partners.model.messages import (
@@ -78,14 +81,18 @@ class Composer:
     secrets: Mapping[UUID, list[SigningKey]] = field(default_factory=dict)
     accounts: Mapping[UUID, Account] = field(default_factory=dict)
     clients: Mapping[UUID, ClientCertificate] = field(default_factory=dict)
+    applications: Mapping[UUID, Application] = field(default_factory=dict)
+    requests: Mapping[UUID, Any] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
 
-    def compose(self, row: Any) -> Outgoing | OutgoingMail | OutgoingFile | Sent:
+    def compose(self, row: Any) -> Message | Sent:
         """The message to send by its channel, or why there is none."""
         if row["channel"] == Channel.EMAIL:
             return self._mail(row)
         if row["channel"] == Channel.SFTP:
             return self._file(row)
+        if row["channel"] == Channel.REST:
+            return self._appointment(row)
         if row["endpoint_id"] not in self.secrets:
             return Sent(Outcome.PERMANENT, "no-secret")
         body = self.checked(row)
@@ -105,6 +112,20 @@ class Composer:
             return body
         name = webhook_id(row)
         return OutgoingFile(account, f"{name}.csv", csvfile.written(body, name))
+
+    def _appointment(self, row: Any) -> OutgoingAppointment | Sent:
+        application = self.applications.get(row["endpoint_id"])
+        request = self.requests.get(row["referral_id"])
+        if why := self.kept_back(row):
+            return Sent(Outcome.PERMANENT, why)
+        if application is None or request is None:
+            return Sent(Outcome.PERMANENT, "no-credentials")
+        person = self.persons.get(row["person_id"])
+        try:
+            fields = _opened(request, person).fields if person else {}
+            return appointments.compose(row, request, application, fields)
+        except Exception as error:
+            return _not_composed(error)
 
     def _mail(self, row: Any) -> OutgoingMail | Sent:
         """A mail with a link; ``links`` has to be kept before it leaves."""
@@ -142,8 +163,7 @@ class Composer:
         try:
             return self.body(row)
         except Exception as error:
-            log.error("message not composed", error=type(error).__name__)
-            return Sent(Outcome.PERMANENT, "not-composed")
+            return _not_composed(error)
 
     def kept_back(self, row: Any) -> str | None:
         """What says so was looked up with the message, in the transaction that leases it."""
@@ -189,6 +209,11 @@ class Composer:
         code = _opened(row, self.persons[row["person_id"]]).requester
         known = self.letterhead.requesters
         return shown(known, code, event.partner_id, event.partner_kind)
+
+
+def _not_composed(error: Exception) -> Sent:
+    log.error("message not composed", error=type(error).__name__)
+    return Sent(Outcome.PERMANENT, "not-composed")
 
 
 def webhook_id(row: Any) -> str:

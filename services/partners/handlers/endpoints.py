@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from contracts.partners import (
     EndpointRegistered,
     SecretRotated,
 )
-from contracts.values import Channel
+from contracts.values import Channel, PartnerKind
 from infra.channels.sftp import Account
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -43,23 +43,22 @@ from infra.webhooks.signature import (
     new_secret,
 )
 from services.partners import tables
+from services.partners.adapters.france_travail_clients import Application
+from services.partners.handlers.applications import (
+    InvalidEndpointError,
+    check_application,
+    check_bases,
+)
 from services.partners.model.delivery import taken_over
 from services.partners.tables import channels
 
 OVERLAP = timedelta(hours=24)
 """How long the secret of a replaced endpoint still verifies answers."""
 ATTEMPTS = 5
+APPOINTMENTS_AT_ONCE = 4
+"""Each is up to three calls, of the ten in a second that France Travail allows."""
 log = structlog.get_logger()
 MAILBOX = re.compile(r"mailto:[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{3,190}")
-
-
-class InvalidEndpointError(Exception):
-    """A field of the request that cannot be: its name, and why."""
-
-    def __init__(self, name: str, detail: str) -> None:
-        super().__init__(f"{name}: {detail}")
-        self.field = name
-        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,12 @@ class Address:
     asymmetric: bool = False
     account: Account | None = None
     client: ClientCertificate | None = None
+    application: Application | None = None
+
+    def by_api(self) -> "Address":
+        """As ``rest`` needs it: what concerns one person stays in order, few at once."""
+        at_once = self.concurrency or APPOINTMENTS_AT_ONCE
+        return replace(self, ordering="pathway", concurrency=at_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +153,11 @@ class Secrets:
         found = self.open(rows, "credentials")
         return {i: Account(**orjson.loads(kept[0])) for i, kept in found.items()}
 
+    def applications(self, rows: Iterable[Any]) -> dict[UUID, Application]:
+        """Endpoint id → how France Travail knows us."""
+        found = self.open(rows, "application")
+        return {i: Application.read(kept[0]) for i, kept in found.items()}
+
 
 def _pem(kept: dict[str, str]) -> tuple[bytes, bytes]:
     return kept["certificate"].encode(), kept["private_key"].encode()
@@ -162,6 +172,7 @@ class Endpoints:
     guard: Guard
     clock: Clock
     mails: bool = False
+    appoints: bool = False
 
     async def register(self, address: Address, meta: Meta) -> NewEndpoint:
         """A new endpoint; one of the same partner at the same URL is replaced by it.
@@ -169,6 +180,7 @@ class Endpoints:
         Raises ``InvalidEndpointError`` for an unknown partner or service, and for a URL that we
         do not deliver to.
         """
+        check_application(address.channel, address.application, self.appoints)
         await self._check_url(address)
         if address.batch_minutes and address.channel is not Channel.SFTP:
             raise InvalidEndpointError("batch_minutes", "goes with the channel sftp only")
@@ -190,6 +202,8 @@ class Endpoints:
         try:
             if address.channel is Channel.SFTP:
                 await self._check_files(address)
+            elif address.application:
+                await check_bases(address.url, address.application, self.guard)
             else:
                 await self.guard.check(address.url)
         except UnsafeUrlError as error:
@@ -211,7 +225,7 @@ class Endpoints:
         endpoint_id, secret = uuid4(), new_secret()
         pair = new_private_key() if address.asymmetric else None
         async with self.database.transaction() as tx:
-            await _check_known(tx, address.partner_id, address.service_ids)
+            await _check_known(tx, address)
             await self._store(tx, endpoint_id, address, secret)
             for kind, kept in _kept(address, pair):
                 await self._keep_secret(await driver(tx), endpoint_id, kept, kind)
@@ -265,8 +279,9 @@ class Endpoints:
         self, tx: AsyncConnection, endpoint_id: UUID, address: Address, secret: bytes
     ) -> None:
         raw, now = await driver(tx), self.clock()
-        # a webhook has to show that it wants our messages before it gets the first real one
-        verified = None if address.channel is Channel.WEBHOOK else now
+        # these have to show that they want our messages before they get the first real one
+        proves = address.channel in (Channel.WEBHOOK, Channel.REST)
+        verified = None if proves else now
         await raw.execute(
             tables.INSERT_ENDPOINT, endpoint_id, address.partner_id, address.service_ids,
             address.url, address.channel, address.rank, address.ordering, address.per_minute,
@@ -310,6 +325,8 @@ def _kept(address: Address, pair: Ed25519PrivateKey | None) -> Iterable[tuple[st
         yield "client-certificate", orjson.dumps(shown)
     if address.account:
         yield "credentials", orjson.dumps(asdict(address.account))
+    if address.application:
+        yield "application", address.application.written()
 
 
 def _registered(endpoint_id: UUID, address: Address) -> EndpointRegistered:
@@ -322,12 +339,16 @@ def _registered(endpoint_id: UUID, address: Address) -> EndpointRegistered:
     )
 
 
-async def _check_known(tx: AsyncConnection, partner_id: str, service_ids: list[str]) -> None:
+async def _check_known(tx: AsyncConnection, address: Address) -> None:
     raw = await driver(tx)
-    if await raw.fetchval(tables.PARTNER_EXISTS, partner_id) is None:
+    kind = await raw.fetchval(tables.PARTNER_KIND, address.partner_id)
+    if kind is None:
         raise InvalidEndpointError("partner_id", "no such partner in the directory")
-    known = {row["service_id"] for row in await raw.fetch(tables.SERVICES_OF, partner_id)}
-    for number, service_id in enumerate(service_ids):
+    if address.channel is Channel.REST and kind != PartnerKind.FRANCE_TRAVAIL:
+        raise InvalidEndpointError("channel", "rest is for partners of kind france-travail")
+    rows = await raw.fetch(tables.SERVICES_OF, address.partner_id)
+    known = {row["service_id"] for row in rows}
+    for number, service_id in enumerate(address.service_ids):
         if service_id not in known:
             raise InvalidEndpointError(
                 f"service_ids.{number}", "no such service of this partner"

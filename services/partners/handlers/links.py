@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +56,7 @@ class Opened:
     fields: dict[str, Any]
     choices: list[Choice]
     nonce: str
+    appointment_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ class Links:
         asks, fields = spoken_by(composer.requester(row, request)), composer.fields(row)
         choices = open_choices(status, row["referral_id"], request.partner_kind)
         nonce = secrets.token_hex(8)
-        return Opened(row["referral_id"], status, request, asks, fields, choices, nonce)
+        at = row["appointment_at"]
+        return Opened(row["referral_id"], status, request, asks, fields, choices, nonce, at)
 
 
 def _request(row: Any) -> ReferralRequested:

@@ -26,7 +26,7 @@ from contracts.values import (
 )
 from infra.clock import Clock
 from infra.database import Database, driver
-from infra.eventstore.events import Meta
+from infra.eventstore.events import Meta, rfc3339
 from infra.eventstore.writer import Pending, Writer
 from infra.limits import require_unlimited
 from infra.vault import PersonKey
@@ -62,7 +62,8 @@ class KeptBackError(Exception):
 class Sheet:
     """A message to hand over: whom to call, what to say, what may be answered.
 
-    ``data``: the body that other channels would bring, and nothing more.
+    ``data``: the body that other channels would bring, and nothing more; its appointment as
+    it is by now.
     """
 
     delivery_id: UUID
@@ -171,6 +172,8 @@ class Manual:
         message = MessageKind(row["message"])
         choices = _choices(row) if message in (REQUESTED, MessageKind.REMINDED) else []
         data = orjson.loads(body)["data"]
+        if message is REQUESTED:
+            data = _up_to_date(data, row["appointment_at"])
         return Sheet(row["delivery_id"], message, contact, data, choices, _kind(row))
 
 
@@ -186,6 +189,12 @@ def _by_hand(row: Any) -> Any:
     if row["state"] not in BY_HAND:
         raise NotByHandError
     return row
+
+
+def _up_to_date(data: dict[str, Any], at: datetime | None) -> dict[str, Any]:
+    """An appointment may have been moved, or called off, since it was proposed."""
+    kept = {name: value for name, value in data.items() if name != "appointment_at"}
+    return kept | ({"appointment_at": rfc3339(at)} if at else {})
 
 
 def _choices(row: Any) -> list[Choice]:

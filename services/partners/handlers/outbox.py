@@ -39,7 +39,7 @@ from services.partners.model.delivery import (
     shares,
     taken_over,
 )
-from services.partners.tables import channels, files
+from services.partners.tables import appointments, channels, files
 
 LEASE = timedelta(seconds=30)
 """Longer than any send: one that is not recorded by then is sent again."""
@@ -206,6 +206,8 @@ class Outbox:
             secrets.signing(kept),
             secrets.accounts(kept),
             secrets.clients(kept),
+            secrets.applications(kept),
+            await _requests(raw, rows),
         )
 
     async def _record(self, tx: AsyncConnection, verdicts: Sequence[_Verdict]) -> list[Pending]:
@@ -263,6 +265,13 @@ class Outbox:
         return {r: ids for r, ids in (("gone", gone), ("failing", hopeless - gone)) if ids}
 
 
+async def _requests(raw: Any, rows: Sequence[Any]) -> dict[UUID, Any]:
+    """Referral id → its request, for what goes by an API that needs to know of it."""
+    about = {row["referral_id"] for row in rows if row["channel"] == Channel.REST}
+    found = await raw.fetch(appointments.REQUESTS, list(about)) if about else []
+    return {row["referral_id"]: row for row in found}
+
+
 def _job(endpoint: UUID, send: Sequence[tuple[Leased, Any]]) -> Job[Leased]:
     rows, messages = tuple(leased for leased, _ in send), [message for _, message in send]
     whole = messages[0] if len(messages) == 1 else batch(messages)
@@ -286,7 +295,7 @@ def _columns(verdict: _Verdict) -> tuple[Any, ...]:
     return (
         leased.delivery_id, leased.lease, verdict.state, verdict.next_attempt_at, sent.error,
         sent.status, verdict.moved and verdict.moved["endpoint_id"], verdict.endpoint_id,
-        leased.attempts, sent.outcome, leased.sent_at, verdict.duration_ms,
+        leased.attempts, sent.outcome, leased.sent_at, verdict.duration_ms, sent.external_id,
     )  # fmt: skip
 
 

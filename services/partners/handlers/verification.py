@@ -1,7 +1,8 @@
 """Endpoints prove that they want our messages before they get the first real one.
 
 Either they answer the handshake of CloudEvents' HTTP webhooks (``OPTIONS`` with our origin), or
-they take a signed ping. What is due waits for it, and uses up no attempts.
+they take a signed ping; France Travail gives a token for our credentials. What is due waits for
+it, and uses up no attempts.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from contracts.partners import EndpointVerified
+from contracts.values import Channel
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
@@ -26,18 +28,22 @@ from infra.webhooks.sender import (
 )
 from infra.webhooks.signature import SigningKey
 from services.partners import tables
+from services.partners.adapters.france_travail_clients import Application, Clients
 from services.partners.handlers.endpoints import Secrets, disable
 from services.partners.model.delivery import Health, pause
 from services.partners.model.messages import compose_ping
 
 LEASE = timedelta(seconds=60)
 """Longer than a handshake and a ping: another process does not ask meanwhile."""
+LOST = Sent(Outcome.PERMANENT, "no-credentials")
+"""What was sealed does not open any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     keys: Mapping[UUID, list[SigningKey]]
     clients: Mapping[UUID, ClientCertificate]
+    applications: Mapping[UUID, Application]
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Verification:
     database: Database
     writer: Writer
     sender: Sender
+    travail: Clients
     clock: Clock
     origin: str
 
@@ -64,30 +71,44 @@ class Verification:
         return len(rows)
 
     async def ping(self, endpoint_id: UUID, partner_id: str | None = None) -> Sent:
-        """Send a signed ping now; answers what became of it.
+        """Send a signed ping now, or ask for a token; answers what became of it.
 
         Raises ``LookupError`` unless there is such an endpoint (of this partner) to send to.
         """
         async with self.database.reading() as connection:
             raw = await driver(connection)
             row = await raw.fetchrow(tables.ACTIVE_ENDPOINT, endpoint_id, partner_id)
-        if row is None or row["channel"] != "webhook":
+        if row is None or row["channel"] not in (Channel.WEBHOOK, Channel.REST):
             raise LookupError("endpoint")
-        return await self._ping(row, await self._secrets([endpoint_id]))
+        known = await self._secrets([endpoint_id])
+        if row["channel"] == Channel.REST:
+            application = known.applications.get(endpoint_id)
+            return await self.travail.prove(application) if application else LOST
+        return await self._ping(row, known)
 
     async def _secrets(self, endpoints: list[UUID]) -> _Known:
         async with self.database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, self.clock())
         secrets = await Secrets.of(self.writer.vault.master, rows)
-        return _Known(secrets.signing(rows), secrets.clients(rows))
+        return _Known(secrets.signing(rows), secrets.clients(rows), secrets.applications(rows))
 
     async def _prove(self, row: Any, known: _Known) -> Consent:
+        if row["channel"] == Channel.REST:
+            application = known.applications.get(row["endpoint_id"])
+            return Consent(application is not None and await self._tokens(application))
         client = known.clients.get(row["endpoint_id"])
         consent = await self.sender.ask(row["url"], self.origin, client)
         if consent.given:
             return consent
         return Consent((await self._ping(row, known)).outcome is Outcome.OK)
+
+    async def _tokens(self, application: Application) -> bool:
+        """Whether France Travail knows us; who may only search offers is known, too."""
+        sent = await self.travail.prove(application)
+        if sent.outcome is Outcome.PERMANENT:
+            sent = await self.travail.prove_offers(application)
+        return sent.outcome is Outcome.OK
 
     async def _ping(self, row: Any, known: _Known) -> Sent:
         endpoint_id = row["endpoint_id"]

@@ -48,6 +48,7 @@ def upgrade() -> None:
           asked_status    text,            -- as the partner last asked, until that is settled
           asked_answer_id uuid,
           commission_on   date,
+          appointment_at  timestamptz,     -- as last given or moved, until it is over
           partner_reference bytea,         -- the partner's number of the file, sealed
           updated_version int NOT NULL
         );
@@ -79,7 +80,8 @@ def upgrade() -> None:
           secret_id   uuid PRIMARY KEY,
           endpoint_id uuid NOT NULL REFERENCES partners.endpoints,
           kind        text NOT NULL DEFAULT 'v1'
-                      CHECK (kind IN ('v1', 'v1a', 'credentials', 'client-certificate')),
+                      CHECK (kind IN ('v1', 'v1a', 'credentials', 'client-certificate',
+                                      'application')),
           wrapped     bytea NOT NULL,      -- under a master key
           created_at  timestamptz NOT NULL,
           expires_at  timestamptz
@@ -112,6 +114,7 @@ def upgrade() -> None:
           disclosed       boolean NOT NULL DEFAULT false,  -- what it tells is written down
           next_attempt_at timestamptz,     -- while leased: when the lease ends
           lease           uuid,
+          external_id     text,            -- the partner's own id of it: says nothing here
           last_error      text,
           last_status     int,
           file            text,            -- in which it was laid down

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
 from contracts.base import Event
 from contracts.partners import AnswerReceived, AnswerSealed
 from contracts.referrals import (
     AnswerRefused,
+    AppointmentEnded,
+    AppointmentEvent,
+    AppointmentSet,
     ReferralCancelled,
     ReferralMoved,
     ReferralProposed,
@@ -26,7 +29,7 @@ from contracts.webhooks import Answer
 
 REQUESTED, CANCELLED = MessageKind.REQUESTED, MessageKind.CANCELLED
 REMINDED, WITHDRAWN = MessageKind.REMINDED, MessageKind.WITHDRAWN
-ERASED = MessageKind.ERASED
+ERASED, APPOINTMENT = MessageKind.ERASED, MessageKind.APPOINTMENT
 WITHOUT_PERSON = frozenset({CANCELLED, WITHDRAWN, ERASED})
 """Messages that say nothing of the person, and may leave when the person is gone."""
 OPEN = frozenset(
@@ -147,15 +150,18 @@ class StateChange:
     """What a batch of events says about one referral.
 
     ``origin`` creates the row; ``settles``: somebody other than the partner moved it, so what
-    the partner asked before no longer counts; ``answer_id``: the answer last dealt with.
+    the partner asked before no longer counts; ``answer_id``: the answer last dealt with;
+    ``appointed``: something was said of its appointment.
     """
 
-    status: ReferralStatus
+    status: ReferralStatus | None
     version: int
     origin: ReferralProposed | ReferralRequested | None = None
     settles: bool = False
     answer_id: UUID | None = None
     commission_on: date | None = None
+    appointed: bool = False
+    appointment_at: datetime | None = None
 
 
 def fold_states(events: Sequence[tuple[int, Event]]) -> dict[UUID, StateChange]:
@@ -169,6 +175,8 @@ def fold_states(events: Sequence[tuple[int, Event]]) -> dict[UUID, StateChange]:
                 change = changes.setdefault(event.referral_id, StateChange(status, version))
                 change.origin = change.origin or event
                 change.status = status
+                if isinstance(event, ReferralRequested) and event.appointment_at:
+                    _appoint(change, event.appointment_at)
             case ReferralMoved() | AnswerRefused():
                 change = changes.setdefault(
                     event.referral_id, StateChange(event.status, version)
@@ -178,14 +186,22 @@ def fold_states(events: Sequence[tuple[int, Event]]) -> dict[UUID, StateChange]:
                 change.answer_id = event.answer_id or change.answer_id
                 if isinstance(event, ReferralMoved):
                     change.commission_on = event.commission_on or change.commission_on
+            case AppointmentSet() | AppointmentEnded():
+                change = changes.setdefault(event.referral_id, StateChange(None, version))
+                ahead = isinstance(event, AppointmentSet)
+                _appoint(change, event.starts_at if ahead else None)
             case _:
                 continue
         change.version = version
     return changes
 
 
-def tells_partner(event: ReferralCancelled) -> bool:
-    """Whether a cancellation is news to the partner: not if the partner asked for it."""
+def _appoint(change: StateChange, at: datetime | None) -> None:
+    change.appointed, change.appointment_at = True, at
+
+
+def tells_partner(event: ReferralCancelled | AppointmentEvent) -> bool:
+    """Whether this is news to the partner: not if the partner said so itself."""
     return Author.PARTNER not in (event.author, event.on_behalf_of)
 
 

@@ -9,6 +9,7 @@ from datetime import date
 
 from contracts.referrals import ReferralRequested
 from contracts.values import Thematique
+from contracts.words import french, french_moment
 
 _DIGIT, _NAME = re.compile("[0-9]"), re.compile(r"[^\W\d_]{5}|\s")
 DESK = "Espace Emploi et Numérique"
@@ -34,13 +35,14 @@ class Letter:
 
 
 def request(event: ReferralRequested, requester: str, url: str, until: date) -> Letter:
-    """There is a request, and who asks."""
-    urgent, thematique = event.urgent, event.thematique
+    """There is a request, who asks, and perhaps an appointment that the desk proposes."""
+    urgent, thematique, at = event.urgent, event.thematique, event.appointment_at
+    met = f"Rendez-vous proposé : le {french_moment(at)}.\n" if at else ""
     mark = "URGENT : " if urgent else ""
     return Letter(
         f"{mark}Une demande vous attend ({DESK})",
         f"Bonjour,\n\nL'{DESK} vous adresse une demande : {label(thematique)}.\n"
-        f"De la part de : {requester}\n" + _link(url, until) + _END,
+        f"De la part de : {requester}\n" + met + _link(url, until) + _END,
     )
 
 
@@ -125,11 +127,6 @@ def disabled(partner: str, endpoint: str, reason: str) -> Letter:
 def label(thematique: Thematique) -> str:
     """A thématique in words (data·inclusion)."""
     return str(thematique.label)
-
-
-def french(day: date) -> str:
-    """A day as one writes it in France."""
-    return f"{day:%d/%m/%Y}"
 
 
 def _file(theirs: str | None) -> str:

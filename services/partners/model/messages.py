@@ -50,6 +50,7 @@ def compose_request(
         thematique=event.thematique,
         urgent=event.urgent,
         do_not_contact=event.do_not_contact,
+        appointment_at=event.appointment_at,
         replaces=event.replaces,
         requester=requester,
         agreed_until=event.agreed_until,

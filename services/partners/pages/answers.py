@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from contracts.words import french_moment
 from services.partners.handlers.answers import DuplicateIdError, StateChangedError
 from services.partners.handlers.links import Links, Opened
 from services.partners.handlers.tokens import ANSWER_PAGE, LinkGoneError
@@ -78,6 +79,7 @@ def _shown(
         fields=disclosed(opened.fields),
         reasons=partner_reasons(),
         outcomes=OUTCOMES,
+        appointment=french_moment(opened.appointment_at) if opened.appointment_at else None,
         form=form or {},
         error=error,
     )

@@ -1,18 +1,20 @@
 """A sheet for an adviser who phones, writes or walks over: one page of A4, nothing to click."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from starlette.responses import Response
 
 from contracts.values import HandedTo, HandOver, MessageKind, Reason, Thematique
 from contracts.webhooks import RequesterPart
+from contracts.words import french_moment, said
 from services.partners.handlers.manual import Sheet
 from services.partners.model import letters
 from services.partners.model.choices import REASONS, STOPPED, partner_reasons
 from services.partners.model.requesters import spoken
 from services.partners.model.sheets import Contact
-from services.partners.pages.rendering import disclosed, heading_of, in_words, page
+from services.partners.pages.rendering import disclosed, heading_of, page
 
 _TITLES = {
     MessageKind.REQUESTED: "Demande à transmettre",
@@ -25,6 +27,7 @@ _ABOUT = {
     "referral_id": "Référence",
     "partner_reference": "Dossier chez le partenaire",
     "thematique": "Besoin",
+    "appointment_at": "Rendez-vous proposé",
     "requested_on": "Demande du",
     "expires_on": "Réponse attendue avant le",
     "reason": "Motif",
@@ -61,7 +64,7 @@ def sheet_page(sheet: Sheet) -> Response:
         about=list(_about(sheet.data)),
         heading=heading_of(sheet.kind),
         fields=disclosed(sheet.data.get("person", {})),
-        until=in_words(sheet.data.get("agreed_until", "")),
+        until=said(sheet.data.get("agreed_until", "")),
         reasons=partner_reasons(),
         blanks=_BLANKS,
         ways=WAYS.values(),
@@ -97,4 +100,6 @@ def _said(name: str, value: Any) -> str:
         return letters.label(Thematique(value))
     if name == "reason":
         return (REASONS | STOPPED)[Reason(value)]
-    return in_words(value)
+    if name == "appointment_at":
+        return f"le {french_moment(datetime.fromisoformat(value))}"
+    return said(value)

@@ -18,17 +18,15 @@ from infra.web.problems import not_found
 from infra.webhooks.guard import MAX_URL
 from infra.webhooks.sender import ClientCertificate
 from services.partners import tables
+from services.partners.handlers.applications import InvalidEndpointError
 from services.partners.handlers.capacity import Capacity, CapacityLinks
-from services.partners.handlers.endpoints import (
-    Address,
-    Endpoints,
-    InvalidEndpointError,
-)
+from services.partners.handlers.endpoints import Address, Endpoints
 from services.partners.handlers.imports import Importer
 from services.partners.handlers.manual import Manual
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.verification import Verification
 from services.partners.routes.answers import wrong_field
+from services.partners.routes.applications import EndpointApplication
 from services.partners.routes.callers import Admin, Reader, State
 from services.partners.routes.capacity import add as add_capacity
 from services.partners.routes.directory import add as add_directory
@@ -37,6 +35,8 @@ from services.partners.routes.partner import delivery_page, pinged
 from services.partners.routes.redelivery import add as add_redelivery
 from services.partners.tables import messages
 
+HIDDEN = {"credentials", "client_certificate", "application"}
+"""What is never shown again."""
 Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
 
 
@@ -69,7 +69,7 @@ class EndpointRequest(Strict):
     partner_id: Ref
     service_ids: Annotated[list[Ref], Field(max_length=100)] = []
     url: Url
-    channel: Literal["webhook", "email", "sftp"] = "webhook"
+    channel: Literal["webhook", "email", "sftp", "rest"] = "webhook"
     rank: int = Field(0, ge=0, le=100, description="The lowest is tried first.")
     ordering: Literal["none", "pathway"] = "none"
     per_minute: int | None = Field(None, ge=1, le=60_000, description="Messages a minute.")
@@ -80,6 +80,7 @@ class EndpointRequest(Strict):
     asymmetric: bool = Field(False, description="Sign with Ed25519 (v1a) too.")
     credentials: EndpointCredentials | None = Field(None, description="For sftp; never shown.")
     client_certificate: EndpointClient | None = Field(None, description="Never shown.")
+    application: EndpointApplication | None = Field(None, description="For rest; never shown.")
 
 
 def router(
@@ -116,12 +117,14 @@ def _add_endpoints(
         """Register an address. The secret is in this answer, and in no other."""
         meta = cause_of(request, admin.actor)
         try:
-            new = await endpoints.register(_address(body), meta)
+            address = _address(body)
+            new = await endpoints.register(address, meta)
         except InvalidEndpointError as error:
             raise wrong_field(422, "invalid", error.field, error.detail) from error
         shown = {"endpoint_id": new.endpoint_id, "secret": new.secret}
-        public = {"public_key": new.public_key}
-        return shown | public | body.model_dump(exclude={"credentials", "client_certificate"})
+        kept = {"ordering": address.ordering, "concurrency": address.concurrency}
+        public = {"public_key": new.public_key} | body.model_dump(exclude=HIDDEN)
+        return shown | public | kept
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201, tags=["endpoints"])
     async def rotate_secret(
@@ -152,7 +155,7 @@ def _add_keys(routes: APIRouter, database: Database) -> None:
         """A key with which the partner sees what concerns it; shown once."""
         async with database.transaction() as tx:
             raw = await driver(tx)
-            if await raw.fetchval(tables.PARTNER_EXISTS, partner_id) is None:
+            if await raw.fetchval(tables.PARTNER_KIND, partner_id) is None:
                 raise not_found("partner")
             name = f"{partner_id}:{body.name}"
             key = await create_key(tx, name, "partner", [partner_id])
@@ -161,14 +164,16 @@ def _add_keys(routes: APIRouter, database: Database) -> None:
 
 def _address(body: EndpointRequest) -> Address:
     login, known = body.credentials, body.client_certificate
-    return Address(
-        **body.model_dump(exclude={"channel", "credentials", "client_certificate"}),
+    address = Address(
+        **body.model_dump(exclude={"channel", *HIDDEN}),
         channel=Channel(body.channel),
+        application=body.application.at(body.url) if body.application else None,
         account=Account(body.url, **login.model_dump()) if login else None,
         client=ClientCertificate(known.certificate.encode(), known.private_key.encode())
         if known
         else None,
     )
+    return address.by_api() if address.channel is Channel.REST else address
 
 
 def _add_deliveries(routes: APIRouter, database: Database) -> None:

@@ -37,26 +37,28 @@ SELECT published::text AS published, capacity, seats, capacity_until, capacity_a
 FROM services WHERE $1::text IS NULL OR partner_id = $1 ORDER BY service_id
 """
 SERVICES_OF = "SELECT service_id FROM services WHERE partner_id = $1"
-PARTNER_EXISTS = "SELECT 1 FROM partners WHERE partner_id = $1"
+PARTNER_KIND = "SELECT kind FROM partners WHERE partner_id = $1"
 
 INSERT_STATES = """
 INSERT INTO referral_states
-  (referral_id, partner_id, service_id, case_id, person_id, status, updated_version)
+  (referral_id, partner_id, service_id, case_id, person_id, status, updated_version,
+   commission_on, appointment_at)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::text[],
-                     $7::int[])
-ON CONFLICT (referral_id) DO UPDATE
-SET status = excluded.status, updated_version = excluded.updated_version
-WHERE referral_states.updated_version < excluded.updated_version
+                     $7::int[], $8::date[], $9::timestamptz[])
+ON CONFLICT (referral_id) DO NOTHING
 """
 UPDATE_STATES = """
 UPDATE referral_states r
-SET status = n.status,
+SET status = coalesce(n.status, r.status),
     updated_version = n.version,
     asked_status = CASE WHEN n.settles OR r.asked_answer_id = n.answer_id
                         THEN NULL ELSE r.asked_status END,
-    commission_on = coalesce(n.commission_on, r.commission_on)
-FROM unnest($1::uuid[], $2::text[], $3::int[], $4::boolean[], $5::uuid[], $6::date[])
-  AS n (referral_id, status, version, settles, answer_id, commission_on)
+    commission_on = coalesce(n.commission_on, r.commission_on),
+    appointment_at = CASE WHEN n.appointed THEN n.appointment_at ELSE r.appointment_at END
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::boolean[], $5::uuid[], $6::date[],
+            $7::boolean[], $8::timestamptz[])
+  AS n (referral_id, status, version, settles, answer_id, commission_on, appointed,
+        appointment_at)
 WHERE r.referral_id = n.referral_id AND r.updated_version < n.version
 """
 
@@ -97,8 +99,10 @@ SELECT DISTINCT ON (w.partner_id, w.service_id) w.partner_id, w.service_id, e.en
 FROM unnest($1::text[], $2::text[]) AS w (partner_id, service_id)
 JOIN endpoints e ON e.partner_id = w.partner_id AND e.state = 'active'
  AND (e.service_ids = '{}' OR w.service_id = ANY(e.service_ids))
+ AND ($3::boolean IS NULL OR $3 = (e.channel = 'rest'))
 ORDER BY w.partner_id, w.service_id, e.rank, e.created_at DESC, e.endpoint_id
 """
+"""By API or, for what no API has words for, not by API; null: by any channel."""
 LOCK_ENDPOINTS = """
 SELECT endpoint_id FROM endpoints WHERE endpoint_id = ANY($1::uuid[]) AND state = 'active'
 ORDER BY endpoint_id FOR SHARE
@@ -138,14 +142,18 @@ RETURNING delivery_id
 """
 CANCEL_DELIVERIES = """
 UPDATE deliveries SET state = 'cancelled', updated_at = $2
-WHERE referral_id = ANY($1::uuid[]) AND message IN ('referral.requested', 'referral.reminded')
+WHERE referral_id = ANY($1::uuid[])
+  AND message IN ('referral.requested', 'referral.reminded', 'appointment.changed')
   AND state IN ('pending', 'manual', 'held')
 """
 KNOWN_TO_PARTNER = f"""
-SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, d.endpoint_id,
-       r.partner_reference,
-       CASE WHEN d.lease IS NOT NULL THEN d.next_attempt_at END AS leased_until
-FROM deliveries d LEFT JOIN referral_states r USING (referral_id)
+SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, r.partner_reference,
+       e.channel = 'rest' AND (d.external_id IS NOT NULL OR d.state <> 'succeeded') AS by_api,
+       (SELECT max(l.next_attempt_at) FROM deliveries l
+        WHERE l.referral_id = d.referral_id AND l.lease IS NOT NULL) AS leased_until
+FROM deliveries d
+LEFT JOIN endpoints e ON e.endpoint_id = d.endpoint_id
+LEFT JOIN referral_states r ON r.referral_id = d.referral_id
 WHERE d.referral_id = ANY($1::uuid[]) AND d.message = 'referral.requested' AND {MAY_HAVE_IT}
 """
 LANES = """
@@ -196,9 +204,9 @@ RECORD = """
 WITH result AS (
   SELECT * FROM unnest(
     $1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::int[], $7::uuid[],
-    $8::uuid[], $9::int[], $10::text[], $11::timestamptz[], $12::int[]
+    $8::uuid[], $9::int[], $10::text[], $11::timestamptz[], $12::int[], $13::text[]
   ) AS n (delivery_id, lease, state, next_attempt_at, error, status, moved_to,
-          endpoint_id, attempt, outcome, sent_at, duration_ms)
+          endpoint_id, attempt, outcome, sent_at, duration_ms, external_id)
 ), kept AS (
   INSERT INTO delivery_attempts
     (delivery_id, attempt, endpoint_id, sent_at, outcome, status, error, duration_ms)
@@ -209,7 +217,8 @@ UPDATE deliveries d
 SET state = CASE WHEN d.state = 'pending' OR n.state = 'succeeded'
                  THEN n.state ELSE d.state END,
     next_attempt_at = n.next_attempt_at, lease = NULL, last_error = n.error,
-    last_status = n.status, updated_at = $13,
+    last_status = n.status, updated_at = $14,
+    external_id = coalesce(n.external_id, d.external_id),
     endpoint_id = coalesce(n.moved_to, d.endpoint_id),
     tries_before = CASE WHEN n.moved_to IS NULL THEN d.tries_before ELSE d.attempts END,
     in_vain = d.in_vain
@@ -297,7 +306,7 @@ WHERE endpoint_id IN (
   WHERE state = 'active' AND verified_at IS NULL AND (open_until IS NULL OR open_until <= $1)
   ORDER BY created_at LIMIT 20 FOR UPDATE SKIP LOCKED
 )
-RETURNING endpoint_id, partner_id, url, failures, failing_since
+RETURNING endpoint_id, partner_id, channel, url, failures, failing_since
 """
 VERIFY = """
 UPDATE endpoints

@@ -8,7 +8,7 @@ WANTED = f"""
 """
 """Whether a delivery ``d`` of a referral ``r`` still has something to say."""
 RESTRICTED = """
-(d.message IN ('referral.requested', 'referral.reminded') AND EXISTS (
+(d.message IN ('referral.requested', 'referral.reminded', 'appointment.changed') AND EXISTS (
   SELECT FROM limits x WHERE x.person_id = d.person_id AND x.kind = 'restricted'))
 """
 """Whether a delivery ``d`` waits because nothing is done about its person (RGPD art. 18)."""
@@ -23,19 +23,24 @@ LEFT JOIN LATERAL (
   SELECT n.endpoint_id, n.channel FROM endpoints n
   WHERE n.partner_id = d.partner_id AND n.state = 'active' AND n.rank > e.rank
     AND (n.service_ids = '{}' OR d.service_id = ANY(n.service_ids))
+    AND (n.channel <> 'rest' OR d.message = 'referral.requested')
   ORDER BY n.rank, n.created_at DESC, n.endpoint_id LIMIT 1
 ) further ON true
 """
+_TAKEN_OVER = f"""
+d.message <> 'appointment.changed' AND (further.endpoint_id IS NOT NULL OR {WANTED})
+"""
+"""Whether another takes a delivery ``d`` over; told by API is corrected by API only."""
 NEXT_CHANNELS = f"""
 {_FURTHER}
-WHERE d.delivery_id = ANY($1::uuid[]) AND (further.endpoint_id IS NOT NULL OR {WANTED})
+WHERE d.delivery_id = ANY($1::uuid[]) AND {_TAKEN_OVER}
 """
 """Of what is wanted no more only the channels that are left by themselves."""
 MOVE_ON = f"""
 WITH found AS (
 {_FURTHER}
   WHERE d.endpoint_id = ANY($1::uuid[]) AND d.state IN ('pending', 'held')
-    AND (further.endpoint_id IS NOT NULL OR {WANTED})
+    AND {_TAKEN_OVER}
   FOR UPDATE OF d
 )
 UPDATE deliveries d

@@ -10,8 +10,8 @@ SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[]
 """
 LINK = f"""
 SELECT l.token_digest, l.referral_id, l.partner_id, l.person_id, l.endpoint_id, l.expires_at,
-  l.opened_at, e.url, coalesce(r.asked_status, r.status) AS status, d.message,
-  d.event_id, d.event_type, d.data, d.sealed, d.agreed_until,
+  l.opened_at, e.url, coalesce(r.asked_status, r.status) AS status, r.appointment_at,
+  d.message, d.event_id, d.event_type, d.data, d.sealed, d.agreed_until,
 {WITHDRAWN}
 FROM answer_links l
 JOIN endpoints e ON e.endpoint_id = l.endpoint_id AND EXISTS (

@@ -37,7 +37,7 @@ SELECT d.delivery_id, d.partner_id, d.service_id, d.referral_id, d.person_id, d.
   d.agreed_until, d.attempts, d.state, d.disclosed, d.traceparent,
   p.kind, p.name AS partner, p.structure::text AS structure,
   s.name AS service, (s.published -> 'service')::text AS published,
-  coalesce(r.asked_status, r.status) AS status, {WANTED} AS wanted,
+  coalesce(r.asked_status, r.status) AS status, r.appointment_at, {WANTED} AS wanted,
 {WITHDRAWN}
 FROM deliveries d
 LEFT JOIN partners p ON p.partner_id = d.partner_id

@@ -19,6 +19,7 @@ SELECT d.seq, d.delivery_id, d.partner_id, d.service_id, d.referral_id, d.person
 {WITHDRAWN}
 FROM deliveries d LEFT JOIN referral_states r USING (referral_id)
 WHERE d.partner_id = $1 AND d.seq > $2 AND d.state NOT IN ('cancelled', 'held')
+  AND d.message <> 'appointment.changed'
 ORDER BY d.seq LIMIT $3 FOR UPDATE OF d
 """
 FETCHED = """

@@ -5,10 +5,13 @@ from services.partners.tables.channels import RESTRICTED, WANTED
 _REDELIVERABLE = f"""
 FROM deliveries d
 LEFT JOIN referral_states r USING (referral_id)
+LEFT JOIN endpoints was ON was.endpoint_id = d.endpoint_id
 CROSS JOIN LATERAL (
   SELECT e.endpoint_id FROM endpoints e
   WHERE e.partner_id = d.partner_id AND e.state = 'active'
     AND (e.service_ids = '{{}}' OR d.service_id = ANY(e.service_ids))
+    AND (d.message = 'referral.requested'
+         OR (e.channel = 'rest') = coalesce(was.channel = 'rest', false))
   ORDER BY e.rank, e.created_at DESC, e.endpoint_id LIMIT 1
 ) now
 WHERE d.state = ANY($1::text[])

@@ -6,7 +6,7 @@ HOLD = """
 UPDATE deliveries SET state = 'held', lease = NULL, last_error = 'person-restricted',
   updated_at = $2
 WHERE person_id = $1 AND state = 'pending'
-  AND message IN ('referral.requested', 'referral.reminded')
+  AND message IN ('referral.requested', 'referral.reminded', 'appointment.changed')
 """
 """What goes by hand stays on the list of the day: its sheet does not open meanwhile."""
 RELEASE = """
@@ -23,14 +23,15 @@ RETURNING d.message, d.person_id, d.event_id, d.event_type, d.data, d.sealed, f.
 """``disclosed``: whether what the message discloses was written down before."""
 
 STRIP_DELIVERIES = """
-UPDATE deliveries SET sealed = NULL, partner_reference = NULL, updated_at = $2
+UPDATE deliveries
+SET sealed = NULL, partner_reference = NULL, external_id = NULL, updated_at = $2
 WHERE person_id = ANY($1::uuid[])
 """
 """What messages were made from goes; that there were messages stays, under a pseudonym."""
 DROP_DELIVERIES = """
 UPDATE deliveries SET state = 'cancelled', last_error = 'person-erased', lease = NULL
 WHERE person_id = ANY($1::uuid[]) AND state IN ('pending', 'manual', 'dead', 'held')
-  AND message IN ('referral.requested', 'referral.reminded')
+  AND message IN ('referral.requested', 'referral.reminded', 'appointment.changed')
 """
 """Not those that say nothing of the person: one may be on its way at this moment."""
 FORGET = (

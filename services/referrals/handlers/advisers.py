@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.base import Event
 from contracts.values import Author, CaseStatus
 from infra.database import driver
 from infra.eventstore.events import Meta
@@ -13,6 +15,12 @@ from services.referrals import tables
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.work import Work
 from services.referrals.model import advice
+from services.referrals.model.appointments import (
+    AppointmentOutcome,
+    check_moment,
+    end_appointment,
+    set_appointment,
+)
 from services.referrals.model.case import Case, Decided, Tried, World
 from services.referrals.model.loop import confirm
 from services.referrals.model.referral import Move, Referral
@@ -30,15 +38,43 @@ class Advisers:
 
     messages: Messages
 
-    async def confirm(self, tx: AsyncConnection, referral_id: UUID, meta: Meta) -> Referral:
-        """Send a draft."""
-        work = await self._of_referral(tx, referral_id)
-        referral = work.referrals[referral_id]
-        case = work.cases[referral.case_id]
-        events = confirm(case, referral, work.world(case), meta.actor, Author.ADVISER)
-        work.record_referral(referral_id, referral.version, events, meta)
-        await work.write()
-        return work.referrals[referral_id]
+    async def confirm(
+        self,
+        tx: AsyncConnection,
+        referral_id: UUID,
+        meta: Meta,
+        appointment_at: datetime | None = None,
+    ) -> Referral:
+        """Send a draft, perhaps with an appointment."""
+        check_moment(appointment_at, self.messages.clock())
+
+        def decide(case: Case, referral: Referral, world: World) -> Sequence[Event]:
+            by, author = meta.actor, Author.ADVISER
+            return confirm(case, referral, world, by, author, appointment_at)
+
+        return await self._on_referral(tx, referral_id, decide, meta)
+
+    async def appoint(
+        self, tx: AsyncConnection, referral_id: UUID, starts_at: datetime, meta: Meta
+    ) -> Referral:
+        """Give the person of a referral an appointment, or move it."""
+        now = self.messages.clock()
+
+        def decide(case: Case, referral: Referral, world: World) -> Sequence[Event]:
+            return set_appointment(referral, world, starts_at, now)
+
+        return await self._on_referral(tx, referral_id, decide, meta)
+
+    async def met(
+        self, tx: AsyncConnection, referral_id: UUID, outcome: AppointmentOutcome, meta: Meta
+    ) -> Referral:
+        """Say what came of an appointment."""
+        now = self.messages.clock()
+
+        def decide(case: Case, referral: Referral, world: World) -> Sequence[Event]:
+            return end_appointment(referral, world, outcome, now)
+
+        return await self._on_referral(tx, referral_id, decide, meta)
 
     async def move(
         self, tx: AsyncConnection, referral_id: UUID, move: Move, meta: Meta
@@ -56,11 +92,14 @@ class Advisers:
         services: Sequence[str],
         note: str,
         meta: Meta,
+        appointment_at: datetime | None = None,
     ) -> Case:
         """Send the case to other services than proposed."""
+        check_moment(appointment_at, self.messages.clock())
 
         def decide(case: Case, tried: Tried, world: World) -> Decided:
-            return advice.choose(case, tried, services, world, meta.actor, note)
+            by = meta.actor
+            return advice.choose(case, tried, services, world, by, note, appointment_at)
 
         return await self._on_proposal(tx, proposal_id, decide, meta)
 
@@ -87,6 +126,21 @@ class Advisers:
             return advice.close(case, tried, world, status, ending)
 
         return await self._on_case(tx, case_id, decide, meta)
+
+    async def _on_referral(
+        self,
+        tx: AsyncConnection,
+        referral_id: UUID,
+        decide: Callable[[Case, Referral, World], Sequence[Event]],
+        meta: Meta,
+    ) -> Referral:
+        work = await self._of_referral(tx, referral_id)
+        referral = work.referrals[referral_id]
+        case = work.cases[referral.case_id]
+        events = decide(case, referral, work.world(case))
+        work.record_referral(referral_id, referral.version, events, meta)
+        await work.write()
+        return work.referrals[referral_id]
 
     async def _of_referral(self, tx: AsyncConnection, referral_id: UUID) -> Work:
         work = self.messages.work(tx)

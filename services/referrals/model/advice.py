@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 from contracts.base import Event
@@ -10,6 +11,7 @@ from contracts.referrals import (
     CommentSealed,
     ProposalChanged,
     ProposalRefused,
+    ReferralProposed,
 )
 from contracts.values import Author, CaseStatus, ReferralStatus
 from services.referrals.model.case import Case, Decided, Next, Tried, Versioned, World
@@ -42,7 +44,13 @@ def _check_active(case: Case) -> None:
 
 
 def choose(
-    case: Case, tried: Tried, service_ids: Sequence[str], world: World, by: str, comment: str
+    case: Case,
+    tried: Tried,
+    service_ids: Sequence[str],
+    world: World,
+    by: str,
+    comment: str,
+    appointment_at: datetime | None = None,
 ) -> Decided:
     """Send the case to other services than proposed; several: the first to accept has it.
 
@@ -63,7 +71,8 @@ def choose(
     )
     count, offers = len(tried.referrals), []
     for number, (service_id, old) in enumerate(replaced.items(), start=count + 1):
-        offers.append(_sent(case, service_id, number, old, world, by))
+        proposed = draft(case, world.services[service_id], number, world.today, old)
+        offers.append(_sent(case, proposed, world, by, appointment_at))
     return Decided((changed,), tuple(offers)) + _drop_drafts(tried, world)
 
 
@@ -81,10 +90,20 @@ def _replaced(tried: Tried, service_id: str, world: World) -> UUID | None:
 
 
 def _sent(
-    case: Case, service_id: str, number: int, old: UUID | None, world: World, by: str
+    case: Case,
+    proposed: ReferralProposed,
+    world: World,
+    by: str,
+    appointment_at: datetime | None,
 ) -> Versioned:
-    proposed = draft(case, world.services[service_id], number, world.today, old)
-    asked = request(case, Referral.of(proposed), world, by=by, author=Author.ADVISER)
+    asked = request(
+        case,
+        Referral.of(proposed),
+        world,
+        by=by,
+        author=Author.ADVISER,
+        appointment_at=appointment_at,
+    )
     return proposed.referral_id, 0, (proposed, *asked)
 
 

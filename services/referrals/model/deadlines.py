@@ -91,6 +91,17 @@ def first_answer(deadlines: Deadlines) -> Wait:
     return Wait(Party.PARTNER, deadlines.remind, deadlines.escalate, deadlines.expire)
 
 
+def until_answered(deadlines: Deadlines, today: date, appointment_on: date | None) -> Awaits:
+    """The wait for a partner's first answer, which may come with an appointment to keep.
+
+    The partner is reminded as ever; nobody is asked to look, and nothing lapses, before the
+    appointment has passed without a word.
+    """
+    wait = first_answer(deadlines)
+    met = wait.from_day(max(appointment_on or today, today))
+    return met.model_copy(update={"remind_on": wait.from_day(today).remind_on})
+
+
 def to_confirm(urgent: bool, today: date) -> Awaits:
     """The wait for an adviser to confirm a draft: a working day, or at once if urgent."""
     return (TO_CONFIRM_URGENT if urgent else TO_CONFIRM).from_day(today)

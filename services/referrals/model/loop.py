@@ -7,10 +7,11 @@ without a human, the case is exhausted, with the day by which an adviser looks a
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID, uuid5
 
 from contracts.base import Event
+from contracts.days import local_day
 from contracts.referrals import (
     CaseClosed,
     CaseExhausted,
@@ -26,8 +27,8 @@ from contracts.values import Author, CaseStatus, Reason, ReferralStatus, Themati
 from services.referrals.model.case import Case, Decided, Next, Tried, Versioned, World
 from services.referrals.model.deadlines import (
     LOOK_AGAIN_DAYS,
-    first_answer,
     to_confirm,
+    until_answered,
     working_day,
 )
 from services.referrals.model.disclosure import disclosed
@@ -191,20 +192,33 @@ def draft(
 
 
 def confirm(
-    case: Case, referral: Referral, world: World, by: str, author: Author
+    case: Case,
+    referral: Referral,
+    world: World,
+    by: str,
+    author: Author,
+    appointment_at: datetime | None = None,
 ) -> tuple[Event, ...]:
-    """Confirm a draft and send it to the partner.
+    """Confirm a draft and send it to the partner, perhaps with an appointment.
 
     Raises ``ForbiddenTransitionError`` if it is no draft or the case has ended,
     ``AgreementMissingError`` if the person's agreement does not cover the partner today.
     """
     if referral.status is not _S.DRAFT or case.status is not CaseStatus.ACTIVE:
         raise ForbiddenTransitionError(referral.status, _S.REQUESTED, author)
-    return tuple(request(case, referral, world, by=by, author=author))
+    return tuple(
+        request(case, referral, world, by=by, author=author, appointment_at=appointment_at)
+    )
 
 
 def request(
-    case: Case, referral: Referral, world: World, *, by: str, author: Author
+    case: Case,
+    referral: Referral,
+    world: World,
+    *,
+    by: str,
+    author: Author,
+    appointment_at: datetime | None = None,
 ) -> list[Event]:
     """The events that send a draft.
 
@@ -213,6 +227,8 @@ def request(
     kind = referral.partner_kind
     agreement = world.person.agreement_for(referral.partner_id, kind, world.today)
     fields = disclosed(world.person, world.need.note, kind, agreement)
+    met_on = local_day(appointment_at) if appointment_at else None
+    deadlines = world.deadlines(referral.service_id)
     confirmed = ReferralConfirmed(
         referral_id=referral.referral_id, case_id=case.case_id, confirmed_by=by, author=author
     )
@@ -229,8 +245,9 @@ def request(
         agreement_id=agreement.agreement_id,
         agreed_until=agreement.until,
         requested_on=world.today,
+        appointment_at=appointment_at,
         replaces=referral.replaces,
-        awaits=first_answer(world.deadlines(referral.service_id)).from_day(world.today),
+        awaits=until_answered(deadlines, world.today, met_on),
         sealed=Disclosure(fields=fields, requester=world.need.requester),
     )
     return [confirmed, requested]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
 from contracts.base import Event
@@ -71,6 +72,14 @@ class InvalidMoveError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Appointment:
+    """An appointment, and what came of it, if that is known."""
+
+    starts_at: datetime
+    ended: type[AppointmentEnded] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Referral:
     """A referral, folded from its events."""
 
@@ -86,7 +95,7 @@ class Referral:
     awaits: Awaits | None = None
     passed: frozenset[DeadlineStep] = frozenset()
     requested_on: date | None = None
-    appointment_on: date | None = None
+    appointment: Appointment | None = None
     commission_on: date | None = None
     late_yes: bool = False
     version: int = 1
@@ -98,6 +107,17 @@ class Referral:
             event.referral_id, event.case_id, event.person_id, event.partner_id,
             event.partner_kind, event.service_id, event.replaces, awaits=event.awaits,
         )  # fmt: skip
+
+    @property
+    def appointment_at(self) -> datetime | None:
+        """When the person is expected; None once it is known what came of it."""
+        appointment = self.appointment
+        return appointment.starts_at if appointment and not appointment.ended else None
+
+    @property
+    def appointment_on(self) -> date | None:
+        """The day of it."""
+        return local_day(self.appointment_at) if self.appointment_at else None
 
     @property
     def open(self) -> bool:
@@ -127,9 +147,11 @@ def _evolve(referral: Referral, event: Event) -> Referral:
             moved = replace(referral, status=event.status, commission_on=meets_on)
             return _waits(moved, event.awaits)
         case AppointmentSet():
-            return replace(referral, appointment_on=local_day(event.starts_at))
+            given = replace(referral, appointment=Appointment(event.starts_at))
+            return _waits(given, event.awaits)
         case AppointmentEnded():
-            return replace(referral, appointment_on=None)
+            ended = Appointment(event.starts_at, type(event))
+            return replace(referral, appointment=ended)
         case DeadlinePassed():
             return replace(referral, passed=steps_until(event.step))
         case AnswerRefused():
@@ -138,11 +160,13 @@ def _evolve(referral: Referral, event: Event) -> Referral:
 
 
 def _requested(referral: Referral, event: ReferralRequested) -> Referral:
+    proposed = event.appointment_at
     return replace(
         referral,
         status=ReferralStatus.REQUESTED,
         agreement_id=event.agreement_id,
         requested_on=event.requested_on,
+        appointment=Appointment(proposed) if proposed else None,
     )
 
 
@@ -263,19 +287,34 @@ def _appointment(referral: Referral, move: Move, today: date) -> tuple[Event, ..
 
     A partner that starts its work on or after the day of the appointment has seen the person.
     """
-    ids = {"referral_id": referral.referral_id, "case_id": referral.case_id}
     if move.appointment_at is not None:
-        return (AppointmentSet(**ids, starts_at=move.appointment_at),)
-    if referral.appointment_on is None:
-        return ()
+        return (AppointmentSet(**_said(referral, move, move.appointment_at)),)
+    starts_at = referral.appointment_at
+    ended = _ended(referral, move, today)
+    return (ended(**_said(referral, move, starts_at)),) if ended and starts_at else ()
+
+
+def _ended(referral: Referral, move: Move, today: date) -> type[AppointmentEnded] | None:
+    day = referral.appointment_on
+    if day is None:
+        return None
     if ended := _ENDED.get(move.business_status) if move.business_status else None:
-        return (ended(**ids),)
+        return ended
     if move.reason is Reason.CLIENT_NO_SHOW:
-        return (AppointmentMissed(**ids),)
+        return AppointmentMissed
     begun = move.status in (ReferralStatus.IN_PROGRESS, ReferralStatus.COMPLETED)
-    if begun and move.status is not referral.status and referral.appointment_on <= today:
-        return (AppointmentAttended(**ids),)
-    return ()
+    seen = begun and move.status is not referral.status and day <= today
+    return AppointmentAttended if seen else None
+
+
+def _said(referral: Referral, move: Move, starts_at: datetime) -> dict[str, Any]:
+    return {
+        "referral_id": referral.referral_id,
+        "case_id": referral.case_id,
+        "starts_at": starts_at,
+        "author": move.author,
+        "on_behalf_of": move.on_behalf_of,
+    }
 
 
 def pass_deadline(referral: Referral, today: date) -> tuple[Event, ...]:

@@ -12,6 +12,7 @@ def router(database: Database, advisers: Advisers) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["referrals"])
     cases.add_reading(routes, database, advisers)
     cases.add_referrals(routes, database, advisers)
+    cases.add_appointments(routes, database, advisers)
     cases.add_decisions(routes, database, advisers)
     rules.add(routes, database, advisers)
     worklist.add(routes, database, advisers.messages.clock)

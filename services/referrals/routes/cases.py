@@ -1,10 +1,17 @@
 """Cases, proposals and referrals, read and decided by advisers."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Strict
@@ -18,6 +25,7 @@ from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers
 from services.referrals.handlers.answers import show_answers
+from services.referrals.model.appointments import AppointmentOutcome
 from services.referrals.model.explain import Told
 from services.referrals.model.referral import (
     Move,
@@ -29,6 +37,7 @@ Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 
 
+PROPOSED = "An appointment that you propose: in the future, with its time zone."
 ServiceId = Annotated[str, StringConstraints(min_length=1, max_length=150)]
 
 
@@ -39,11 +48,37 @@ class Cancellation(Strict):
     comment: Comment | None = None
 
 
+class Confirmation(Strict):
+    """What goes with a draft that is sent."""
+
+    appointment_at: AwareDatetime | None = Field(None, description=PROPOSED)
+
+
+class Appointment(Strict):
+    """When the person is expected."""
+
+    appointment_at: AwareDatetime = Field(description="In the future, with its time zone.")
+
+
+class AppointmentResult(Strict):
+    """What came of an appointment; said again, it corrects what was said before."""
+
+    outcome: AppointmentOutcome
+
+
 class Choice(Strict):
     """Other services than proposed; with several, the first to accept has the person."""
 
     service_ids: Annotated[list[ServiceId], Field(min_length=1, max_length=3)]
     comment: Comment = Field(description="Why: sealed, part of the explanation.")
+    appointment_at: AwareDatetime | None = Field(None, description=PROPOSED)
+
+    @field_validator("appointment_at")
+    @classmethod
+    def _of_one(cls, given: datetime | None, about: ValidationInfo) -> datetime | None:
+        if given and len(about.data.get("service_ids", ())) > 1:
+            raise ValueError("goes with one service")
+        return given
 
     @field_validator("service_ids")
     @classmethod
@@ -138,12 +173,16 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
             )
 
     @routes.post("/referrals/{referral_id}/confirm")
-    async def confirm(request: Request, adviser: Adviser, referral_id: UUID) -> dict[str, Any]:
-        """Send a draft to its partner."""
+    async def confirm(
+        request: Request,
+        adviser: Adviser,
+        referral_id: UUID,
+        body: Confirmation | None = None,
+    ) -> dict[str, Any]:
+        """Send a draft to its partner, perhaps with an appointment."""
+        meta, at = cause_of(request, adviser.actor), body.appointment_at if body else None
         async with deciding(database) as tx:
-            return _shown(
-                await advisers.confirm(tx, referral_id, cause_of(request, adviser.actor))
-            )
+            return _shown(await advisers.confirm(tx, referral_id, meta, at))
 
     @routes.post("/referrals/{referral_id}/cancel")
     async def cancel(
@@ -175,6 +214,28 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
         return await moved(request, adviser, referral_id, move)
 
 
+def add_appointments(routes: APIRouter, database: Database, advisers: Advisers) -> None:
+    """What advisers do with a referral's appointment."""
+
+    @routes.post("/referrals/{referral_id}/appointment")
+    async def appoint(
+        request: Request, adviser: Adviser, referral_id: UUID, body: Appointment
+    ) -> dict[str, Any]:
+        """Give the person an appointment, or move it."""
+        meta, at = cause_of(request, adviser.actor), body.appointment_at
+        async with deciding(database) as tx:
+            return _shown(await advisers.appoint(tx, referral_id, at, meta))
+
+    @routes.post("/referrals/{referral_id}/appointment/outcome")
+    async def met(
+        request: Request, adviser: Adviser, referral_id: UUID, body: AppointmentResult
+    ) -> dict[str, Any]:
+        """Say what came of it: the person came, did not come, or it was called off."""
+        meta = cause_of(request, adviser.actor)
+        async with deciding(database) as tx:
+            return _shown(await advisers.met(tx, referral_id, body.outcome, meta))
+
+
 def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> None:
     """What advisers do with a proposal and a case."""
 
@@ -185,7 +246,9 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
         """Send the case to other services than proposed, and say why."""
         meta, chosen = cause_of(request, adviser.actor), body.service_ids
         async with deciding(database) as tx:
-            case = await advisers.choose(tx, proposal_id, chosen, body.comment, meta)
+            case = await advisers.choose(
+                tx, proposal_id, chosen, body.comment, meta, body.appointment_at
+            )
             return await _case(tx, case.case_id)
 
     @routes.post("/proposals/{proposal_id}/refuse")
@@ -252,4 +315,5 @@ def _shown(referral: Referral) -> dict[str, Any]:
         "service_id": referral.service_id,
         "status": referral.status,
         "label": REFERRAL_LABELS[referral.status],
+        "appointment_at": referral.appointment_at,
     }

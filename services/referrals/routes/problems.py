@@ -18,6 +18,7 @@ from services.referrals.model.advice import (
     CaseClosedError,
     UnknownServiceError,
 )
+from services.referrals.model.appointments import AppointmentRefusedError
 from services.referrals.model.person import AgreementMissingError, PersonRestrictedError
 from services.referrals.model.referral import ForbiddenTransitionError, InvalidMoveError
 
@@ -71,6 +72,10 @@ async def deciding(database: Database) -> AsyncIterator[AsyncConnection]:
             str(error),
             current_status=error.current,
             asked_status=error.asked,
+        ) from error
+    except AppointmentRefusedError as error:
+        raise Problem(
+            409, "appointment-refused", "This appointment cannot be", str(error)
         ) from error
     except PersonRestrictedError as error:
         raise LimitedError(Limit.RESTRICTED) from error

@@ -55,6 +55,10 @@ LABELS: dict[str, tuple[str, str]] = {
         "Relance non transmise",
         "Joindre le partenaire autrement et saisir sa réponse.",
     ),
+    "appointment-dead": (
+        "Rendez-vous déplacé, partenaire non prévenu",
+        "Appeler le partenaire : il a encore l'ancienne date.",
+    ),
     "cancellation-manual": (
         "Annulation à dire par téléphone",
         "Appeler le partenaire pour qu'il ne donne pas suite, puis noter la remise.",

@@ -1,0 +1,67 @@
+"""Offers of employment near a commune, for advisers."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import StringConstraints
+
+from infra.web.auth import Principal, RequireRole
+from infra.web.problems import Problem
+from infra.webhooks.sender import Outcome, Sent
+from services.partners.adapters.france_travail_clients import TooManySearchesError
+from services.partners.adapters.france_travail_http import CallError
+from services.partners.adapters.france_travail_offers import OfferSearch
+from services.partners.handlers.offers import NoCredentialsError, OfferSearches
+
+Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
+Commune = Annotated[str, Query(pattern=r"^(?:[0-9]{2}|2[AB])[0-9]{3}$")]
+Trade = Annotated[str, StringConstraints(pattern=r"^[A-N][0-9]{4}$")]
+WAIT_SECONDS = 5
+
+
+def offers_router(searches: OfferSearches) -> APIRouter:
+    """The route."""
+    routes = APIRouter(prefix="/v1", tags=["offers"])
+
+    @routes.get("/offers")
+    async def list_offers(
+        adviser: Adviser,
+        commune: Commune,
+        kilometres: Annotated[int, Query(ge=0, le=200)] = 10,
+        rome: Annotated[tuple[Trade, ...], Query(max_length=10)] = (),
+    ) -> dict[str, Any]:
+        """France Travail's offers around a commune (INSEE code), of some trades (ROME) or all.
+
+        At most 450; ``total`` says how many there are.
+        """
+        wanted = OfferSearch(commune, kilometres, tuple(sorted(set(rome))))
+        try:
+            return asdict(await searches.search(wanted))
+        except NoCredentialsError as error:
+            title = "No credentials of France Travail are registered"
+            raise Problem(404, "no-credentials", title) from error
+        except TooManySearchesError as error:
+            raise _later(WAIT_SECONDS) from error
+        except CallError as error:
+            raise _problem(error.sent) from error
+
+    return routes
+
+
+def _problem(sent: Sent) -> Problem:
+    """What France Travail did, as a class of errors and no other word."""
+    if sent.outcome is Outcome.PERMANENT:
+        title = "France Travail refuses our credentials, or what we ask"
+        return Problem(502, "france-travail-refuses", title, sent.error)
+    wait = WAIT_SECONDS if sent.retry_after is None else round(sent.retry_after)
+    if sent.status == 429:
+        return _later(wait)
+    again = {"retry-after": str(wait)}
+    title = "France Travail does not answer just now"
+    return Problem(503, "france-travail-away", title, sent.error, headers=again)
+
+
+def _later(wait: int) -> Problem:
+    again = {"retry-after": str(wait)}
+    return Problem(429, "too-many-searches", "Search again in a moment", headers=again)
