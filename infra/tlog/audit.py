@@ -310,9 +310,9 @@ def vouched(index: int, entry: bytes, data: bytes | None, sealed: bytes | None) 
         header = orjson.loads(entry)
         stream, version = header["service"] + "\n" + header["stream"], header["version"]
         digest = header["sealed_sha256"]
-        if data is not None and hexdigest(data) != header["data_sha256"]:
+        if data is not None and sha256(data).hexdigest() != header["data_sha256"]:
             raise BrokenLogError(index, "its data_sha256 differs")
-        if sealed is not None and hexdigest(sealed) != digest:
+        if sealed is not None and sha256(sealed).hexdigest() != digest:
             raise BrokenLogError(index, "its sealed_sha256 differs")
         if type(version) is not int or not 0 < version <= MAX_VERSION:
             raise BrokenLogError(index, f"{version} is no version")
@@ -331,12 +331,14 @@ def all_vouched(
     """
     try:
         said = [orjson.loads(entry) for entry in entries]
-        if [header["data_sha256"] for header in said] != [hexdigest(part) for part in data]:
+        if [header["data_sha256"] for header in said] != [
+            sha256(part).hexdigest() for part in data
+        ]:
             return None
         erased = 0
         for header, part in zip(said, sealed, strict=True):
             digest = header["sealed_sha256"]
-            if part and hexdigest(part) != digest:
+            if part and sha256(part).hexdigest() != digest:
                 return None
             erased += not part and digest is not None
         versions = [
@@ -347,11 +349,6 @@ def all_vouched(
         return None
     numbered = all(type(v) is int and 0 < v <= MAX_VERSION for _, _, v in versions)
     return AllVouched(versions, erased) if numbered and all(data) else None
-
-
-def hexdigest(part: bytes) -> str:
-    """SHA-256, as entries say it."""
-    return sha256(part).hexdigest()
 
 
 def gap(at: int, stream: str, version: int, last: int) -> BrokenLogError:
