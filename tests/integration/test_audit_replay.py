@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import httpx2
 import orjson
 import pytest
@@ -16,7 +15,6 @@ from services.audit.handlers.replay import StoredLog
 from services.audit.routes.replay import AT_ONCE
 from tests.integration.test_audit_export import Run, hub, lived, run  # noqa: F401
 from tests.integration.test_audit_pathway import CASE, PERSON, REFERRAL
-from tests.integration.test_audit_verification import served
 from tests.support.audit_log import Hub, client_of
 
 
@@ -131,27 +129,48 @@ async def test_reading_waits_for_the_caller_and_ends_with_them(
     hub: Hub,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await hub.fill(9000)
-    monkeypatch.setattr(handler, "PAGE", 100)
+    """Spoken to as a server does, with a caller who takes two messages and then leaves."""
+    await hub.fill(1000)
+    monkeypatch.setattr(handler, "PAGE", 20)
     pages, page = [], StoredLog._page
+    taken, left = asyncio.Event(), asyncio.Event()
+    messages: list[Any] = []
 
     async def counted(self: StoredLog, span: Any) -> Any:
         pages.append(span.start)
         return await page(self, span)
 
+    async def send(message: Any) -> None:
+        messages.append(message)
+        if len(messages) == 3:
+            taken.set()
+            await asyncio.Event().wait()
+
+    async def receive() -> dict[str, Any]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
     monkeypatch.setattr(StoredLog, "_page", counted)
-    async with served(hub) as (url, key), aiohttp.ClientSession(read_bufsize=1024) as session:
-        headers = {"authorization": f"Bearer {key}"}
-        async with session.get(f"{url}/v1/replay", headers=headers) as answer:
-            assert answer.status == 200
-            await answer.content.readline()
-            await asyncio.sleep(0.5)
-            held_back = len(pages)
-            answer.close()
-        async with asyncio.timeout(10):
-            while hub.service.app.state.replays._value < AT_ONCE:
-                await asyncio.sleep(0.01)
-    assert len(pages) <= held_back + 2 < 90
+    async with client_of(hub) as client:
+        key = client.headers["authorization"]
+    answering = asyncio.create_task(hub.service.app(_scope("/v1/replay", key), receive, send))
+    await asyncio.wait_for(taken.wait(), 20)
+    await asyncio.sleep(0.3)  # time enough to read on, for who would
+    held_back = len(pages)
+    left.set()
+    await asyncio.wait_for(answering, 20)
+    assert messages[0]["status"] == 200
+    assert len(pages) == held_back <= 5
+    assert hub.service.app.state.replays._value == AT_ONCE
+
+
+def _scope(path: str, key: str) -> dict[str, Any]:
+    return {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "method": "GET",
+        "http_version": "1.1", "scheme": "http", "path": path, "raw_path": path.encode(),
+        "query_string": b"", "root_path": "", "client": ("127.0.0.1", 1), "server": ("a", 1),
+        "headers": [(b"authorization", key.encode()), (b"host", b"a")],
+    }  # fmt: skip
 
 
 async def test_the_command_line_says_what_the_service_says(

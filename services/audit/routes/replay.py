@@ -14,6 +14,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
+from starlette.types import Receive, Scope, Send
 
 from contracts.audit import ReplayLine
 from infra.web.problems import Problem, not_found
@@ -103,13 +104,24 @@ async def _then(log: StoredLog, name: str, said: str) -> AsOf:
         raise nonsense(name, str(error)) from None
 
 
+class _Streamed(StreamingResponse):
+    """A stream that is closed, and gives its place up, as soon as the caller leaves."""
+
+    body_iterator: Chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and close what was read from."""
+        async with aclosing(self.body_iterator):
+            await super().__call__(scope, receive, send)
+
+
 async def _streamed(request: Request, lines: Lines, subject: Subject) -> StreamingResponse:
     chunks = _chunks(request.app.state.replays, lines)
     try:
         first = await anext(chunks)  # so that what cannot be replayed has a status of its own
     except UnknownSubjectError:
         raise not_found(subject.of.value) from None
-    return StreamingResponse(_chained(first, chunks), media_type=NDJSON, headers=NEVER)
+    return _Streamed(_chained(first, chunks), media_type=NDJSON, headers=NEVER)
 
 
 async def _chunks(places: asyncio.Semaphore, lines: Lines) -> Chunks:
