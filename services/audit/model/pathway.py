@@ -2,8 +2,8 @@
 
 This is the one fold of states: the auditor's page, replays of anything as of any date and
 statistics all show what ``evolve`` says. It reads the clear part as parsed JSON rather than as
-contract models, because a replay of a whole log folds more than 100,000 events a second; an
-event whose clear part lacks what it needs changes nothing.
+contract models, because a replay folds every event that ever was; an event whose clear part
+lacks what it needs changes nothing.
 """
 
 from collections.abc import Callable, Iterable
