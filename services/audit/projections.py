@@ -18,6 +18,7 @@ from infra.eventstore.upcast import upcast
 from infra.limits import keep_limits
 from infra.readtables import ReadTables
 from infra.rebuilding import fold
+from infra.vault import Vault
 from services.audit import tables
 from services.audit.model.pathway import Pathway, evolve, same_person
 from services.audit.model.sentences import sentence, unknown_sentence
@@ -105,7 +106,7 @@ def _item(row: Any, event: Event | None) -> dict[str, Any]:
     }
 
 
-async def _fill(tx: AsyncConnection) -> int:
+async def _fill(tx: AsyncConnection, _: Vault) -> int:
     return await fold(tx, "intake", keep_limits, "rights")
 
 
