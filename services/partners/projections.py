@@ -150,6 +150,7 @@ def _json(value: object) -> str:
 
 
 async def _fill(tx: AsyncConnection, vault: Vault) -> int:
+    """What was heard by the code that hears it; then what partners said in between."""
     await fold(tx, "referrals", partial(_keep_heard, vault), HEARD_BY)
     await fold(tx, "intake", keep_limits, "rights")
     await (await driver(tx)).execute(tables.DROP_FORGOTTEN_STATES)
@@ -190,7 +191,7 @@ async def _loaded(
     return [(m, parse_event(m.type, m.data)) for m in found]
 
 
-def _by_stream(events: Sequence[Heard]) -> dict[str, list[Heard]]:
+def _by_stream(events: Sequence[Heard]) -> defaultdict[str, list[Heard]]:
     found = defaultdict(list)
     for message, event in events:
         found[message.stream].append((message, event))
@@ -214,5 +215,5 @@ READ_TABLES = ReadTables(
     "partners",
     ("partners", "partner_names", "services", "referral_states", "limits"),
     _fill,
-    resealed=[Resealed("referral_states", "partner_reference", same_references)],
+    resealed=(Resealed("referral_states", "partner_reference", same_references),),
 )

@@ -41,15 +41,15 @@ class Days:
         for _ in range(STEPS):
             done = self.random.choice(
                 [self.comes, self.comes, self.comes, self.again, self.right, self.merged,
-                 self.adviser, self.adviser, self.answered, self.partner, self.partner,
+                 self.adviser, self.adviser, self.answered, self.partner,
                  self.erase, self.capacity]
             )  # fmt: skip
             await done()
         await self.whole.quiet()
 
-    async def comes(self) -> None:
+    async def comes(self, born: str | None = None) -> None:
         self.number += 1
-        born = self.random.choice(["2006-05-17", "1985-05-17"])
+        born = born or self.random.choice(["2006-05-17", "1985-05-17"])
         name = self.random.choice(["Dubrulle", "Lefèvre"])  # some share a name and a birth date
         ref = f"u-{self.number}"
         self.persons.append(await self.whole.comes(ref, name, born))
@@ -144,16 +144,18 @@ class Days:
 
     async def unsettled(self) -> None:
         """Partners answer, advisers type in; the referral service hears partners tomorrow."""
-        person = await self.whole.comes(f"unsettled-{self.number}", born="2006-05-17")
-        referral = await self.whole.referral(person)
-        await self.whole.quiet()
         await self.deaf(True)
+        await self.partner()
+        await self.answered()
+        await self.capacity("capacity")
+        await self.whole.quiet()
+        await self.comes("2006-05-17")  # goes to the Mission locale by itself
+        referral = await self.whole.referral(self.persons[-1])
+        await self.whole.quiet()
         asked = COMMISSION | {"partner_reference": self.file_number()}
         for status, given in (("requested", asked), ("accepted", {})):
             answer = await self.whole.answer(referral, status, **given)
             assert answer.status_code == 202, answer.text
-        await self.partner()
-        await self.answered()
         await self.whole.quiet()
 
     async def deaf(self, paused: bool) -> None:
@@ -166,9 +168,9 @@ class Days:
     def file_number(self) -> str:
         return f"D-{self.random.randint(1, 9999)}"
 
-    async def capacity(self) -> None:
+    async def capacity(self, status: str | None = None) -> None:
         service = "petite-foret--mission-locale--accompagnement"
-        status = self.random.choice(["capacity", "no-capacity", "waitlist"])
+        status = status or self.random.choice(["capacity", "no-capacity", "waitlist"])
         path = f"/partners/v1/services/{service}/capacity"
         answer = await self.whole.call("partner_admin", "POST", path, {"status": status})
         assert answer.status_code == 201, answer.text
