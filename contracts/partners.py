@@ -254,13 +254,18 @@ class AnswerSealed(Sealed):
 
 
 class AnswerReceived(Event):
-    """A partner answered: signed, checked, stored once."""
+    """A partner answered: signed, checked, stored once.
+
+    ``seen_version``: of the referral's own stream, as the hub knew it when it judged the
+    answer; what the referral service said later was heard after this answer.
+    """
 
     type = "fr.aiguillage.partners.answer.received.v1"
     answer_id: UUID
     referral_id: UUID
     partner_id: str
     person_id: UUID
+    seen_version: int
     status: ReferralStatus
     business_status: BusinessStatus | None = None
     reason: Reason | None = None

@@ -4,8 +4,8 @@ To compare, the events are folded into temporary tables of the same names: they 
 ones for one transaction, so that the very same fold fills them, and nobody waits for it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from infra.database import Database, driver
 from infra.nightly import Nightly
 from infra.rebuilding import hold_still
 from infra.reconciliation import Report, announce
+from infra.vault import Vault
 
 LOCK_CLASS = 4714
 STATEMENT_SECONDS = 1800
@@ -30,26 +31,39 @@ WHERE i.indrelid = $1::regclass AND i.indisprimary ORDER BY array_position(i.ind
 
 
 @dataclass(frozen=True)
+class Resealed:
+    """A column that each fold seals anew: other bytes, which must open to the same.
+
+    ``alike``: says so for each of the rows that it is given: the columns of the live table,
+    and ``told``, the bytes of the rebuilt one; either may be null.
+    """
+
+    table: str
+    column: str
+    alike: Callable[[Vault, Sequence[Any]], Awaitable[Sequence[bool]]]
+
+
+@dataclass(frozen=True)
 class ReadTables:
     """The tables of one schema that ``fill`` folds from events, as far as they were heard.
 
-    ``reads``: other tables of the schema that the fold looks at.
-    ``unsaid``: columns that say what no event says (yet): a partner's word on its way.
+    ``fill`` is given the vault for what is kept sealed; ``reads``: other tables of the schema
+    that it looks at; ``resealed``: columns that are compared by what they open to.
     """
 
     schema: str
     names: Sequence[str]
-    fill: Callable[[AsyncConnection], Awaitable[int]]
+    fill: Callable[[AsyncConnection, Vault], Awaitable[int]]
     reads: Sequence[str] = ()
-    unsaid: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    resealed: Sequence[Resealed] = ()
 
-    async def rebuild(self, tx: AsyncConnection) -> int:
+    async def rebuild(self, tx: AsyncConnection, vault: Vault) -> int:
         """Empty the tables and fill them again; answers from how many events of its own."""
         await hold_still(tx)
         await (await driver(tx)).execute(f"TRUNCATE {', '.join(self.names)}")
-        return await self.fill(tx)
+        return await self.fill(tx, vault)
 
-    async def compare(self, database: Database) -> list[Report]:
+    async def compare(self, database: Database, vault: Vault) -> list[Report]:
         """Each table against its rebuild, row by row; empty if another process is at it."""
         async with database.engine.connect() as connection:
             # one moment for events and tables: both were committed together
@@ -62,16 +76,16 @@ class ReadTables:
             await raw.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
             keys = {name: await self._key(raw, name) for name in self.names}
             await self._shadow(raw)
-            await self.fill(tx)
-            for name, columns in self.unsaid.items():
-                await raw.execute(self._copy(name, keys[name], columns))
+            await self.fill(tx, vault)
+            for column in self.resealed:
+                await self._level(raw, vault, column, keys[column.table])
             return [await self._compared(raw, name, keys[name]) for name in self.names]
 
-    def nightly(self, database: Database, clock: Clock, hour: int) -> Nightly:
+    def nightly(self, database: Database, vault: Vault, clock: Clock, hour: int) -> Nightly:
         """A worker that compares each night, and says what it found."""
 
         async def work() -> None:
-            announce(await self.compare(database))
+            announce(await self.compare(database, vault))
 
         return Nightly("read-tables", work, clock, hour)
 
@@ -91,12 +105,26 @@ class ReadTables:
         # a table that has no shadow is not found, rather than changed
         await raw.execute("SET LOCAL search_path = pg_temp")
 
-    def _copy(self, name: str, key: Sequence[str], columns: Sequence[str]) -> str:
-        changes = ", ".join(f"{column} = now.{column}" for column in columns)
-        return (
-            f"UPDATE pg_temp.{name} told SET {changes} "
-            f"FROM {self.schema}.{name} now WHERE {_joined(key)}"
+    async def _level(
+        self, raw: Any, vault: Vault, sealed: Resealed, key: Sequence[str]
+    ) -> None:
+        """Give rebuilt rows the bytes of the live ones, where both open to the same."""
+        table, column = sealed.table, sealed.column
+        cursor = await raw.cursor(
+            f"SELECT now.*, told.{column} AS told, told.ctid::text AS place "
+            f"FROM {self.schema}.{table} now JOIN pg_temp.{table} told ON {_joined(key)} "
+            f"WHERE now.{column} IS DISTINCT FROM told.{column}"
         )
+        while rows := await cursor.fetch(PAGE):
+            same = await sealed.alike(vault, rows)
+            level = [row for row, alike in zip(rows, same, strict=True) if alike]
+            await raw.execute(
+                f"UPDATE pg_temp.{table} told SET {column} = n.bytes "
+                "FROM unnest($1::text[], $2::bytea[]) AS n (place, bytes) "
+                "WHERE told.ctid = n.place::tid",
+                [row["place"] for row in level],
+                [row[column] for row in level],
+            )
 
     async def _compared(self, raw: Any, name: str, key: Sequence[str]) -> Report:
         report = Report(f"{self.schema}.{name}")

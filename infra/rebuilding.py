@@ -24,7 +24,7 @@ async def fold(
 
     As far as ``subscription`` has heard them; all of them if none is given.
     """
-    end = None if subscription is None else await _heard(tx, subscription)
+    end = None if subscription is None else await heard_until(tx, subscription)
     store, after, count = EventStore(service), 0, 0
     while batch := await store.read(tx, after, BATCH):
         heard = [e for e in batch if end is None or e.position <= end]
@@ -33,7 +33,8 @@ async def fold(
     return count
 
 
-async def _heard(tx: AsyncConnection, subscription: str) -> int:
+async def heard_until(tx: AsyncConnection, subscription: str) -> int:
+    """The position of the last event that a subscription has heard; 0 before the first."""
     raw = await driver(tx)
     return int(
         await raw.fetchval(

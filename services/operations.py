@@ -83,8 +83,8 @@ async def rebuild(settings: Settings, service: str) -> int:
     """Empty a service's read tables and fold its events again; answers how many events."""
     if service not in REBUILD:
         raise UnknownNameError(f"nothing to rebuild in {service}: {', '.join(REBUILD)}")
-    async with _database(settings, service) as database, database.transaction() as tx:
-        return await REBUILD[service].rebuild(tx)
+    async with opened(settings, service) as (platform, database), database.transaction() as tx:
+        return await REBUILD[service].rebuild(tx, platform.vault)
 
 
 async def create_api_key(

@@ -1,6 +1,7 @@
 """Everything compared with everything, on demand: what runs at night, and who asked waits."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 
 from infra.database import Database
 from infra.platform import Platform
@@ -30,7 +31,7 @@ async def reconcile(settings: Settings) -> AsyncIterator[Report]:
 def _parts(platform: Platform) -> Iterator[tuple[str, Compare]]:
     yield "audit", lambda database: Reconciler(database, platform.clock).run()
     for service, tables in REBUILD.items():
-        yield service, tables.compare
+        yield service, partial(tables.compare, vault=platform.vault)
 
 
 async def _compared(platform: Platform, service: str, compare: Compare) -> list[Report]:

@@ -55,7 +55,7 @@ def build(platform: Platform) -> Service:
             rights(platform, database, erasing),
             Ticker("receipts", erasing.step, settings.erasure_seconds),
             Nightly("reconciliation", reconciler.night, platform.clock, hour),
-            READ_TABLES.nightly(database, platform.clock, hour),
+            READ_TABLES.nightly(database, platform.vault, platform.clock, hour),
         ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,

@@ -10,6 +10,7 @@ from infra.eventstore.events import rfc3339
 from infra.limits import keep_limits
 from infra.readtables import ReadTables
 from infra.rebuilding import fold
+from infra.vault import Vault
 from services.audit.handlers.replay import AsOf, Log, Replay, item
 from services.audit.model.replay import Of, Subject
 
@@ -47,7 +48,7 @@ async def _timeline(log: Log, replay: Replay) -> list[dict[str, Any]]:
     return timeline
 
 
-async def _fill(tx: AsyncConnection) -> int:
+async def _fill(tx: AsyncConnection, _: Vault) -> int:
     return await fold(tx, "intake", keep_limits, "rights")
 
 

@@ -44,7 +44,7 @@ def build(platform: Platform) -> Service:
         Ticker("retention", retention.step, settings.retention_seconds),
         Ticker("eraser", erasing.step, settings.erasure_seconds),
         Ticker("refused records", refused.step, RETENTION_SECONDS),
-        READ_TABLES.nightly(database, clock, settings.reconcile_hour),
+        READ_TABLES.nightly(database, platform.vault, clock, settings.reconcile_hour),
     ]
     if settings.kafka_bootstrap:
         records = PublicRecords(gate, intake, platform.vault.master, clock)

@@ -15,6 +15,7 @@ from infra.eventstore.events import Recorded
 from infra.limits import keep_limits
 from infra.readtables import ReadTables
 from infra.rebuilding import fold
+from infra.vault import Vault
 from services.intake.tables import Raw, retention
 
 CONTACTS = frozenset(
@@ -56,7 +57,7 @@ async def _contact(raw: Raw, message: Recorded) -> set[UUID]:
     return {UUID(int=row["person_id"].int) for row in rows}
 
 
-async def _fill(tx: AsyncConnection) -> int:
+async def _fill(tx: AsyncConnection, _: Vault) -> int:
     count = await fold(tx, "intake", keep_stays, "retention")
     await fold(tx, "intake", keep_limits, "rights")
     await (await driver(tx)).execute(retention.DROP_FORGOTTEN)

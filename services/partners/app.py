@@ -112,7 +112,7 @@ def build(platform: Platform) -> Service:
             worker,
             Ticker("verification", verification.step, settings.poll_seconds),
             Ticker("files", collecting.step, settings.collect_seconds),
-            READ_TABLES.nightly(database, clock, settings.reconcile_hour),
+            READ_TABLES.nightly(database, writer.vault, clock, settings.reconcile_hour),
         ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,

@@ -5,13 +5,17 @@ transaction. So it is never behind what a partner can know of: whoever answers a
 sent it, and its row was committed with what was sent.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from uuid import UUID
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.partners import (
+    AnswerReceived,
     CapacityReported,
     PartnerRegistered,
     PartnerRenamed,
@@ -30,11 +34,20 @@ from contracts.referrals import (
 from contracts.registry import parse_event
 from infra.database import driver
 from infra.eventstore.events import Recorded
+from infra.eventstore.store import EventStore
 from infra.limits import keep_limits
-from infra.readtables import ReadTables
-from infra.rebuilding import fold
+from infra.readtables import ReadTables, Resealed
+from infra.rebuilding import fold, heard_until
+from infra.vault import PersonKey, Vault
 from services.partners import tables
+from services.partners.handlers.references import (
+    keep_references,
+    opened,
+    same_references,
+    seal_reference,
+)
 from services.partners.model import StateChange, fold_states
+from services.partners.model.words import fold_words
 from services.partners.tables import directory
 
 HEARD = {
@@ -51,8 +64,12 @@ HEARD = {
     )
 }
 
+HEARD_BY = "deliveries"
+"""The subscription that keeps ``referral_states``."""
+Heard = tuple[Recorded, Event]
 
-def heard(messages: Sequence[Recorded]) -> list[tuple[Recorded, Event]]:
+
+def heard(messages: Sequence[Recorded]) -> list[Heard]:
     """What of the referral service's events concerns partners."""
     return [(m, parse_event(m.type, m.data)) for m in messages if m.type in HEARD]
 
@@ -85,37 +102,7 @@ async def keep_directory(tx: AsyncConnection, events: Sequence[Event]) -> None:
         )  # fmt: skip
 
 
-async def _fill(tx: AsyncConnection) -> int:
-    await fold(tx, "referrals", _keep_heard_states, "deliveries")
-    await fold(tx, "intake", keep_limits, "rights")
-    await (await driver(tx)).execute(tables.DROP_FORGOTTEN_STATES)
-    return await fold(tx, "partners", _keep_said)
-
-
-async def _keep_said(tx: AsyncConnection, events: Sequence[Recorded]) -> None:
-    await keep_directory(tx, [parse_event(e.type, e.data) for e in events])
-
-
-async def _keep_heard_states(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
-    await keep_states(tx, heard(messages))
-
-
-READ_TABLES = ReadTables(
-    "partners",
-    ("partners", "partner_names", "services", "referral_states", "limits"),
-    _fill,
-    unsaid={
-        "referral_states": (
-            "asked_status",
-            "asked_answer_id",
-            "commission_on",
-            "partner_reference",
-        )
-    },
-)
-
-
-async def keep_states(tx: AsyncConnection, events: Sequence[tuple[Recorded, Event]]) -> None:
+async def keep_states(tx: AsyncConnection, events: Sequence[Heard]) -> None:
     """Bring ``referral_states`` up to date with a batch of the referral service's events."""
     changes = fold_states([(recorded.version, event) for recorded, event in events])
     if not changes:
@@ -131,14 +118,14 @@ async def keep_states(tx: AsyncConnection, events: Sequence[tuple[Recorded, Even
             c.status,
             c.version,
             c.settles,
-            c.answer_id,
             c.commission_on,
             c.appointed,
             c.appointment_at,
         )
         for i, c in changes.items()
     ]
-    await raw.execute(tables.UPDATE_STATES, *map(list, zip(*moved, strict=True)))
+    answers = [answer_id for change in changes.values() for answer_id in change.answers]
+    await raw.execute(tables.UPDATE_STATES, *map(list, zip(*moved, strict=True)), answers)
 
 
 def _new_state(change: StateChange) -> tuple[object, ...]:
@@ -160,3 +147,73 @@ def _service(event: ServicePublished) -> tuple[object, ...]:
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
+
+
+async def _fill(tx: AsyncConnection, vault: Vault) -> int:
+    """What was heard by the code that hears it; then what partners said in between."""
+    await fold(tx, "referrals", partial(_keep_heard, vault), HEARD_BY)
+    await fold(tx, "intake", keep_limits, "rights")
+    await (await driver(tx)).execute(tables.DROP_FORGOTTEN_STATES)
+    return await fold(tx, "partners", partial(_keep_own, vault))
+
+
+async def _keep_heard(vault: Vault, tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+    events = heard(messages)
+    await keep_states(tx, events)
+    await keep_references(tx, vault, events)
+
+
+async def _keep_own(vault: Vault, tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+    events = [parse_event(m.type, m.data) for m in messages]
+    await keep_directory(tx, events)
+    answered = {e.referral_id for e in events if isinstance(e, AnswerReceived)}
+    if answered:
+        await _keep_words(vault, tx, answered)
+
+
+async def _keep_words(vault: Vault, tx: AsyncConnection, answered: Collection[UUID]) -> None:
+    """What these referrals' partners said, in order with what had been heard meanwhile."""
+    until, streams = await heard_until(tx, HEARD_BY), [f"referral-{i}" for i in answered]
+    own = await _loaded(tx, "partners", streams, {AnswerReceived.type})
+    others = await _loaded(tx, "referrals", streams, HEARD)
+    answers = _by_stream(await opened(vault, own))
+    moves = _by_stream(await opened(vault, [(m, e) for m, e in others if m.position <= until]))
+    keys = await vault.keys({m.person_id for m, _ in own if m.person_id})
+    rows = [_words(said, moves[stream], keys) for stream, said in answers.items()]
+    await (await driver(tx)).execute(tables.KEEP_WORDS, *map(list, zip(*rows, strict=True)))
+
+
+async def _loaded(
+    tx: AsyncConnection, service: str, streams: Sequence[str], types: Collection[str]
+) -> list[Heard]:
+    histories = (await EventStore(service).load_many(tx, streams)).values()
+    found = [m for history in histories for m in history if m.type in types]
+    return [(m, parse_event(m.type, m.data)) for m in found]
+
+
+def _by_stream(events: Sequence[Heard]) -> defaultdict[str, list[Heard]]:
+    found = defaultdict(list)
+    for message, event in events:
+        found[message.stream].append((message, event))
+    return found
+
+
+def _words(
+    said: Sequence[Heard], moves: Sequence[Heard], keys: Mapping[UUID, PersonKey]
+) -> tuple[object, ...]:
+    answers = [event for _, event in said if isinstance(event, AnswerReceived)]
+    words = fold_words([(m.version, event) for m, event in moves], answers)
+    referral_id, key = answers[0].referral_id, keys.get(answers[0].person_id)
+    sealed = key and words.reference and seal_reference(key, referral_id, words.reference)
+    return (
+        referral_id, words.asked_status, words.asked_answer_id, words.commission_on,
+        sealed or None,
+    )  # fmt: skip
+
+
+READ_TABLES = ReadTables(
+    "partners",
+    ("partners", "partner_names", "services", "referral_states", "limits"),
+    _fill,
+    resealed=(Resealed("referral_states", "partner_reference", same_references),),
+)

@@ -17,7 +17,7 @@ from contracts.referrals import (
     ReferralRequested,
 )
 from contracts.registry import parse_event
-from contracts.values import Author, DeadlineStep
+from contracts.values import DeadlineStep
 from infra.channels.mail import MailSender
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -30,7 +30,7 @@ from infra.subscription import Subscription
 from services.partners import projections, tables
 from services.partners.handlers.compose import disclosure
 from services.partners.handlers.notices import Notices
-from services.partners.handlers.references import seal_reference
+from services.partners.handlers.references import keep_references
 from services.partners.handlers.rights import Rights
 from services.partners.handlers.waiting import (
     HELD,
@@ -99,7 +99,7 @@ class Deliveries:
         """States, deliveries and disclosures of a batch, in sets."""
         heard = projections.heard(messages)
         await projections.keep_states(tx, heard)
-        await self._keep_references(tx, [m for m, e in heard if _typed_in(e) and m.sealed])
+        await keep_references(tx, self.writer.vault, heard)
         requests = [(m, e) for m, e in heard if isinstance(e, ReferralRequested)]
         cancelled = [(m, e) for m, e in heard if isinstance(e, ReferralCancelled)]
         appointed = [
@@ -119,23 +119,6 @@ class Deliveries:
         if overdue:
             pending += await self._remind(tx, overdue)
         await self.writer.write(tx, pending)
-
-    async def _keep_references(self, tx: AsyncConnection, typed: list[Recorded]) -> None:
-        """The partner's number of the file, where an adviser typed it in."""
-        opened = await self.writer.vault.unseal(typed) if typed else {}
-        keys = await self.writer.vault.keys({m.person_id for m in typed if m.person_id})
-        found = {}
-        for message in typed:
-            if message.event_id in opened and message.person_id in keys:
-                event = parse_event(message.type, message.data, opened[message.event_id])
-                assert isinstance(event, ReferralMoved)
-                assert event.sealed is not None
-                if said := event.sealed.partner_reference:
-                    key = keys[message.person_id]
-                    found[event.referral_id] = seal_reference(key, event.referral_id, said)
-        if found:
-            raw = await driver(tx)
-            await raw.execute(tables.KEEP_REFERENCES, list(found), list(found.values()))
 
     async def _request(
         self, tx: AsyncConnection, requests: list[tuple[Recorded, ReferralRequested]]
@@ -274,10 +257,6 @@ class Receipts:
         told = await raw.fetch(rights_tables.TOLD, [p for p in heard if p]) if heard else []
         about_each = [(heard[request["person_id"]], request) for request in told]
         await self.writer.write(tx, await tell(tx, about_each, ERASED, self.clock()))
-
-
-def _typed_in(event: Event) -> bool:
-    return isinstance(event, ReferralMoved) and event.on_behalf_of is Author.PARTNER
 
 
 def _overdue(heard: Sequence[tuple[Recorded, Event]]) -> dict[UUID, Recorded]:

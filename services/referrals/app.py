@@ -20,7 +20,7 @@ DEADLINE_SECONDS = 60.0
 
 def build(platform: Platform) -> Service:
     """Cases, routing and the referral life cycle."""
-    database = platform.database("referrals")
+    database, hour = platform.database("referrals"), platform.settings.reconcile_hour
     messages = Messages(platform.writer("referrals"), RuleBook(RULES), platform.clock)
     clock = DeadlineClock(database, messages)
     app = create_app("Aiguillage: referrals", "Cases, proposals and referrals, for advisers.")
@@ -32,7 +32,7 @@ def build(platform: Platform) -> Service:
         [
             *subscriptions(platform, database, messages),
             Ticker("deadlines", clock.step, DEADLINE_SECONDS),
-            READ_TABLES.nightly(database, platform.clock, platform.settings.reconcile_hour),
+            READ_TABLES.nightly(database, platform.vault, platform.clock, hour),
         ],
         stuck_seconds=platform.settings.stuck_seconds,
         stop_seconds=platform.settings.stop_seconds,

@@ -45,6 +45,7 @@ from infra.eventstore.events import Recorded
 from infra.limits import keep_limits
 from infra.readtables import ReadTables
 from infra.rebuilding import Keep, fold
+from infra.vault import Vault
 from services.referrals import tables
 from services.referrals.model.person import PERSON_EVENTS
 from services.referrals.model.referral import FINAL
@@ -98,7 +99,7 @@ async def apply(tx: AsyncConnection, events: Sequence[Event], now: datetime) -> 
     await _write(tx, changed)
 
 
-async def _fill(tx: AsyncConnection) -> int:
+async def _fill(tx: AsyncConnection, _: Vault) -> int:
     """What others said comes first: whoever was forgotten since is forgotten again."""
     for service, subscription, keep in _HEARD:
         await fold(tx, service, keep, subscription)

@@ -213,7 +213,7 @@ class Month:
             answer["suggested_service_id"] = f"petite-foret--{kind}"
         return AnswerReceived(
             answer_id=uuid4(), referral_id=asked.referral_id, partner_id=asked.partner_id,
-            person_id=asked.person_id, **answer,
+            person_id=asked.person_id, seen_version=2, **answer,
         )  # fmt: skip
 
     def _full(self, asked: ReferralRequested) -> CapacityReported:

@@ -35,7 +35,7 @@ async def test_every_case_is_closed_waited_for_or_on_the_worklist(month: Month):
     assert not await month.attempts()
     live = await _tables(month)
     async with month.service.database.transaction() as tx:
-        await projections.READ_TABLES.rebuild(tx)
+        await projections.READ_TABLES.rebuild(tx, month.platform.vault)
     assert await _tables(month) == live
 
 

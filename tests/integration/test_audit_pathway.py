@@ -79,7 +79,7 @@ async def live_a_pathway(hub: Hub) -> None:
     )  # fmt: skip
     answer = AnswerReceived(
         answer_id=ANSWER, referral_id=REFERRAL, partner_id="ml-1", person_id=PERSON,
-        status=ReferralStatus.ACCEPTED,
+        seen_version=2, status=ReferralStatus.ACCEPTED,
     )  # fmt: skip
     accepted = moved(
         ReferralAccepted, ReferralStatus.ACCEPTED, answer_id=ANSWER,

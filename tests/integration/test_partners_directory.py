@@ -76,7 +76,7 @@ async def test_rebuilt_directory_is_the_same(hub: Hub):
     query = "SELECT s::text AS text FROM services s ORDER BY service_id"
     before = await hub.rows(query)
     async with hub.database.transaction() as tx:
-        await projections.READ_TABLES.rebuild(tx)
+        await projections.READ_TABLES.rebuild(tx, hub.platform.vault)
     assert before
     assert await hub.rows(query) == before
 

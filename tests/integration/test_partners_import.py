@@ -252,6 +252,6 @@ async def test_directory_rebuilt_from_events_is_the_same(hub: Hub):
     tables = ("partners", "services", "partner_names")
     before = [await hub.rows(f"SELECT {t}::text FROM {t} ORDER BY 1") for t in tables]
     async with hub.database.transaction() as tx:
-        await projections.READ_TABLES.rebuild(tx)
+        await projections.READ_TABLES.rebuild(tx, hub.platform.vault)
     after = [await hub.rows(f"SELECT {t}::text FROM {t} ORDER BY 1") for t in tables]
     assert after == before

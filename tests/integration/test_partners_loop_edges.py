@@ -179,7 +179,7 @@ async def test_rebuilt_directory_knows_the_reported_capacity(hub: Hub):
     query = "SELECT s::text AS text FROM services s ORDER BY service_id"
     before = await hub.rows(query)
     async with hub.database.transaction() as tx:
-        await projections.READ_TABLES.rebuild(tx)
+        await projections.READ_TABLES.rebuild(tx, hub.platform.vault)
     assert await hub.rows(query) == before
     assert any("waitlist" in row["text"] for row in before)
 

@@ -15,11 +15,17 @@ import pytest
 from contracts.examples import envelope
 from contracts.intake import PublicContact
 from infra.database import Database
+from infra.subscription import set_paused
 from services.operations import REBUILD
+from services.partners.handlers.references import open_reference
 from tests.support.whole import JOB, Whole, until
 
 SEED = int(os.environ.get("SEED", Random().randrange(10**6)))
 DAYS, STEPS = 3, 14
+COMMISSION = {"business_status": "commission-scheduled", "commission_on": "2027-01-05"}
+
+
+ASKED = "SELECT FROM partners.referral_states WHERE asked_status IS NOT NULL"
 
 
 class Days:
@@ -35,14 +41,15 @@ class Days:
         for _ in range(STEPS):
             done = self.random.choice(
                 [self.comes, self.comes, self.comes, self.again, self.right, self.merged,
-                 self.adviser, self.adviser, self.answered, self.erase, self.capacity]
+                 self.adviser, self.adviser, self.answered, self.partner,
+                 self.erase, self.capacity]
             )  # fmt: skip
             await done()
         await self.whole.quiet()
 
-    async def comes(self) -> None:
+    async def comes(self, born: str | None = None) -> None:
         self.number += 1
-        born = self.random.choice(["2006-05-17", "1985-05-17"])
+        born = born or self.random.choice(["2006-05-17", "1985-05-17"])
         name = self.random.choice(["Dubrulle", "Lefèvre"])  # some share a name and a birth date
         ref = f"u-{self.number}"
         self.persons.append(await self.whole.comes(ref, name, born))
@@ -108,17 +115,62 @@ class Days:
                     {"status": "requested", "business_status": "under-study"},
                     {
                         "status": "requested",
-                        "business_status": "commission-scheduled",
-                        "commission_on": "2027-01-05",
+                        "business_status": "under-study",
+                        "partner_reference": self.file_number(),
                     },
+                    {"status": "requested"} | COMMISSION,
                     {"status": "completed", "outcome": "enrolled"},
                 ]
             )
             await self._on(referral, "answer", answer)
 
-    async def capacity(self) -> None:
+    async def partner(self) -> None:
+        """A partner answers by itself, with or without its number of the file."""
+        for referral in await self._referrals(2):
+            if referral["partner_id"] in self.whole.secrets:
+                number = {"partner_reference": self.file_number()}
+                status, given = self.random.choice(
+                    [
+                        ("requested", {"business_status": "under-study"} | number),
+                        ("requested", COMMISSION),
+                        ("accepted", number),
+                        ("accepted", {}),
+                        ("in-progress", {}),
+                        ("rejected", {"reason": "no-capacity"}),
+                    ]
+                )
+                answer = await self.whole.answer(referral, status, **given)
+                assert answer.status_code in (202, 401, 409, 410), answer.text
+
+    async def unsettled(self) -> None:
+        """Partners answer, advisers type in; the referral service hears partners tomorrow."""
+        await self.deaf(True)
+        await self.partner()
+        await self.answered()
+        await self.capacity("capacity")
+        await self.whole.quiet()
+        await self.comes("2006-05-17")  # goes to the Mission locale by itself
+        referral = await self.whole.referral(self.persons[-1])
+        await self.whole.quiet()
+        asked = COMMISSION | {"partner_reference": self.file_number()}
+        for status, given in (("requested", asked), ("accepted", {})):
+            answer = await self.whole.answer(referral, status, **given)
+            assert answer.status_code == 202, answer.text
+        await self.whole.quiet()
+
+    async def deaf(self, paused: bool) -> None:
+        """Whether the referral service hears what partners answer."""
+        database = Database(self.whole.databases.url, "referrals")
+        async with database.transaction() as tx:
+            await set_paused(tx, "answers", paused)
+        await database.close()
+
+    def file_number(self) -> str:
+        return f"D-{self.random.randint(1, 9999)}"
+
+    async def capacity(self, status: str | None = None) -> None:
         service = "petite-foret--mission-locale--accompagnement"
-        status = self.random.choice(["capacity", "no-capacity", "waitlist"])
+        status = status or self.random.choice(["capacity", "no-capacity", "waitlist"])
         path = f"/partners/v1/services/{service}/capacity"
         answer = await self.whole.call("partner_admin", "POST", path, {"status": status})
         assert answer.status_code == 201, answer.text
@@ -136,18 +188,32 @@ class Days:
 
 
 async def read_tables(whole: Whole) -> dict[str, list[str]]:
-    """Every row of every read table, as text."""
-    found = {}
+    """Every row of every read table, as text; what is sealed anew, opened."""
+    found = {"partners' numbers": await file_numbers(whole)}
     for schema, tables in REBUILD.items():
+        anew = {resealed.table: f"- '{resealed.column}'" for resealed in tables.resealed}
         for table in tables.names:
-            rows = await whole.rows(f"SELECT t::text AS row FROM {schema}.{table} t")
+            row = f"(to_jsonb(t) {anew[table]})::text" if table in anew else "t::text"
+            rows = await whole.rows(f"SELECT {row} AS row FROM {schema}.{table} t")
             found[f"{schema}.{table}"] = sorted(row["row"] for row in rows)
     return found
 
 
+async def file_numbers(whole: Whole) -> list[str]:
+    rows = await whole.rows(
+        "SELECT referral_id, person_id, partner_reference FROM partners.referral_states "
+        "WHERE partner_reference IS NOT NULL ORDER BY 1"
+    )
+    keys = await whole.running.platform.vault.keys({row["person_id"] for row in rows})
+    return [
+        f"{referral} {open_reference(keys[person], referral, sealed)}"
+        for referral, person, sealed in rows
+    ]
+
+
 @pytest.mark.timeout(300)
 async def test_every_read_table_rebuilt_from_events_is_the_live_one(whole: Whole):
-    days = Days(whole, Random(SEED))
+    days, vault = Days(whole, Random(SEED)), whole.running.platform.vault
     for _ in range(DAYS):
         await days.day()
 
@@ -157,17 +223,21 @@ async def test_every_read_table_rebuilt_from_events_is_the_live_one(whole: Whole
 
         await until(no_erasure_under_way)
         await whole.quiet()
+        await days.unsettled()
         live = await read_tables(whole)
+        assert await whole.rows(ASKED)
+        assert live["partners' numbers"]
         for service, tables in REBUILD.items():
             database = Database(whole.databases.url, service)
-            compared = await tables.compare(database)
+            compared = await tables.compare(database, vault)
             assert [f for report in compared for f in report.findings] == [], f"SEED={SEED}"
             async with database.transaction() as tx:
-                await tables.rebuild(tx)
+                await tables.rebuild(tx, vault)
             await database.close()
         rebuilt = await read_tables(whole)
         for table, rows in live.items():
             assert rebuilt[table] == rows, f"{table} differs; SEED={SEED}"
+        await days.deaf(False)
     assert any(live.values())
 
 

@@ -65,8 +65,8 @@ class Hall:
         referral = case["referrals"][number]
         event = AnswerReceived(
             answer_id=uuid4(), referral_id=referral["referral_id"],
-            partner_id=referral["partner_id"], person_id=case["person_id"], status=status,
-            **more,
+            partner_id=referral["partner_id"], person_id=case["person_id"], seen_version=2,
+            status=status, **more,
         )  # fmt: skip
         person_id = UUID(case["person_id"])
         stream = f"referral-{referral['referral_id']}"

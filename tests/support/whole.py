@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,7 +19,7 @@ from contracts.intake import PublicContact
 from contracts.values import PartnerKind
 from infra.settings import Settings
 from services.host import Running, all_services, mounted
-from tests.support.partners import Sink, sink_on_loopback
+from tests.support.partners import Sink, answer_body, signed, sink_on_loopback
 from tests.support.postgres import Databases
 
 WAIT_SECONDS = 60
@@ -44,6 +44,8 @@ class Whole:
     http: httpx2.AsyncClient
     sink: Sink
     databases: Databases
+    secrets: dict[str, str] = field(default_factory=dict)
+    """By which each partner that has an address signs."""
 
     async def call(
         self, role: str, method: str, path: str, body: Any = None, accept: str = "*/*"
@@ -58,6 +60,7 @@ class Whole:
         path = "/partners/v1/endpoints"
         answer = await self.call("partner_admin", "POST", path, endpoint)
         assert answer.status_code == 201, answer.text
+        self.secrets[endpoint["partner_id"]] = answer.json()["secret"]
         waiting = "SELECT FROM partners.endpoints WHERE verified_at IS NULL"
 
         async def verified() -> bool:
@@ -90,6 +93,14 @@ class Whole:
         }
         event = envelope(PublicContact.TYPE, data | given, random, FRONT_DESK)
         return await self.emit(event | {"id": uuid4().hex})
+
+    async def answer(
+        self, referral: dict[str, Any], status: str, **given: Any
+    ) -> httpx2.Response:
+        """The partner of a referral answers, signed."""
+        body = answer_body(UUID(referral["referral_id"]), status, **given)
+        headers = signed(self.secrets[referral["partner_id"]], body, uuid4().hex)
+        return await self.http.post("/partners/v1/answers", content=body, headers=headers)
 
     async def emit(self, event: dict[str, Any]) -> UUID:
         """Send one event that must be taken; answers whom it is about."""

@@ -228,7 +228,8 @@ class Answers:
             tables.ASK, answer.referral_id, answer.status, answer_id, answer.commission_on,
             await self._reference(person, answer),
         )  # fmt: skip
-        event = received(answer_id, signed.partner_id, person, answer)
+        seen = state["updated_version"]
+        event = received(answer_id, signed.partner_id, person, seen, answer)
         meta = Meta(f"partner:{signed.partner_id}", traceparent=traceparent)
         stream = f"referral-{answer.referral_id}"
         pending = [Pending(stream, [event], person, meta)]

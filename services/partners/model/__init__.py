@@ -1,7 +1,7 @@
 """What the partner service decides, without any input or output."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from uuid import UUID
 
@@ -125,7 +125,7 @@ def check_answer(current: ReferralStatus, answer: Answer) -> None:
 
 
 def received(
-    answer_id: UUID, partner_id: str, person_id: UUID, answer: Answer
+    answer_id: UUID, partner_id: str, person_id: UUID, seen_version: int, answer: Answer
 ) -> AnswerReceived:
     """The event of an accepted answer; whatever the partner wrote in words is sealed."""
     words = AnswerSealed(comment=answer.comment, partner_reference=answer.partner_reference)
@@ -134,6 +134,7 @@ def received(
         referral_id=answer.referral_id,
         partner_id=partner_id,
         person_id=person_id,
+        seen_version=seen_version,
         status=answer.status,
         business_status=answer.business_status,
         reason=answer.reason,
@@ -150,15 +151,15 @@ class StateChange:
     """What a batch of events says about one referral.
 
     ``origin`` creates the row; ``settles``: somebody other than the partner moved it, so what
-    the partner asked before no longer counts; ``answer_id``: the answer last dealt with;
-    ``appointed``: something was said of its appointment.
+    the partner asked before no longer counts; ``answers``: those dealt with; ``appointed``:
+    something was said of its appointment.
     """
 
     status: ReferralStatus | None
     version: int
     origin: ReferralProposed | ReferralRequested | None = None
     settles: bool = False
-    answer_id: UUID | None = None
+    answers: set[UUID] = field(default_factory=set)
     commission_on: date | None = None
     appointed: bool = False
     appointment_at: datetime | None = None
@@ -182,8 +183,10 @@ def fold_states(events: Sequence[tuple[int, Event]]) -> dict[UUID, StateChange]:
                     event.referral_id, StateChange(event.status, version)
                 )
                 change.status = event.status
-                change.settles |= event.answer_id is None
-                change.answer_id = event.answer_id or change.answer_id
+                if event.answer_id is None:
+                    change.settles = True
+                else:
+                    change.answers.add(event.answer_id)
                 if isinstance(event, ReferralMoved):
                     change.commission_on = event.commission_on or change.commission_on
             case AppointmentSet() | AppointmentEnded():

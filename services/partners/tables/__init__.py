@@ -51,14 +51,13 @@ UPDATE_STATES = """
 UPDATE referral_states r
 SET status = coalesce(n.status, r.status),
     updated_version = n.version,
-    asked_status = CASE WHEN n.settles OR r.asked_answer_id = n.answer_id
+    asked_status = CASE WHEN n.settles OR r.asked_answer_id = ANY($8::uuid[])
                         THEN NULL ELSE r.asked_status END,
     commission_on = coalesce(n.commission_on, r.commission_on),
     appointment_at = CASE WHEN n.appointed THEN n.appointment_at ELSE r.appointment_at END
-FROM unnest($1::uuid[], $2::text[], $3::int[], $4::boolean[], $5::uuid[], $6::date[],
-            $7::boolean[], $8::timestamptz[])
-  AS n (referral_id, status, version, settles, answer_id, commission_on, appointed,
-        appointment_at)
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::boolean[], $5::date[], $6::boolean[],
+            $7::timestamptz[])
+  AS n (referral_id, status, version, settles, commission_on, appointed, appointment_at)
 WHERE r.referral_id = n.referral_id AND r.updated_version < n.version
 """
 
@@ -268,7 +267,8 @@ WHERE referral_id = ANY($1::uuid[]) AND message = 'referral.reminded'
 """
 LOCK_STATE = """
 SELECT r.referral_id, r.partner_id, r.service_id, r.person_id, r.commission_on,
-       coalesce(r.asked_status, r.status) AS status, coalesce(s.commission, false) AS commission
+       r.updated_version, coalesce(r.asked_status, r.status) AS status,
+       coalesce(s.commission, false) AS commission
 FROM referral_states r LEFT JOIN services s USING (service_id)
 WHERE r.referral_id = $1 FOR UPDATE OF r
 """
@@ -289,6 +289,15 @@ UPDATE referral_states SET asked_status = $2, asked_answer_id = $3,
   partner_reference = coalesce($5, partner_reference)
 WHERE referral_id = $1
 """
+KEEP_WORDS = """
+UPDATE referral_states r
+SET asked_status = n.asked_status, asked_answer_id = n.asked_answer_id,
+    commission_on = n.commission_on, partner_reference = n.partner_reference
+FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::date[], $5::bytea[])
+  AS n (referral_id, asked_status, asked_answer_id, commission_on, partner_reference)
+WHERE r.referral_id = n.referral_id
+"""
+"""What ``ASK``, ``UPDATE_STATES`` and ``KEEP_REFERENCES`` come to, one after the other."""
 KEEP_REFERENCES = """
 UPDATE referral_states r SET partner_reference = n.partner_reference
 FROM unnest($1::uuid[], $2::bytea[]) AS n (referral_id, partner_reference)
