@@ -52,8 +52,13 @@ class NoMailboxError(Exception):
 async def keep_report(
     tx: AsyncConnection, service: tuple[str, str], report: CapacityReport, now: datetime
 ) -> CapacityReported:
-    """Bring the directory up to date; answers the event to append. The newest report counts."""
+    """Bring the directory up to date; answers the event to append. The newest report counts.
+
+    Reports on one service wait for each other: an older one changes no row, and so would
+    append beside a newer one.
+    """
     service_id, partner_id = service
+    await (await driver(tx)).execute(tables.LOCK_SERVICE, service_id)
     said = CapacityReported(
         service_id=service_id, partner_id=partner_id, reported_at=now, **report.model_dump()
     )

@@ -24,6 +24,7 @@ SET partner_id = excluded.partner_id, kind = excluded.kind, name = excluded.name
     published = excluded.published, withdrawn = false
 """
 PARTNERS = "SELECT partner_id, kind, name, structure::text FROM partners ORDER BY partner_id"
+LOCK_SERVICE = "SELECT 1 FROM services WHERE service_id = $1 FOR UPDATE"
 KEEP_CAPACITY = """
 UPDATE services SET capacity = $2, seats = $3, capacity_until = $4, capacity_at = $5,
   sessions = $6
