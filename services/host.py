@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from contracts.registry import SERVICES
-from infra.database import Database
+from infra.database import Database, is_infrastructure
 from infra.embedded import EmbeddedPostgres
 from infra.files import locked
 from infra.migrations import migrate
@@ -23,6 +23,7 @@ from infra.relay import relay_subscription
 from infra.settings import Settings
 from infra.web.app import Service, create_app
 from infra.web.auth import create_key
+from infra.web.door import Door
 from infra.web.server import bind, serve
 from services.audit.app import build as build_audit
 from services.audit.handlers.signing import vkey
@@ -50,8 +51,11 @@ FIRST_KEYS = (  # (name in the answer, service, role, scope)
     ("privacy", "audit", "privacy", ()),
 )
 WATCH_SECONDS = 1.0
+OPEN_SECONDS = 2.0
+"""How long a process waits for its database before it says that it is there."""
 CATCH_UP_SECONDS = 60
 REPLAY_SECONDS = 900
+T = TypeVar("T")
 
 
 class ErasuresNotReplayedError(Exception):
@@ -127,11 +131,36 @@ async def run(
     shown = settings.model_copy(update={"public_url": settings.public_url or base_url})
     platform = Platform(shown, url, keys_url)
     service = relay(platform, only) if name == "relay" else BUILD[name](platform)
-    reopened = await _reopened(platform, [service])
-    async with service.running():
-        await _erased_again(platform, reopened)
-        await serve(service.app, listening, lambda: announce({name: base_url}))
-    await platform.close()
+    door = Door(service.app)
+    opening = asyncio.create_task(_open(door, platform, service))
+    try:
+        await asyncio.wait({opening}, timeout=OPEN_SECONDS)
+        await serve(door, listening, lambda: announce({name: base_url}), opening)
+    finally:
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        await service.stop()
+        await platform.close()
+
+
+async def _open(door: Door, platform: Platform, service: Service) -> None:
+    """Work and serve as soon as the database is there and nobody erased is back."""
+    reopened = await _patiently(lambda: _reopened(platform, [service]))
+    await service.start()
+    await _patiently(lambda: _erased_again(platform, reopened))
+    door.opened = True
+
+
+async def _patiently(step: Callable[[], Awaitable[T]]) -> T:
+    """A step taken as soon as the database answers."""
+    while True:
+        try:
+            return await step()
+        except Exception as error:
+            if not is_infrastructure(error):
+                raise
+            log.warning("waiting for the database", error=type(error).__name__)
+            await asyncio.sleep(WATCH_SECONDS)
 
 
 def relay(platform: Platform, only: str | None = None) -> Service:

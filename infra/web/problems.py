@@ -66,6 +66,12 @@ class Problem(Exception):
         return Response(body, self.status, headers=self.headers, media_type=CONTENT_TYPE)
 
 
+def unavailable() -> Response:
+    """What is answered while the database cannot be reached, or the service is starting."""
+    again = {"retry-after": "5"}
+    return Problem(503, "unavailable", "Try again in a moment", headers=again).response()
+
+
 def not_found(what: str) -> Problem:
     """Nothing under that id, or nothing that the caller may see."""
     return Problem(404, "not-found", f"No such {what}")
@@ -127,6 +133,5 @@ async def on_unexpected(request: Request, error: Exception) -> Response:
     """
     log.error("request failed", exc_info=error)
     if is_infrastructure(error):
-        again = {"retry-after": "5"}
-        return Problem(503, "unavailable", "Try again in a moment", headers=again).response()
+        return unavailable()
     return Problem(500, "internal", "Something went wrong on our side").response()

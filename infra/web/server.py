@@ -48,9 +48,15 @@ def _settle_memory() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def serve(app: Any, listening: socket.socket, ready: Callable[[], None]) -> None:
+async def serve(
+    app: Any,
+    listening: socket.socket,
+    ready: Callable[[], None],
+    opening: asyncio.Task[None] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then let requests finish for a moment.
 
+    ``opening``: what still has to be done meanwhile; if it fails, serving ends with its error.
     The server's own log is off: a traceback may quote what a request held.
     """
     config = uvicorn.Config(
@@ -72,4 +78,12 @@ async def serve(app: Any, listening: socket.socket, ready: Callable[[], None]) -
     while not server.started and not task.done():
         await asyncio.sleep(0.01)
     ready()
+    if opening:
+        opening.add_done_callback(lambda done: server.stop() if _failed(done) else None)
     await task
+    if opening and _failed(opening):
+        opening.result()
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is not None
