@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from contracts.registry import SERVICES
-from infra.database import Database, is_infrastructure
+from infra.database import Database
 from infra.embedded import EmbeddedPostgres
 from infra.files import locked
 from infra.migrations import migrate
@@ -152,13 +152,13 @@ async def _open(door: Door, platform: Platform, service: Service) -> None:
 
 
 async def _patiently(step: Callable[[], Awaitable[T]]) -> T:
-    """A step taken as soon as the database answers."""
+    """A step taken as soon as the database answers, and is migrated."""
     while True:
         try:
             return await step()
+        except ErasuresNotReplayedError:
+            raise
         except Exception as error:
-            if not is_infrastructure(error):
-                raise
             log.warning("waiting for the database", error=type(error).__name__)
             await asyncio.sleep(WATCH_SECONDS)
 
