@@ -224,4 +224,4 @@ async def verdict(whole: Whole) -> Verdict:
             break
         start += len(page)
     note = (await whole.call("auditor", "GET", "/audit/checkpoint")).content
-    return verify_log(entries, note, whole.running.address["vkey"])
+    return verify_log(entries, note, [whole.running.address["vkey"]])
