@@ -5,6 +5,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -25,20 +26,8 @@ from infra.web.app import Service, create_app
 from infra.web.auth import create_key
 from infra.web.door import Door
 from infra.web.server import bind, serve
-from services.audit.app import build as build_audit
-from services.audit.handlers.signing import vkey
-from services.intake.app import build as build_intake
-from services.partners.app import build as build_partners
-from services.partners.handlers import seed
-from services.referrals.app import build as build_referrals
 
 log = structlog.get_logger()
-BUILD: dict[str, Callable[[Platform], Service]] = {
-    "intake": build_intake,
-    "referrals": build_referrals,
-    "partners": build_partners,
-    "audit": build_audit,
-}
 FIRST_KEYS = (  # (name in the answer, service, role, scope)
     ("municipal", "intake", "municipal", ("*",)),
     ("adviser", "intake", "adviser", ()),
@@ -74,13 +63,16 @@ class Running:
 @contextlib.asynccontextmanager
 async def all_services(settings: Settings, base_url: str) -> AsyncIterator[Running]:
     """Every service in this process, on a migrated database with keys and a directory."""
+    from services.audit.handlers.signing import vkey  # only where all services are loaded
+    from services.partners.handlers import seed
+
     url, keys_url, server = await asyncio.to_thread(resolve_urls, settings)
     await migrate(url, keys_url)
     shown = settings.model_copy(
         update={"public_url": settings.public_url or f"{base_url}/partners"}
     )
     platform = Platform(shown, url, keys_url)
-    services = [BUILD[name](platform) for name in SERVICES]
+    services = [build(name, platform) for name in SERVICES]
     watch = asyncio.create_task(_keep_running(server)) if server else None
     try:
         keys = await first_keys(platform)
@@ -130,7 +122,7 @@ async def run(
     base_url = f"http://{settings.host}:{listening.getsockname()[1]}"
     shown = settings.model_copy(update={"public_url": settings.public_url or base_url})
     platform = Platform(shown, url, keys_url)
-    service = relay(platform, only) if name == "relay" else BUILD[name](platform)
+    service = relay(platform, only) if name == "relay" else build(name, platform)
     door = Door(service.app)
     opening = asyncio.create_task(_open(door, platform, service))
     try:
@@ -163,6 +155,12 @@ async def _patiently(step: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(WATCH_SECONDS)
 
 
+def build(name: str, platform: Platform) -> Service:
+    """A service from its composition root; a process loads no other's code."""
+    service: Service = import_module(f"services.{name}.app").build(platform)
+    return service
+
+
 def relay(platform: Platform, only: str | None = None) -> Service:
     """The process that copies tables to the topics of the same names."""
     names = [only] if only else list(SERVICES)
@@ -182,7 +180,7 @@ async def _reopened(platform: Platform, services: Sequence[Service]) -> set[UUID
     """Persons whom a restored backup brought back; fenced again before anything runs."""
     found: set[UUID] = set()
     for service in services:
-        if service.name in BUILD:
+        if service.name in SERVICES:
             found |= await platform.erasures.reopen(service.database)
     return found
 

@@ -19,7 +19,7 @@ from infra.subscription import Subscription, set_paused
 from infra.web.auth import create_key
 from services.audit import projections as audit
 from services.checks import Check, master_keys, secret_files
-from services.host import BUILD, relay
+from services.host import build, relay
 from services.intake import projections as intake
 from services.logkeeping import log_state, signer_row
 from services.partners import projections as partners
@@ -131,7 +131,7 @@ async def _subscription(
     settings: Settings, service: str, name: str
 ) -> AsyncIterator[Subscription[Any]]:
     async with platform_of(settings) as platform:
-        built = relay(platform, service) if name == "relay" else BUILD[service](platform)
+        built = relay(platform, service) if name == "relay" else build(service, platform)
         found = [w for w in built.workers if isinstance(w, Subscription) and w.name == name]
         if not found:
             names = ", ".join(w.name for w in built.workers)

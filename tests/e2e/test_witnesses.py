@@ -50,7 +50,7 @@ class Land:
         self.log = vkey(load_settings(data=self.up.directory))
         names = ("nord", "clap", "valenciennes")
         self.towns = [Town(directory / name, self.log) for name in names]
-        self.proof = directory / "event.tlog-proof"
+        self.proof, self.size = directory / "event.tlog-proof", 0
         self.policy, self.strict = directory / "policy", directory / "strict"
 
     async def start(self) -> None:
@@ -89,12 +89,13 @@ class Land:
             return all(sizes[town.name] >= size for town in witnesses)
 
         await until(all_have)
+        self.size = size
         self.proof.write_bytes(await proofs.fetch(self.hub.address["audit"], await self.last()))
 
     async def last(self) -> str:
-        """The event of the newest entry."""
-        query = "SELECT event_id FROM audit.entries ORDER BY idx DESC LIMIT 1"
-        return str((await rows(self.hub, query))[0]["event_id"])
+        """The event of the newest entry that was waited for; others may have come since."""
+        query = "SELECT event_id FROM audit.entries WHERE idx = $1"
+        return str((await rows(self.hub, query, self.size - 1))[0]["event_id"])
 
     async def checked(self, *trusted: str) -> tuple[int, dict[str, Any]]:
         """What `check-proof` says of it, offline."""

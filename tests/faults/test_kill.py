@@ -13,7 +13,7 @@ SEED = int(os.environ.get("SEED", "20261123"))
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["processes", pytest.param("kafka", marks=pytest.mark.kafka)])
 async def test_killed_processes_lose_and_double_nothing(kind: str):
     result = await compare(kind, contacts=40, kills=3, seed=SEED)

@@ -210,10 +210,11 @@ async def test_merges_that_make_no_sense_are_refused(town: Town):
 
 async def test_of_two_merges_in_opposite_directions_one_wins(town: Town):
     first, second = await town.comes(DESK, **INES), await town.comes(LIBRARY)
-    answers = await asyncio.gather(
-        town.post(f"/v1/persons/{first}/merge", {"into": str(second)}),
-        town.post(f"/v1/persons/{second}/merge", {"into": str(first)}),
-    )
+    async with await client(town.intake, "adviser") as http:
+        answers = await asyncio.gather(
+            http.post(f"/v1/persons/{first}/merge", json={"into": str(second)}),
+            http.post(f"/v1/persons/{second}/merge", json={"into": str(first)}),
+        )
     assert sorted(a.status_code for a in answers) == [200, 409]
 
 

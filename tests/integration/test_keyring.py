@@ -127,14 +127,14 @@ async def test_keys_loaded_too_long_ago_open_but_wrap_nothing(process: Process):
 async def test_vault_that_is_away_stops_no_unwrapping(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ):
-    running = process(refresh_seconds=0, lease_seconds=0.05)
+    running = process(refresh_seconds=0, lease_seconds=1)
     wrapped = (await running.keys()).wrap(b"secret", b"")
 
     async def away() -> list[Epoch]:
         raise ConnectionRefusedError
 
     monkeypatch.setattr(running, "epochs", away)
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(1.1)
     keys = await running.keys()
     assert keys.unwrap(wrapped, b"") == b"secret"
     with pytest.raises(StaleKeysError):
