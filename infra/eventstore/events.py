@@ -151,3 +151,18 @@ def entry_bytes(service: str, event: Recorded) -> bytes:
             "sealed_sha256": digest.hex() if digest else None,
         }
     )
+
+
+def header_of(service: str, row: Any) -> dict[str, Any]:
+    """The columns of a stored event, named and written as in its entry (``entry_bytes``)."""
+    return {
+        "service": service,
+        "id": str(row["event_id"]),
+        "stream": row["stream"],
+        "version": row["version"],
+        "type": row["type"],
+        "person": str(row["person_id"]) if row["person_id"] else None,
+        "occurred_at": rfc3339(row["occurred_at"]),
+        "recorded_at": rfc3339(row["recorded_at"]),
+        "actor": row["actor"],
+    }

@@ -14,7 +14,7 @@ from heapq import merge
 from struct import Struct
 from typing import Self
 
-from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, Tile, tile_width
+from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, Tile, split, tile_width
 
 FORMAT = "aiguillage-export/1"
 MANIFEST = "manifest.json"
@@ -159,14 +159,10 @@ def encode_frames(items: Iterable[bytes]) -> bytes:
 
 def decode_frames(data: bytes) -> list[bytes]:
     """Inverse of ``encode_frames``; raises ``LayoutError`` if it is cut short."""
-    items, at, end, length_at = [], 0, len(data), _LENGTH.unpack_from
-    while at + 4 <= end:
-        stop = at + 4 + length_at(data, at)[0]
-        items.append(data[at + 4 : stop])
-        at = stop
-    if at != end:
-        raise LayoutError("the file is cut short")
-    return items
+    try:
+        return split(data, _LENGTH)
+    except ValueError as error:
+        raise LayoutError("the file is cut short") from error
 
 
 def _blocks(start: int, stop: int, shift: int) -> range:

@@ -99,15 +99,21 @@ def encode_bundle(entries: Sequence[bytes]) -> bytes:
 
 def decode_bundle(data: bytes) -> list[bytes]:
     """Entries of a bundle; ValueError if it is cut short or has not 1 to 256 entries."""
-    entries, at, end, length_at = [], 0, len(data), _LENGTH.unpack_from
-    while at + 2 <= end:
-        stop = at + 2 + length_at(data, at)[0]
-        entries.append(data[at + 2 : stop])
-        at = stop
-    if at != end:
-        raise ValueError("the entry bundle is cut short")
+    entries = split(data, _LENGTH)
     _require_width(len(entries))
     return entries
+
+
+def split(data: bytes, length: Struct) -> list[bytes]:
+    """Items that stand each after its length; ValueError if the last is cut short."""
+    items, at, end, width, length_at = [], 0, len(data), length.size, length.unpack_from
+    while at + width <= end:
+        stop = at + width + length_at(data, at)[0]
+        items.append(data[at + width : stop])
+        at = stop
+    if at != end:
+        raise ValueError("the last item is cut short")
+    return items
 
 
 def encode_tile(hashes: Sequence[bytes]) -> bytes:

@@ -8,8 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from contracts.days import PARIS
-from contracts.words import field, said
+from contracts.words import field, french_moment, said
 
 SOURCES = {"declared": "déclaré", "document": "vu sur un document", "partner": "partenaire"}
 VIEWS = {
@@ -31,8 +30,7 @@ def _environment() -> Environment:
 
 def moment(text: str) -> str:
     """An instant as one writes it in France."""
-    local = datetime.fromisoformat(text).astimezone(PARIS)
-    return f"{local:%d/%m/%Y} à {local.hour} h {local:%M}"
+    return french_moment(datetime.fromisoformat(text))
 
 
 def value(stated: Any) -> str:

@@ -16,7 +16,7 @@ import orjson
 from contracts.registry import SERVICES
 from infra.clock import Clock
 from infra.database import Database, driver
-from infra.eventstore.events import rfc3339
+from infra.eventstore.events import header_of
 from infra.reconciliation import Report, announce
 from infra.tlog.growth import grow
 from infra.tlog.merkle import Frontier, leaf_hash
@@ -239,18 +239,8 @@ def _check_own(report: Report, service: str, row: Any) -> None:
 
 def _said(service: str, row: Any) -> dict[str, Any]:
     """What a row says, as an entry would."""
-    return {
-        "service": service,
-        "id": str(row["event_id"]),
-        "stream": row["stream"],
-        "version": row["version"],
-        "type": row["type"],
-        "person": str(row["person_id"]) if row["person_id"] else None,
-        "occurred_at": rfc3339(row["occurred_at"]),
-        "recorded_at": rfc3339(row["recorded_at"]),
-        "actor": row["actor"],
-        "data_sha256": sha256(row["data"].encode()).hexdigest(),
-    }
+    digest = sha256(row["data"].encode()).hexdigest()
+    return header_of(service, row) | {"data_sha256": digest}
 
 
 def _named(row: Any) -> str:

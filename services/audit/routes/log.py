@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from contracts.audit import Checkpoints, Entries, LogDescription
 from infra.database import driver
-from infra.eventstore.events import rfc3339
+from infra.eventstore.events import header_of, rfc3339
 from infra.tlog import tiles
 from infra.tlog.keyring import LogKey
 from infra.tlog.note import MAX_SIZE
@@ -152,22 +152,7 @@ def _entry(row: Any) -> dict[str, Any]:
         "entry": encoded(row["entry"]),
         "leaf_hash": encoded(row["leaf_hash"]),
         "position": row["position"],
-        "event": _header(row),
+        "event": header_of(row["service"], row),
         "data": row["data"],
         "sealed": encoded(row["sealed"]) if row["sealed"] is not None else None,
-    }
-
-
-def _header(row: Any) -> dict[str, Any]:
-    """The columns that pathways are read from, named as in the entry to be compared with."""
-    return {
-        "service": row["service"],
-        "id": str(row["event_id"]),
-        "stream": row["stream"],
-        "version": row["version"],
-        "type": row["type"],
-        "person": str(row["person_id"]) if row["person_id"] else None,
-        "occurred_at": rfc3339(row["occurred_at"]),
-        "recorded_at": rfc3339(row["recorded_at"]),
-        "actor": row["actor"],
     }
