@@ -20,7 +20,8 @@ current_trace: ContextVar[str | None] = ContextVar("current_trace", default=None
 
 def new_traceparent() -> str:
     """A new trace."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    ids = secrets.token_hex(24)
+    return f"00-{ids[:32]}-{ids[32:]}-01"
 
 
 def next_hop(traceparent: str | None) -> str:

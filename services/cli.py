@@ -129,12 +129,14 @@ def run(
     only: Annotated[str | None, typer.Option(help="Relay only this service's events.")] = None,
 ) -> None:
     """Run one service as its own process (scaled out, with Kafka in between)."""
+    from infra.loops import run_sending
     from services.host import run as run_service
 
     if service not in (*SERVICES, "relay") or (only and only not in SERVICES):
         _fail(f"no service {service} {only or ''}", f"one of {', '.join(SERVICES)}, relay")
     settings = _settings(data=data, port=port)
-    asyncio.run(run_service(settings, service, _print_json if json else _announce, only))
+    running = run_service(settings, service, _print_json if json else _announce, only)
+    run_sending(running) if service == "partners" else asyncio.run(running)
 
 
 def _announce(address: dict[str, Any]) -> None:

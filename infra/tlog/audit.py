@@ -107,13 +107,6 @@ class Vouched(NamedTuple):
     erased: bool
 
 
-class AllVouched(NamedTuple):
-    """What many entries say: index, stream and version of each; how many lack a sealed part."""
-
-    versions: list[tuple[int, str, int]]
-    erased: int
-
-
 class UnsoundLogError(Exception):
     """What keeps a log from being found intact; ``at``: the first entry concerned, if known."""
 
@@ -319,36 +312,6 @@ def vouched(index: int, entry: bytes, data: bytes | None, sealed: bytes | None) 
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenLogError(index, "the entry cannot be read") from error
     return Vouched(header, stream, version, sealed is None and digest is not None)
-
-
-def all_vouched(
-    start: int, entries: Sequence[bytes], data: Sequence[bytes], sealed: Sequence[bytes]
-) -> AllVouched | None:
-    """What entries from index ``start`` on say, if all of it is there and holds.
-
-    It is what ``vouched`` says of each of them, three times as fast; None where that would
-    name something.
-    """
-    try:
-        said = [orjson.loads(entry) for entry in entries]
-        if [header["data_sha256"] for header in said] != [
-            sha256(part).hexdigest() for part in data
-        ]:
-            return None
-        erased = 0
-        for header, part in zip(said, sealed, strict=True):
-            digest = header["sealed_sha256"]
-            if part and sha256(part).hexdigest() != digest:
-                return None
-            erased += not part and digest is not None
-        versions = [
-            (at, header["service"] + "\n" + header["stream"], header["version"])
-            for at, header in enumerate(said, start)
-        ]
-    except (KeyError, TypeError, ValueError):
-        return None
-    numbered = all(type(v) is int and 0 < v <= MAX_VERSION for _, _, v in versions)
-    return AllVouched(versions, erased) if numbered and all(data) else None
 
 
 def gap(at: int, stream: str, version: int, last: int) -> BrokenLogError:

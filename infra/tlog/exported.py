@@ -60,13 +60,13 @@ class Exported:
     def read(self, path: str, at: int | None = None) -> bytes:
         """A file; ``at``: the first entry that it is about."""
         try:
-            with (self.folder / path).open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
+            with (self.folder / path).open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_FILE_BYTES:
+                    raise does_not_hold(path, at)
+                return file.read(size)
         except OSError as error:
             raise IncompleteLogError(at, f"{path} is missing") from error
-        if len(data) > MAX_FILE_BYTES:
-            raise does_not_hold(path, at)
-        return data
 
     def manifest(self) -> Manifest:
         """What the export says that it holds."""

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -17,11 +16,11 @@ from infra.tlog.audit import (
     IncompleteLogError,
     LoggedEntry,
     UnsoundLogError,
-    all_vouched,
     gap,
     open_earlier,
     vouched,
 )
+from infra.tlog.bulk import all_vouched, leaf_hashes, tile_root
 from infra.tlog.exported import Exported, does_not_hold
 from infra.tlog.layout import Manifest, checkpoints_path
 from infra.tlog.merkle import HASH_SIZE
@@ -145,8 +144,8 @@ class Checker:
         entries, payload = self.export.entries(bundle), self.export.payload(bundle)
         data, sealed = payload[::2], payload[1::2]
         other = _first_other(entries, leaves, start)
-        if other is None and (said := all_vouched(start, entries, data, sealed)):
-            self._follow(said.versions, runs)
+        if other is None and (said := all_vouched(entries, data, sealed)):
+            self._follow(start, said.versions, runs)
             found.held += len(entries)
             found.erased += said.erased
             return
@@ -162,12 +161,12 @@ class Checker:
             self._left_out(entry.index, entry.sealed)
             return
         said = vouched(entry.index, entry.entry, entry.data, entry.sealed or None)
-        self._follow([(entry.index, said.stream, said.version)], runs)
+        self._follow(entry.index, [(said.stream, said.version)], runs)
         found.held += 1
         found.erased += said.erased
 
-    def _follow(self, versions: Iterable[tuple[int, str, int]], runs: Runs) -> None:
-        if missing := runs.follow(versions):
+    def _follow(self, start: int, versions: Iterable[tuple[str, int]], runs: Runs) -> None:
+        if missing := runs.follow(start, versions):
             raise self.broken(missing)
 
     def _left_out(self, at: int, sealed: bytes | None) -> None:
@@ -215,21 +214,14 @@ class Workers:
             raise IncompleteLogError(None, "a process of the check was ended") from error
 
 
-def tile_root(data: bytes) -> bytes:
-    """The root over the hashes of a full tile."""
-    while len(data) > HASH_SIZE:
-        pairs = [data[n : n + 2 * HASH_SIZE] for n in range(0, len(data), 2 * HASH_SIZE)]
-        data = b"".join([sha256(b"\1" + pair).digest() for pair in pairs])
-    return data
-
-
 def _first_other(entries: Sequence[bytes], leaves: bytes, start: int) -> int | None:
     """The index of the first entry that is there and has not the hash that was signed."""
-    hashes = [sha256(b"\0" + entry).digest() for entry in entries]
-    if b"".join(hashes) == leaves:
+    hashes = leaf_hashes(entries)
+    if hashes == leaves:
         return None
-    for n, (entry, value) in enumerate(zip(entries, hashes, strict=True)):
-        if entry and value != leaves[n * HASH_SIZE : (n + 1) * HASH_SIZE]:
+    for n, entry in enumerate(entries):
+        span = slice(n * HASH_SIZE, (n + 1) * HASH_SIZE)
+        if entry and hashes[span] != leaves[span]:
             return start + n
     return None
 

@@ -36,13 +36,13 @@ class Runs:
         self._from_start = from_start
         self._runs: dict[str, list[int]] = {}
 
-    def follow(self, entries: Iterable[tuple[int, str, int]]) -> Gap | None:
-        """Take in further entries: where, of which stream, which version.
+    def follow(self, start: int, entries: Iterable[tuple[str, int]]) -> Gap | None:
+        """Take in the entries from an index on: of which stream, which version.
 
         Answers the first gap, if this stretch shows one.
         """
         runs = self._runs
-        for at, stream, version in entries:
+        for at, (stream, version) in enumerate(entries, start):
             run = runs.get(stream)
             if run is None:
                 runs[stream] = [version, version, at]

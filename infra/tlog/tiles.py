@@ -5,6 +5,7 @@ A tile holds up to 256 consecutive hashes of one tile level; tile level ``l`` is
 """
 
 import re
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
@@ -107,10 +108,14 @@ def decode_bundle(data: bytes) -> list[bytes]:
 def split(data: bytes, length: Struct) -> list[bytes]:
     """Items that stand each after its length; ValueError if the last is cut short."""
     items, at, end, width, length_at = [], 0, len(data), length.size, length.unpack_from
-    while at + width <= end:
-        stop = at + width + length_at(data, at)[0]
-        items.append(data[at + width : stop])
-        at = stop
+    try:
+        while at < end:
+            (size,) = length_at(data, at)
+            start = at + width
+            at = start + size
+            items.append(data[start:at])
+    except struct.error:
+        at = -1
     if at != end:
         raise ValueError("the last item is cut short")
     return items

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
+
+from infra.loops import settle_memory
 
 REQUEST_SECONDS = 2
 
@@ -38,16 +39,6 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _settle_memory() -> None:
-    """What start-up loaded stays for good: the collector need not walk it at each request.
-
-    Measured on the intake: two fifths less of the processor per event.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-
-
 async def serve(
     app: Any,
     listening: socket.socket,
@@ -70,7 +61,7 @@ async def serve(
         backlog=2048,
         timeout_graceful_shutdown=REQUEST_SECONDS,
     )
-    _settle_memory()
+    settle_memory()
     server = Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, server.stop)

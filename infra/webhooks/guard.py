@@ -10,6 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -23,6 +24,8 @@ RESOLVE_SECONDS = 5
 MAX_URL = 2000
 WEB_PORTS = frozenset({80, 443})
 FIRST_FREE_PORT = 1024
+KEPT_URLS = 1000
+"""Taken apart once: deliveries go to the same ones again and again."""
 
 # ``is_global`` is not a policy: Python calls these global, yet they lead (or may lead) inside.
 _DENIED: tuple[Network, ...] = tuple(
@@ -103,6 +106,7 @@ def unmapped(address: Address) -> Address:
     return mapped if mapped is not None else address
 
 
+@lru_cache(KEPT_URLS)
 def parse_url(url: str) -> SplitResult:
     """The parts of an http(s) URL; raises ``UnsafeUrlError`` for what we never deliver to."""
     if len(url) > MAX_URL or not url.isascii() or any(c <= " " or c == "\\" for c in url):

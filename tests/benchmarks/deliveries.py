@@ -23,6 +23,7 @@ from contracts.values import PartnerKind, Thematique
 from infra.database import driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending
+from infra.loops import settle_memory
 from infra.migrations import vault_url
 from infra.platform import Platform
 from infra.settings import Settings
@@ -51,6 +52,7 @@ FIELDS = {
 }
 LOOPBACK = "127.0.0.0/8"
 WAIT_SECONDS = 120
+POLL_SECONDS = 0.1
 SINK = """
 import asyncio
 class Sink(asyncio.Protocol):
@@ -198,12 +200,13 @@ async def _measured(
     await database.engine.dispose()
     event.listen(database.engine.sync_engine, "connect", connected)
     wanted = count if not silent else count - count // 50
+    settle_memory()
     wal, cpu, theirs = await _wal(database), _own_cpu(), _postgres_cpu()
     started = time.perf_counter()
     running = asyncio.create_task(worker.run())
     async with asyncio.timeout(WAIT_SECONDS):
         while await _succeeded(database) < wanted:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(POLL_SECONDS)
     took = time.perf_counter() - started
     cpu, theirs = _own_cpu() - cpu, _postgres_cpu() - theirs
     wal = await _wal(database) - wal

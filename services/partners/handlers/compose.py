@@ -151,7 +151,8 @@ class Composer:
         if isinstance(event, DeadlinePassed):
             return letters.reminder(event.requested_on, theirs, url, until)
         assert isinstance(event, ReferralRequested)
-        return letters.request(event, spoken(self.requester(row, event)), url, until)
+        asks = self.requester(event, self.disclosed(row))
+        return letters.request(event, spoken(asks), url, until)
 
     def checked(self, row: Any) -> bytes | Sent:
         """The body, unless it may not leave any more, or cannot be made.
@@ -180,8 +181,9 @@ class Composer:
         event, at = parse_event(row["event_type"], row["data"]), row["occurred_at"]
         answer_url = self.letterhead.answer_url
         if isinstance(event, ReferralRequested):
-            person, requester = self.fields(row), self.requester(row, event)
-            return compose_request(event, person, requester, at, answer_url)
+            told = self.disclosed(row)
+            asks = self.requester(event, told)
+            return compose_request(event, told.fields, asks, at, answer_url)
         about = About(
             row["referral_id"], row["partner_id"], row["service_id"], self.reference(row)
         )
@@ -194,9 +196,9 @@ class Composer:
         assert isinstance(event, ReferralCancelled)
         return compose_cancellation(event, about, at)
 
-    def fields(self, row: Any) -> dict[str, Any]:
-        """What the partner may learn of the person."""
-        return _opened(row, self.persons[row["person_id"]]).fields
+    def disclosed(self, row: Any) -> Disclosure:
+        """What the partner may learn of the person, and by which code who asks is known."""
+        return _opened(row, self.persons[row["person_id"]])
 
     def reference(self, row: Any) -> str | None:
         """The partner's own number of the file, as known when the message was made."""
@@ -204,11 +206,10 @@ class Composer:
             return None
         return open_reference(person, row["referral_id"], row["partner_reference"])
 
-    def requester(self, row: Any, event: ReferralRequested) -> RequesterPart:
+    def requester(self, event: ReferralRequested, told: Disclosure) -> RequesterPart:
         """Who asks, as the partner may know it."""
-        code = _opened(row, self.persons[row["person_id"]]).requester
         known = self.letterhead.requesters
-        return shown(known, code, event.partner_id, event.partner_kind)
+        return shown(known, told.requester, event.partner_id, event.partner_kind)
 
 
 def _not_composed(error: Exception) -> Sent:

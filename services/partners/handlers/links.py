@@ -181,7 +181,8 @@ class Links:
         request = _request(row)
         status = ReferralStatus(row["status"])
         composer = await self._composer(row)
-        asks, fields = spoken_by(composer.requester(row, request)), composer.fields(row)
+        told = composer.disclosed(row)
+        asks, fields = spoken_by(composer.requester(request, told)), told.fields
         choices = open_choices(status, row["referral_id"], request.partner_kind)
         nonce = secrets.token_hex(8)
         at = row["appointment_at"]
