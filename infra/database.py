@@ -65,6 +65,17 @@ def async_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+asyncpg")
 
 
+def vault_url(url: str) -> str:
+    """The database of the keys: beside the main one, so that backups can differ."""
+    main = make_url(url)
+    return render(main.set(database=f"{main.database}_vault"))
+
+
+def render(url: URL) -> str:
+    """The URL as text, password included."""
+    return url.render_as_string(hide_password=False)
+
+
 def role_of(schema: str) -> str:
     """The database role that a service runs as."""
     return f"aiguillage_{schema}"

@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from contracts.registry import SERVICES
@@ -16,17 +16,6 @@ from infra.database import async_url, role_of
 
 SCHEMAS = (*SERVICES, "vault")
 _LOCK = 4710  # one migration at a time, whoever starts first
-
-
-def vault_url(url: str) -> str:
-    """The database of the keys: beside the main one, so that backups can differ."""
-    main = make_url(url)
-    return render(main.set(database=f"{main.database}_vault"))
-
-
-def render(url: URL) -> str:
-    """The URL as text, password included."""
-    return url.render_as_string(hide_password=False)
 
 
 def config_of(schema: str) -> Config:

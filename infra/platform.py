@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.requesters import Requesters
 from infra.clock import Clock, system_clock
-from infra.database import Database
+from infra.database import Database, vault_url
 from infra.embedded import EmbeddedPostgres
 from infra.erasures import LEDGER, Erasures
 from infra.eventstore.events import Recorded
@@ -15,7 +15,6 @@ from infra.eventstore.writer import Writer
 from infra.forgetting import remembering
 from infra.keyring import KeyRing
 from infra.masterkey import FileProvider, IndexKey, Provider
-from infra.migrations import vault_url
 from infra.requesters import load_requesters
 from infra.settings import Settings
 from infra.sources.base import Source

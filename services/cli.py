@@ -12,9 +12,6 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from contracts.examples import example as make_example
-from contracts.intake import PUBLIC_TYPES, PublicContact
-from contracts.registry import SERVICES
 from infra.settings import Settings, load_settings
 from infra.telemetry import configure_logging
 from services.cli_audit import app as audit_app
@@ -105,6 +102,7 @@ def _settings(**given: object) -> Settings:
 @app.command()
 def up(data: Data = None, port: Port = None, json: AsJson = False) -> None:
     """Run the whole hub in this process; data are kept between runs."""
+    from contracts.registry import SERVICES
     from services.host import up as run_all
 
     settings = _settings(data=data, port=port)
@@ -129,6 +127,7 @@ def run(
     only: Annotated[str | None, typer.Option(help="Relay only this service's events.")] = None,
 ) -> None:
     """Run one service as its own process (scaled out, with Kafka in between)."""
+    from contracts.registry import SERVICES
     from infra.loops import run_sending
     from services.host import run as run_service
 
@@ -221,20 +220,26 @@ def rebuild(service: str, data: Data = None) -> None:
 
 @app.command()
 def example(
-    event_type: Annotated[str, typer.Argument(metavar="TYPE")] = PublicContact.TYPE,
+    event_type: Annotated[
+        str | None, typer.Argument(metavar="TYPE", help="A contact, unless given.")
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Name the types.")] = False,
     seed_number: Annotated[
         int | None, typer.Option("--seed", help="Same seed, same event.")
     ] = None,
 ) -> None:
     """Print one valid CloudEvent: fresh ids, an invented person."""
+    from contracts.examples import example as make_example
+    from contracts.intake import PUBLIC_TYPES, PublicContact
+
+    chosen = event_type or PublicContact.TYPE
     if listed:
         sys.stdout.write("\n".join(PUBLIC_TYPES) + "\n")
         return
-    if event_type not in PUBLIC_TYPES:
-        _fail(f"no public type {event_type}", "aiguillage example --list")
+    if chosen not in PUBLIC_TYPES:
+        _fail(f"no public type {chosen}", "aiguillage example --list")
     random = Random() if seed_number is None else Random(seed_number)
-    _print_json(make_example(event_type, random))
+    _print_json(make_example(chosen, random))
 
 
 @keys_app.command("create")

@@ -19,8 +19,9 @@ from contracts.examples import CCAS, FRONT_DESK, LIBRARY, agreement, envelope, p
 from contracts.intake import PublicContact
 from contracts.values import PartnerKind
 from infra.broker import obtain_broker
+from infra.database import vault_url
 from infra.embedded import EmbeddedPostgres
-from infra.migrations import migrate, vault_url
+from infra.migrations import migrate
 from infra.platform import DATABASE, Platform
 from infra.settings import Settings
 from infra.tlog.remote import verify_remote

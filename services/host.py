@@ -18,7 +18,6 @@ from contracts.registry import SERVICES
 from infra.database import Database
 from infra.embedded import EmbeddedPostgres
 from infra.files import locked
-from infra.migrations import migrate
 from infra.platform import Platform, resolve_urls
 from infra.relay import relay_subscription
 from infra.settings import Settings
@@ -63,7 +62,8 @@ class Running:
 @contextlib.asynccontextmanager
 async def all_services(settings: Settings, base_url: str) -> AsyncIterator[Running]:
     """Every service in this process, on a migrated database with keys and a directory."""
-    from services.audit.handlers.signing import vkey  # only where all services are loaded
+    from infra.migrations import migrate  # only where all services are loaded
+    from services.audit.handlers.signing import vkey
     from services.partners.handlers import seed
 
     url, keys_url, server = await asyncio.to_thread(resolve_urls, settings)

@@ -20,11 +20,10 @@ from sqlalchemy import event
 
 from contracts.referrals import Disclosure, ReferralRequested
 from contracts.values import PartnerKind, Thematique
-from infra.database import driver
+from infra.database import driver, vault_url
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending
 from infra.loops import settle_memory
-from infra.migrations import vault_url
 from infra.platform import Platform
 from infra.settings import Settings
 from infra.webhooks.guard import Guard, parse_networks

@@ -9,10 +9,9 @@ from contracts import referrals
 from contracts.base import Event
 from contracts.values import Author, PartnerKind, ReferralStatus, Thematique
 from infra.clock import system_clock
-from infra.database import Database
+from infra.database import Database, vault_url
 from infra.eventstore.events import Meta, Recorded, new_event
 from infra.eventstore.store import Append, EventStore
-from infra.migrations import vault_url
 from infra.platform import Platform
 from infra.settings import Settings
 from infra.subscription import Subscription

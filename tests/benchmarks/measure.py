@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
+from infra.database import vault_url
 from infra.embedded import EmbeddedPostgres
-from infra.migrations import migrate, vault_url
+from infra.migrations import migrate
 
 ROUNDS = 3
 Run = Callable[[], Awaitable[int]]

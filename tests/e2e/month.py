@@ -31,12 +31,12 @@ from contracts.values import (
     Reason,
     ReferralStatus,
 )
-from infra.database import Database, driver
+from infra.database import Database, driver, vault_url
 from infra.embedded import EmbeddedPostgres
 from infra.eventstore.events import Meta
 from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Pending
-from infra.migrations import migrate, vault_url
+from infra.migrations import migrate
 from infra.platform import DATABASE, Platform
 from infra.settings import Settings
 from infra.web.app import Service

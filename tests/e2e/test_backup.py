@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
+from services.backups import BackupError
 from services.demo import demo_environment
+from services.privacy import back_up, restore
 from services.processes import Hub
 from tests.e2e.hubs import Up, aiguillage, all_logged, contact, emit, rows, until, with_referral
 
@@ -90,24 +93,21 @@ async def test_restored_hub_serves_once_whoever_was_erased_is_gone_again(tmp_pat
     await all_published(live, hub)
     await live.stop()
     again = Up(tmp_path / "again", demo_environment() | QUICK)
-    lost = await again.run("restore", data, "--keys", keys, "--ledger", f"{keys}/none")
-    assert lost.code == 1
-    assert "none is not there" in lost.err
-    ledger = str(live.directory / "erasures.ndjson")
-    lost = await again.run("restore", data, "--keys", keys, "--ledger", ledger)
-    assert lost.code == 1
-    assert "index.key is not in the data directory" in lost.err
+    ledger = live.directory / "erasures.ndjson"
+    made_from = Path(data), Path(keys)
+    with pytest.raises(BackupError, match="none is not there"):
+        await restore(*made_from, [Path(keys) / "none"], [], again.directory)
+    with pytest.raises(BackupError, match=r"index\.key is not in the data directory"):
+        await restore(*made_from, [ledger], [], again.directory)
     copied((*KEY_FILES, "keys.json"), live.directory, again.directory)
-    lost = await again.run("restore", data, "--keys", keys, "--ledger", ledger)
-    assert lost.code == 1
-    assert "nobody says how far the log was signed" in lost.err
-    arguments = ("restore", data, "--keys", keys, "--ledger", ledger)
+    with pytest.raises(BackupError, match="nobody says how far the log was signed"):
+        await restore(*made_from, [ledger], [], again.directory)
     foreign = again.directory / "checkpoint"
     foreign.write_bytes(published(live).read_bytes().replace(b"/log\n", b"/other\n", 1))
-    lost = await again.run(*arguments, "--checkpoint", str(foreign))
-    assert lost.code == 1
-    assert "not a checkpoint of aiguillage.local/log" in lost.err
-    restored = await again.run(*arguments, "--checkpoint", str(published(live)))
+    with pytest.raises(BackupError, match=r"not a checkpoint of aiguillage\.local/log"):
+        await restore(*made_from, [ledger], [foreign], again.directory)
+    given = ("--keys", keys, "--ledger", str(ledger), "--checkpoint", str(published(live)))
+    restored = await again.run("restore", data, *given)
     assert restored.code == 0, restored.err
     hub = await again.start()
     await until_refused(hub, size_of(published(live)))
@@ -156,9 +156,8 @@ async def test_data_and_keys_are_not_put_in_one_place(tmp_path: Path):
     await all_published(live, hub)
     place = tmp_path / "backup"
     for keys in (place, place / "keys", tmp_path):
-        refused = await live.run("backup", str(place), "--keys", str(keys))
-        assert refused.code == 1
-        assert "neither in the other" in refused.err
+        with pytest.raises(BackupError, match="data and keys in one place"):
+            await back_up(place, keys, live.directory)
     made = await live.run("backup", str(place), "--keys", str(tmp_path / "keys"))
     assert made.code == 0, made.err
     assert {p.name for p in place.iterdir()} == {"aiguillage.dump", "backup.json"}
@@ -192,15 +191,13 @@ async def test_no_backup_from_before_opens_once_the_old_master_key_is_destroyed(
         live.directory,
         thief.directory,
     )
-    ledger = str(live.directory / "erasures.ndjson")
-    given = ("--ledger", ledger, "--checkpoint", str(published(live)))
-    arguments = ("restore", data, "--keys", keys, *given)
-    refused = await thief.run(*arguments)
-    assert refused.code == 1
-    assert "master-1.key is not in the data directory" in refused.err
-    assert "only a later backup opens" in refused.err
+    ledger = live.directory / "erasures.ndjson"
+    with pytest.raises(BackupError, match=r"master-1\.key is not in the data") as refused:
+        await restore(Path(data), Path(keys), [ledger], [published(live)], thief.directory)
+    assert "only a later backup opens" in refused.value.repair
     (thief.directory / "master-1.key").write_bytes(b"x" * 32)
-    forced = await thief.run(*arguments)
+    given = ("--keys", keys, "--ledger", str(ledger), "--checkpoint", str(published(live)))
+    forced = await thief.run("restore", data, *given)
     assert forced.code == 0, forced.err
     looked = await thief.run("doctor")
     assert looked.code == 1

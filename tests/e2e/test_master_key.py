@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
+from infra.database import vault_url
 from infra.keyring import epoch_of
 from infra.masterkey import CannotUnsealError
-from infra.migrations import vault_url
 from infra.platform import open_vault
 from infra.settings import Settings
 from infra.vault import PERSON_KEYS

@@ -315,6 +315,11 @@ async def compare(kind: str, contacts: int, kills: int, seed: int) -> Result:
     with tempfile.TemporaryDirectory(prefix="aiguillage-faults-") as directory:
         calm = await run(kind, Path(directory) / "calm", contacts, 0, seed)
         wild = await run(kind, Path(directory) / "wild", contacts, kills, seed)
+    return beside(calm, wild)
+
+
+def beside(calm: Result, wild: Result) -> Result:
+    """The disturbed run, with what differs from the undisturbed one among its problems."""
     wild.problems += [f"undisturbed run: {problem}" for problem in calm.problems]
     differing = [ref for ref, story in calm.stories.items() if wild.stories.get(ref) != story]
     if differing:

@@ -176,11 +176,17 @@ class Campaign:
         return before
 
     async def still_proved(self, before: Before) -> None:
-        """What was proved before verifies, and today's log extends that of then."""
-        then, now = self._opened(before.note), self._opened(await self._get("/checkpoint"))
+        """What was proved before verifies, and today's log holds everybody, in place."""
+        after = await self.prove()
+        then, now = self._opened(before.note), self._opened(after.note)
         for person, proof in before.proofs.items():
             self._check(person, proof, then.root)
-            self._check(person, await self._proof(proof["index"], now.size), now.root)
+            moved = after.proofs[person]["index"] != proof["index"]
+            self._require(not moved, "an entry that moved")
+        for person, proof in after.proofs.items():
+            self._check(person, proof, now.root)
+        unproved = set(self.persons.values()) - after.proofs.keys()
+        self._require(not unproved, f"{len(unproved)} persons of whom the log says nothing")
         path = f"/v1/proofs/consistency?from={then.size}&to={now.size}"
         answer = await self._json(path)
         path_of = [base64.b64decode(node) for node in answer["proof"]]
@@ -190,7 +196,8 @@ class Campaign:
             address["audit"], address["keys"]["auditor"], [address["vkey"]]
         )
         self._require(found.exit_code == 0, str(found))
-        self.result.figures |= {"proofs": 2 * len(before.proofs), "log": now.size}
+        self.result.figures |= {"log": now.size}
+        self.result.figures |= {"proofs": len(before.proofs) + len(after.proofs)}
 
     def _opened(self, note: bytes) -> Any:
         vkey = VKey.parse(self.hub.address["vkey"])

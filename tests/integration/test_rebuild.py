@@ -21,7 +21,7 @@ from services.partners.handlers.references import open_reference
 from tests.support.whole import JOB, Whole, until
 
 SEED = int(os.environ.get("SEED", Random().randrange(10**6)))
-DAYS, STEPS = 3, 14
+DAYS, STEPS = 2, 14
 COMMISSION = {"business_status": "commission-scheduled", "commission_on": "2027-01-05"}
 
 

@@ -13,9 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from infra.database import Database, async_url
+from infra.database import Database, async_url, render, vault_url
 from infra.embedded import EmbeddedPostgres
-from infra.migrations import migrate, render, vault_url
+from infra.migrations import migrate
 from infra.platform import open_vault
 from infra.settings import Settings
 from infra.vault import Vault
