@@ -1,6 +1,5 @@
 """DDL scripts in migrations."""
 
-from alembic import op
 from sqlalchemy.util import await_only
 
 
@@ -10,6 +9,8 @@ def script(sql: str) -> None:
     asyncpg prepares what goes through SQLAlchemy, and a prepared statement is only one; its own
     ``execute`` without arguments takes a script.
     """
+    from alembic import op  # services create their tables here, and need it for nothing else
+
     adapted = op.get_bind().connection.dbapi_connection
     op.execute("SELECT 1")  # SQLAlchemy begins with its first statement
     await_only(adapted.driver_connection.execute(sql))  # type: ignore[union-attr]

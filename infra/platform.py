@@ -1,6 +1,7 @@
 """What a process stands on: databases, keys, clock, and where subscriptions read from."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,7 +21,6 @@ from infra.settings import Settings
 from infra.sources.base import Source
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
-from infra.transit import Transit, TransitProvider
 from infra.vault import Vault
 
 DATABASE = "aiguillage"
@@ -112,6 +112,8 @@ def providers(settings: Settings) -> list[Provider]:
     """
     found: list[Provider] = [FileProvider(settings.data)]
     if settings.transit_url and settings.transit_token_file:
+        from infra.transit import Transit, TransitProvider  # few have an engine
+
         transit = Transit(
             settings.transit_url,
             settings.transit_token_file,
@@ -132,3 +134,25 @@ def resolve_urls(settings: Settings) -> tuple[str, str, EmbeddedPostgres | None]
         server.start()
         url = server.url(DATABASE)
     return url, settings.vault_url or vault_url(url), server
+
+
+@asynccontextmanager
+async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
+    """The platform of a command: the same databases and keys as the running hub."""
+    url, keys_url, _ = resolve_urls(settings)
+    platform = Platform(settings, url, keys_url)
+    try:
+        yield platform
+    finally:
+        await platform.close()
+
+
+@asynccontextmanager
+async def opened(settings: Settings, service: str) -> AsyncIterator[tuple[Platform, Database]]:
+    """The platform of a command, and the pool of the one service that it works on."""
+    async with platform_of(settings) as platform:
+        database = platform.database(service)
+        try:
+            yield platform, database
+        finally:
+            await database.close()

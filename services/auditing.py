@@ -12,6 +12,7 @@ import orjson
 import typer
 
 from contracts.days import PARIS
+from infra.platform import opened
 from infra.settings import load_settings
 from infra.telemetry import configure_logging
 from infra.tlog.audit import UnsoundLogError, Verdict
@@ -31,7 +32,6 @@ from services.audit.handlers.replay import (
 )
 from services.audit.model.replay import Of, Subject
 from services.audit.tables import LogDamagedError
-from services.operations import opened
 from services.progress import Meter
 
 

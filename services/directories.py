@@ -9,9 +9,9 @@ from rich.table import Table
 
 from contracts.days import local_day
 from infra.eventstore.events import Meta
+from infra.platform import opened
 from infra.settings import load_settings
 from infra.telemetry import configure_logging
-from services.operations import opened
 from services.partners.handlers.hsds import read_hsds
 from services.partners.handlers.imports import Choices, Importer, Report, export
 from services.partners.handlers.rows import Documents, read

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import orjson
 
 from infra.database import Database, driver
+from infra.platform import opened
 from infra.settings import Settings, load_settings
 from infra.tlog.export import Export, ExportRefusedError, LogSource, Wanted
 from infra.tlog.layout import Manifest, Selection
@@ -20,7 +21,6 @@ from services.audit.handlers.export import StoredExport, indices_of, span_betwee
 from services.audit.handlers.replay import StoredLog, moment_of
 from services.audit.handlers.signing import log_keys
 from services.audit.model.replay import Of, Subject
-from services.operations import opened
 from services.progress import Meter
 
 

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from infra.platform import platform_of
 from infra.rotation import NotRotatedError, Rotation, Status, StillWrappedError
 from infra.settings import load_settings
 from infra.telemetry import configure_logging
-from services.operations import platform_of
 from services.wrapped import rotation
 
 COLUMNS = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())

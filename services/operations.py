@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.registry import SERVICES
 from infra.database import Database, driver
 from infra.migrations import pending
-from infra.platform import Platform, resolve_urls
+from infra.platform import Platform, opened, platform_of, resolve_urls
 from infra.requesters import RequestersError, load_requesters
 from infra.settings import Settings
 from infra.subscription import Subscription, set_paused
@@ -41,28 +41,6 @@ REWINDABLE = {("referrals", "directory")}
 
 class UnknownNameError(LookupError):
     """No service, subscription or key of that name; the text lists those there are."""
-
-
-@asynccontextmanager
-async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
-    """The platform of a command: the same databases and keys as the running hub."""
-    url, keys_url, _ = resolve_urls(settings)
-    platform = Platform(settings, url, keys_url)
-    try:
-        yield platform
-    finally:
-        await platform.close()
-
-
-@asynccontextmanager
-async def opened(settings: Settings, service: str) -> AsyncIterator[tuple[Platform, Database]]:
-    """The platform of a command, and the pool of the one service that it works on."""
-    async with platform_of(settings) as platform:
-        database = platform.database(service)
-        try:
-            yield platform, database
-        finally:
-            await database.close()
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from contracts.erasure import ErasureReason
 from infra.database import Database
 from infra.erasures import Erasure
 from infra.eventstore.events import Meta
-from infra.platform import Platform
+from infra.platform import Platform, opened
 from infra.settings import load_settings
 from infra.telemetry import configure_logging
 from services import backups
@@ -21,7 +21,6 @@ from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.persons import UnknownPersonError
 from services.intake.handlers.retention import Retention
 from services.intake.model.retention import Due, Policy
-from services.operations import opened
 
 T = TypeVar("T")
 

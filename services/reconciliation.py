@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 
 from infra.database import Database
-from infra.platform import Platform
+from infra.platform import Platform, platform_of
 from infra.reconciliation import Report
 from infra.settings import Settings
 from services.audit.handlers.reconciling import Reconciler
-from services.operations import REBUILD, platform_of
+from services.operations import REBUILD
 
 Compare = Callable[[Database], Awaitable[list[Report]]]
 

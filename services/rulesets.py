@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from infra.platform import opened
 from infra.settings import load_settings
 from infra.telemetry import configure_logging
-from services.operations import opened
 from services.referrals.app import RULES
 from services.referrals.handlers import rules as handler
 from services.referrals.model.rulecheck import Finding
