@@ -105,6 +105,7 @@ class Database:
                 },
             },
         )
+        self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -115,8 +116,8 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reads; nothing is committed."""
-        async with self.engine.connect() as connection:
+        """A connection for reads: each statement by itself, without the way to begin and end."""
+        async with self._reader.connect() as connection:
             yield connection
 
     async def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
@@ -131,7 +132,7 @@ class Database:
 
 
 async def driver(tx: AsyncConnection) -> "asyncpg.Connection[Any]":
-    """The asyncpg connection under a transaction that has already begun.
+    """The asyncpg connection under a transaction that has already begun, or under a reading.
 
     SQLAlchemy begins lazily, with the first statement that goes through it. A statement sent
     to the driver before would commit by itself, so the transaction is begun here if need be.
@@ -140,6 +141,6 @@ async def driver(tx: AsyncConnection) -> "asyncpg.Connection[Any]":
     raw: asyncpg.Connection[Any] | None = getattr(adapted, "driver_connection", None)
     if raw is None:
         raise RuntimeError("no driver connection")
-    if not raw.is_in_transaction():
+    if not (raw.is_in_transaction() or getattr(adapted, "autocommit", False)):
         await tx.exec_driver_sql("SELECT 1")
     return raw

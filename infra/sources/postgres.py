@@ -19,6 +19,7 @@ class PostgresSource:
         self._store = EventStore(service, as_stored=as_stored)
         self._listener: Listener | None = None
         self._next = 0
+        self._drained = False
 
     async def start(self, offsets: Offsets) -> None:
         """Begin where the subscription stands."""
@@ -27,15 +28,15 @@ class PostgresSource:
 
     async def fetch(self, limit: int, seconds: float) -> list[Batch[Recorded]]:
         """The next events, waiting for a hint or ``seconds`` if there are none yet."""
-        batch = await self._read(limit)
-        if not batch and self._listener:
+        if self._drained and self._listener:
             await self._listener.wait(seconds)
-            batch = await self._read(limit)
+        batch = await self._read(limit)
+        self._drained = not batch
         return batch
 
     async def seek(self, partition: int, offset: int) -> None:
         """Read again from ``offset``."""
-        self._next = offset
+        self._next, self._drained = offset, False
 
     async def lag(self) -> dict[int, int]:
         """How far the table's head is ahead."""
