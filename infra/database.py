@@ -116,7 +116,7 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reads: each statement by itself, without the way to begin and end."""
+        """A connection for reads: each statement by itself, nothing to begin and to end."""
         async with self._reader.connect() as connection:
             yield connection
 

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -97,9 +96,10 @@ class Deliveries(RuleBasedStateMachine):
             assert "/c" not in job.message.url or behind["count"] == 0
         self.under_way += jobs
 
-    @precondition(lambda self: self.under_way)
     @rule(arrives=st.booleans(), sent=st.sampled_from([Sent(Outcome.OK), LOST, REFUSED]))
     def sent(self, arrives: bool, sent: Sent) -> None:
+        if not self.under_way:  # no precondition: the database's own chance decides of it
+            return
         job = self.under_way.pop(0)
         if arrives or sent.outcome is Outcome.OK:
             self._arrive(job)
@@ -108,7 +108,6 @@ class Deliveries(RuleBasedStateMachine):
     def _arrive(self, job: Job[Any]) -> None:
         self.arrived.setdefault(job.rows[0].delivery_id, set()).add(job.message.webhook_id)
 
-    @precondition(lambda self: self.results)
     @rule()
     def recorded(self) -> None:
         self.run(self.hub.worker._outbox.turn(self.results, Load(0, 0, {})))
