@@ -71,7 +71,9 @@ async def copied(
     names = (name, f"{name}_vault")
     async with engine.connect() as connection:
         for target, source in zip(names, sources, strict=True):
-            await connection.execute(text(f'CREATE DATABASE "{target}" TEMPLATE "{source}"'))
+            # in memory, files are copied with half of what it takes to log each page
+            how = f'TEMPLATE "{source}" STRATEGY FILE_COPY'
+            await connection.execute(text(f'CREATE DATABASE "{target}" {how}'))
     urls = [render(make_url(postgres_url).set(database=n)) for n in names]
     yield Databases(urls[0], urls[1], directory)
     async with engine.connect() as connection:
