@@ -7,6 +7,8 @@ from typing import Any
 
 import uvloop
 
+SENDING_LOOP = uvloop.new_event_loop
+
 
 def run_sending(main: Coroutine[Any, Any, None]) -> None:
     """Run a process that mostly sends, on the loop that does so with less of the processor.
@@ -14,7 +16,7 @@ def run_sending(main: Coroutine[Any, Any, None]) -> None:
     Not for one that mostly answers: uvloop takes one new connection a turn, so that bursts
     of them wait.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=SENDING_LOOP) as runner:
         runner.run(main)
 
 

@@ -24,7 +24,7 @@ class PostgresSource:
     async def start(self, offsets: Offsets) -> None:
         """Begin where the subscription stands."""
         self._listener = Listener(self.name)
-        self._next = await offsets.next_offset(0)
+        await self.seek(0, await offsets.next_offset(0))
 
     async def fetch(self, limit: int, seconds: float) -> list[Batch[Recorded]]:
         """The next events, waiting for a hint or ``seconds`` if there are none yet."""

@@ -10,9 +10,8 @@ from infra.tlog import tiles
 from infra.tlog.audit import Outcome
 from infra.tlog.export import Export, Wanted
 from infra.tlog.layout import Selection
-from infra.tlog.merkle import root_of
 from infra.tlog.offline import verify_export
-from infra.tlog.tiles import TILE_HEIGHT, Tile
+from infra.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, tile_hash
 from tests.benchmarks.measure import Run, compare
 from tests.support.exports import VKEY, Logged, MemoryLog, logged
 
@@ -27,8 +26,8 @@ class HashedLog(MemoryLog):
         super().__init__(entries)
         self._levels = [super().leaves(len(entries))]
         while full := len(below := self._levels[-1]) >> TILE_HEIGHT:
-            tiles_below = [below[n << 8 : n + 1 << 8] for n in range(full)]
-            self._levels.append([root_of(hashes) for hashes in tiles_below])
+            starts = range(0, full << TILE_HEIGHT, TILE_WIDTH)
+            self._levels.append([tile_hash(below[n : n + TILE_WIDTH]) for n in starts])
 
     def leaves(self, size: int) -> list[bytes]:
         """Leaf hashes."""

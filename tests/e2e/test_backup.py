@@ -156,8 +156,9 @@ async def test_data_and_keys_are_not_put_in_one_place(tmp_path: Path):
     await all_published(live, hub)
     place = tmp_path / "backup"
     for keys in (place, place / "keys", tmp_path):
-        with pytest.raises(BackupError, match="data and keys in one place"):
+        with pytest.raises(BackupError, match="data and keys in one place") as refused:
             await back_up(place, keys, live.directory)
+        assert "neither in the other" in refused.value.repair
     made = await live.run("backup", str(place), "--keys", str(tmp_path / "keys"))
     assert made.code == 0, made.err
     assert {p.name for p in place.iterdir()} == {"aiguillage.dump", "backup.json"}

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import pytest
-import uvloop
+
+from infra.loops import SENDING_LOOP
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """That loop alone."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"sending": SENDING_LOOP}
