@@ -1,15 +1,16 @@
-"""The read tables: who was here when, and whom a limit concerns."""
+"""The read tables: who was here when, what is open, and whom a limit concerns."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contracts import intake
+from contracts import intake, referrals
 from contracts.days import local_day
 from contracts.erasure import ErasureRequested
 from contracts.registry import parse_event
 from contracts.rights import PersonArchived, PersonReactivated
+from contracts.values import TRANSITIONS, CaseStatus, ReferralStatus
 from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.limits import keep_limits
@@ -38,12 +39,18 @@ _CHANGES = {
 
 
 async def keep_stays(tx: AsyncConnection, messages: Sequence[Recorded]) -> set[UUID]:
-    """Remember contacts; answers who was archived and came again, under all their ids."""
+    """Remember contacts and the cases that they open; answers who was archived and came again,
+    under all their ids."""
     raw = await driver(tx)
     back: set[UUID] = set()
     for message in messages:
         if message.type in CONTACTS and message.person_id:
             back |= await _contact(raw, message)
+        elif message.type == intake.NeedExpressed.type:
+            need = parse_event(message.type, message.data)
+            assert isinstance(need, intake.NeedExpressed)
+            case_id = intake.case_id_of(need.need_id)
+            await raw.execute(retention.OPENED, case_id, message.person_id)
         elif statement := _CHANGES.get(message.type):
             await raw.execute(statement, message.person_id)
     return back
@@ -52,16 +59,51 @@ async def keep_stays(tx: AsyncConnection, messages: Sequence[Recorded]) -> set[U
 async def _contact(raw: Raw, message: Recorded) -> set[UUID]:
     event = parse_event(message.type, message.data)
     site = event.site if isinstance(event, intake.ContactRecorded) else None
-    await raw.execute(retention.KEEP, message.person_id, local_day(message.occurred_at), site)
+    # when we heard of it: a sender's clock may stand years behind
+    day = local_day(message.recorded_at)
+    await raw.execute(retention.KEEP, message.person_id, day, site)
     rows = await raw.fetch(retention.REACTIVATE, message.person_id)
     return {UUID(int=row["person_id"].int) for row in rows}
+
+
+async def keep_work(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+    """Remember which cases and referrals are open.
+
+    A case counts from the word that opens it (``keep_stays``): what the referral service has
+    not got to yet is under way as well. Only its word that a case is over ends that.
+    """
+    raw = await driver(tx)
+    for message in messages:
+        if message.type not in _WORK:
+            continue
+        match parse_event(message.type, message.data):
+            case referrals.ReferralProposed(referral_id=work_id):
+                await raw.execute(retention.OPENED, work_id, message.person_id)
+            case referrals.CaseClosed(case_id=work_id, status=status) if status not in _GOES_ON:
+                await raw.execute(retention.CLOSED, work_id, message.person_id)
+            case referrals.ReferralMoved(referral_id=work_id, status=status) if _over(status):
+                await raw.execute(retention.CLOSED, work_id, message.person_id)
+
+
+def _over(status: ReferralStatus) -> bool:
+    """Nothing comes after it, but that it was an error."""
+    after = {to for (since, to) in TRANSITIONS if since is status}
+    return after <= {ReferralStatus.ENTERED_IN_ERROR}
+
+
+_GOES_ON = (CaseStatus.ACTIVE, CaseStatus.ON_HOLD)
+_WORK = frozenset({referrals.CaseClosed.type, referrals.ReferralProposed.type}) | {
+    event.type for event in referrals.EVENT_OF_STATUS.values()
+}
 
 
 async def _fill(tx: AsyncConnection, _: Vault) -> int:
     count = await fold(tx, "intake", keep_stays, "retention")
     await fold(tx, "intake", keep_limits, "rights")
-    await (await driver(tx)).execute(retention.DROP_FORGOTTEN)
+    await fold(tx, "referrals", keep_work, "cases")
+    for statement in retention.DROP_FORGOTTEN:
+        await (await driver(tx)).execute(statement)
     return count
 
 
-READ_TABLES = ReadTables("intake", ("stays", "limits"), _fill, reads=("aliases",))
+READ_TABLES = ReadTables("intake", ("stays", "open_work", "limits"), _fill, reads=("aliases",))

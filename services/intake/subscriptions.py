@@ -1,4 +1,5 @@
-"""What the intake listens to: its own events, and what systems produce straight to Kafka.
+"""What the intake listens to: its own events, what becomes of cases, and what systems produce
+straight to Kafka.
 
 The latter is the same as by HTTP, without an answer. A record that cannot be taken is kept,
 encrypted, with the reason, and stops nobody.
@@ -58,7 +59,7 @@ def subscriptions(
     retention: Retention,
 ) -> list[Subscription[Recorded]]:
     """``persons`` finds duplicates, ``rights`` keeps limits and forgets erased persons,
-    ``retention`` remembers who was here when."""
+    ``retention`` remembers who was here when, ``cases`` what is still open with them."""
 
     def own() -> PostgresSource:
         return PostgresSource(database, "intake")  # nobody but us reads them before they relay
@@ -67,6 +68,7 @@ def subscriptions(
     return [
         platform.subscription("persons", database, "intake", heard, own()),
         platform.subscription("retention", database, "intake", retention.on_own_events, own()),
+        platform.subscription("cases", database, "referrals", retention.on_referrals),
         platform.subscription(
             "rights", database, "intake", erasing.on_own_events, own(), of_forgotten=True
         ),

@@ -67,6 +67,7 @@ LEFT_ONCE = {
     "references": "SELECT count(*) FROM intake.person_refs WHERE person_id = ANY($1)",
     "blind index": "SELECT count(*) FROM intake.person_index WHERE person_id = ANY($1)",
     "stays": "SELECT count(*) FROM intake.stays WHERE person_id = ANY($1)",
+    "open work": "SELECT count(*) FROM intake.open_work WHERE person_id = ANY($1)",
     "cases": "SELECT count(*) FROM referrals.cases WHERE person_id = ANY($1)",
     "referrals": "SELECT count(*) FROM referrals.referrals WHERE person_id = ANY($1)",
     "remembered": "SELECT count(*) FROM referrals.person_events WHERE person_id = ANY($1)",

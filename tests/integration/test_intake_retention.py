@@ -2,19 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
+from contracts.base import Event
+from contracts.intake import Receipt
+from contracts.referrals import CaseClosed, ReferralCompleted, ReferralProposed
 from contracts.rights import PersonRestricted
+from contracts.values import Author, CaseStatus, PartnerKind, ReferralStatus
 from infra.groupcommit import GroupCommit
 from infra.platform import Platform
 from infra.ticker import Ticker
 from services.intake.app import build
+from services.intake.projections import READ_TABLES
 from tests.support.intake import Desk, contact
-from tests.support.platform import append, client, drain
+from tests.support.platform import JOB, append, client, drain
 
 
 class Years:
@@ -27,12 +32,28 @@ class Years:
         self.service = build(platform)
 
     async def comes(self, ref: str, site: str | None = None) -> UUID:
-        async with await client(self.service, "municipal", ["*"]) as http:
-            event = contact(person={"ref": ref, "identity": {"family_name": ref}}, site=site)
-            desk = Desk(http, self.service, self.platform)
-            receipt = await desk.receipt(event | {"time": self.now.isoformat()})
+        receipt = await self.says(ref, self.now, site=site)
         await drain(self.service)
         return receipt.person_id
+
+    async def says(self, ref: str, at: datetime, **data: Any) -> Receipt:
+        """A contact that a system sends now, and says that it was at a moment."""
+        async with await client(self.service, "municipal", ["*"]) as http:
+            event = contact(person={"ref": ref, "identity": {"family_name": ref}}, **data)
+            desk = Desk(http, self.service, self.platform)
+            return await desk.receipt(event | {"time": at.isoformat()})
+
+    async def seeks(self, ref: str) -> tuple[UUID, UUID]:
+        """Somebody comes with a need; answers their id and the case's."""
+        receipt = await self.says(ref, self.now, needs=[{"thematique": JOB}])
+        await drain(self.service)
+        return receipt.person_id, receipt.needs[0].case_id
+
+    async def referrals_say(self, person: UUID, *events: Event) -> None:
+        """What the referral service tells, heard by the intake."""
+        stream = f"test-{uuid4()}"
+        await append(self.platform, "referrals", stream, events, person)
+        await drain(self.service)
 
     async def on(self, day: date) -> None:
         """The calendar reaches a day, and retention looks at it."""
@@ -123,6 +144,87 @@ async def test_dispute_keeps_data_as_long_as_it_lasts(years: Years):
     assert not {"person.archived.v1", "person.erasure-requested.v1"} & set(
         await years.said(person)
     )
+
+
+STEPS = {"person.archived.v1", "person.erasure-requested.v1"}
+
+
+async def test_sender_whose_clock_stands_decades_behind_makes_nobody_due(years: Years):
+    receipt = await years.says("u-1", datetime(2001, 1, 1, tzinfo=UTC))
+    await drain(years.service)
+    await years.on(date(2026, 1, 10))
+    assert not STEPS & set(await years.said(receipt.person_id))
+    await years.on(date(2028, 1, 9))
+    assert not STEPS & set(await years.said(receipt.person_id))
+    await years.on(date(2028, 1, 10))
+    assert STEPS & set(await years.said(receipt.person_id)) == {"person.archived.v1"}
+
+
+async def test_sender_whose_clock_goes_ahead_keeps_nobody_longer(years: Years):
+    receipt = await years.says("u-1", years.now + timedelta(hours=20))
+    await drain(years.service)
+    await years.on(date(2028, 1, 10))
+    assert "person.archived.v1" in await years.said(receipt.person_id)
+
+
+async def test_person_with_an_open_case_stays_until_it_is_closed(years: Years):
+    person, case_id = await years.seeks("u-1")
+    await years.on(date(2035, 1, 1))
+    assert not STEPS & set(await years.said(person))
+    assert (await years.ask("/v1/retention"))["due"] == []
+    closed = CaseClosed(case_id=case_id, status=CaseStatus.COMPLETED)
+    await years.referrals_say(person, closed)
+    await years.on(date(2035, 1, 2))
+    assert "person.erasure-requested.v1" in await years.said(person)
+
+
+async def test_open_referral_holds_a_person_whose_case_is_closed(years: Years):
+    person, case_id = await years.seeks("u-1")
+    referral_id = uuid4()
+    proposed = ReferralProposed(
+        referral_id=referral_id, case_id=case_id, person_id=person, proposal_id=uuid4(),
+        partner_id="p", partner_kind=PartnerKind.PLIE, service_id="s",
+    )  # fmt: skip
+    closed = CaseClosed(case_id=case_id, status=CaseStatus.REVOKED)
+    await years.referrals_say(person, proposed, closed)
+    await years.on(date(2035, 1, 1))
+    assert not STEPS & set(await years.said(person))
+    over = ReferralCompleted(
+        referral_id=referral_id, case_id=case_id, status=ReferralStatus.COMPLETED,
+        author=Author.PARTNER,
+    )  # fmt: skip
+    await years.referrals_say(person, over)
+    await years.on(date(2035, 1, 2))
+    assert "person.erasure-requested.v1" in await years.said(person)
+
+
+async def test_open_case_under_one_id_holds_every_id_of_the_person(years: Years):
+    first, _ = await years.seeks("u-1")
+    second = await years.comes("u-2")
+    async with await client(years.service, "adviser") as http:
+        merge = {"into": str(second)}
+        assert (await http.post(f"/v1/persons/{first}/merge", json=merge)).status_code == 200
+    await drain(years.service)
+    await years.on(date(2035, 1, 1))
+    assert not STEPS & set(await years.said(first) + await years.said(second))
+
+
+async def test_who_came_while_nobody_listened_is_not_erased(years: Years):
+    person = await years.comes("u-1")
+    years.now = datetime(2035, 1, 1, 8, tzinfo=UTC)
+    await years.says("u-1", years.now)  # stored; the subscription has not heard of it
+    await years.on(date(2035, 1, 1))
+    assert "person.erasure-requested.v1" not in await years.said(person)
+
+
+async def test_what_is_open_is_rebuilt_from_the_events(years: Years):
+    person, case_id = await years.seeks("u-1")
+    await years.seeks("u-2")
+    closed = CaseClosed(case_id=case_id, status=CaseStatus.COMPLETED)
+    await years.referrals_say(person, closed)
+    reports = await READ_TABLES.compare(years.service.database, years.platform.vault)
+    found = {report.part: (report.compared, report.count) for report in reports}
+    assert found["intake.open_work"] == (2, 0)
 
 
 async def test_archived_person_is_shown_to_nobody_but_who_answers_for_data(years: Years):

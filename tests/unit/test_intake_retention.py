@@ -23,8 +23,9 @@ def stay(
     root: UUID | None = None,
     site: str | None = None,
     archived: bool = False,
+    held: bool = False,
 ) -> Stay:
-    return Stay(person, root or person, last, site, archived)
+    return Stay(person, root or person, last, site, archived, held)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,11 @@ def test_newest_contact_under_any_id_counts_for_all_of_them():
     assert due(group, USUAL, months_after(last, 24)) == [
         Due(ONE, Step.ARCHIVE, last), Due(OTHER, Step.ARCHIVE, last),
     ]  # fmt: skip
+
+
+def test_work_under_any_id_holds_all_of_them():
+    group = [stay(ONE, root=OTHER, held=True), stay(OTHER, root=OTHER)]
+    assert due(group, USUAL, date(2040, 1, 1)) == []
 
 
 def test_site_of_the_last_contact_has_its_own_periods():

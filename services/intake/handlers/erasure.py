@@ -4,7 +4,7 @@ Whatever crashes in between is taken up again: the ledger says how far it is, an
 looked for before it is appended (docs/adr/0018).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -26,6 +26,8 @@ from services.intake import tables
 from services.intake.handlers.persons import UnknownPersonError
 
 ATTEMPTS = 5
+Unless = Callable[[tables.Raw, Sequence[UUID]], Awaitable[bool]]
+"""Asked of all ids of a person, while nobody else can say anything of them: True keeps them."""
 UNDER_WAY = Gauge("aiguillage_erasures_under_way", "Persons whose erasure is not over")
 
 
@@ -43,16 +45,16 @@ class Erasing:
     wait: timedelta
 
     async def request(
-        self, person_id: UUID, reason: ErasureReason, meta: Meta
+        self, person_id: UUID, reason: ErasureReason, meta: Meta, unless: Unless | None = None
     ) -> list[Erasure]:
         """Erase a person under every id that they are known by; asked twice, it is done once.
 
-        Raises ``UnknownPersonError``.
+        Empty if ``unless`` kept them. Raises ``UnknownPersonError``.
         """
         for _ in range(ATTEMPTS):
             try:
                 async with self.database.transaction() as tx:
-                    return await self._request(tx, person_id, reason, meta)
+                    return await self._request(tx, person_id, reason, meta, unless)
             except ConcurrencyError:
                 continue
         raise TimeoutError("others keep changing the person")
@@ -65,13 +67,20 @@ class Erasing:
         return sorted(found.values(), key=lambda erasure: erasure.person_id)
 
     async def _request(
-        self, tx: AsyncConnection, person_id: UUID, reason: ErasureReason, meta: Meta
+        self,
+        tx: AsyncConnection,
+        person_id: UUID,
+        reason: ErasureReason,
+        meta: Meta,
+        unless: Unless | None,
     ) -> list[Erasure]:
         raw, now = await driver(tx), self.clock()
         if not await tables.lock_persons(raw, [person_id]):
             raise UnknownPersonError("person")
         group = sorted(await tables.same_person(raw, person_id))
         await tables.lock_persons(raw, group)
+        if unless is not None and await unless(raw, group):
+            return []
         await self.erasures.fence([Erasure(p, reason, now) for p in group])
         self.writer.vault.drop(group)
         found = await self.erasures.find(group)

@@ -1,19 +1,20 @@
 """Retention runs by itself: archived after so long without a contact, then erased.
 
-Who came back is taken out of the archive. Whoever is restricted stays as they are: a dispute
-keeps data as long as it lasts (CASF R263-8).
+The time counts from when the hub recorded the last contact: a sender's clock may say anything.
+Who came back is taken out of the archive. Whoever has a case or a referral open stays in use,
+and whoever is restricted as they are: a dispute keeps data as long as it lasts (CASF R263-8).
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time, timedelta
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
-from contracts.days import local_day
+from contracts.days import PARIS, local_day
 from contracts.erasure import ErasureReason
 from contracts.rights import PersonArchived, PersonReactivated
 from infra.clock import Clock
@@ -24,7 +25,7 @@ from services.intake import tables
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.persons import UnknownPersonError
 from services.intake.model.retention import Due, Policy, Stay, Step, due
-from services.intake.projections import keep_stays
+from services.intake.projections import CONTACTS, keep_stays, keep_work
 from services.intake.tables import retention
 
 BATCH = 500
@@ -47,6 +48,10 @@ class Retention:
         pending = [_said(PersonReactivated(person_id=p), p) for p in sorted(back)]
         await self.writer.write(tx, pending)
 
+    async def on_referrals(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        """Remember what is open with whom."""
+        await keep_work(tx, messages)
+
     async def preview(self, on: date | None = None) -> list[Due]:
         """What would be done on a day, or today, if nobody came until then."""
         async with self.database.reading() as connection:
@@ -57,10 +62,8 @@ class Retention:
         async with self.database.transaction() as tx:
             found = (await self._due(tx, self._today()))[:BATCH]
             await self._archive(tx, [item for item in found if item.step is Step.ARCHIVE])
-        for item in found:
-            if item.step is Step.ERASE:
-                await self._erase(item.person_id)
-        return len(found)
+        erased = [await self._erase(item) for item in found if item.step is Step.ERASE]
+        return len(found) - erased.count(False)
 
     async def _due(self, tx: AsyncConnection, today: date) -> list[Due]:
         raw = await driver(tx)
@@ -68,7 +71,7 @@ class Retention:
         stays = [
             Stay(
                 _uuid(row["person_id"]), _uuid(row["root"]), row["last_contact_on"],
-                row["site"], row["archived"],
+                row["site"], row["archived"], row["held"],
             )
             for row in rows
         ]  # fmt: skip
@@ -86,12 +89,26 @@ class Retention:
         ]
         await self.writer.write(tx, said)
 
-    async def _erase(self, person_id: UUID) -> None:
-        """Under every id; one that another id brought along is no person any more."""
+    async def _erase(self, due: Due) -> bool:
+        """Under every id; one that another id brought along is no person any more.
+
+        False: somebody came, or something is open, and whoever lists them had not heard yet.
+        """
+
+        async def stays(raw: tables.Raw, group: Sequence[UUID]) -> bool:
+            since = datetime.combine(due.last_contact_on + timedelta(days=1), time(), PARIS)
+            streams = [tables.stream_of(person) for person in group]
+            found = await raw.fetch(retention.STAYS_ON, streams, list(CONTACTS), since, group)
+            return bool(found[0][0])
+
         with suppress(UnknownPersonError):
-            await self.erasing.request(person_id, ErasureReason.RETENTION, ACTOR)
+            if not await self.erasing.request(
+                due.person_id, ErasureReason.RETENTION, ACTOR, unless=stays
+            ):
+                return False
         async with self.database.transaction() as tx:
-            await (await driver(tx)).execute(retention.DROP, person_id)
+            await (await driver(tx)).execute(retention.DROP, due.person_id)
+        return True
 
     def _today(self) -> date:
         return local_day(self.clock())

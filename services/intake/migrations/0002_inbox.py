@@ -61,12 +61,19 @@ def upgrade() -> None:
         CREATE INDEX aliases_into ON intake.aliases (into_id);
         CREATE TABLE intake.stays (
           person_id       uuid PRIMARY KEY,
-          last_contact_on date NOT NULL,
+          last_contact_on date NOT NULL,  -- when the hub recorded it, in France
           site            text,           -- where that was
           archived        boolean NOT NULL DEFAULT false
         );
         CREATE INDEX stays_last ON intake.stays (last_contact_on);
-        GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON intake.stays TO {role_of("intake")};
+        CREATE TABLE intake.open_work (
+          work_id   uuid PRIMARY KEY,     -- a case or a referral
+          person_id uuid NOT NULL,
+          open      boolean NOT NULL      -- false stays: who hears of the end first knows it
+        );
+        CREATE INDEX open_work_person ON intake.open_work (person_id) WHERE open;
+        GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON intake.stays, intake.open_work
+          TO {role_of("intake")};
         GRANT SELECT, INSERT, UPDATE, DELETE ON intake.inbox, intake.persons,
           intake.person_refs, intake.refused_records, intake.person_index, intake.suspicions,
           intake.aliases TO {role_of("intake")};

@@ -2,6 +2,7 @@
 
 CNIL, délibération 2023-095 (social support): two years in use from the last contact. CASF
 R263-8 (parcours insertion emploi): two years more in an archive with restricted access.
+Whoever has something open with the hub is in use, whenever they were last here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -71,9 +72,10 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """One id of a person: when and where they were last, and whether they are archived.
+    """One id of a person: when the hub last heard of a contact, where, and what holds.
 
-    ``root``: the id under which the same person's ids are one.
+    ``root``: the id under which the same person's ids are one. ``held``: a need, a case or a
+    referral of this id is open.
     """
 
     person_id: UUID
@@ -81,6 +83,7 @@ class Stay:
     last_contact_on: date
     site: str | None
     archived: bool
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ def due(stays: Iterable[Stay], policy: Policy, today: date) -> list[Due]:
 
 
 def _due(group: list[Stay], policy: Policy, today: date) -> list[Due]:
+    if any(stay.held for stay in group):
+        return []
     last = max(group, key=lambda stay: stay.last_contact_on)
     periods, on = policy.of(last.site), last.last_contact_on
     if months_after(on, periods.active + periods.archived) <= today:

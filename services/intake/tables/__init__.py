@@ -152,6 +152,7 @@ FORGET = (
     UNINDEX,
     "DELETE FROM suspicions WHERE person_id = ANY($1::uuid[]) OR other_id = ANY($1::uuid[])",
     "DELETE FROM stays WHERE person_id = ANY($1::uuid[])",
+    "DELETE FROM open_work WHERE person_id = ANY($1::uuid[])",
     "DELETE FROM aliases WHERE person_id = ANY($1::uuid[]) OR into_id = ANY($1::uuid[])",
 )
 """``persons`` stays: that an id was one tells nothing, and whoever uses it again is told so."""

@@ -1,4 +1,4 @@
-"""Statements about when persons were last here."""
+"""Statements about when persons were last here, and what is open with them."""
 
 KEEP = """
 INSERT INTO stays (person_id, last_contact_on, site) VALUES ($1, $2, $3)
@@ -22,7 +22,8 @@ STAYS = (
     + """
 , known AS (
   SELECT s.person_id, coalesce(r.root, s.person_id) AS root, s.last_contact_on, s.site,
-         s.archived
+         s.archived,
+         EXISTS (SELECT FROM open_work w WHERE w.person_id = s.person_id AND w.open) AS held
   FROM stays s LEFT JOIN roots r USING (person_id)
 ), old AS (
   SELECT root FROM known k
@@ -32,7 +33,7 @@ STAYS = (
   HAVING max(last_contact_on) <= $2
       OR max(last_contact_on) <= $1 AND NOT bool_and(archived)
 )
-SELECT person_id, root, last_contact_on, site, archived FROM known JOIN old USING (root)
+SELECT person_id, root, last_contact_on, site, archived, held FROM known JOIN old USING (root)
 """
 )
 """Persons who may be due: last here before a day and not archived, or before another."""
@@ -53,4 +54,23 @@ WHERE s.archived AND (
 RETURNING s.person_id
 """
 )
-DROP_FORGOTTEN = "DELETE FROM stays WHERE person_id IN (SELECT person_id FROM forgotten)"
+DROP_FORGOTTEN = (
+    "DELETE FROM stays WHERE person_id IN (SELECT person_id FROM forgotten)",
+    "DELETE FROM open_work WHERE person_id IN (SELECT person_id FROM forgotten)",
+)
+OPENED = (
+    "INSERT INTO open_work (work_id, person_id, open) VALUES ($1, $2, true) "
+    "ON CONFLICT DO NOTHING"
+)
+CLOSED = """
+INSERT INTO open_work (work_id, person_id, open) VALUES ($1, $2, false)
+ON CONFLICT (work_id) DO UPDATE SET open = false
+"""
+STAYS_ON = """
+SELECT EXISTS (SELECT FROM events
+               WHERE stream = ANY($1::text[]) AND type = ANY($2) AND recorded_at >= $3)
+    OR EXISTS (SELECT FROM open_work WHERE person_id = ANY($4::uuid[]) AND open)
+    OR EXISTS (SELECT FROM limits WHERE person_id = ANY($4::uuid[]) AND kind = 'restricted')
+"""
+"""Whether a person stays after all, by the events themselves: somebody came since a moment,
+though the subscription has not heard of it; or something is open; or there is a dispute."""
