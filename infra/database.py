@@ -73,6 +73,12 @@ def vault_url(url: str) -> str:
     return render(main.set(database=f"{main.database}_vault"))
 
 
+def storable(text: str, most: int) -> str:
+    """Text that a column takes, whatever it was: no NUL, no half character, not too long."""
+    plain = text[: most + 1].replace("\0", " ").encode("utf-8", "replace").decode()
+    return plain if len(plain) <= most else plain[: most - 1] + "…"
+
+
 def render(url: URL) -> str:
     """The URL as text, password included."""
     return url.render_as_string(hide_password=False)

@@ -349,6 +349,6 @@ async def set_paused(
     raw = await driver(tx)
     await raw.execute(
         "INSERT INTO subscriptions (subscription, paused, reason) VALUES ($1, $2, $3) "
-        "ON CONFLICT (subscription) DO UPDATE SET paused = $2, reason = $3",
+        "ON CONFLICT (subscription) DO UPDATE SET paused = $2, reason = $3, since = now()",
         subscription, paused, reason,
     )  # fmt: skip

@@ -14,6 +14,7 @@ import typer
 
 from infra.settings import Settings, load_settings
 from infra.telemetry import configure_logging
+from services.cli_alarms import app as alarms_app
 from services.cli_audit import app as audit_app
 from services.cli_keys import rotate_master
 from services.cli_log import app as log_app
@@ -28,6 +29,7 @@ subscriptions_app = typer.Typer(no_args_is_help=True, help="Pause, resume, repla
 app.add_typer(keys_app, name="keys")
 keys_app.command("rotate-master")(rotate_master)
 app.add_typer(subscriptions_app, name="subscriptions")
+app.add_typer(alarms_app, name="alarms")
 app.add_typer(audit_app, name="audit")
 audit_app.add_typer(log_app)
 app.command()(witness)
@@ -56,6 +58,7 @@ def _fail_as_known(error: Exception) -> None:
     from infra.requesters import RequestersError
     from infra.tlog.keyring import NoKeyError
     from infra.tlog.policy import PolicyError
+    from services.alarms import NoSuchAlarmError
     from services.host import ErasuresNotReplayedError
     from services.operations import UnknownNameError
     from services.proofs import NoProofError
@@ -64,6 +67,7 @@ def _fail_as_known(error: Exception) -> None:
     known: tuple[tuple[type[Exception], str], ...] = (
         (AlreadyRunningError, "stop it first, or give another --data"),
         (UnknownNameError, "aiguillage status"),
+        (NoSuchAlarmError, "aiguillage alarms list"),
         (BusyError, "aiguillage audit reconcile, later"),
         (NoProofError, "check the event's id and the address of the audit service"),
         (NoKeyError, "start the hub once, or give its --data and AIGUILLAGE_LOG_ORIGIN"),
@@ -193,10 +197,12 @@ def doctor(data: Data = None, json: AsJson = False) -> None:
 
 @app.command()
 def status(data: Data = None, json: AsJson = False) -> None:
-    """Each subscription: where it stands, how far behind, paused, parked messages."""
-    from services import operations
+    """Each subscription: where it stands, how far behind, paused, parked; open alarms."""
+    from services import alarms, operations
+    from services.cli_alarms import say
 
-    rows = asyncio.run(operations.status(_settings(data=data)))
+    settings = _settings(data=data)
+    rows = asyncio.run(operations.status(settings))
     if json:
         _print_json(rows)
         return
@@ -207,6 +213,7 @@ def status(data: Data = None, json: AsJson = False) -> None:
             f"lag {row['lag'] if row['lag'] is not None else '?':>5} "
             f"parked {row['parked']:>3}{paused}"
         )
+    say(asyncio.run(alarms.list_alarms(settings)))
 
 
 @app.command()

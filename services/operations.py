@@ -17,6 +17,7 @@ from infra.requesters import RequestersError, load_requesters
 from infra.settings import Settings
 from infra.subscription import Subscription, set_paused
 from infra.web.auth import create_key
+from services import alarms
 from services.audit import projections as audit
 from services.checks import Check, master_keys, secret_files
 from services.host import build, relay
@@ -176,6 +177,7 @@ async def doctor(settings: Settings) -> list[Check]:
     if checks[-1].ok:
         async with platform_of(settings) as platform:
             checks += [*await master_keys(platform), await _signed(platform)]
+            checks.append(await alarms.check(platform))
     checks += [secret_files(settings), _requesters(settings), _java(settings)]
     return checks
 

@@ -51,7 +51,7 @@ def create_events(schema: str, role: str) -> None:
 
 
 def create_subscription_tables(schema: str, role: str) -> None:
-    """Where each subscription stands, and what it had to park."""
+    """Where each subscription stands, what it had to park, and what is to be looked at."""
     script(
         f"""
         CREATE TABLE {schema}.offsets (
@@ -66,7 +66,8 @@ def create_subscription_tables(schema: str, role: str) -> None:
         CREATE TABLE {schema}.subscriptions (
           subscription text PRIMARY KEY,
           paused       boolean NOT NULL DEFAULT false,
-          reason       text
+          reason       text,
+          since        timestamptz NOT NULL DEFAULT now()
         );
         CREATE TABLE {schema}.dead_letters (
           id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -83,8 +84,18 @@ def create_subscription_tables(schema: str, role: str) -> None:
           UNIQUE (subscription, source, partition, "offset")
         );
         CREATE INDEX dead_letters_key ON {schema}.dead_letters (subscription, key, id);
+        CREATE TABLE {schema}.alarms (
+          kind            text NOT NULL,
+          subject         text NOT NULL,
+          since           timestamptz NOT NULL DEFAULT now(),
+          last_at         timestamptz NOT NULL DEFAULT now(),
+          count           bigint NOT NULL DEFAULT 1,
+          detail          text NOT NULL,
+          acknowledged_at timestamptz,
+          PRIMARY KEY (kind, subject)
+        );
         GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.offsets, {schema}.subscriptions,
-          {schema}.dead_letters TO {role};
+          {schema}.dead_letters, {schema}.alarms TO {role};
         """
     )
 

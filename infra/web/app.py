@@ -15,13 +15,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from infra.alarms import Watch
 from infra.database import Database
 from infra.limits import LimitedError
 from infra.subscription import Subscription
+from infra.ticker import Ticker
 from infra.web import problems
 from infra.web.auth import Authenticator
 
 log = structlog.get_logger()
+READY_SECONDS = 5.0
+ALARM_SECONDS = 5.0
+"""How often the open alarms are counted for Prometheus."""
 
 
 class Worker(Protocol):
@@ -35,10 +40,7 @@ class Worker(Protocol):
 
 
 class Service:
-    """One service: its database, its routes and its workers, wired by its ``app.py``.
-
-    ``alarms``: what a human must look at although the service works (``/readyz`` shows it).
-    """
+    """One service: its database, its routes and its workers, wired by its ``app.py``."""
 
     def __init__(
         self,
@@ -50,16 +52,16 @@ class Service:
         stuck_seconds: float = 60,
         stop_seconds: float = 8,
         on_close: Sequence[Callable[[], Awaitable[None]]] = (),
-        alarms: Callable[[], dict[str, str]] = dict,
     ) -> None:
         self.name = name
         self.app = app
         self.database = database
         self.workers = list(workers)
+        self._alarms = Watch(list(_databases(database, workers).values()))
+        self._watch = Ticker("alarms", self._alarms.step, ALARM_SECONDS)
         self._stuck_seconds = stuck_seconds
         self._stop_seconds = stop_seconds
         self._on_close = on_close
-        self.alarms = alarms
         self._tasks: list[asyncio.Task[None]] = []
         app.state.authenticator = Authenticator(database)
         app.state.service = self
@@ -67,11 +69,12 @@ class Service:
 
     async def start(self) -> None:
         """Start the workers."""
-        self._tasks = [asyncio.create_task(w.run(), name=w.name) for w in self.workers]
+        running = [*self.workers, self._watch]
+        self._tasks = [asyncio.create_task(w.run(), name=w.name) for w in running]
 
     async def stop(self) -> None:
         """Stop the workers in an orderly way, within a bound; then close the database."""
-        for worker in self.workers:
+        for worker in (*self.workers, self._watch):
             worker.stop()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=self._stop_seconds)
@@ -92,9 +95,14 @@ class Service:
 
     async def readiness(self) -> dict[str, Any]:
         """Whether the database answers, and how far behind each subscription is."""
-        async with asyncio.timeout(5), self.database.reading() as connection:
+        async with asyncio.timeout(READY_SECONDS), self.database.reading() as connection:
             await connection.execute(text("SELECT 1"))
         return {w.name: await w.lag() for w in self.workers if isinstance(w, Subscription)}
+
+    async def alarms(self) -> list[dict[str, Any]]:
+        """What a human must look at although the service works."""
+        async with asyncio.timeout(READY_SECONDS):
+            return await self._alarms.read()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Service"]:
@@ -104,6 +112,12 @@ class Service:
             yield self
         finally:
             await self.stop()
+
+
+def _databases(own: Database, workers: Sequence[Worker]) -> dict[str, Database]:
+    """Each schema that is worked on (a relay works on all of them)."""
+    subscribed = [w.database for w in workers if isinstance(w, Subscription)]
+    return {database.schema: database for database in (own, *subscribed)}
 
 
 def create_app(title: str, description: str) -> FastAPI:
@@ -125,7 +139,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
     async def readyz(request: Request) -> Response:
         try:
             lag = await service.readiness()
-            return JSONResponse({"ready": True, "lag": lag, "alarms": service.alarms()})
+            return JSONResponse({"ready": True, "lag": lag, "alarms": await service.alarms()})
         except Exception as error:
             return JSONResponse({"ready": False, "error": type(error).__name__}, 503)
 

@@ -60,7 +60,6 @@ def build(platform: Platform) -> Service:
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,
         on_close=[witnesses.close, vault.close],
-        alarms=lambda: _alarms(signing, witnesses),
     )
 
 
@@ -90,12 +89,6 @@ def _outward(platform: Platform, database: Database, witnesses: Witnesses) -> li
         publisher = Publisher(database, files, settings.log_origin)
         workers.append(Ticker("log-files", publisher.step, seconds))
     return workers
-
-
-def _alarms(signing: Signing, witnesses: Witnesses) -> dict[str, str]:
-    found = {f"witness {w.name}": w.alarm for w in witnesses.all}
-    found["log"] = signing.refusal
-    return {name: alarm for name, alarm in found.items() if alarm}
 
 
 async def _on_damage(request: Request, error: Exception) -> Response:

@@ -222,9 +222,9 @@ async def test_a_refusal_is_seen_everywhere_an_operator_looks(
     assert REGISTRY.get_sample_value("aiguillage_log_refusing") == 1
     async with client_of(hub) as client:
         ready = (await client.get("/readyz")).json()
-        assert (ready["ready"], list(ready["alarms"])) == (True, ["log"])
+        assert (ready["ready"], [a["kind"] for a in ready["alarms"]]) == (True, ["log-refused"])
         said = (await client.get("/v1/log")).json()["refusal"]
-    assert "after 20 entries" in said == ready["alarms"]["log"]
+    assert "after 20 entries" in said == ready["alarms"][0]["detail"]
     settings = hub.platform.settings.model_copy(
         update={"database_url": databases.url, "vault_url": databases.vault_url}
     )

@@ -251,7 +251,7 @@ async def test_every_table_is_known_as_one_that_is_rebuilt_or_as_one_that_is_kep
                      "withdrawals", "answer_links", "answers", "capacity_links"},
         "audit": {"entries", "streams", "nodes", "tree", "checkpoints", "signatures"},
     }  # fmt: skip
-    everywhere = {"events", "offsets", "subscriptions", "dead_letters", "api_keys",
+    everywhere = {"events", "offsets", "subscriptions", "dead_letters", "alarms", "api_keys",
                   "forgotten", "alembic_version"}  # fmt: skip
     for schema, rebuilt in REBUILD.items():
         rows = await whole.rows(

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from infra.alarms import Condition
 from infra.clock import Clock, system_clock
 from infra.database import Database, driver
 from infra.settings import Settings
@@ -73,6 +74,7 @@ class Signing:
     ) -> None:
         self.keys = keys
         self.refusal: str | None = None
+        self._alarm = Condition(database, "log-refused", keys.origin)
         self._database = database
         self._memory = memory
         self._files = files
@@ -84,8 +86,10 @@ class Signing:
             signed = await self._step()
         except RefusedToSignError as error:
             self.refusal = str(error)
+            await self._alarm.tell(self.refusal)
             raise
         self.refusal = None
+        await self._alarm.tell(None)
         return signed
 
     async def state(self) -> LogState:

@@ -9,6 +9,7 @@ import aiohttp
 import structlog
 from prometheus_client import Counter, Gauge
 
+from infra.alarms import Condition
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.tlog.cosignature import unpack
@@ -40,7 +41,7 @@ class ContradictedError(NotCosignedError):
 
 @dataclass
 class Cosigning:
-    """Has one witness cosign the newest checkpoint; ``alarm`` is what it contradicted."""
+    """Has one witness cosign the newest checkpoint; an alarm if it contradicts the log."""
 
     name: str
     party: Party
@@ -48,7 +49,9 @@ class Cosigning:
     origin: str
     clock: Clock
     session: Callable[[], aiohttp.ClientSession]
-    alarm: str | None = None
+
+    def __post_init__(self) -> None:
+        self.alarm = Condition(self.database, "witness-contradicts", self.name)
 
     async def step(self) -> int:
         """Ask once if there is anything new to cosign; raises ``NotCosignedError``."""
@@ -59,12 +62,12 @@ class Cosigning:
             await self._keep(newest, await self._ask(newest, cosigned or 0))
         except NotCosignedError as error:
             if isinstance(error, ContradictedError):
-                self.alarm = str(error)
+                await self.alarm.tell(str(error))
                 log.error("witness contradicts the log", witness=self.name, reason=str(error))
             else:
                 log.warning("not cosigned", witness=self.name, reason=str(error))
             raise
-        self.alarm = None
+        await self.alarm.tell(None)
         return 0
 
     async def cosigned(self, raw: Any) -> int | None:
