@@ -72,6 +72,10 @@ class Guard:
         denied = any(plain.version == n.version and plain in n for n in _DENIED)
         return plain.is_global and not plain.is_multicast and not denied
 
+    def reaches(self, info: tuple[Any, ...]) -> bool:
+        """Whether deliveries may reach an address as ``getaddrinfo`` gives it."""
+        return all(self.allows(address) for address in _addresses([info]))
+
     def dial(self, info: tuple[Any, ...]) -> socket.socket:
         """A socket for one address, for ``https`` (aiohttp's ``socket_factory``)."""
         return _socket(info, self.allows)

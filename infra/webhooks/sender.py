@@ -210,7 +210,7 @@ def client_context(
 ) -> ssl.SSLContext:
     """A context that shows a certificate; ``trusted``: whose authorities are trusted too.
 
-    Raises ``ValueError`` for what is no certificate with its key.
+    Raises ``ValueError`` for what is no certificate with its key, and for an encrypted key.
     """
     context = ssl.create_default_context()
     for authority in trusted.get_ca_certs(binary_form=True) if trusted else ():
@@ -220,7 +220,8 @@ def client_context(
         file.write(client.certificate + b"\n" + client.private_key)
         file.flush()
         try:
-            context.load_cert_chain(file.name)
+            # without a password OpenSSL would ask for one on the terminal, and wait for ever
+            context.load_cert_chain(file.name, password=b"")
         except (ssl.SSLError, OSError) as error:
             raise ValueError("no certificate with its private key") from error
     return context

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
 from contracts.referrals import ReferralRequested
@@ -40,6 +41,11 @@ class Exchange:
 
     async def statuses(self) -> list[str]:
         return [event["status"] for event in await self.hub.events("answer.received")]
+
+
+_KEY = asyncssh.generate_private_key("ssh-ed25519")
+HOST_KEY = _KEY.export_public_key().decode()
+ENCRYPTED_KEY = _KEY.export_private_key("pkcs8-pem", passphrase="a pass phrase").decode()
 
 
 def credentials(server: Server) -> dict[str, Any]:
@@ -142,6 +148,16 @@ async def test_server_that_is_away_is_waited_for(hub: Hub, tmp_path: Path):
         ("sftp://u:p@127.0.0.1/box", {"host_key": "x" * 30}, "url"),
         ("https://u@127.0.0.1/box", {"host_key": "x" * 30}, "url"),
         ("sftp://u@127.0.0.1/box", {"host_key": "x" * 30}, "credentials.host_key"),
+        (
+            "sftp://u@127.0.0.1/box",
+            {"host_key": HOST_KEY, "private_key": ENCRYPTED_KEY},
+            "credentials.private_key",
+        ),
+        (
+            "sftp://u@127.0.0.1/box",
+            {"host_key": HOST_KEY, "private_key": "x" * 30},
+            "credentials.private_key",
+        ),
     ],
 )
 async def test_address_that_cannot_be_is_refused_with_its_field(

@@ -1,6 +1,10 @@
 """A partner whose server wants to know who we are: mutual TLS."""
 
+import os
+import shlex
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,46 @@ from tests.support import hostile as h
 from tests.support.partners import PARTNER, SERVICE, Hub, call, register
 
 OPEN = Guard(parse_networks("127.0.0.0/8"))
+
+
+TRY = """
+import sys
+from infra.webhooks.sender import ClientCertificate, client_context
+try:
+    client_context(ClientCertificate(*(open(path, "rb").read() for path in sys.argv[1:])))
+except ValueError:
+    print("refused")
+"""
+
+
+def encrypted(key: str) -> str:
+    private = h.serialization.load_pem_private_key(key.encode(), None)
+    return private.private_bytes(
+        h.serialization.Encoding.PEM,
+        h.serialization.PrivateFormat.PKCS8,
+        h.serialization.BestAvailableEncryption(b"a pass phrase"),
+    ).decode()
+
+
+def test_encrypted_key_is_refused_also_on_a_terminal_that_could_be_asked(tmp_path: Path):
+    certificate, key = h.Authority.new().pair()
+    (tmp_path / "certificate").write_text(certificate)
+    (tmp_path / "key").write_text(encrypted(key))
+    (tmp_path / "try.py").write_text(TRY)
+    names = (tmp_path / name for name in ("try.py", "certificate", "key"))
+    command = shlex.join([sys.executable, *map(str, names)])
+    # a terminal that stays open and silent: whoever asks it waits for ever
+    silent, ours = os.pipe()
+    try:
+        done = subprocess.run(
+            ["script", "--quiet", "--return", "--command", command, "/dev/null"],
+            stdin=silent, capture_output=True, timeout=60, check=True, text=True,
+            env={**os.environ, "PYTHONPATH": os.getcwd()},
+        )  # fmt: skip
+    finally:
+        os.close(silent)
+        os.close(ours)
+    assert done.stdout.strip() == "refused"
 
 
 async def takes(server: h.Hostile, reader: Any, writer: Any) -> None:
@@ -57,7 +101,7 @@ async def test_certificate_is_kept_sealed_and_shown_to_nobody(hub: Hub):
     assert secret not in repr(await hub.rows("SELECT * FROM endpoint_secrets"))
 
 
-@pytest.mark.parametrize("kind", ["expired", "mismatched", "garbage"])
+@pytest.mark.parametrize("kind", ["expired", "mismatched", "garbage", "encrypted"])
 async def test_certificate_that_cannot_serve_is_refused_at_once(hub: Hub, kind: str):
     authority = h.Authority.new()
     certificate, key = authority.pair()
@@ -65,6 +109,8 @@ async def test_certificate_that_cannot_serve_is_refused_at_once(hub: Hub, kind: 
         certificate, key = authority.pair(begins=-40)
     elif kind == "mismatched":
         _, key = authority.pair()
+    elif kind == "encrypted":
+        key = encrypted(key)
     else:
         certificate = "-----BEGIN CERTIFICATE-----\nnope\n-----END CERTIFICATE-----"
     answer = await call(

@@ -1,8 +1,11 @@
 """Files over SFTP, on a real server."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import asyncssh
 import pytest
@@ -36,6 +39,28 @@ async def test_file_sent_again_is_one_file(server: Server):
         await sender.send(OutgoingFile(server.account(), "dlv_1.csv", CONTENT))
     assert server.files() == ["dlv_1.csv"]
     assert (server.root / "dlv_1.csv").read_bytes() == CONTENT
+
+
+async def test_second_address_of_a_name_is_dialled_where_the_first_does_not_answer(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    port = urlsplit(server.url).port
+    assert port is not None
+
+    async def both(host: str, port: int, **given: Any) -> list[Any]:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        return [(*kind, (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
+    sent = await SftpSender(OPEN).send(OutgoingFile(server.account(), "dlv_1.csv", CONTENT))
+    assert sent.outcome is Outcome.OK
+
+
+async def test_address_that_may_not_be_reached_is_not_dialled(server: Server):
+    sender = SftpSender(Guard(parse_networks("127.0.0.2/32")))
+    sent = await sender.send(OutgoingFile(server.account(), "dlv_1.csv", CONTENT))
+    assert (sent.outcome, sent.error) == (Outcome.PERMANENT, "blocked-target")
+    assert server.files() == []
 
 
 async def test_server_with_another_key_is_not_trusted(server: Server):

@@ -219,6 +219,12 @@ class Endpoints:
             asyncssh.import_public_key(address.account.host_key)
         except asyncssh.KeyImportError as error:
             raise InvalidEndpointError("credentials.host_key", "is no public key") from error
+        try:
+            if address.account.private_key:
+                asyncssh.import_private_key(address.account.private_key)
+        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+            detail = "give a private key without a password, as OpenSSH writes it"
+            raise InvalidEndpointError("credentials.private_key", detail) from error
         await self.guard.check_host(parts.hostname, parts.port or 22)
 
     async def _register(self, address: Address, meta: Meta) -> NewEndpoint:
