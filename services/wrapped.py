@@ -9,7 +9,7 @@ from infra.rewrap import Kept, Place
 from infra.rotation import Rotation
 from infra.vault import PERSON_KEYS
 from services.intake.subscriptions import REFUSED
-from services.partners.handlers.endpoints import SECRETS
+from services.partners.handlers.secrets import SECRETS
 
 KEPT: Sequence[Kept] = (PERSON_KEYS, SECRETS, REFUSED)
 

@@ -21,7 +21,8 @@ from infra.webhooks.guard import Guard
 from services.intake.handlers.arrivals import Gate, Intake
 from services.intake.subscriptions import PublicRecords, refused
 from services.partners.handlers import seed
-from services.partners.handlers.endpoints import Address, Endpoints, Secrets
+from services.partners.handlers.endpoints import Address, Endpoints
+from services.partners.handlers.secrets import Secrets
 from services.partners.routes.applications import EndpointApplication
 from services.wrapped import KEPT
 from tests.support.bureau import TRAVAIL

@@ -24,8 +24,8 @@ from infra.vault import PersonErasedError, keyed_digest
 from infra.webhooks.signature import SignatureError, Verified, new_secret, verify
 from services.partners import tables
 from services.partners.handlers.capacity import keep_report, of_service
-from services.partners.handlers.endpoints import Secrets
 from services.partners.handlers.references import seal_reference
+from services.partners.handlers.secrets import Secrets
 from services.partners.model import (
     Commission,
     ForbiddenTransitionError,

@@ -1,7 +1,7 @@
 """Addresses that partners give us, and the secrets that sign in both directions."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 
 import asyncssh
 import orjson
-import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,13 +29,9 @@ from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
-from infra.keyring import KeyRing, MasterKeys
-from infra.masterkey import CannotUnsealError
-from infra.rewrap import Kept
 from infra.webhooks.guard import Guard, UnsafeUrlError
 from infra.webhooks.sender import ClientCertificate, client_context
 from infra.webhooks.signature import (
-    SigningKey,
     format_public_key,
     format_secret,
     new_private_key,
@@ -49,15 +44,23 @@ from services.partners.handlers.applications import (
     check_application,
     check_bases,
 )
+from services.partners.handlers.secrets import keep_secret
 from services.partners.model.delivery import taken_over
 from services.partners.tables import channels
 
 OVERLAP = timedelta(hours=24)
 """How long the secret of a replaced endpoint still verifies answers."""
+MOST_OVERLAP = timedelta(days=7)
+MOST_SECRETS = 5
+"""Of one endpoint at a time: each signs every message, and is tried on every answer."""
+MOST_ENDPOINTS = 100
+"""Of one partner: every answer is tried with the secrets of all of them."""
+SIGNING = ["v1", "v1a"]
+ALL_KINDS = [*SIGNING, "credentials", "client-certificate", "application"]
+HUB = Meta()
 ATTEMPTS = 5
 APPOINTMENTS_AT_ONCE = 4
 """Each is up to three calls, of the ten in a second that France Travail allows."""
-log = structlog.get_logger()
 MAILBOX = re.compile(r"mailto:[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{3,190}")
 
 
@@ -98,74 +101,13 @@ class NewEndpoint:
     public_key: str | None = None
 
 
-def _bound(row: Any) -> bytes:
-    secret_id, endpoint_id = row["secret_id"], row["endpoint_id"]
-    return bytes(secret_id.bytes + endpoint_id.bytes)
-
-
-SECRETS = Kept("partners", "endpoint_secrets", ("secret_id",), "wrapped", _bound)
-
-
-class Secrets:
-    """Secrets under a master key, each bound to its endpoint."""
-
-    def __init__(self, master: MasterKeys) -> None:
-        self._master = master
-
-    @classmethod
-    async def of(cls, master: KeyRing, rows: Iterable[Any]) -> "Secrets":
-        """For rows of ``endpoint_secrets``, whatever their epochs are."""
-        return cls(await master.keys(row["wrapped"] for row in rows))
-
-    def wrap(self, secret: bytes, secret_id: UUID, endpoint_id: UUID) -> bytes:
-        """As stored."""
-        return self._master.wrap(secret, secret_id.bytes + endpoint_id.bytes)
-
-    def open(self, rows: Iterable[Any], kind: str = "v1") -> dict[UUID, list[bytes]]:
-        """Endpoint id → its secrets of a kind, from rows of ``endpoint_secrets``."""
-        found: dict[UUID, list[bytes]] = {}
-        for row in rows:
-            if row["kind"] != kind:
-                continue
-            try:
-                secret = self._master.unwrap(row["wrapped"], _bound(row))
-            except CannotUnsealError:  # of a copy from before a rotation: others go on
-                log.error("secret does not open", endpoint_id=row["endpoint_id"])
-                continue
-            found.setdefault(row["endpoint_id"], []).append(secret)
-        return found
-
-    def signing(self, rows: Sequence[Any]) -> dict[UUID, list[SigningKey]]:
-        """Endpoint id → every key that signs what is sent to it."""
-        keys: dict[UUID, list[SigningKey]] = {i: [*k] for i, k in self.open(rows).items()}
-        for endpoint_id, seeds in self.open(rows, "v1a").items():
-            pairs = map(Ed25519PrivateKey.from_private_bytes, seeds)
-            keys.setdefault(endpoint_id, []).extend(pairs)
-        return keys
-
-    def clients(self, rows: Iterable[Any]) -> dict[UUID, ClientCertificate]:
-        """Endpoint id → the certificate by which its server knows us."""
-        found = self.open(rows, "client-certificate")
-        return {i: ClientCertificate(*_pem(orjson.loads(kept[0]))) for i, kept in found.items()}
-
-    def accounts(self, rows: Iterable[Any]) -> dict[UUID, Account]:
-        """Endpoint id → how to reach its file server."""
-        found = self.open(rows, "credentials")
-        return {i: Account(**orjson.loads(kept[0])) for i, kept in found.items()}
-
-    def applications(self, rows: Iterable[Any]) -> dict[UUID, Application]:
-        """Endpoint id → how France Travail knows us."""
-        found = self.open(rows, "application")
-        return {i: Application.read(kept[0]) for i, kept in found.items()}
-
-
-def _pem(kept: dict[str, str]) -> tuple[bytes, bytes]:
-    return kept["certificate"].encode(), kept["private_key"].encode()
+class TooManySecretsError(Exception):
+    """So many old secrets still count that no other is made beside them."""
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Registers endpoints, and renews their secrets."""
+    """Registers endpoints, renews their secrets, and disables them."""
 
     database: Database
     writer: Writer
@@ -234,7 +176,7 @@ class Endpoints:
             await _check_known(tx, address)
             await self._store(tx, endpoint_id, address, secret)
             for kind, kept in _kept(address, pair):
-                await self._keep_secret(await driver(tx), endpoint_id, kept, kind)
+                await self._keep(await driver(tx), endpoint_id, kind, kept)
             old = await self._supersede(tx, endpoint_id, address)
             events: list[Event] = [
                 EndpointDisabled(
@@ -249,37 +191,64 @@ class Endpoints:
         return NewEndpoint(endpoint_id, format_secret(secret), public)
 
     async def rotate(
-        self, endpoint_id: UUID, meta: Meta, of_partner: str | None = None
+        self,
+        endpoint_id: UUID,
+        meta: Meta,
+        overlap: timedelta = OVERLAP,
+        of_partner: str | None = None,
     ) -> NewEndpoint:
-        """A new secret; messages are signed with both until the old ones run out, and answers
-        signed with either are taken. Raises ``LookupError`` for an endpoint that is not there.
+        """A new secret of each kind that signs: the shared one, and the Ed25519 key where there
+        is one. Until ``overlap`` has passed, messages are signed with the old ones as well, and
+        answers signed with those are taken; with none, they are worth nothing from now on.
+
+        Raises ``LookupError`` for an endpoint that is not there, and ``TooManySecretsError``.
         """
         secret, now = new_secret(), self.clock()
         async with self.database.transaction() as tx:
             raw = await driver(tx)
-            partner_id = await raw.fetchval(tables.LOCK_ENDPOINT, endpoint_id)
-            if partner_id is None or of_partner not in (None, partner_id):
-                raise LookupError("endpoint")
-            await raw.execute(tables.EXPIRE_SECRETS, [endpoint_id], now + OVERLAP)
-            await self._keep_secret(raw, endpoint_id, secret)
+            partner_id = await self._locked(raw, endpoint_id, of_partner)
+            await raw.execute(tables.DROP_EXPIRED_SECRETS, endpoint_id, now)
+            rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, [endpoint_id], now)
+            signing = [row["kind"] for row in rows if row["kind"] in SIGNING]
+            if overlap and signing.count("v1") >= MOST_SECRETS:
+                raise TooManySecretsError
+            await raw.execute(tables.EXPIRE_SECRETS, [endpoint_id], now + overlap, SIGNING)
+            pair = new_private_key() if "v1a" in signing else None
+            await self._keep(raw, endpoint_id, "v1", secret)
+            if pair:
+                await self._keep(raw, endpoint_id, "v1a", pair.private_bytes_raw())
             rotated = SecretRotated(
-                endpoint_id=endpoint_id, partner_id=partner_id, old_until=now + OVERLAP
+                endpoint_id=endpoint_id, partner_id=partner_id, old_until=now + overlap
             )
             await self.writer.write(
                 tx, [Pending(f"partner-{partner_id}", [rotated], None, meta)]
             )
-        return NewEndpoint(endpoint_id, format_secret(secret))
+        public = format_public_key(pair) if pair else None
+        return NewEndpoint(endpoint_id, format_secret(secret), public)
 
-    async def _keep_secret(
-        self, raw: Any, endpoint_id: UUID, secret: bytes, kind: str = "v1"
+    async def disable(
+        self, endpoint_id: UUID, reason: str, meta: Meta, of_partner: str | None = None
     ) -> None:
-        secret_id = uuid4()
-        master = await self.writer.vault.master.keys()
-        wrapped = Secrets(master).wrap(secret, secret_id, endpoint_id)
-        await raw.execute(
-            tables.INSERT_SECRET, secret_id, endpoint_id, kind, wrapped, self.clock()
-        )
-        master.check()
+        """Send nothing there any more, and take nothing that its secrets sign, from now on.
+
+        Raises ``LookupError`` for an endpoint that is not there, or is disabled already.
+        """
+        async with self.database.transaction() as tx:
+            raw, now = await driver(tx), self.clock()
+            await self._locked(raw, endpoint_id, of_partner)
+            pending = await disable(raw, [endpoint_id], reason, now, meta)
+            await raw.execute(tables.EXPIRE_SECRETS, [endpoint_id], now, ALL_KINDS)
+            await self.writer.write(tx, pending)
+
+    async def _locked(self, raw: Any, endpoint_id: UUID, of_partner: str | None) -> str:
+        partner_id: str | None = await raw.fetchval(tables.LOCK_ENDPOINT, endpoint_id)
+        if partner_id is None or of_partner not in (None, partner_id):
+            raise LookupError("endpoint")
+        return partner_id
+
+    async def _keep(self, raw: Any, endpoint_id: UUID, kind: str, secret: bytes) -> None:
+        ring = self.writer.vault.master
+        await keep_secret(raw, ring, endpoint_id, kind, secret, self.clock())
 
     async def _store(
         self, tx: AsyncConnection, endpoint_id: UUID, address: Address, secret: bytes
@@ -293,7 +262,7 @@ class Endpoints:
             address.url, address.channel, address.rank, address.ordering, address.per_minute,
             address.concurrency, address.batch_minutes, verified, now,
         )  # fmt: skip
-        await self._keep_secret(raw, endpoint_id, secret)
+        await self._keep(raw, endpoint_id, "v1", secret)
 
     async def _supersede(
         self, tx: AsyncConnection, endpoint_id: UUID, address: Address
@@ -304,7 +273,8 @@ class Endpoints:
         )
         old = [row["endpoint_id"] for row in rows]
         if old:
-            await raw.execute(tables.EXPIRE_SECRETS, old, self.clock() + OVERLAP)
+            until = self.clock() + OVERLAP
+            await raw.execute(tables.EXPIRE_SECRETS, old, until, ALL_KINDS)
             await raw.execute(tables.MOVE_DELIVERIES, old, endpoint_id)
         return old
 
@@ -352,6 +322,11 @@ async def _check_known(tx: AsyncConnection, address: Address) -> None:
         raise InvalidEndpointError("partner_id", "no such partner in the directory")
     if address.channel is Channel.REST and kind != PartnerKind.FRANCE_TRAVAIL:
         raise InvalidEndpointError("channel", "rest is for partners of kind france-travail")
+    if await raw.fetchval(tables.OTHER_ENDPOINTS, address.partner_id, address.url) >= (
+        MOST_ENDPOINTS
+    ):
+        detail = f"the partner has {MOST_ENDPOINTS} addresses: disable one first"
+        raise InvalidEndpointError("partner_id", detail)
     rows = await raw.fetch(tables.SERVICES_OF, address.partner_id)
     known = {row["service_id"] for row in rows}
     for number, service_id in enumerate(address.service_ids):
@@ -362,14 +337,20 @@ async def _check_known(tx: AsyncConnection, address: Address) -> None:
 
 
 async def disable(
-    raw: Any, endpoints: Iterable[UUID], reason: str, now: datetime
+    raw: Any, endpoints: Iterable[UUID], reason: str, now: datetime, meta: Meta = HUB
 ) -> list[Pending]:
-    """Nothing more goes there; what waited takes the next channel, at last a human's."""
+    """Nothing more goes there; what waited takes the next channel, at last a human's.
+
+    Their secrets verify answers for another ``OVERLAP``.
+    """
     ids, error = list(endpoints), "endpoint-disabled"
     pending = [
-        Pending(f"partner-{row['partner_id']}", [EndpointDisabled(**row, reason=reason)])
+        Pending(
+            f"partner-{row['partner_id']}", [EndpointDisabled(**row, reason=reason)], None, meta
+        )
         for row in await raw.fetch(tables.DISABLE_ENDPOINTS, ids, reason)
     ]
+    await raw.execute(tables.EXPIRE_SECRETS, ids, now + OVERLAP, ALL_KINDS)
     for row in await raw.fetch(channels.MOVE_ON, ids, now):
         pending.append(_about(row, taken_over(row, error)))
     for row in await raw.fetch(channels.BURY, ids, now):

@@ -23,7 +23,7 @@ from infra.webhooks.signature import SignatureError
 from services.partners.adapters.csvfile import LineError, read, receipt
 from services.partners.handlers.answers import Answers, DuplicateIdError
 from services.partners.handlers.compose import about
-from services.partners.handlers.endpoints import Secrets
+from services.partners.handlers.secrets import Secrets
 from services.partners.model import (
     CommissionNotMetError,
     ForbiddenTransitionError,

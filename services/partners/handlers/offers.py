@@ -12,7 +12,7 @@ from infra.keyring import KeyRing
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application, Clients
 from services.partners.adapters.france_travail_offers import Found, OfferSearch
-from services.partners.handlers.endpoints import Secrets
+from services.partners.handlers.secrets import Secrets
 from services.partners.tables import appointments
 
 FRESH = timedelta(minutes=5)

@@ -28,7 +28,8 @@ from infra.webhooks.sender import Outcome, Sent
 from infra.webhooks.worker import Job, Load, Result
 from services.partners import tables
 from services.partners.handlers.compose import Composer, Letterhead, batch
-from services.partners.handlers.endpoints import Secrets, disable
+from services.partners.handlers.endpoints import disable
+from services.partners.handlers.secrets import Secrets
 from services.partners.handlers.tokens import keep_links
 from services.partners.model.delivery import (
     STAYS,

@@ -29,7 +29,8 @@ from infra.webhooks.sender import (
 from infra.webhooks.signature import SigningKey
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application, Clients
-from services.partners.handlers.endpoints import Secrets, disable
+from services.partners.handlers.endpoints import disable
+from services.partners.handlers.secrets import Secrets
 from services.partners.model.delivery import Health, pause
 from services.partners.model.messages import compose_ping
 

@@ -109,6 +109,8 @@ _DISABLED = {
     "gone": "elle a répondu qu'elle n'existe plus ou ne veut plus de messages",
     "failing": "aucun message n'y est arrivé depuis plusieurs jours",
     "unverified": "elle n'a jamais confirmé vouloir nos messages",
+    "by-operator": "à la demande de la commune",
+    "by-partner": "à la demande du partenaire",
 }
 
 

@@ -31,7 +31,13 @@ from services.partners.routes.callers import Admin, Reader, State
 from services.partners.routes.capacity import add as add_capacity
 from services.partners.routes.directory import add as add_directory
 from services.partners.routes.manual import add as add_manual
-from services.partners.routes.partner import delivery_page, pinged
+from services.partners.routes.partner import (
+    DAY,
+    Overlap,
+    delivery_page,
+    pinged,
+    rotated,
+)
 from services.partners.routes.redelivery import add as add_redelivery
 from services.partners.tables import messages
 
@@ -128,15 +134,19 @@ def _add_endpoints(
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201, tags=["endpoints"])
     async def rotate_secret(
-        request: Request, admin: Admin, endpoint_id: UUID
+        request: Request, admin: Admin, endpoint_id: UUID, overlap: Overlap = DAY
     ) -> dict[str, Any]:
-        """A new signing secret, shown once; the old one counts for another day."""
+        """New signing secrets, shown once; the old ones count for ``overlap``, else a day."""
+        return await rotated(endpoints, endpoint_id, cause_of(request, admin.actor), overlap)
+
+    @routes.post("/endpoints/{endpoint_id}/disable", status_code=204, tags=["endpoints"])
+    async def disable_endpoint(request: Request, admin: Admin, endpoint_id: UUID) -> None:
+        """Send nothing there any more; its secrets are worth nothing from now on."""
         meta = cause_of(request, admin.actor)
         try:
-            new = await endpoints.rotate(endpoint_id, meta)
+            await endpoints.disable(endpoint_id, "by-operator", meta)
         except LookupError as error:
             raise not_found(str(error)) from error
-        return {"endpoint_id": new.endpoint_id, "secret": new.secret}
 
     @routes.get("/endpoints", tags=["endpoints"])
     async def list_endpoints(admin: Admin, partner_id: str | None = None) -> dict[str, Any]:

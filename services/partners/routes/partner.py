@@ -3,16 +3,24 @@
 The key's scope is the partner; another partner's things are not found.
 """
 
+from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
 from infra.database import Database
-from infra.web.problems import not_found
+from infra.eventstore.events import Meta
+from infra.web.problems import Problem, not_found
 from services.partners import tables
 from services.partners.handlers.capacity import Capacity, CapacityLinks
-from services.partners.handlers.endpoints import Endpoints
+from services.partners.handlers.endpoints import (
+    MOST_OVERLAP,
+    MOST_SECRETS,
+    OVERLAP,
+    Endpoints,
+    TooManySecretsError,
+)
 from services.partners.handlers.messages import Messages
 from services.partners.handlers.verification import Verification
 from services.partners.routes.callers import Partner, State, cause_of_partner, id_of
@@ -21,6 +29,15 @@ from services.partners.tables import messages as messages_of
 
 Limit = Annotated[int, Query(ge=1, le=500)]
 After = Annotated[int, Query(ge=0)]
+DAY = int(OVERLAP.total_seconds())
+Overlap = Annotated[
+    int,
+    Query(
+        ge=0,
+        le=int(MOST_OVERLAP.total_seconds()),
+        description="Seconds for which the old secrets still count; 0: not any more.",
+    ),
+]
 
 
 def partner_router(
@@ -49,16 +66,22 @@ def _add_endpoints(
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201)
     async def rotate_my_secret(
-        request: Request, partner: Partner, endpoint_id: UUID
+        request: Request, partner: Partner, endpoint_id: UUID, overlap: Overlap = DAY
     ) -> dict[str, Any]:
-        """A new signing secret, shown once; the old one counts for another day."""
+        """New signing secrets, shown once; the old ones count for ``overlap``, else a day."""
+        cause = cause_of_partner(request, partner)
+        return await rotated(endpoints, endpoint_id, cause, overlap, id_of(partner))
+
+    @routes.post("/endpoints/{endpoint_id}/disable", status_code=204)
+    async def disable_my_endpoint(
+        request: Request, partner: Partner, endpoint_id: UUID
+    ) -> None:
+        """Send nothing there any more; its secrets are worth nothing from now on."""
+        cause = cause_of_partner(request, partner)
         try:
-            new = await endpoints.rotate(
-                endpoint_id, cause_of_partner(request, partner), id_of(partner)
-            )
+            await endpoints.disable(endpoint_id, "by-partner", cause, id_of(partner))
         except LookupError as error:
             raise not_found(str(error)) from error
-        return {"endpoint_id": new.endpoint_id, "secret": new.secret}
 
     @routes.post("/endpoints/{endpoint_id}/ping")
     async def ping_my_endpoint(partner: Partner, endpoint_id: UUID) -> dict[str, Any]:
@@ -92,6 +115,26 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -
             id_of(partner), after, limit, cause_of_partner(request, partner)
         )
         return {"messages": page.messages, "cursor": page.cursor, "more": page.more}
+
+
+async def rotated(
+    endpoints: Endpoints,
+    endpoint_id: UUID,
+    cause: Meta,
+    overlap: int,
+    partner_id: str | None = None,
+) -> dict[str, Any]:
+    """An endpoint's new secrets; raises ``Problem`` 404, and 409 where too many still count."""
+    try:
+        new = await endpoints.rotate(endpoint_id, cause, timedelta(seconds=overlap), partner_id)
+    except LookupError as error:
+        raise not_found(str(error)) from error
+    except TooManySecretsError as error:
+        detail = f"{MOST_SECRETS} still count: wait for one to end, or ask for overlap=0"
+        raise Problem(409, "too-many-secrets", "Too many old secrets count", detail) from error
+    return {
+        "endpoint_id": new.endpoint_id, "secret": new.secret, "public_key": new.public_key,
+    }  # fmt: skip
 
 
 async def pinged(

@@ -80,8 +80,15 @@ LOCK_ENDPOINT = """
 SELECT partner_id FROM endpoints WHERE endpoint_id = $1 AND state = 'active' FOR UPDATE
 """
 EXPIRE_SECRETS = """
-UPDATE endpoint_secrets SET expires_at = $2
-WHERE endpoint_id = ANY($1::uuid[]) AND kind = 'v1' AND expires_at IS NULL
+UPDATE endpoint_secrets SET expires_at = least(expires_at, $2)
+WHERE endpoint_id = ANY($1::uuid[]) AND kind = ANY($3::text[])
+"""
+"""``least`` passes over null: what had no end gets one, what had one gets none later."""
+DROP_EXPIRED_SECRETS = """
+DELETE FROM endpoint_secrets WHERE endpoint_id = $1 AND expires_at <= $2
+"""
+OTHER_ENDPOINTS = """
+SELECT count(*) FROM endpoints WHERE partner_id = $1 AND state = 'active' AND url <> $2
 """
 MOVE_DELIVERIES = """
 UPDATE deliveries SET endpoint_id = $2
@@ -117,8 +124,8 @@ SELECT r.partner_id, s.endpoint_id, s.secret_id, s.kind, s.wrapped
 FROM referral_states r
 JOIN endpoints e ON e.partner_id = r.partner_id
 JOIN endpoint_secrets s ON s.endpoint_id = e.endpoint_id
-WHERE r.referral_id = $1 AND (s.expires_at IS NULL OR s.expires_at > $2)
-ORDER BY s.created_at DESC LIMIT 20
+WHERE r.referral_id = $1 AND s.kind = 'v1' AND (s.expires_at IS NULL OR s.expires_at > $2)
+ORDER BY s.created_at DESC
 """
 
 DELIVERY_COLUMNS = (

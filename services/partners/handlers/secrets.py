@@ -1,0 +1,97 @@
+"""Secrets of endpoints, each under a master key: what signs, logs in, or says who we are."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from infra.channels.sftp import Account
+from infra.keyring import KeyRing, MasterKeys
+from infra.masterkey import CannotUnsealError
+from infra.rewrap import Kept
+from infra.webhooks.sender import ClientCertificate
+from infra.webhooks.signature import SigningKey
+from services.partners import tables
+from services.partners.adapters.france_travail_clients import Application
+
+log = structlog.get_logger()
+
+
+def _bound(row: Any) -> bytes:
+    secret_id, endpoint_id = row["secret_id"], row["endpoint_id"]
+    return bytes(secret_id.bytes + endpoint_id.bytes)
+
+
+SECRETS = Kept("partners", "endpoint_secrets", ("secret_id",), "wrapped", _bound)
+
+
+class Secrets:
+    """Secrets under a master key, each bound to its endpoint."""
+
+    def __init__(self, master: MasterKeys) -> None:
+        self._master = master
+
+    @classmethod
+    async def of(cls, master: KeyRing, rows: Iterable[Any]) -> "Secrets":
+        """For rows of ``endpoint_secrets``, whatever their epochs are."""
+        return cls(await master.keys(row["wrapped"] for row in rows))
+
+    def wrap(self, secret: bytes, secret_id: UUID, endpoint_id: UUID) -> bytes:
+        """As stored."""
+        return self._master.wrap(secret, secret_id.bytes + endpoint_id.bytes)
+
+    def open(self, rows: Iterable[Any], kind: str = "v1") -> dict[UUID, list[bytes]]:
+        """Endpoint id → its secrets of a kind, from rows of ``endpoint_secrets``."""
+        found: dict[UUID, list[bytes]] = {}
+        for row in rows:
+            if row["kind"] != kind:
+                continue
+            try:
+                secret = self._master.unwrap(row["wrapped"], _bound(row))
+            except CannotUnsealError:  # of a copy from before a rotation: others go on
+                log.error("secret does not open", endpoint_id=row["endpoint_id"])
+                continue
+            found.setdefault(row["endpoint_id"], []).append(secret)
+        return found
+
+    def signing(self, rows: Sequence[Any]) -> dict[UUID, list[SigningKey]]:
+        """Endpoint id → every key that signs what is sent to it."""
+        keys: dict[UUID, list[SigningKey]] = {i: [*k] for i, k in self.open(rows).items()}
+        for endpoint_id, seeds in self.open(rows, "v1a").items():
+            pairs = map(Ed25519PrivateKey.from_private_bytes, seeds)
+            keys.setdefault(endpoint_id, []).extend(pairs)
+        return keys
+
+    def clients(self, rows: Iterable[Any]) -> dict[UUID, ClientCertificate]:
+        """Endpoint id → the certificate by which its server knows us."""
+        found = self.open(rows, "client-certificate")
+        return {i: ClientCertificate(*_pem(orjson.loads(kept[0]))) for i, kept in found.items()}
+
+    def accounts(self, rows: Iterable[Any]) -> dict[UUID, Account]:
+        """Endpoint id → how to reach its file server."""
+        found = self.open(rows, "credentials")
+        return {i: Account(**orjson.loads(kept[0])) for i, kept in found.items()}
+
+    def applications(self, rows: Iterable[Any]) -> dict[UUID, Application]:
+        """Endpoint id → how France Travail knows us."""
+        found = self.open(rows, "application")
+        return {i: Application.read(kept[0]) for i, kept in found.items()}
+
+
+def _pem(kept: dict[str, str]) -> tuple[bytes, bytes]:
+    return kept["certificate"].encode(), kept["private_key"].encode()
+
+
+async def keep_secret(
+    raw: Any, ring: KeyRing, endpoint_id: UUID, kind: str, secret: bytes, now: datetime
+) -> None:
+    """Store one secret of an endpoint, wrapped."""
+    secret_id = uuid4()
+    master = await ring.keys()
+    wrapped = Secrets(master).wrap(secret, secret_id, endpoint_id)
+    await raw.execute(tables.INSERT_SECRET, secret_id, endpoint_id, kind, wrapped, now)
+    master.check()
