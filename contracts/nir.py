@@ -2,12 +2,18 @@
 
 Décret n° 2019-341 lists who may process it, and for what; a front desk is not among them.
 Form (INSEE): sex, year, month, département, commune, order, and a key that may be absent: 13
-digits or 15, Corsica as 2A and 2B, with separators anywhere in between. What merely looks
-like one (a 13-digit clock, for instance) is refused too: it cannot be told apart, and the
-refusal names the field. Identifiers in hexadecimal, UUIDs among them, are left alone.
+digits or 15, Corsica as 2A and 2B, with separators anywhere in between.
+
+- **In any field** what merely looks like one is refused too: it cannot be told apart, and the
+  refusal names the field. Identifiers in hexadecimal, UUIDs among them, are left alone, also
+  with letters before them.
+- **In references and ids** (the fields of ``REFERENCES``) only the 15 digits with their right
+  key count: 97 less the 13 digits modulo 97, Corsica's 2A and 2B as 19 and 18. A clock of 13
+  digits looks like a NIR most of the time, and systems make their ids of such clocks.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 _GAP = r"\s.\-_/\u00ad\u2010-\u2015\u2212"
@@ -23,6 +29,7 @@ _HEXADECIMAL = re.compile(
     r"(?<![0-9A-Za-z])(?:"
     r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
     r"|(?=[0-9]*[A-Fa-f])[0-9A-Fa-f]{16,}"  # no NIR is so long
+    r"|[A-Za-z]{1,12}(?=[0-9]+[A-Fa-f])[0-9A-Fa-f]{16,}"  # nor has one letters inside
     r")(?![0-9A-Za-z])"
 )
 # The quick look, on UTF-8 bytes: gaps deleted, each digit a 0, Corsica's letters an A.
@@ -31,6 +38,28 @@ _CLASSES = bytes.maketrans(b"0123456789aABbE,[", b"0000000000AAAAe::")
 _PLAIN = bytes(n for n in range(0xC6) if n != ord("\\")) + b"\xe2"
 _EXPONENT = re.compile(rb":0+e")
 MAX_WHOLE_FLOAT = 1e15
+REFERENCES = frozenset(
+    {
+        "id",
+        "source",
+        "subject",
+        "ref",
+        "structure_id",
+        "service_id",
+        "suggested_service_id",
+        "partner_id",
+        "partner_reference",
+        "reference",
+        "reference_partenaire",
+    }
+)
+"""Names of the fields that hold a reference or an id, at whatever door (two are headings of
+partners' files)."""
+MAX_NAME, MAX_PATH = 64, 512
+"""Characters of a field's name, and of a path, that are given back: a stranger chose them."""
+_Place = tuple[Any, str]
+"""A field: the place of what holds it, and its name; the path is only written once one is
+found, or as many paths would be written as there are values."""
 
 
 def may_hold_nir(body: bytes) -> bool:
@@ -48,39 +77,40 @@ def may_hold_nir(body: bytes) -> bool:
 def find_nir(value: Any, path: str = "") -> str | None:
     """The path of the first field of parsed JSON that holds a NIR, None if none does.
 
-    A NIR in the *name* of a field is reported as ``*`` below its parent.
+    A NIR in the *name* of a field is reported as ``*`` below its parent. Long names and deep
+    paths are cut.
     """
-    waiting = [(path, value)]
+    waiting: list[tuple[_Place | None, Any]] = [((None, path) if path else None, value)]
     while waiting:
         where, item = waiting.pop()
         if isinstance(item, dict):
             if any(is_nir(name) for name in item):
-                return _below(where, "*")
-            waiting += [(_below(where, name), child) for name, child in item.items()]
+                return _path((where, "*"))
+            waiting += [((where, name), child) for name, child in item.items()]
         elif isinstance(item, list):
-            waiting += [(_below(where, str(n)), child) for n, child in enumerate(item)]
-        elif is_nir(item):
-            return where
+            waiting += [((where, str(n)), child) for n, child in enumerate(item)]
+        elif is_nir(item, reference=where is not None and where[1] in REFERENCES):
+            return _path(where)
     return None
 
 
-def is_nir(value: Any) -> bool:
-    """Whether a text holds a NIR, or a number is one."""
+def is_nir(value: Any, *, reference: bool = False) -> bool:
+    """Whether a text holds a NIR, or a number is one; ``reference``: with its key only."""
     if isinstance(value, str):
-        return len(value) > 12 and _in_text(value)
+        return len(value) > 12 and _in_text(value, _keyed if reference else _formed)
     if isinstance(value, float):
         return abs(value) < MAX_WHOLE_FLOAT and value == int(value) and is_nir(int(value))
     return isinstance(value, int) and _FORM.fullmatch(str(abs(value))) is not None
 
 
-def _in_text(text: str) -> bool:
+def _in_text(text: str, judge: Callable[[str], bool]) -> bool:
     if _RUN.search(text) is None:
         return False
     cleared = _HEXADECIMAL.sub("x", text)
-    return any(_in_run(match[0]) for match in _RUN.finditer(cleared))
+    return any(_in_run(match[0], judge) for match in _RUN.finditer(cleared))
 
 
-def _in_run(run: str) -> bool:
+def _in_run(run: str, judge: Callable[[str], bool]) -> bool:
     """Whether whole groups of a run of digits make a NIR: in a list of numbers, any of them."""
     groups = [_ascii(group) for group in re.split(f"[{_GAP}]+", run)]
     for first in range(len(groups)):
@@ -89,14 +119,30 @@ def _in_run(run: str) -> bool:
             joined += group
             if len(joined) > 15:
                 break
-            if _FORM.fullmatch(joined):
+            if judge(joined):
                 return True
     return False
+
+
+def _formed(digits: str) -> bool:
+    return _FORM.fullmatch(digits) is not None
+
+
+def _keyed(digits: str) -> bool:
+    if len(digits) != 15 or not _formed(digits):
+        return False
+    number = digits[:13].upper().replace("2A", "19").replace("2B", "18")
+    return 97 - int(number) % 97 == int(digits[13:])
 
 
 def _ascii(group: str) -> str:
     return "".join(str(int(c)) if c.isdecimal() else c for c in group)
 
 
-def _below(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def _path(place: _Place | None) -> str:
+    names = []
+    while place is not None:
+        place, name = place
+        names.append(name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…")
+    path = ".".join(reversed(names))
+    return path if len(path) <= MAX_PATH else f"{path[:MAX_PATH]}…"

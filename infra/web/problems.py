@@ -19,6 +19,8 @@ from infra.limits import Limit, LimitedError
 
 log = structlog.get_logger()
 CONTENT_TYPE = "application/problem+json"
+MOST_ERRORS, MOST_NAME = 100, 64
+"""How many fields at fault are named, and how many characters of a name."""
 TYPE_BASE = "https://aiguillage.fr/problems/"
 
 
@@ -78,20 +80,26 @@ def not_found(what: str) -> Problem:
 
 
 def invalid(error: ValidationError, prefix: str = "") -> Problem:
-    """A body that does not fit its schema; names every field, quotes no value."""
+    """A body that does not fit its schema; names fields, quotes no value."""
+    found = error.errors(include_input=False)[:MOST_ERRORS]
     return Problem(
         422,
         "invalid",
         "The content does not fit its schema",
-        errors=[_field_error(item, prefix) for item in error.errors(include_input=False)],
+        errors=[_field_error(item, prefix) for item in found],
     )
 
 
 def _field_error(item: Any, prefix: str = "") -> dict[str, str]:
-    path = [str(part) for part in item["loc"]]
+    path = [_name(str(part)) for part in item["loc"]]
     field = ".".join([prefix, *path] if prefix else path)
     detail = item["msg"].removeprefix("Value error, ")
     return {"field": field, "detail": detail}
+
+
+def _name(part: str) -> str:
+    """A field's name, which a stranger may have chosen."""
+    return part if len(part) <= MOST_NAME else f"{part[:MOST_NAME]}…"
 
 
 async def on_problem(request: Request, error: Exception) -> Response:
@@ -105,7 +113,8 @@ async def on_request_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if any(e["type"] == "json_invalid" for e in error.errors()):
         return Problem(400, "malformed", "This is not JSON").response()
-    errors = [_field_error({"loc": e["loc"][1:], "msg": e["msg"]}) for e in error.errors()]
+    found = error.errors()[:MOST_ERRORS]
+    errors = [_field_error({"loc": e["loc"][1:], "msg": e["msg"]}) for e in found]
     return Problem(422, "invalid", "The request is not valid", errors=errors).response()
 
 

@@ -213,7 +213,8 @@ def _read(record: ForeignRecord) -> Envelope:
 
 def _nir_field(record: ForeignRecord, found: Envelope) -> str | None:
     texts = b"\n".join([record.value or b"", *(text for _, text in record.headers)])
-    return find_nir(envelope.to_object(found)) if may_hold_nir(texts) else None
+    look = may_hold_nir(texts) or b"data_base64" in texts
+    return find_nir(envelope.to_object(found)) if look else None
 
 
 def _place(record: ForeignRecord) -> tuple[str, int, int]:

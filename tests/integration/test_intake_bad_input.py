@@ -1,5 +1,6 @@
 """Bad input to `POST /v1/events`: the exact problem document, and nothing written."""
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
@@ -129,11 +130,16 @@ BAD_EVENTS = {
         fault("nir-refused", NO_NIR, "source"),
     ),
     "NIR as the subject": (
-        contact() | {"subject": "1-85-03-2A-606-123-45"},
+        contact() | {"subject": "1-85-03-2A-606-123-06"},
         fault("nir-refused", NO_NIR, "subject"),
     ),
     "NIR in an extension": (
         contact() | {"nir": 269054958815780}, fault("nir-refused", NO_NIR, "nir"),
+    ),
+    "NIR in data that are coded": (
+        {k: v for k, v in contact().items() if k != "data"}
+        | {"data_base64": b64encode(orjson.dumps({"mode": "phone", "note": NIR})).decode()},
+        fault("nir-refused", NO_NIR, "data.note"),
     ),
 }  # fmt: skip
 
@@ -146,6 +152,28 @@ async def test_bad_event_gets_its_problem_and_leaves_nothing(intake_desk: Desk, 
             assert answer.status_code == expected["status"]
             assert answer.headers["content-type"] == "application/problem+json"
             assert await intake_desk.all_rows() == []
+
+
+IDS = ("1769900400000", "r663f7f4fdbd841969920027605aaa043", "269054958815781")
+
+
+async def test_ids_that_only_look_like_a_nir_are_taken(intake_desk: Desk):
+    """Clocks of milliseconds, hexadecimal, and 15 digits without the key of a NIR."""
+    for number in IDS:
+        receipt = await intake_desk.receipt(contact(person={"ref": number}) | {"id": number})
+        assert receipt.id == number
+
+
+async def test_field_names_of_any_length_and_number_get_a_short_answer(intake_desk: Desk):
+    nested: dict[str, Any] = {"note": "x"}
+    for _ in range(20):
+        nested = {"n" * 3000: nested}
+    names = {f"{n:x}": 0 for n in range(20_000)}
+    for data in ({"n" * 200_000: NIR}, nested | {"nir": NIR}, nested, names):
+        answer = await intake_desk.send(contact() | {"data": {"mode": "phone"} | data})
+        assert answer.status_code == 422
+        assert len(answer.content) < 16 * 1024
+        assert answer.json()["errors"]
 
 
 async def test_invalid_thematique_is_named_by_its_place(intake_desk: Desk):

@@ -1,6 +1,7 @@
 """What municipal systems produce straight to Kafka: taken like HTTP, the bad ones kept."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -152,7 +153,10 @@ async def test_bad_record_is_kept_with_its_reason_and_stops_no_other(topic: Topi
         (structured(contact(**{CANARY: 1})), "invalid", ["data.*"]),
         (structured({**contact(), CANARY: 1}), "invalid", ["*"]),
         (structured(contact(note="185035960612345")), "nir-refused", ["data.note"]),
-        (binary({**contact(), "subject": "185035960612345"}), "nir-refused", ["subject"]),
+        (binary({**contact(), "subject": "185035960612390"}), "nir-refused", ["subject"]),
+        (structured({"data_base64": b64encode(b'{"note":"185035960612345"}').decode()}
+                    | {k: v for k, v in contact().items() if k != "data"}),
+         "nir-refused", ["data.note"]),
         (structured({**event, "data": {"mode": "online"}}), "duplicate-id", ["id"]),
         (structured(b"[" + b" " * MAX_RECORD_BYTES), "too-large", []),
         (replace(structured(contact()), headers=(("content-type", b"text/xml"),)),

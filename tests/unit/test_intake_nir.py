@@ -1,5 +1,6 @@
 """The NIR is found wherever it hides, and what is no NIR is left alone."""
 
+import tracemalloc
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from contracts.examples import example as public_example
 from contracts.intake import PUBLIC_TYPES
-from contracts.nir import find_nir, is_nir, may_hold_nir
+from contracts.nir import MAX_NAME, MAX_PATH, find_nir, is_nir, may_hold_nir
 
 GAPS = ["", " ", ".", "-", "\u00a0", "\u202f", "  ", "\u2011", " - "[:2]]
 
@@ -173,4 +174,56 @@ def test_very_deep_json_is_walked():
     value: Any = "1850359606123"
     for _ in range(1000):
         value = [value]
-    assert find_nir(value) == ".".join(["0"] * 1000)
+    assert find_nir(value) == ".".join(["0"] * 1000)[:MAX_PATH] + "…"
+
+
+def test_name_that_a_stranger_chose_is_cut_in_the_answer():
+    assert find_nir({"n" * 100_000: "1850359606123"}) == "n" * MAX_NAME + "…"
+
+
+def test_long_names_with_many_values_cost_no_more_than_their_bytes():
+    """130 KB of JSON once took 1.4 GiB: the whole path was written for every child."""
+    value: Any = {f"{n}": 0 for n in range(8000)}
+    for _ in range(20):
+        value = {"n" * 3000: value}
+    tracemalloc.start()
+    try:
+        assert find_nir(value) is None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * len(orjson.dumps(value))
+
+
+@given(
+    st.integers(10**12, 10**13 - 1),  # 2001 to 2286
+    st.sampled_from(["{}", "u-{}", "{}.contact", "urn:uuid:{}"]),
+)
+@example(1_769_900_400_000, "{}")
+def test_clock_of_milliseconds_is_an_id(clock: int, form: str):
+    assert find_nir({"id": form.format(clock), "data": {"person": {"ref": f"{clock}"}}}) is None
+
+
+@given(st.integers(0, 2**128 - 1), st.text("abcdefghijklmnopqrstuvwxyz", max_size=4))
+@example(0x663F7F4FDBD841969920027605AAA043, "r")
+def test_hexadecimal_with_letters_before_it_is_an_id(number: int, letters: str):
+    text = f"{letters}{number:032x}"
+    assert find_nir({"id": text, "source": text, "data": {"person": {"ref": text}}}) is None
+
+
+def test_hexadecimal_with_a_letter_before_it_is_left_alone_in_any_text():
+    assert not is_nir("r663f7f4fdbd841969920027605aaa043")
+    assert is_nir("NIRC269054958815780")
+    assert is_nir("NIR269052A588157")
+
+
+@given(nirs().filter(lambda nir: len(nir) == 15), st.sampled_from(["{}", "usager {}", "u-{}"]))
+def test_nir_with_its_key_is_found_in_a_reference(nir: str, form: str):
+    assert find_nir({"data": {"person": {"ref": form.format(nir)}}}) == "data.person.ref"
+
+
+@given(nirs().filter(lambda nir: len(nir) == 15))
+def test_reference_whose_key_is_wrong_is_no_nir(nir: str):
+    wrong = f"{nir[:-2]}{(int(nir[-2:]) % 97) + 1:02d}"
+    assert find_nir({"id": wrong}) is None
+    assert find_nir({"note": wrong}) == "note"

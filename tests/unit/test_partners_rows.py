@@ -31,6 +31,11 @@ SERVICE = {
 }  # fmt: skip
 
 
+DEEP: list[Any] = []
+for _ in range(500):
+    DEEP = [DEEP]
+
+
 def table(row: dict[str, Any], delimiter: str, packed: bool) -> str:
     text = io.StringIO()
     lines = csv.DictWriter(text, [*row, "telephone_2"], delimiter=delimiter)
@@ -98,6 +103,8 @@ def refused(**given: Any) -> list[tuple[str, str]]:
         ({"latitude": "NaN"}, "latitude", "must be a number"),
         ({"longitude": "-inf"}, "longitude", "must be a number"),
         ({"conditions_acces": "x" * MOST_BYTES}, "(row)", "has more than 64 KiB"),
+        ({"publics": ["2 69 05 49 588 157 80"] * 5000}, "(row)", "has more than 64 KiB"),
+        ({"conditions_acces": DEEP}, "(row)", "is nested too deeply"),
         ({"conditions_acces": "2 69 05 49 588 157 80"}, "conditions_acces",
          "must not hold a NIR"),
         ({"longitude": "2690549588157"}, "longitude", "must not hold a NIR"),
@@ -115,7 +122,7 @@ def test_words_and_places_that_only_look_wrong_are_taken():
 
 
 def test_id_that_is_a_nir_is_not_shown():
-    checked = check(Documents([], [SERVICE | {"id": "2690549588157"}]))
+    checked = check(Documents([], [SERVICE | {"id": "269054958815780"}]))
     assert [(r.id, r.field) for r in checked.refused] == [("", "id")]
 
 

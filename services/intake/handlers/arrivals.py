@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 from prometheus_client import Counter
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
@@ -26,6 +26,7 @@ from contracts.intake import (
     PublicWithdrawal,
     contact_id_of,
 )
+from contracts.nir import find_nir
 from contracts.requesters import Requesters
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -318,6 +319,12 @@ def _trace(header: str | None, envelope: Envelope) -> str:
 def nir_refused(field: str) -> Problem:
     """A NIR was sent in a field."""
     return _refusal("nir-refused", "A NIR (social security number) is never taken", field)
+
+
+def refuse_nir(body: BaseModel) -> None:
+    """Raise ``Problem`` if a field of what staff wrote holds a NIR."""
+    if (field := find_nir(body.model_dump(mode="json", exclude_none=True))) is not None:
+        raise nir_refused(field)
 
 
 def envelope_problem(error: ValueError) -> Problem:

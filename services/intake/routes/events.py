@@ -116,6 +116,8 @@ class EventsRoute:
             found = envelope.from_object(event)
         except (EnvelopeError, ContentTypeError) as error:
             raise envelope_problem(error) from None
+        if "data_base64" in event and (field := find_nir(found.data, "data")) is not None:
+            raise nir_refused(field)
         return self._gate.admit(found, emitter, request.headers.get("traceparent"))
 
     async def _commit(self, arrivals: Sequence[Arrival]) -> list[Outcome]:

@@ -15,6 +15,7 @@ from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
 from infra.web.problems import Problem, not_found
 from services.intake import tables
+from services.intake.handlers.arrivals import refuse_nir
 from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
@@ -64,6 +65,7 @@ def router(persons: Persons) -> APIRouter:
         request: Request, adviser: Adviser, person_id: UUID, body: Merge
     ) -> dict[str, Any]:
         """The person is the same as another; also how an anonymous visitor is made known."""
+        refuse_nir(body)
         async with refusing():
             meta = cause_of(request, adviser.actor)
             merged = await persons.merge(person_id, body.into, body.reason, meta)

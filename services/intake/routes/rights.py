@@ -12,12 +12,11 @@ from pydantic import Field, model_validator
 from contracts.base import Strict
 from contracts.erasure import ErasureReason
 from contracts.intake import Facts, FreeText, Identity
-from contracts.nir import find_nir
 from infra.erasures import Erasure
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
 from infra.web.problems import not_found
-from services.intake.handlers.arrivals import check_commune, nir_refused
+from services.intake.handlers.arrivals import check_commune, refuse_nir
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rectification, Rights
@@ -97,12 +96,14 @@ def _add_limits(routes: APIRouter, rights: Rights) -> None:
         request: Request, privacy: Privacy, person_id: UUID, body: Why
     ) -> None:
         """The person objects: agreements end, cases are closed, partners are told."""
+        refuse_nir(body)
         async with refusing():
             await rights.object(person_id, body.reason, cause_of(request, privacy.actor))
 
     @routes.post("/persons/{person_id}/restriction", status_code=204)
     async def restrict(request: Request, privacy: Privacy, person_id: UUID, body: Why) -> None:
         """Keep the data, and do nothing else with them, until the restriction is lifted."""
+        refuse_nir(body)
         async with refusing():
             await rights.restrict(person_id, body.reason, cause_of(request, privacy.actor))
 
@@ -119,8 +120,7 @@ def _add_profile(routes: APIRouter, rights: Rights) -> None:
         request: Request, staff: Staff, person_id: UUID, body: RectificationRequest
     ) -> None:
         """Put something right: a new statement; the old one stays in the history."""
-        if field := find_nir(body.model_dump(mode="json", exclude_none=True)):
-            raise nir_refused(field)
+        refuse_nir(body)
         check_commune(body.facts, "facts.commune.value")
         change = Rectification(body.identity, body.facts, body.reason)
         async with refusing():
@@ -131,6 +131,7 @@ def _add_profile(routes: APIRouter, rights: Rights) -> None:
         request: Request, response: Response, staff: Staff, person_id: UUID, body: ProfileShown
     ) -> dict[str, Any]:
         """Identity and facts of a person. Who looked is an event of the person's pathway."""
+        refuse_nir(body)
         meta = cause_of(request, staff.actor)
         async with refusing():
             found = await rights.show(

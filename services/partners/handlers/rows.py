@@ -225,13 +225,24 @@ def _faults(row: Any, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
         yield "(row)", "must be an object"
     elif "(cells)" in row:
         yield "(row)", "has more cells than there are columns"
+    elif (large := _too_large(row)) is not None:
+        yield "(row)", large
     elif (place := find_nir(_without_decimals(row))) is not None:
         yield place, "must not hold a NIR"
-    elif len(orjson.dumps(row)) > MOST_BYTES:
-        yield "(row)", f"has more than {MOST_BYTES // 1024} KiB"
     else:
         yield from _unstorable(row)
         yield from _misfits(row, schema)
+
+
+def _too_large(row: Row) -> str | None:
+    """Why a row is not looked at any closer; None if it can be."""
+    try:
+        content = orjson.dumps(row)
+    except orjson.JSONEncodeError:
+        return "is nested too deeply"
+    if len(content) <= MOST_BYTES:
+        return None
+    return f"has more than {MOST_BYTES // 1024} KiB"
 
 
 def _without_decimals(row: Row) -> Row:
