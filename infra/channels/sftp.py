@@ -1,8 +1,10 @@
 """Files to and from a partner's SFTP server; never raises for what others do when it sends."""
 
 import asyncio
+import os
 import posixpath
 import socket
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from infra.webhooks.sender import Outcome, Sent
 DEADLINE_SECONDS = 20.0
 NEXT_ADDRESS_SECONDS = 0.25
 """How long an address of a name may keep silent until the next is tried beside it."""
+WRITING_SECONDS = 3600
 MAX_FILES = 50
 MAX_ACKNOWLEDGED = 500
 MAX_FILE_BYTES = 1024 * 1024
@@ -49,10 +52,11 @@ class OutgoingFile:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A file that the partner laid down."""
+    """A file that the partner laid down. ``problem``: why its content was not read."""
 
     name: str
-    content: bytes = field(repr=False)
+    content: bytes = field(default=b"", repr=False)
+    problem: str | None = None
 
 
 class SftpSender:
@@ -72,19 +76,16 @@ class SftpSender:
         return Sent(Outcome.OK)
 
     async def collect(self, account: Account) -> list[Collected]:
-        """What lies in ``answers/``, the oldest names first, a bounded number and size.
+        """What lies in ``answers/``, the lowest names first, a bounded number and size.
 
-        Raises ``asyncssh.Error`` or ``OSError`` if the server cannot be reached.
+        What cannot be an answer comes without its content and with the reason; a file of
+        another name may be one that is still being written: it gets an hour. Raises
+        ``asyncssh.Error`` or ``OSError`` if the server cannot be reached.
         """
         async with asyncio.timeout(self._deadline), self._session(account) as sftp:
             directory = posixpath.join(_directory(account), ANSWERS)
-            names = sorted(
-                str(entry.filename)
-                for entry in await sftp.readdir(directory)
-                if str(entry.filename).endswith(".csv")
-                and (entry.attrs.size or 0) <= MAX_FILE_BYTES
-            )
-            return [await _read(sftp, directory, name) for name in names[:MAX_FILES]]
+            entries = await _listed(sftp, directory)
+            return [await _collected(sftp, directory, entry) for entry in entries[:MAX_FILES]]
 
     async def settle(self, account: Account, name: str, receipt: bytes, whole: bool) -> None:
         """Move a file that was dealt with out of the way, beside what became of it.
@@ -95,11 +96,9 @@ class SftpSender:
             directory = posixpath.join(_directory(account), ANSWERS)
             target = posixpath.join(directory, TAKEN if whole else REFUSED)
             await sftp.makedirs(target, exist_ok=True)
-            async with sftp.open(posixpath.join(target, f"{name}.ack.csv"), "wb") as writing:
+            async with sftp.open(_path(target, f"{name}.ack.csv"), "wb") as writing:
                 await writing.write(receipt)
-            await sftp.posix_rename(
-                posixpath.join(directory, name), posixpath.join(target, name)
-            )
+            await sftp.posix_rename(_path(directory, name), _path(target, name))
 
     async def acknowledged(self, account: Account) -> list[str]:
         """The names of our files that the partner laid into ``acknowledged/``: it has read
@@ -109,8 +108,8 @@ class SftpSender:
             directory = posixpath.join(_directory(account), ACKNOWLEDGED)
             if not await sftp.isdir(directory):
                 return []
-            entries = await sftp.readdir(directory)
-            names = sorted(str(e.filename) for e in entries if _is_file(e))
+            entries = await sftp.readdir(directory.encode())
+            names = sorted(_name(e) for e in entries if _is_file(e))
             return names[:MAX_ACKNOWLEDGED]
 
     async def clear(
@@ -120,12 +119,12 @@ class SftpSender:
         async with asyncio.timeout(self._deadline), self._session(account) as sftp:
             directory = posixpath.join(_directory(account), ACKNOWLEDGED)
             for name in known:
-                await sftp.remove(posixpath.join(directory, name))
+                await sftp.remove(_path(directory, name))
             if unknown:
                 await sftp.makedirs(posixpath.join(directory, UNKNOWN), exist_ok=True)
             for name in unknown:
-                aside = posixpath.join(directory, UNKNOWN, name)
-                await sftp.posix_rename(posixpath.join(directory, name), aside)
+                aside = _path(directory, UNKNOWN, name)
+                await sftp.posix_rename(_path(directory, name), aside)
 
     @asynccontextmanager
     async def _session(self, account: Account) -> AsyncIterator[asyncssh.SFTPClient]:
@@ -177,10 +176,38 @@ async def _lay_down(sftp: asyncssh.SFTPClient, directory: str, file: OutgoingFil
     await sftp.posix_rename(part, target)
 
 
-async def _read(sftp: asyncssh.SFTPClient, directory: str, name: str) -> Collected:
-    async with sftp.open(posixpath.join(directory, name), "rb") as reading:
+async def _listed(sftp: asyncssh.SFTPClient, directory: str) -> list[asyncssh.SFTPName]:
+    """Files to look at now. Asked for as bytes: one name that is not UTF-8 would be an error
+    of the whole directory."""
+    entries = [e for e in await sftp.readdir(directory.encode()) if _is_file(e)]
+    old = time.time() - WRITING_SECONDS  # as the partner's server counts: an hour is roughly
+    ready = (e for e in entries if _is_table(e) or (e.attrs.mtime or 0) < old)
+    return sorted(ready, key=_name)
+
+
+async def _collected(
+    sftp: asyncssh.SFTPClient, directory: str, entry: asyncssh.SFTPName
+) -> Collected:
+    name = _name(entry)
+    if not _is_table(entry):
+        return Collected(name, problem="seuls les fichiers .csv sont lus")
+    if (entry.attrs.size or 0) > MAX_FILE_BYTES:
+        return Collected(name, problem="fichier de plus de 1 Mio")
+    async with sftp.open(_path(directory, name), "rb") as reading:
         content: Any = await reading.read(MAX_FILE_BYTES)
     return Collected(name, bytes(content))
+
+
+def _name(entry: asyncssh.SFTPName) -> str:
+    return os.fsdecode(entry.filename)
+
+
+def _path(*parts: str) -> bytes:
+    return os.fsencode(posixpath.join(*parts))
+
+
+def _is_table(entry: asyncssh.SFTPName) -> bool:
+    return _name(entry).lower().endswith(".csv")
 
 
 def _failed(error: Exception) -> Sent:

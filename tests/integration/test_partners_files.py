@@ -1,5 +1,6 @@
 """A partner that exchanges files: requests laid down, answers collected, errors told."""
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,48 @@ async def test_answer_laid_down_is_taken_and_moved_away(exchange: Exchange):
     told = (exchange.server.root / "answers/taken/a.csv.ack.csv").read_text("utf-8-sig")
     assert "2;enregistrée" in told
     assert await exchange.collect() == 0
+
+
+@pytest.mark.parametrize("name", ["réponse du 3.CSV", "a b;c.csv", "=1.csv"])
+async def test_answers_are_taken_from_a_table_of_any_name(exchange: Exchange, name: str):
+    assert await exchange.answer(name, f"{exchange.referral.referral_id};acceptée") == 1
+    assert await exchange.statuses() == ["accepted"]
+    assert exchange.server.files("answers/taken") == sorted([name, f"{name}.ack.csv"])
+
+
+async def test_what_cannot_be_an_answer_is_put_aside_with_the_reason_whatever_its_name(
+    exchange: Exchange,
+):
+    answers = exchange.server.root / "answers"
+    odd = {b"note.txt": b"x", b"caf\xe9.xlsx": b"x", b"sans nom": b""}
+    for name, content in odd.items():
+        path = os.path.join(os.fsencode(answers), name)
+        with open(path, "wb") as file:
+            file.write(content)
+        os.utime(path, (0, 0))
+    (answers / "large.csv").write_bytes(b"x" * (1024 * 1024 + 1))
+    (answers / "being-written.csv.part").write_bytes(b"x")
+    line = f"{exchange.referral.referral_id};acceptée"
+    assert await exchange.answer("z.csv", line) == len(odd) + 2
+    assert await exchange.statuses() == ["accepted"]
+    aside = {os.fsencode(path.name) for path in (answers / "refused").iterdir()}
+    assert aside == {n + end for n in [*odd, b"large.csv"] for end in (b"", b".ack.csv")}
+    assert exchange.server.files("answers") == ["being-written.csv.part"]
+    told = (answers / "refused/note.txt.ack.csv").read_text("utf-8-sig")
+    assert "seuls les fichiers .csv sont lus" in told
+    told = (answers / "refused/large.csv.ack.csv").read_text("utf-8-sig")
+    assert "fichier de plus de 1 Mio" in told
+
+
+async def test_acknowledgement_of_a_name_that_is_no_text_is_put_aside(exchange: Exchange):
+    acknowledged = exchange.server.root / "acknowledged"
+    acknowledged.mkdir()
+    for name in (b"caf\xe9", *map(os.fsencode, exchange.server.files())):
+        with open(os.path.join(os.fsencode(acknowledged), name), "wb"):
+            pass
+    await exchange.collect()
+    assert [os.fsencode(p.name) for p in (acknowledged / "unknown").iterdir()] == [b"caf\xe9"]
+    assert len(await exchange.hub.events("delivery.acknowledged")) == 1
 
 
 async def test_file_that_comes_back_is_one_answer(exchange: Exchange):

@@ -4,6 +4,8 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from email.header import decode_header, make_header
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,49 @@ async def test_same_message_id_over_all_attempts():
         await sender.send(MAIL)
         await sender.send(MAIL)
     assert len({message["message-id"] for message in box.messages}) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=?utf-8?q?=0D=0ABcc:_v@x?=",
+        "=?utf-8?b?DQpCY2M6IHZAeA==?=",
+        "a\r\nBcc: v@x",
+        "a\x0bBcc: v@x",
+        "a\u2028Bcc: v@x",
+        "a\u202eb",
+    ],
+)
+async def test_name_of_a_third_party_in_a_subject_makes_no_header(name: str):
+    async with mailbox() as box:
+        mail = replace(MAIL, subject=f"Places disponibles : {name} (Espace)")
+        sent = await MailSender(box.url, FROM).send(mail)
+    assert sent.outcome is Outcome.OK
+    (message,) = box.messages
+    assert message["bcc"] is None
+    names = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"]
+    assert message.keys()[:6] == names
+    subject = str(make_header(decode_header(message["subject"])))
+    assert subject.startswith("Places disponibles : ")
+    assert subject.endswith("(Espace)")
+    assert subject.isprintable()
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "=?utf-8?q?=0D=0ABcc:_v@x?=@a.fr",
+        '"a b"@a.fr',
+        "a@a.fr, b@b.fr",
+        "A <a@a.fr>",
+        "a@a.fr\n",
+    ],
+)
+async def test_what_is_not_one_plain_mailbox_gets_no_mail(to: str):
+    async with mailbox() as box:
+        sent = await MailSender(box.url, FROM).send(replace(MAIL, to=to))
+    assert (sent.outcome, sent.error) == (Outcome.PERMANENT, "unsendable")
+    assert box.messages == []
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,14 @@ def refused(**given: Any) -> list[tuple[str, str]]:
         ({"lien_source": "ftp://a.fr"}, "lien_source", "must be an http or https address"),
         ({"code_postal": "5949"}, "code_postal", "is too short"),
         ({"id": "x" * 121}, "id", "has more than 120 characters"),
-        ({"nom": "avec \0 dedans"}, "nom", "holds a character that cannot be stored"),
-        ({"zone_eligibilite": ["\0\0"]}, "zone_eligibilite",
-         "holds a character that cannot be stored"),
+        ({"nom": "avec \0 dedans"}, "nom", "holds control characters"),
+        ({"zone_eligibilite": ["\0\0"]}, "zone_eligibilite", "holds control characters"),
+        ({"nom": "a\x1b[2Jb"}, "nom", "holds control characters"),
+        ({"nom": "Mission \u202eelacol"}, "nom", "holds control characters"),
+        ({"courriel": "=?utf-8?q?=0D=0ABcc:_v@x?=@a.fr"}, "courriel",
+         "holds a word encoded for mail"),
+        ({"nom": "=?utf-8?q?=0D=0ABcc:_v@x?="}, "nom", "holds a word encoded for mail"),
+        ({"a\0b": "x"}, "(row)", "has a heading with characters that cannot be shown"),
         ({"latitude": "NaN"}, "latitude", "must be a number"),
         ({"longitude": "-inf"}, "longitude", "must be a number"),
         ({"conditions_acces": "x" * MOST_BYTES}, "(row)", "has more than 64 KiB"),
@@ -115,6 +120,16 @@ def test_each_fault_is_told_without_quoting_what_was_sent(
     wrong: dict[str, Any], field: str, detail: str
 ):
     assert (field, detail) in refused(**wrong)
+
+
+def test_lines_of_a_description_and_a_name_from_right_to_left_are_taken():
+    text = "Première ligne\nDeuxième\tligne"
+    assert refused(description=text, nom="البعثة المحلية") == []
+
+
+def test_rows_of_empty_cells_are_no_rows_of_a_table():
+    documents = read_csv(f"source;id;nom\n{';;' + chr(10)}essai;essai--1;A\n;;\n ; ; \n", None)
+    assert [row["id"] for row in documents.structures] == ["essai--1"]
 
 
 def test_words_and_places_that_only_look_wrong_are_taken():

@@ -4,12 +4,15 @@ As French spreadsheets read them: UTF-8 with a mark, semicolons, French headings
 spreadsheet would run as a formula is made text (OWASP, CSV injection).
 """
 
+import codecs
 import csv
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
+from unicodedata import combining, normalize
 
 import orjson
 from pydantic import ValidationError
@@ -28,6 +31,7 @@ from contracts.webhooks import Answer
 from services.partners.model.choices import REASONS
 from services.partners.model.letters import label
 
+_FRENCH_PHONE = re.compile(r"\+33[1-9][0-9]{8}")
 S, B = ReferralStatus, BusinessStatus
 MAX_LINES = 5000
 MESSAGES = {
@@ -74,8 +78,11 @@ _PERSON = {
     "need_note": "precision_besoin",
 }
 HEADINGS = ["message", "identifiant", *_ABOUT.values(), *_REQUESTER.values(), *_PERSON.values()]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_SAID: dict[str, dict[str, Any]] = {
+_UNSEEN = r"[\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]*"
+_FORMULA = re.compile(rf"(^|[,;|\t\r\n])({_UNSEEN}[=+\-@＝＋－＠])|^(?=[\t\r])")
+"""Where a cell begins that a spreadsheet would run: also after what another one splits at, and
+behind what nobody sees; the full-width signs count as the others do."""
+_STATUSES: dict[str, dict[str, Any]] = {
     "reçue": {"status": S.REQUESTED, "business_status": B.RECEIVED},
     "à l'étude": {"status": S.REQUESTED, "business_status": B.UNDER_STUDY},
     "en commission": {"status": S.REQUESTED, "business_status": B.COMMISSION_SCHEDULED},
@@ -91,7 +98,6 @@ _SAID: dict[str, dict[str, Any]] = {
     "terminée": {"status": S.COMPLETED},
     "non aboutie": {"status": S.FAILED},
 }  # fmt: skip
-_REASONS = {words.lower(): reason for reason, words in REASONS.items()}
 _FIELDS = {
     "referral_id": "reference",
     "status": "statut",
@@ -131,6 +137,8 @@ def written(body: bytes, identifier: str) -> bytes:
         asks["kind"] = REQUESTER_LABELS[RequesterKind(asks["kind"])]
     row |= {heading: _cell(asks.get(name)) for name, heading in _REQUESTER.items()}
     row |= {heading: _cell(person.get(name)) for name, heading in _PERSON.items()}
+    row[_REQUESTER["phone"]] = _phone(asks.get("phone"))
+    row[_PERSON["phone"]] = _phone(person.get("phone"))
     return _table(HEADINGS, [row])
 
 
@@ -145,8 +153,8 @@ def receipt(taken: Sequence[int], errors: Sequence[LineError]) -> bytes:
     rows = {n: {"ligne": str(n), "resultat": "enregistrée"} for n in taken}
     for error in errors:
         rows[error.line] = {
-            "ligne": str(error.line), "resultat": "refusée", "colonne": error.heading,
-            "raison": error.detail,
+            "ligne": str(error.line), "resultat": "refusée", "raison": error.detail,
+            "colonne": _cell(error.heading),  # it may be a heading of theirs
         }  # fmt: skip
     return _table(["ligne", "resultat", "colonne", "raison"], [rows[n] for n in sorted(rows)])
 
@@ -154,13 +162,17 @@ def receipt(taken: Sequence[int], errors: Sequence[LineError]) -> bytes:
 def read(content: bytes) -> tuple[list[tuple[int, Answer]], list[LineError]]:
     """The answers of a table, by line; and the lines that are none."""
     text = _decoded(content)
-    first = text.partition("\n")[0]
-    lines = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in first else ",")
+    first = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = max(";,\t", key=first.count)
+    lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     answers: list[tuple[int, Answer]] = []
     errors: list[LineError] = []
     try:
-        for number, line in enumerate(lines, 2):
-            _sort(_answer(number, line), number, answers, errors)
+        lines.fieldnames = [_folded(name) for name in lines.fieldnames or ()]
+        for line in lines:
+            number = lines.line_num
+            if any(_texts(line)):  # spreadsheets end in rows of empty cells
+                _sort(_answer(number, line), number, answers, errors)
             if number > MAX_LINES:
                 errors.append(LineError(number, "", f"au plus {MAX_LINES} lignes"))
                 break
@@ -181,12 +193,29 @@ def _sort(
         answers.append((number, told))
 
 
+def _folded(heading: str) -> str:
+    """A heading or a word of a list in one spelling: no accents, capitals or spaces."""
+    plain = (c for c in normalize("NFKD", heading.casefold()) if not combining(c))
+    return re.sub(r"[^a-z0-9]+", "_", "".join(plain)).strip("_")
+
+
+def _texts(line: dict[str, Any]) -> Iterator[str]:
+    for cell in line.values():
+        yield from (text.strip() for text in (cell if isinstance(cell, list) else [cell or ""]))
+
+
 def _decoded(content: bytes) -> str:
     """UTF-8, or what older spreadsheets write."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("cp1252", "replace")
+
+
+_SAID = {_folded(words): said for words, said in _STATUSES.items()}
+_REASONS = {_folded(words): reason for reason, words in REASONS.items()}
 
 
 def _answer(number: int, cells: dict[str, str | None]) -> Answer | LineError:
@@ -201,11 +230,14 @@ def _answer(number: int, cells: dict[str, str | None]) -> Answer | LineError:
 
 
 def _said(line: dict[str, str]) -> dict[str, Any]:
-    status = line.get("statut", "").lower()
-    said = {"status": status, **_SAID.get(status, {}), "referral_id": line.get("reference")}
+    status = line.get("statut", "")
+    said = {
+        "status": status.lower(), **_SAID.get(_folded(status), {}),
+        "referral_id": line.get("reference"),
+    }  # fmt: skip
     reason = line.get("motif", "")
     if reason:
-        said["reason"] = _REASONS.get(reason.lower(), reason)
+        said["reason"] = _REASONS.get(_folded(reason), reason)
     for name in ("resultat", "commentaire", "reference_partenaire"):
         if line.get(name):
             key = next(k for k, heading in _FIELDS.items() if heading == name)
@@ -241,10 +273,13 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "oui" if value else "non"
-    text = str(value)
-    if text.startswith("+33"):
-        return "0" + text[3:]  # as it is dialled here
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return _FORMULA.sub(lambda found: f"{found[1] or ''}'{found[2] or ''}", str(value))
+
+
+def _phone(value: Any) -> str:
+    """As it is dialled here."""
+    text = str(value or "")
+    return "0" + text[3:] if _FRENCH_PHONE.fullmatch(text) else _cell(value)
 
 
 def _table(headings: Sequence[str], rows: Sequence[dict[str, str]]) -> bytes:

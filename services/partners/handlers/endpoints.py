@@ -1,6 +1,5 @@
 """Addresses that partners give us, and the secrets that sign in both directions."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from contracts.partners import (
     SecretRotated,
 )
 from contracts.values import Channel, PartnerKind
+from infra.channels.mail import MAILBOX
 from infra.channels.sftp import Account
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -61,7 +61,7 @@ HUB = Meta()
 ATTEMPTS = 5
 APPOINTMENTS_AT_ONCE = 4
 """Each is up to three calls, of the ten in a second that France Travail allows."""
-MAILBOX = re.compile(r"mailto:[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{3,190}")
+MAILTO = "mailto:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,8 @@ class Endpoints:
         if address.channel is Channel.EMAIL and not self.mails:
             raise InvalidEndpointError("channel", "no mail server is set (smtp_url)")
         if address.channel is Channel.EMAIL:
-            if not MAILBOX.fullmatch(address.url):
+            mailbox = address.url.removeprefix(MAILTO)
+            if mailbox == address.url or not MAILBOX.fullmatch(mailbox):
                 raise InvalidEndpointError("url", "give mailto: and one mailbox")
             return
         try:

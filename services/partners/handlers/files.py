@@ -4,12 +4,12 @@ A line taken twice is one answer (its id derives from the file's content), so a 
 taking and moving does no harm.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import asyncssh
 import structlog
 
 from contracts.partners import DeliveryAcknowledged
@@ -34,6 +34,7 @@ from services.partners.model import (
 from services.partners.tables import SECRETS_OF_ENDPOINTS
 from services.partners.tables import files as tables
 
+SERVERS_AT_ONCE = 8
 log = structlog.get_logger()
 _WHY: dict[type[Exception], tuple[str, str]] = {
     SignatureError: ("reference", "référence inconnue"),
@@ -67,19 +68,25 @@ class Files:
             )
         secrets = await Secrets.of(self.writer.vault.master, kept)
         accounts = secrets.accounts(kept)
-        return sum([await self._partner(r, accounts.get(r["endpoint_id"])) for r in rows])
+        servers = asyncio.Semaphore(SERVERS_AT_ONCE)
+        known = [(r["partner_id"], accounts.get(r["endpoint_id"])) for r in rows]
+        return sum(await asyncio.gather(*(self._partner(servers, *one) for one in known)))
 
-    async def _partner(self, row: Any, account: Account | None) -> int:
+    async def _partner(
+        self, servers: asyncio.Semaphore, partner_id: str, account: Account | None
+    ) -> int:
+        """Files taken of one partner; whatever goes wrong there stops no other."""
         if account is None:
             return 0
         try:
-            await self._acknowledge(row["partner_id"], account)
-            files = await self.sftp.collect(account)
-            for file in files:
-                taken, errors = await self._take(row["partner_id"], file)
-                told = receipt(taken, errors)
-                await self.sftp.settle(account, file.name, told, not errors)
-        except (asyncssh.Error, OSError, ValueError) as error:
+            async with servers:
+                await self._acknowledge(partner_id, account)
+                files = await self.sftp.collect(account)
+                for file in files:
+                    taken, errors = await self._take(partner_id, file)
+                    told = receipt(taken, errors)
+                    await self.sftp.settle(account, file.name, told, not errors)
+        except Exception as error:
             log.warning("files not collected", error=type(error).__name__)
             return 0
         return len(files)
@@ -90,8 +97,9 @@ class Files:
             return
         async with self.database.transaction() as tx:
             raw = await driver(tx)
-            rows = await raw.fetch(tables.KNOWN_FILES, partner_id, names)
-            read_now = await raw.fetch(tables.ACKNOWLEDGE, partner_id, names, self.clock())
+            ours = [name for name in names if name.isprintable()]  # others may not be stored
+            rows = await raw.fetch(tables.KNOWN_FILES, partner_id, ours)
+            read_now = await raw.fetch(tables.ACKNOWLEDGE, partner_id, ours, self.clock())
             await self.writer.write(tx, [_acknowledged(row) for row in read_now])
         known = {row["file"] for row in rows}
         await self.sftp.clear(
@@ -102,6 +110,8 @@ class Files:
         self, partner_id: str, file: Collected
     ) -> tuple[Sequence[int], Sequence[LineError]]:
         """The lines that were taken, and those that were not."""
+        if file.problem:
+            return [], [LineError(1, "", file.problem)]
         answers, errors = read(file.content)
         name, taken = hashlib.sha256(file.content).hexdigest()[:32], []
         for line, answer in answers:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unicodedata import bidirectional, category
 
 import orjson
 from data_inclusion.schema.v1 import Service, Structure
@@ -28,6 +29,10 @@ _DECIMAL = re.compile(r"[+-]?\d{1,3}\.\d+(?:e-\d+)?", re.IGNORECASE)
 _NO_NUMBERS = ("nan", "inf", "infinity")
 """The schema would take these words of a table for numbers; JSON has no such numbers."""
 _LISTS_WANTED = "give an object with the lists `structures` and `services`, or a list of both"
+_ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bq]\?[^?]*\?=", re.IGNORECASE)
+"""RFC 2047: a mail program would read another text out of it, line breaks too."""
+_TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+_LINES = ("\n", "\r", "\t")
 _WRONG = {
     "missing": "is required",
     "enum": "is not a value of data·inclusion v1",
@@ -141,7 +146,7 @@ def _table(text: str) -> list[Row]:
     try:
         if not {"source", "id"} <= set(lines.fieldnames or ()):
             raise ImportRefusedError("a table has the columns of data·inclusion: source, id, …")
-        return [_line(line) for line in lines]
+        return [line for line in map(_line, lines) if line]
     except csv.Error as error:
         raise ImportRefusedError("a table cannot be read as CSV") from error
 
@@ -259,10 +264,23 @@ def _unstorable(row: Row) -> Iterator[tuple[str, str]]:
         if len(str(row.get(name, ""))) > MOST_ID:
             yield name, f"has more than {MOST_ID} characters"
     for name, value in row.items():
-        if any("\0" in text for text in (name, *_texts(value))):
-            yield name.replace("\0", "?"), "holds a character that cannot be stored"
+        if not name.isprintable():
+            yield "(row)", "has a heading with characters that cannot be shown"
+            continue
+        if any(_acts(text) for text in _texts(value)):
+            yield name, "holds control characters"
+        if any(_ENCODED_WORD.search(text) for text in _texts(value)):
+            yield name, "holds a word encoded for mail"
         if name in _NUMBERS and str(value).lower().strip("+- ") in _NO_NUMBERS:
             yield name, "must be a number"
+
+
+def _acts(text: str) -> bool:
+    """Whether a text holds what acts rather than shows: controls, other than of lines, and
+    those that turn the direction of what follows (UAX 9)."""
+    return any(
+        (category(c) == "Cc" and c not in _LINES) or bidirectional(c) in _TURNING for c in text
+    )
 
 
 def _texts(value: Any) -> Iterable[str]:
