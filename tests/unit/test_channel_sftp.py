@@ -136,6 +136,8 @@ async def test_acknowledgements_are_found_and_cleared_those_of_nothing_put_aside
     assert server.files("acknowledged/unknown") == ["noise"]
 
 
-async def test_huge_file_is_left_lying(server: Server):
+async def test_huge_file_is_not_read_and_comes_with_the_reason(server: Server):
     (server.root / "answers" / "huge.csv").write_bytes(b"x" * (2 * 1024 * 1024))
-    assert await SftpSender(OPEN).collect(server.account()) == []
+    (file,) = await SftpSender(OPEN).collect(server.account())
+    assert (file.name, file.content) == ("huge.csv", b"")
+    assert file.problem == "fichier de plus de 1 Mio"
