@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from infra.alarms import Watch
 from infra.database import Database
 from infra.limits import LimitedError
+from infra.missing import NotFoundError
 from infra.subscription import Subscription
 from infra.ticker import Ticker
 from infra.web import problems
@@ -127,6 +128,7 @@ def create_app(title: str, description: str) -> FastAPI:
     app.add_exception_handler(RequestValidationError, problems.on_request_invalid)
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(LimitedError, problems.on_limited)
+    app.add_exception_handler(NotFoundError, problems.on_missing)
     app.add_exception_handler(Exception, problems.on_unexpected)
     return app
 

@@ -1,5 +1,6 @@
 """A withdrawn agreement keeps back what did not leave, and tells whoever received something."""
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from tests.support.partners import Hub, Sink, register
@@ -82,3 +83,17 @@ async def test_withdrawal_heard_twice_tells_once(hub: Hub, sink: Sink):
         await tx.exec_driver_sql("DELETE FROM offsets WHERE subscription = 'withdrawals'")
     await hub.hear("withdrawals")
     assert len(await hub.rows(NOTICES)) == 1
+
+
+async def test_withdrawal_of_all_counts_from_when_the_hub_heard_it_not_by_its_sender_s_clock(
+    hub: Hub, sink: Sink
+):
+    await register(hub, sink.url)
+    referral = await hub.refer()
+    await hub.hear()
+    await hub.turn()
+    await hub.withdraw(referral.person_id, occurred_at=datetime(2001, 1, 1, tzinfo=UTC))
+    await hub.turn()
+    assert [r.json["type"] for r in sink.received] == [
+        "referral.requested", "agreement.withdrawn",
+    ]  # fmt: skip

@@ -205,7 +205,7 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     ),
     referrals.ProposalRefused: lambda e: "Proposition refusée à l'accueil",
     referrals.ProposalMade: lambda e: (
-        f"Proposition établie : {len(e.ranked)} service(s) classé(s)"
+        f"Proposition établie : {len(e.ranked)} service(s) retenu(s), {e.considered} examiné(s)"
     ),
     referrals.ReferralProposed: lambda e: f"Demande proposée vers {e.partner_id}",
     referrals.ReferralConfirmed: lambda e: f"Demande confirmée par {_AUTHORS[e.author]}",

@@ -154,11 +154,8 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
         It shows words about a person: who looked is an event of the person's pathway.
         """
         writer, meta = advisers.messages.writer, cause_of(request, adviser.actor)
-        try:
-            async with deciding(database) as tx:
-                return {"answers": await show_answers(tx, writer, referral_id, meta)}
-        except LookupError as error:
-            raise not_found("referral") from error
+        async with deciding(database) as tx:
+            return {"answers": await show_answers(tx, writer, referral_id, meta)}
 
 
 def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> None:
