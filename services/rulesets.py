@@ -79,8 +79,8 @@ def print_simulation(found: handler.Simulation, *, as_json: bool) -> None:
         }
         sys.stdout.write(orjson.dumps(shown).decode() + "\n")
         return
-    moved = found.flows.total()
-    typer.echo(f"{found.seen} cases, {moved} would move, {found.erased} erased")
+    count = found.flows.total()
+    typer.echo(f"{found.seen} cases, {count} would move, {found.erased} erased")
     if found.partial:
         typer.echo(f"{found.partial} of them judged among the services that were described")
     for (before, after), count in flows:
