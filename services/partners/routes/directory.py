@@ -115,7 +115,7 @@ def _add_names(routes: APIRouter, database: Database) -> None:
 
 def _read(format: str, first: bytes, second: bytes | None, source: str | None) -> Documents:
     if format == "hsds":
-        return read_hsds(first, source)
+        return read_hsds([first], source)
     return read(first, second)
 
 
