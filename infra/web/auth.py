@@ -71,14 +71,17 @@ class Authenticator:
         self._known: dict[bytes, tuple[float, Principal]] = {}
 
     async def principal(self, authorization: str | None, *roles: str) -> Principal:
-        """The caller of a request; raises ``Problem`` 401 or 403."""
+        """The caller of a request, of any role if none is given.
+
+        Raises ``Problem`` 401 and 403.
+        """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             raise _unauthorized("Send Authorization: Bearer KEY")
         principal = await self._find(digest(key.strip()))
         if principal is None:
             raise _unauthorized("The key is not known, or was revoked")
-        if principal.role not in roles:
+        if roles and principal.role not in roles:
             raise Problem(403, "forbidden", f"A key of role {principal.role} may not do this")
         return principal
 
