@@ -18,13 +18,10 @@ from starlette.responses import JSONResponse, Response
 from infra.alarms import Watch
 from infra.database import Database
 from infra.limits import LimitedError
-from infra.missing import NotFoundError
 from infra.subscription import Subscription
 from infra.ticker import Ticker
 from infra.web import problems
 from infra.web.auth import Authenticator
-from infra.web.bodies import Bodies
-from infra.web.entrance import Entrance
 
 log = structlog.get_logger()
 READY_SECONDS = 5.0
@@ -123,20 +120,13 @@ def _databases(own: Database, workers: Sequence[Worker]) -> dict[str, Database]:
     return {database.schema: database for database in (own, *subscribed)}
 
 
-def create_app(title: str, description: str, bodies: Bodies | None = None) -> FastAPI:
-    """An application whose every error is a problem document, behind the entrance.
-
-    ``bodies``: what the routes take that do not take the usual.
-    """
-    app = FastAPI(
-        title=title, description=description, version="1.0.0", docs_url=None, redoc_url=None
-    )
-    app.add_middleware(Entrance, bodies=bodies or {})
+def create_app(title: str, description: str) -> FastAPI:
+    """An application whose every error is a problem document."""
+    app = FastAPI(title=title, description=description, version="1.0.0")
     app.add_exception_handler(problems.Problem, problems.on_problem)
     app.add_exception_handler(RequestValidationError, problems.on_request_invalid)
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(LimitedError, problems.on_limited)
-    app.add_exception_handler(NotFoundError, problems.on_missing)
     app.add_exception_handler(Exception, problems.on_unexpected)
     return app
 

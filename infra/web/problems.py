@@ -16,7 +16,6 @@ from starlette.responses import Response
 
 from infra.database import is_infrastructure
 from infra.limits import Limit, LimitedError
-from infra.missing import NotFoundError
 
 log = structlog.get_logger()
 CONTENT_TYPE = "application/problem+json"
@@ -65,20 +64,14 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """The answer to send."""
-        body, headers = orjson.dumps(self.document()), {"cache-control": "no-store"}
-        headers |= self.headers
-        return Response(body, self.status, headers=headers, media_type=CONTENT_TYPE)
+        body = orjson.dumps(self.document())
+        return Response(body, self.status, headers=self.headers, media_type=CONTENT_TYPE)
 
 
 def unavailable() -> Response:
     """What is answered while the database cannot be reached, or the service is starting."""
     again = {"retry-after": "5"}
     return Problem(503, "unavailable", "Try again in a moment", headers=again).response()
-
-
-def overloaded(title: str, seconds: int = 1) -> Problem:
-    """There is too much to do already: come again."""
-    return Problem(503, "overloaded", title, headers={"retry-after": str(seconds)})
 
 
 def not_found(what: str) -> Problem:
@@ -140,12 +133,6 @@ async def on_limited(request: Request, error: Exception) -> Response:
         return Problem(403, "person-archived", "The person is archived").response()
     title = "Nothing may be done with the person's data now"
     return Problem(409, "person-restricted", title).response()
-
-
-async def on_missing(request: Request, error: Exception) -> Response:
-    """What a handler did not find."""
-    assert isinstance(error, NotFoundError)
-    return not_found(error.what).response()
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:

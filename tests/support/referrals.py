@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from contracts.base import Event
 from contracts.intake import AgreementGiven, Dated, Facts, Identity
-from contracts.referrals import CaseOpened, DirectoryRead
+from contracts.referrals import CaseOpened
 from contracts.values import (
     Author,
     Evidence,
@@ -69,8 +69,7 @@ def agreement(
 
 def world(who: Person, *services: Service, today: date = TODAY) -> World:
     """A directory, the built-in rules and a day."""
-    read = DirectoryRead(position=1, referrals=0, day=today)
-    return World({s.service_id: s for s in services}, ALL_RULES, who, today, read)
+    return World({s.service_id: s for s in services}, ALL_RULES, who, today)
 
 
 def opened(**given: Any) -> CaseOpened:

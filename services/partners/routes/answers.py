@@ -12,6 +12,7 @@ from contracts.webhooks import AnswerWebhook
 from infra.database import is_infrastructure
 from infra.telemetry import next_hop
 from infra.vault import PersonErasedError
+from infra.web.bodies import whole_body
 from infra.web.problems import Problem, invalid
 from infra.webhooks.signature import SignatureError, StaleTimestampError
 from services.partners.handlers.answers import (
@@ -29,6 +30,8 @@ from services.partners.model import (
     SuggestionError,
 )
 
+MAX_ANSWER_BYTES = 64 * 1024
+BODY_SECONDS = 15
 ANSWERS = "/v1/answers"
 
 
@@ -54,7 +57,9 @@ async def _body(request: Request) -> bytes:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
         raise Problem(415, "unsupported-media-type", "Send application/json")
-    return await request.body()
+    return await whole_body(
+        request, MAX_ANSWER_BYTES, BODY_SECONDS, "An answer has at most 64 KiB"
+    )
 
 
 async def _refusing(receive: Callable[[], Awaitable[Any]]) -> Any:

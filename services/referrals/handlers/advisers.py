@@ -1,6 +1,5 @@
 """What advisers ask for: each is one transaction, judged by the model."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,6 @@ from contracts.base import Event
 from contracts.values import Author, CaseStatus
 from infra.database import driver
 from infra.eventstore.events import Meta
-from infra.missing import NotFoundError
 from services.referrals import tables
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.work import Work
@@ -36,7 +34,7 @@ class StaleProposalError(Exception):
 
 @dataclass(frozen=True)
 class Advisers:
-    """Commands of advisers: each raises ``NotFoundError``, or as the model does."""
+    """Commands of advisers: each raises ``LookupError`` for an unknown id, or as the model."""
 
     messages: Messages
 
@@ -148,7 +146,7 @@ class Advisers:
         work = self.messages.work(tx)
         await work.load_referrals([referral_id])
         if referral_id not in work.referrals:
-            raise NotFoundError("referral")
+            raise LookupError("referral")
         await work.load_world({case.person_id for case in work.cases.values()})
         return work
 
@@ -158,7 +156,7 @@ class Advisers:
         raw = await driver(tx)
         case_id = await raw.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
         if case_id is None:
-            raise NotFoundError("proposal")
+            raise LookupError("proposal")
 
         def newest(case: Case, tried: Tried, world: World) -> Decided:
             if case.proposal_id != proposal_id:
@@ -173,12 +171,9 @@ class Advisers:
         work = self.messages.work(tx)
         await work.load_cases([case_id])
         if case_id not in work.cases:
-            raise NotFoundError("case")
+            raise LookupError("case")
         case = work.cases[case_id]
         await work.load_world({case.person_id})
-        tried, world = work.tried(case_id), work.world(case)
-        # it may rank the whole directory: others of this process get their turn meanwhile
-        decided = await asyncio.to_thread(decide, case, tried, world)
-        work.record(decided, case, meta)
+        work.record(decide(case, work.tried(case_id), work.world(case)), case, meta)
         await work.write()
         return work.cases[case_id]

@@ -1,8 +1,7 @@
 """Rules from a file: checked, put into force, tried on the cases of the past."""
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -15,20 +14,16 @@ from contracts.referrals import ProposalMade
 from contracts.registry import parse_event
 from infra.clock import Clock
 from infra.database import Database, driver
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import Meta
 from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Writer
 from services.referrals import projections, tables
 from services.referrals.handlers.rulebook import STREAM, publication
-from services.referrals.model.proposals import reevaluate
-from services.referrals.model.routing import NOT_ELIGIBLE, Ranked
+from services.referrals.model.routing import NOT_ELIGIBLE, Ranked, reevaluate
 from services.referrals.model.rulecheck import Finding, findings
 from services.referrals.model.rules import Rules
 
-BATCH = 100
-"""Events read at once: proposals are among the largest."""
-MOST_MOVED = 10_000
-"""Cases of a simulation that are kept one by one; all are counted."""
+BATCH = 500
 
 
 class RefusedRulesError(Exception):
@@ -88,16 +83,11 @@ class Moved:
 
 @dataclass
 class Simulation:
-    """What candidate rules would have done with past cases.
-
-    ``partial``: ranked among the services that their proposals describe, of more there were.
-    ``moved``: the first of those that would have moved; ``flows`` counts them all.
-    """
+    """What candidate rules would have done with past cases."""
 
     total: int = 0
     seen: int = 0
     erased: int = 0
-    partial: int = 0
     moved: list[Moved] = field(default_factory=list)
     flows: Counter[tuple[str | None, str | None]] = field(default_factory=Counter)
 
@@ -108,8 +98,7 @@ async def simulate(
     """Rank past cases again under other rules, a batch at a time.
 
     The facts are those of the stored explanations, opened in memory only. A proposal counts
-    as it was made: what changed since, in the directory or about the person, is left out; and
-    of a large directory, the services that it does not describe.
+    as it was made: what changed since, in the directory or about the person, is left out.
     """
     found, after = Simulation(), 0
     store = EventStore("referrals")
@@ -123,22 +112,12 @@ async def simulate(
             after = batch[-1].position
             made = [e for e in batch if e.type == ProposalMade.type]
             opened = await writer.vault.unseal(made)
-            await asyncio.to_thread(_try_all, found, made, opened, rules, since)
+            for event in made:
+                proposal = parse_event(event.type, event.data, opened.get(event.event_id))
+                assert isinstance(proposal, ProposalMade)
+                _try(found, proposal, rules, since)
             yield found
     yield found
-
-
-def _try_all(
-    found: Simulation,
-    made: Sequence[Recorded],
-    opened: Mapping[UUID, bytes],
-    rules: Rules,
-    since: date | None,
-) -> None:
-    for event in made:
-        proposal = parse_event(event.type, event.data, opened.get(event.event_id))
-        assert isinstance(proposal, ProposalMade)
-        _try(found, proposal, rules, since)
 
 
 def _try(found: Simulation, made: ProposalMade, rules: Rules, since: date | None) -> None:
@@ -150,13 +129,11 @@ def _try(found: Simulation, made: ProposalMade, rules: Rules, since: date | None
         return
     if not made.sealed.candidates:
         return
-    found.partial += bool(made.sealed.left_out)
     now = reevaluate(made.sealed, made.thematique, rules)
     before, after = _first_stored(made), _first(now)
     if before != after:
         because = _because(made, now, before, after)
-        if len(found.moved) < MOST_MOVED:
-            found.moved.append(Moved(made.case_id, before, after, because))
+        found.moved.append(Moved(made.case_id, before, after, because))
         found.flows[before, after] += 1
 
 

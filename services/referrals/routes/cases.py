@@ -154,8 +154,11 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
         It shows words about a person: who looked is an event of the person's pathway.
         """
         writer, meta = advisers.messages.writer, cause_of(request, adviser.actor)
-        async with deciding(database) as tx:
-            return {"answers": await show_answers(tx, writer, referral_id, meta)}
+        try:
+            async with deciding(database) as tx:
+                return {"answers": await show_answers(tx, writer, referral_id, meta)}
+        except LookupError as error:
+            raise not_found("referral") from error
 
 
 def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> None:
