@@ -9,12 +9,14 @@ import binascii
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
 import orjson
+
+from contracts.types import read_moment
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -26,9 +28,6 @@ _CONTEXT = frozenset(
     {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"}
 )
 _NAME = re.compile(r"[a-z0-9]{1,64}")
-_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", flags=re.ASCII
-)
 # CloudEvents type String: no control characters, no noncharacters.
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _URI = re.compile(r"[^\s\"<>\\^`{|}]+")
@@ -256,14 +255,10 @@ def _safe(name: str) -> str:
 
 
 def _time(text: str) -> datetime:
-    if not _TIME.fullmatch(text):
-        raise EnvelopeError("time", "must be an RFC 3339 date and time with its offset")
     try:
-        moment = datetime.fromisoformat(text.upper())
-        moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise EnvelopeError("time", "is not a date and time that exists") from None
-    return moment
+        return read_moment(text)
+    except ValueError as error:
+        raise EnvelopeError("time", str(error)) from None
 
 
 def _written(moment: datetime | None) -> str | None:

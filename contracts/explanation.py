@@ -60,18 +60,41 @@ class Candidate(Contract):
     known: ServiceKnown = ServiceKnown()
 
 
+class LeftOut(Contract):
+    """Services that were ranked too and are not described one by one: how many, and why.
+
+    ``code`` and ``row``: the first condition that failed for them; none for those that came
+    after the ones described.
+    """
+
+    count: int
+    verdict: str
+    code: str | None = None
+    row: str | None = None
+
+
 class Question(Contract):
-    """A fact to ask for: unknown today, and an answer may change the ranking."""
+    """A fact to ask for: unknown today, and an answer may change the ranking.
+
+    ``services``: those that are described; ``others``: how many more it concerns.
+    """
 
     fact: str
     text: str
     services: list[str]
+    others: int = 0
 
 
 class Explanation(Sealed):
-    """Everything needed to explain a proposal to the person (CRPA R311-3-1-2)."""
+    """Everything needed to explain a proposal to the person (CRPA R311-3-1-2).
+
+    ``candidates``: the best ranked, and those that the case has to do with. ``ranking``:
+    SHA-256 of the whole ranking, by which it is recognised when it is made again.
+    """
 
     facts: list[FactUsed]
     candidates: list[Candidate]
+    left_out: list[LeftOut] = []
     questions: list[Question] = []
     summary: str
+    ranking: str | None = None

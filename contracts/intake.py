@@ -16,9 +16,9 @@ from contracts.persons import (
     DuplicateDismissed,
     DuplicateSuspected,
     PersonMerged,
-    PersonShared,
     PersonUnmerged,
 )
+from contracts.types import AheadDay, BirthDate, Line, PastDay, Slug, StatedDay, Words
 from contracts.values import (
     ContactKind,
     ContactMode,
@@ -30,11 +30,11 @@ from contracts.values import (
 )
 
 T = TypeVar("T")
-ShortText = Annotated[str, StringConstraints(min_length=1, max_length=150)]
-FreeText = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
-Ref = Annotated[str, StringConstraints(min_length=1, max_length=120)]
+ShortText = Annotated[Line, StringConstraints(min_length=1, max_length=150)]
+FreeText = Annotated[Words, StringConstraints(min_length=1, max_length=4000)]
+Ref = Annotated[Line, StringConstraints(min_length=1, max_length=120)]
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
-"""A name of a thing (a desk, a text, a partner): it is kept in clear, so no free text."""
+"""A name of a partner, a service or a desk in the settings: kept in clear, so no free text."""
 Commune = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}|2[AB])[0-9]{3}$")]
 """INSEE code of a commune (59459), not a postal code; existence is checked by the intake."""
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
@@ -47,7 +47,7 @@ class Dated(Strict, Generic[T]):
 
     value: T
     source: FactSource = FactSource.DECLARED
-    as_of: date | None = Field(
+    as_of: StatedDay | None = Field(
         None, description="Day the statement was true; default: the contact's."
     )
 
@@ -72,10 +72,10 @@ class Identity(Strict):
 class Facts(Strict):
     """What is known about the person, each statement with its source. Always sealed."""
 
-    birth_date: Dated[date] | None = None
+    birth_date: Dated[BirthDate] | None = None
     commune: Dated[Commune] | None = None
     situation: Dated[Situation] | None = None
-    registered_with_france_travail_since: Dated[date] | None = None
+    registered_with_france_travail_since: Dated[PastDay] | None = None
     minimum_benefit: Dated[Literal["rsa", "ass", "aah", "none"]] | None = None
     recognised_disability: Sensitive[bool] | None = None
     priority_neighbourhood: Dated[Literal["yes", "no", "unknown"]] | None = None
@@ -85,17 +85,14 @@ class Facts(Strict):
     mobility: Dated[Literal["none", "public-transport", "own-vehicle"]] | None = None
     project: Dated[FreeText] | None = None
 
-    def after(self, event: "FactsStated") -> "Facts":
-        """These facts after a statement: of two about the same thing, that which was true later
-        counts, whichever was said first; what puts something right always counts."""
-        if event.sealed is None:
-            return self
-        stated = event.sealed.facts
+    def with_newer(self, stated: "Facts") -> "Facts":
+        """These facts after others were stated: of two about the same thing, that which was
+        true later counts, whichever was said first."""
         newer = {
             name: fact
             for name in stated.model_fields_set
             if (fact := getattr(stated, name)) is not None
-            and (event.corrects or not _older(fact, getattr(self, name)))
+            and not _older(fact, getattr(self, name))
         }
         return self.model_copy(update=newer)
 
@@ -133,8 +130,8 @@ class Need(Strict):
 class Information(Strict):
     """Proof that the person was informed (RGPD art. 13): which text, in which version."""
 
-    notice: Code
-    version: Code
+    notice: Slug
+    version: Slug
 
 
 DisclosableField = Literal[
@@ -151,7 +148,7 @@ class Agreement(Strict):
     partner_kind: PartnerKind | None = None
     partner_id: Code | None = None
     fields: Annotated[list[DisclosableField], Field(min_length=1, max_length=30)]
-    until: date
+    until: AheadDay
     evidence: Evidence = Evidence.ORAL
 
     @model_validator(mode="after")
@@ -176,7 +173,7 @@ class PublicContact(Strict):
 
     mode: ContactMode
     kind: ContactKind = ContactKind.INDIVIDUAL
-    site: Code | None = Field(None, description="Which desk, as the emitting system codes it.")
+    site: Slug | None = Field(None, description="Which desk, as the emitting system codes it.")
     person: Person | None = Field(None, description="Absent for an anonymous contact.")
     needs: Annotated[list[Need], Field(max_length=10)] = []
     information: Information | None = None
@@ -251,14 +248,10 @@ class FactsSealed(Sealed):
 
 
 class FactsStated(Event):
-    """Facts about a person were stated; which ones and their values are sealed.
-
-    ``corrects``: an adviser put right what was known, whatever day it was said to be of.
-    """
+    """Facts about a person were stated; which ones and their values are sealed."""
 
     type = "fr.aiguillage.intake.facts.stated.v1"
     person_id: UUID
-    corrects: bool = False
     sealed: FactsSealed | None = None
 
 
@@ -359,7 +352,6 @@ EVENTS: tuple[type[Event], ...] = (
     PersonRegistered, PersonIdentified, FactsStated, ContactRecorded, NeedExpressed,
     InformationGiven, AgreementGiven, AgreementWithdrawn, ActivityAttended,
     DuplicateSuspected, DuplicateDismissed, PersonMerged, PersonUnmerged,
-    PersonShared,
 )  # fmt: skip
 
 

@@ -1,6 +1,4 @@
-"""What the intake says of persons who may be one: suspected, judged, merged, taken apart; and
-with which systems a person is shared.
-"""
+"""What the intake says of persons who may be one: suspected, judged, merged, taken apart."""
 
 from uuid import UUID
 
@@ -50,19 +48,3 @@ class PersonUnmerged(Event):
     person_id: UUID
     from_id: UUID
     unmerged_by: str
-
-
-class SharedSealed(Sealed):
-    """With which system, as it is spelt in what it sends, and why."""
-
-    source: str
-    reason: str | None = None
-
-
-class PersonShared(Event):
-    """Another system may speak of the person from here on, as those that brought them may."""
-
-    type = "fr.aiguillage.intake.person.shared.v1"
-    person_id: UUID
-    shared_by: str
-    sealed: SharedSealed | None = None

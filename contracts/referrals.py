@@ -85,8 +85,25 @@ class CaseExhausted(Event):
     due_on: date
 
 
+class DirectoryRead(Contract):
+    """What a ranking knew of the services: enough to look at the same directory again.
+
+    ``position``: of the partner service's last event that was heard. ``referrals``: of the
+    referral service's own last event: what was open at each service then. ``day``: on which
+    capacity reports were valid.
+    """
+
+    position: int
+    referrals: int
+    day: date
+
+
 class ProposalMade(Event):
-    """Candidates were ranked for a case; the explanation is sealed because it holds facts."""
+    """Candidates were ranked for a case; the explanation is sealed because it holds facts.
+
+    ``ranked``: the best of those that may suit. ``considered``: how many services were ranked.
+    ``evaluated_on``: the day for which the facts count: that of the contact.
+    """
 
     type = "fr.aiguillage.referrals.proposal.made.v1"
     proposal_id: UUID
@@ -97,6 +114,8 @@ class ProposalMade(Event):
     rules_digest: str
     evaluated_on: date
     ranked: list[str]
+    considered: int
+    directory: DirectoryRead
     policy: str
     questions: int = 0
     sealed: Explanation | None = None

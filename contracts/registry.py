@@ -4,6 +4,7 @@ from typing import cast, get_args
 
 from contracts import erasure, intake, partners, referrals, rights
 from contracts.base import Event, Sealed
+from contracts.types import STORED
 
 SERVICES = ("intake", "referrals", "partners", "audit")
 
@@ -26,10 +27,10 @@ def parse_event(event_type: str, data: bytes | str, sealed: bytes | None = None)
     that do not fit it.
     """
     model = EVENT_TYPES[event_type]
-    event = model.model_validate_json(data)
+    event = model.model_validate_json(data, context=STORED)
     if sealed is None:
         return event
-    part = sealed_model(model).model_validate_json(sealed)
+    part = sealed_model(model).model_validate_json(sealed, context=STORED)
     return event.model_copy(update={"sealed": part})
 
 

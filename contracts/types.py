@@ -31,7 +31,7 @@ MAX_INT63 = 2**63 - 1
 _now: ContextVar[datetime | None] = ContextVar("judged_at", default=None)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", flags=re.ASCII)
 _MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)(?:\.(\d{1,12}))?(Z|[+-]\d\d:\d\d)", flags=re.ASCII
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", flags=re.ASCII
 )
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -165,6 +165,10 @@ def _known(day: date, now: datetime) -> None:
     _within(day, FIRST_DAY, local_day(now + TOLERANCE))
 
 
+def _stated(day: date, now: datetime) -> None:
+    _within(day, FIRST_DAY, _years_after(local_day(now), AHEAD_YEARS))
+
+
 Day = Annotated[
     date, BeforeValidator(_day), _judge(lambda day, _: _within(day, FIRST_DAY, LAST_DAY))
 ]
@@ -173,6 +177,8 @@ BirthDate = Annotated[date, BeforeValidator(_day), _judge(_born)]
 """1900 to today."""
 PastDay = Annotated[date, BeforeValidator(_day), _judge(_known)]
 """A day since which, or on which, something was so: 1900 to tomorrow."""
+StatedDay = Annotated[date, BeforeValidator(_day), _judge(_stated)]
+"""A day from which on something is so, perhaps said beforehand: 1900 to ten years ahead."""
 AheadDay = Annotated[date, BeforeValidator(_day), _judge(_day_ahead)]
 """A day until which, or on which, something will be: at most ten years ahead."""
 Moment = Annotated[

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
-    AwareDatetime,
     ConfigDict,
     Field,
     StringConstraints,
@@ -18,7 +17,8 @@ from pydantic import (
 )
 
 from contracts.base import Contract, Strict
-from contracts.intake import Code
+from contracts.intake import Code, FreeText
+from contracts.types import AheadDay, AheadMoment, ContactMoment, Line, Slug
 from contracts.values import BusinessStatus, Reason, ReferralStatus, RequesterKind, Thematique
 
 
@@ -167,7 +167,7 @@ NEEDS_REASON = frozenset(
 )
 
 
-OutcomeCode = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,59}$")]
+OutcomeCode = Slug
 """What came of it, as a code (``enrolled``, ``job-found``): it is kept in clear, so no text."""
 
 
@@ -218,13 +218,13 @@ class SpokenAnswer(Strict):
     business_status: BusinessStatus | None = None
     reason: Reason | None = None
     outcome: OutcomeCode | None = None
-    appointment_at: AwareDatetime | None = None
-    commission_on: date | None = Field(None, description="Day on which a commission meets.")
+    appointment_at: AheadMoment | None = None
+    commission_on: AheadDay | None = Field(None, description="Day on which a commission meets.")
     suggested_service_id: Code | None = Field(
         None, description="With referred-onward: who may suit better."
     )
-    comment: Annotated[str, StringConstraints(min_length=1, max_length=4000)] | None = None
-    partner_reference: Annotated[str, StringConstraints(max_length=120)] | None = Field(
+    comment: FreeText | None = None
+    partner_reference: Annotated[Line, StringConstraints(max_length=120)] | None = Field(
         None, description="Your own number of the person's file: comes back in what follows."
     )
 
@@ -242,7 +242,7 @@ class Answer(SpokenAnswer):
     """An answer as a partner's system sends it, to a named referral."""
 
     referral_id: UUID
-    no_capacity_until: date | None = Field(
+    no_capacity_until: AheadDay | None = Field(
         None, description="With no-capacity: the last day on which the service is full."
     )
     expected_status: ReferralStatus | None = Field(
@@ -254,5 +254,5 @@ class AnswerWebhook(Strict):
     """The signed body of ``POST /v1/answers``."""
 
     type: Literal["referral.answered"] = "referral.answered"
-    timestamp: AwareDatetime = Field(description="When the partner decided (RFC 3339).")
+    timestamp: ContactMoment = Field(description="When the partner decided (RFC 3339).")
     data: Answer

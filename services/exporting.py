@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+from contracts.types import LAST_DAY
 from infra.database import Database, driver
 from infra.platform import opened
 from infra.settings import Settings, load_settings
@@ -143,7 +144,7 @@ async def _span(origin: Origin, asked: Asked, size: int) -> tuple[int, int]:
         start, stop = int(asked.start or 0), int(asked.stop or size - 1) + 1
     else:
         since = moment_of(asked.start, time.min) if asked.start else _EVER
-        until = moment_of(asked.stop, time.max) if asked.stop else _EVER.replace(year=9999)
+        until = moment_of(asked.stop, time.max) if asked.stop else _ALWAYS
         start, stop = await origin.span(since, until, size)
     if not 0 <= start < stop <= size:
         raise ExportRefusedError(f"no entry of the {size} that are signed is in this period")
@@ -151,6 +152,7 @@ async def _span(origin: Origin, asked: Asked, size: int) -> tuple[int, int]:
 
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
+_ALWAYS = datetime.combine(LAST_DAY, time(), UTC)
 
 
 def _size_of(note: Path) -> int:

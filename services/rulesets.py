@@ -70,6 +70,8 @@ def print_simulation(found: handler.Simulation, *, as_json: bool) -> None:
         shown = {
             "cases": found.seen,
             "erased": found.erased,
+            "partial": found.partial,
+            "would_move": found.flows.total(),
             "moved": [
                 {"case_id": m.case_id, "from": m.before, "to": m.after, "because": m.because}
                 for m in found.moved
@@ -77,7 +79,10 @@ def print_simulation(found: handler.Simulation, *, as_json: bool) -> None:
         }
         sys.stdout.write(orjson.dumps(shown).decode() + "\n")
         return
-    typer.echo(f"{found.seen} cases, {len(found.moved)} would move, {found.erased} erased")
+    count = found.flows.total()
+    typer.echo(f"{found.seen} cases, {count} would move, {found.erased} erased")
+    if found.partial:
+        typer.echo(f"{found.partial} of them judged among the services that were described")
     for (before, after), count in flows:
         typer.echo(f"{count:>7}  {before or 'nobody'} → {after or 'nobody'}")
     for moved in found.moved[:50]:

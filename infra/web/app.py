@@ -14,10 +14,14 @@ from sqlalchemy import text
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from contracts.types import judged_at
 from infra.alarms import Watch
+from infra.clock import Clock, system_clock
 from infra.database import Database
 from infra.limits import LimitedError
+from infra.missing import NotFoundError
 from infra.subscription import Subscription
 from infra.ticker import Ticker
 from infra.web import problems
@@ -120,14 +124,32 @@ def _databases(own: Database, workers: Sequence[Worker]) -> dict[str, Database]:
     return {database.schema: database for database in (own, *subscribed)}
 
 
-def create_app(title: str, description: str) -> FastAPI:
-    """An application whose every error is a problem document."""
+class Judging:
+    """Has what a caller sends judged at the moment at which the call came (``judged_at``)."""
+
+    def __init__(self, app: ASGIApp, clock: Clock) -> None:
+        self._app = app
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        with judged_at(self._clock()):
+            await self._app(scope, receive, send)
+
+
+def create_app(title: str, description: str, clock: Clock = system_clock) -> FastAPI:
+    """An application whose every error is a problem document.
+
+    ``clock``: by which the horizons of what callers send are judged.
+    """
     app = FastAPI(title=title, description=description, version="1.0.0")
     app.add_exception_handler(problems.Problem, problems.on_problem)
     app.add_exception_handler(RequestValidationError, problems.on_request_invalid)
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(LimitedError, problems.on_limited)
+    app.add_exception_handler(NotFoundError, problems.on_missing)
     app.add_exception_handler(Exception, problems.on_unexpected)
+    app.add_middleware(Judging, clock=clock)
     return app
 
 

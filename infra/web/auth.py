@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 
-from contracts.sources import covers
 from infra.database import Database, driver
 from infra.web.problems import Problem
 
@@ -36,7 +35,12 @@ class Principal:
 
     def may_emit(self, source: str) -> bool:
         """Whether the key may speak for a CloudEvents source (``*``, exact, or prefix/*)."""
-        return any(covers(allowed, source) for allowed in self.scope)
+        return any(
+            source == allowed
+            or allowed == "*"
+            or (allowed.endswith("/*") and source.startswith(allowed[:-1]))
+            for allowed in self.scope
+        )
 
 
 def digest(key: str) -> bytes:

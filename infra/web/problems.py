@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from infra.database import is_infrastructure
 from infra.limits import Limit, LimitedError
+from infra.missing import NotFoundError
 
 log = structlog.get_logger()
 CONTENT_TYPE = "application/problem+json"
@@ -133,6 +134,12 @@ async def on_limited(request: Request, error: Exception) -> Response:
         return Problem(403, "person-archived", "The person is archived").response()
     title = "Nothing may be done with the person's data now"
     return Problem(409, "person-restricted", title).response()
+
+
+async def on_missing(request: Request, error: Exception) -> Response:
+    """What a handler did not find."""
+    assert isinstance(error, NotFoundError)
+    return not_found(error.what).response()
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:

@@ -37,7 +37,9 @@ def build(platform: Platform) -> Service:
     policy = Policy.read(settings.log_policy) if settings.log_policy else Policy()
     witnesses = Witnesses(database, settings.log_origin, policy, platform.clock)
     reconciler, hour = Reconciler(database, platform.clock), settings.reconcile_hour
-    app = create_app("Aiguillage audit", "The log of everything, its proofs, and pathways.")
+    app = create_app(
+        "Aiguillage audit", "The log of everything, its proofs, and pathways.", platform.clock
+    )
     app.state.signing, app.state.policy, app.state.witnesses = signing, policy, witnesses
     app.state.replays = asyncio.Semaphore(AT_ONCE)
     app.state.access = Access(database, platform.writer("audit"), platform.clock)

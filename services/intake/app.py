@@ -29,7 +29,7 @@ def build(platform: Platform) -> Service:
     """Contacts, persons, needs and agreements, from CloudEvents."""
     settings, database, clock = platform.settings, platform.database("intake"), platform.clock
     writer = platform.writer("intake")
-    gate = Gate(platform.vault.index, platform.requesters)
+    gate = Gate(platform.vault.index, platform.requesters, clock)
     intake = Intake(database, writer, clock)
     group: GroupCommit[Arrival, Outcome] = GroupCommit("events", intake.commit)
     persons = Persons(database, writer, clock)
@@ -49,7 +49,7 @@ def build(platform: Platform) -> Service:
     if settings.kafka_bootstrap:
         records = PublicRecords(gate, intake, platform.vault.master, clock)
         workers.append(public_records(settings, database, records))
-    app = create_app("Aiguillage: intake", "Takes what municipal systems emit.")
+    app = create_app("Aiguillage: intake", "Takes what municipal systems emit.", clock)
     add_routes(app, gate, group)
     app.include_router(person_routes.router(persons))
     app.include_router(rights.router(Rights(database, writer, clock), erasing, retention))

@@ -71,7 +71,7 @@ def build(platform: Platform) -> Service:
     )
     capacity = Capacity(database, writer, clock)
     capacity_links = CapacityLinks(capacity, letterhead, mail)
-    app = create_app("Aiguillage: partners", "Directory, deliveries, partners' answers.")
+    app = create_app("Aiguillage: partners", "Directory, deliveries, partners' answers.", clock)
     app.include_router(
         router(
             database,

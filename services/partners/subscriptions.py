@@ -234,7 +234,8 @@ class Withdrawals:
     async def _withdraw(
         self, tx: AsyncConnection, recorded: Recorded, event: AgreementWithdrawn
     ) -> list[Pending]:
-        raw, at = await driver(tx), recorded.recorded_at  # a sender's clock may say anything
+        # what was sent before the hub heard of it; the sender's own clock may be wrong
+        raw, at = await driver(tx), recorded.recorded_at
         about = event.person_id, event.agreement_id
         await raw.execute(withdrawals.WITHDRAW, *([value] for value in about), [at])
         await raw.execute(withdrawals.DROP_WITHDRAWN, *about, at, self.clock())

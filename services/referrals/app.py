@@ -23,7 +23,11 @@ def build(platform: Platform) -> Service:
     database, hour = platform.database("referrals"), platform.settings.reconcile_hour
     messages = Messages(platform.writer("referrals"), RuleBook(RULES), platform.clock)
     clock = DeadlineClock(database, messages)
-    app = create_app("Aiguillage: referrals", "Cases, proposals and referrals, for advisers.")
+    app = create_app(
+        "Aiguillage: referrals",
+        "Cases, proposals and referrals, for advisers.",
+        platform.clock,
+    )
     app.include_router(router(database, Advisers(messages)))
     return Service(
         "referrals",

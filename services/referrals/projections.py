@@ -128,13 +128,15 @@ async def keep_services(tx: AsyncConnection, messages: Sequence[Recorded]) -> No
     raw = await driver(tx)
     told = (ServicePublished.type, ServiceWithdrawn.type)
     latest = {orjson.loads(m.data)["service_id"]: m for m in messages if m.type in told}
-    published = [m.data for m in latest.values() if m.type == ServicePublished.type]
+    published = [m for m in latest.values() if m.type == ServicePublished.type]
     if published:
-        await raw.execute(tables.UPSERT_SERVICES, published)
+        texts, positions = [m.data for m in published], [m.position for m in published]
+        await raw.execute(tables.UPSERT_SERVICES, texts, positions)
     gone = [i for i, m in latest.items() if m.type == ServiceWithdrawn.type]
     if gone:
         await raw.execute(tables.WITHDRAW_SERVICES, gone)
     said = [_parsed(m) for m in messages if m.type == CapacityReported.type]
+    said.sort(key=lambda report: report.reported_at)  # of one moment: the later word
     reports = {report.service_id: report for report in said}
     if reports:
         rows = [(r.service_id, r.status, r.until, r.reported_at) for r in reports.values()]
@@ -166,7 +168,7 @@ def _in_trouble(event: DeliveryEvent) -> bool:
 
 def _undelivered(message: Recorded, event: DeliveryManual | DeliveryDeadLettered) -> Any:
     trouble = "manual" if isinstance(event, DeliveryManual) else "dead"
-    since = local_day(message.occurred_at)
+    since = local_day(message.recorded_at)
     return event.referral_id, event.message, trouble, event.error, since
 
 
@@ -179,7 +181,7 @@ async def keep_persons(tx: AsyncConnection, messages: Sequence[Recorded]) -> Non
         event = _parsed(message)
         match event:
             case persons.DuplicateSuspected():
-                since = local_day(message.occurred_at)
+                since = local_day(message.recorded_at)  # not by whose sender said it
                 await raw.execute(tables.KEEP_DUPLICATE, event.person_id, event.other_id, since)
             case persons.DuplicateDismissed():
                 await raw.execute(tables.DROP_DUPLICATE, event.person_id, event.other_id)

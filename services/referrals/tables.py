@@ -2,18 +2,68 @@
 
 OPEN = "('requested', 'accepted', 'in-progress', 'on-hold')"
 SERVICES = f"""
-SELECT s.service_id, s.published::text AS published, s.capacity, s.capacity_until,
-       coalesce(o.load, 0)::int AS load
+SELECT s.service_id, s.position, s.capacity, s.capacity_until,
+       coalesce(o.load, 0)::int AS load,
+       (SELECT coalesce(max(position), 0) FROM offsets WHERE subscription = 'directory')
+         AS heard,
+       (SELECT coalesce(max(position), 0) FROM events) AS own
 FROM services s
 LEFT JOIN (SELECT service_id, count(*) AS load FROM referrals WHERE status IN {OPEN}
            GROUP BY service_id) o USING (service_id)
 WHERE s.published IS NOT NULL ORDER BY s.service_id
 """
-UPSERT_SERVICES = """
-INSERT INTO services (service_id, published)
-SELECT s->>'service_id', s FROM unnest($1::text[]::json[]) AS s
-ON CONFLICT (service_id) DO UPDATE SET published = excluded.published
+"""The directory and what is open at it, as of one moment: ``heard`` and ``own`` say which."""
+PUBLISHED = """
+SELECT service_id, position, published::text AS published FROM services
+WHERE service_id = ANY($1) AND published IS NOT NULL
 """
+UPSERT_SERVICES = """
+INSERT INTO services (service_id, published, position)
+SELECT published->>'service_id', published, position
+FROM unnest($1::text[]::json[], $2::bigint[]) AS new (published, position)
+ON CONFLICT (service_id) DO UPDATE SET
+  published = excluded.published, position = excluded.position
+"""
+SERVICE_IDS_AS_OF = """
+SELECT data->>'service_id' AS service_id
+FROM partners.events WHERE position <= $1 AND type LIKE '%.service.published.v1'
+GROUP BY 1 ORDER BY 1
+"""
+SERVICES_AS_OF = """
+SELECT data::text AS data FROM (
+  SELECT DISTINCT ON (data->>'service_id') data, type
+  FROM partners.events
+  WHERE data->>'service_id' = ANY($1) AND position <= $2
+    AND type IN ('fr.aiguillage.partners.service.published.v1',
+                 'fr.aiguillage.partners.service.withdrawn.v1')
+  ORDER BY data->>'service_id', position DESC
+) last WHERE type = 'fr.aiguillage.partners.service.published.v1'
+"""
+CAPACITIES_AS_OF = """
+SELECT DISTINCT ON (data->>'service_id') data->>'service_id' AS service_id,
+       data->>'status' AS capacity, (data->>'until')::date AS capacity_until
+FROM partners.events
+WHERE position <= $1 AND type = 'fr.aiguillage.partners.capacity.reported.v1'
+ORDER BY data->>'service_id', (data->>'reported_at')::timestamptz DESC, position DESC
+"""
+LOADS_AS_OF = f"""
+WITH known AS (SELECT * FROM events WHERE position <= $1),
+last AS (
+  SELECT DISTINCT ON (stream) stream, person_id,
+         CASE type WHEN 'fr.aiguillage.referrals.referral.requested.v1' THEN 'requested'
+                   ELSE data->>'status' END AS status
+  FROM known WHERE type LIKE 'fr.aiguillage.referrals.referral.%'
+    AND type NOT LIKE '%.proposed.v1' AND type NOT LIKE '%.confirmed.v1'
+  ORDER BY stream, version DESC
+)
+SELECT p.data->>'service_id' AS service_id, count(*)::int AS load
+FROM last JOIN known p USING (stream)
+WHERE p.type = 'fr.aiguillage.referrals.referral.proposed.v1' AND last.status IN {OPEN}
+  AND NOT EXISTS (SELECT FROM known f WHERE f.person_id = last.person_id
+                  AND f.type = 'fr.aiguillage.referrals.person.forgotten.v1')
+GROUP BY 1
+"""
+"""What was open at each service as of one of our own events: as the read table said then."""
 KEEP_CAPACITY = """
 INSERT INTO services (service_id, published, capacity, capacity_until, capacity_at)
 SELECT n.service_id, NULL, n.capacity, n.until, n.at

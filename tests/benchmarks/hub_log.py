@@ -91,7 +91,8 @@ def case_events() -> tuple[UUID, list[Event]]:
         ),
         referrals.ProposalMade(
             thematique=NEED, proposal_id=proposal, case_id=case, person_id=person, rules="r",
-            rules_digest="0" * 64, evaluated_on=day, ranked=["s"], policy="auto",
+            rules_digest="0" * 64, evaluated_on=day, ranked=["s"], considered=1,
+            directory=referrals.DirectoryRead(position=1, referrals=0, day=day), policy="auto",
         ),
         referrals.ReferralProposed(proposal_id=proposal, **to),
         referrals.ReferralRequested(

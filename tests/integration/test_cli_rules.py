@@ -60,4 +60,5 @@ def test_faulty_rules_are_not_published(cli: CliRunner, other: Path):
 def test_simulation_of_an_empty_past_moves_nobody(cli: CliRunner, other: Path):
     found = cli.invoke(app, ["rules", "simulate", str(other), "--json"])
     assert found.exit_code == 0
-    assert orjson.loads(found.stdout) == {"cases": 0, "erased": 0, "moved": []}
+    nothing = {"cases": 0, "erased": 0, "partial": 0, "would_move": 0, "moved": []}
+    assert orjson.loads(found.stdout) == nothing

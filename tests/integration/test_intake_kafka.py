@@ -52,7 +52,7 @@ def records_of(platform: Platform, service: Service) -> PublicRecords:
     """The handler as the service wires it."""
     intake = Intake(service.database, platform.writer("intake"), platform.clock)
     vault = platform.vault
-    gate = Gate(vault.index, Requesters())
+    gate = Gate(vault.index, Requesters(), platform.clock)
     return PublicRecords(gate, intake, vault.master, platform.clock)
 
 

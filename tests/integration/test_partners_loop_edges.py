@@ -220,7 +220,10 @@ async def test_later_commission_does_not_undo_an_acceptance(plie: Desk):
     assert await commission(plie, "requested", "m1", -1) == 202
     assert (await plie.answer("accepted", "m2")).status_code == 202
     assert await commission(plie, "accepted", "m3", 40) == 202
-    booked = {"business_status": "appointment-scheduled", "appointment_at": f"{day(3)}T09:00Z"}
+    booked = {
+        "business_status": "appointment-scheduled",
+        "appointment_at": f"{day(3)}T09:00:00Z",
+    }
     assert (await plie.answer("accepted", "m4", **booked)).status_code == 202
     assert (await plie.answer("in-progress", "m5")).status_code == 202
 

@@ -73,19 +73,6 @@ async def test_withdrawal_of_everything_counts_for_what_was_asked_until_then(
     assert received.json["data"]["referral_id"] == str(later.referral_id)
 
 
-async def test_withdrawal_by_a_clock_that_stands_behind_counts_all_the_same(
-    hub: Hub, sink: Sink
-):
-    await register(hub, sink.url)
-    referral = await hub.refer()
-    await hub.hear()
-    await hub.withdraw(referral.person_id, at=datetime(2001, 1, 1, tzinfo=UTC))
-    await hub.turn()
-    assert sink.received == []
-    (request,) = await hub.rows(REQUESTS)
-    assert request == {"state": "cancelled", "last_error": "agreement-withdrawn"}
-
-
 async def test_withdrawal_heard_twice_tells_once(hub: Hub, sink: Sink):
     await register(hub, sink.url)
     referral = await hub.refer()
@@ -96,3 +83,17 @@ async def test_withdrawal_heard_twice_tells_once(hub: Hub, sink: Sink):
         await tx.exec_driver_sql("DELETE FROM offsets WHERE subscription = 'withdrawals'")
     await hub.hear("withdrawals")
     assert len(await hub.rows(NOTICES)) == 1
+
+
+async def test_withdrawal_of_all_counts_from_when_the_hub_heard_it_not_by_its_sender_s_clock(
+    hub: Hub, sink: Sink
+):
+    await register(hub, sink.url)
+    referral = await hub.refer()
+    await hub.hear()
+    await hub.turn()
+    await hub.withdraw(referral.person_id, occurred_at=datetime(2001, 1, 1, tzinfo=UTC))
+    await hub.turn()
+    assert [r.json["type"] for r in sink.received] == [
+        "referral.requested", "agreement.withdrawn",
+    ]  # fmt: skip

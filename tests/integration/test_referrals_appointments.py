@@ -15,11 +15,13 @@ S = ReferralStatus
 AT = "2026-12-14T10:30:00+01:00"  # three weeks after the clock's Monday
 SHOWN = "2026-12-14T09:30:00Z"
 IMPOSSIBLE = [
-    ("2026-12-14T10:30:00", "timezone"),
-    ("14/12/2026", "valid"),
+    ("2026-12-14T10:30:00", "with its offset"),
+    ("14/12/2026", "RFC 3339"),
     ("2026-11-23T09:59:00+01:00", "must lie in the future"),
     ("2027-12-14T10:30:00+01:00", "must lie within a year"),
-    ("9999-12-31T23:59:59-12:00", "must lie within a year"),
+    ("9999-12-31T23:59:59Z", "must lie between"),
+    (1797240600, "RFC 3339"),
+    ("9999-12-31T23:59:59-12:00", "exists"),
 ]
 GROWN_UP = date(1980, 5, 17)  # for France Travail, once an adviser confirms
 

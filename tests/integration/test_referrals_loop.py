@@ -1,6 +1,6 @@
 """The closed loop on a real PostgreSQL: the calendar, the worklist, what advisers decide."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -302,3 +302,14 @@ async def test_person_sent_round_between_two_partners_shows_as_a_bounce(hall: Ha
     assert (bounce["partner_id"], bounce["other_partner_id"]) == (
         "p-mission-locale", "p-france-travail",
     )  # fmt: skip
+
+
+async def test_contact_that_arrives_sixty_days_late_gives_the_partner_its_full_time(hall: Hall):
+    person_id = await hall.comes(occurred_at=hall.now - timedelta(days=60))
+    await hall.on(MONDAY)
+    case = await hall.case(person_id)
+    assert services(case) == [("s-mission-locale", "requested")]
+    assert case["referrals"][0]["next_on"] == working_day(MONDAY, 3).isoformat()
+    assert case["referrals"][0]["expire_on"] == working_day(MONDAY, 10).isoformat()
+    silent = (await hall.get("/v1/partners/silences", days=30))["partners"]
+    assert [(p["unanswered"], p["lapsed"]) for p in silent] == [(1, 0)]

@@ -76,7 +76,8 @@ async def test_secrets_and_refused_records_move_as_well(processes: Processes, hu
     made = await endpoints.register(address, Meta())
     await endpoints.rotate(made.endpoint_id, Meta())
     records = PublicRecords(
-        Gate(hub.vault.index, Requesters()), Intake(intake, hub.writer("intake"), hub.clock),
+        Gate(hub.vault.index, Requesters(), hub.clock),
+        Intake(intake, hub.writer("intake"), hub.clock),
         hub.vault.master, hub.clock,
     )  # fmt: skip
     bad = ForeignRecord("public", 0, 7, b"{not JSON", (("content-type", b"text/plain"),))

@@ -37,11 +37,11 @@ class Hall:
         while await clock._step():
             pass
 
-    async def comes(self, **given: Any) -> UUID:
-        """A resident with one need."""
+    async def comes(self, occurred_at: datetime | None = None, **given: Any) -> UUID:
+        """A resident with one need; ``occurred_at``: by the sender's clock."""
         person_id = uuid4()
-        events = resident(person_id, **given)
-        await append(self.platform, "intake", f"person-{person_id}", events, person_id)
+        events, stream = resident(person_id, **given), f"person-{person_id}"
+        await append(self.platform, "intake", stream, events, person_id, occurred_at)
         await drain(self.service)
         return person_id
 

@@ -237,16 +237,20 @@ class Hub:
         await subscription.source.stop()
 
     async def withdraw(
-        self, person_id: UUID, agreement_id: UUID | None = None, at: datetime | None = None
+        self,
+        person_id: UUID,
+        agreement_id: UUID | None = None,
+        occurred_at: datetime | None = None,
     ) -> None:
         """The intake says that a person withdraws an agreement, or all of them.
 
-        ``at``: by the clock of whoever sent it.
+        ``occurred_at``: by the sender's clock.
         """
         event = AgreementWithdrawn(person_id=person_id, agreement_id=agreement_id)
         intake = self.platform.database("intake")
         async with intake.transaction() as tx:
-            pending = Pending(f"person-{person_id}", [event], person_id, occurred_at=at)
+            stream = f"person-{person_id}"
+            pending = Pending(stream, [event], person_id, occurred_at=occurred_at)
             await self.platform.writer("intake").write(tx, [pending])
         await intake.close()
         await self.hear("withdrawals")

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from contracts.base import Event
 from contracts.intake import AgreementGiven, Dated, Facts, Identity
-from contracts.referrals import CaseOpened
+from contracts.referrals import CaseOpened, DirectoryRead
 from contracts.values import (
     Author,
     Evidence,
@@ -69,7 +69,8 @@ def agreement(
 
 def world(who: Person, *services: Service, today: date = TODAY) -> World:
     """A directory, the built-in rules and a day."""
-    return World({s.service_id: s for s in services}, ALL_RULES, who, today)
+    read = DirectoryRead(position=1, referrals=0, day=today)
+    return World({s.service_id: s for s in services}, ALL_RULES, who, today, read)
 
 
 def opened(**given: Any) -> CaseOpened:

@@ -10,18 +10,27 @@ from hypothesis import strategies as st
 from contracts.publish import SCHEMAS
 
 Json = Any
+Formats = dict[str, st.SearchStrategy[str]]
 _TEXT = st.text(
     st.characters(exclude_categories=("C", "Z")), max_size=12
 )  # no space: a model that trims would make another document of it
-_FORMATS: dict[str, st.SearchStrategy[str]] = {
-    "uuid": st.uuids().map(str),
-    "date": st.dates().map(str),
-    "date-time": st.builds(
-        lambda moment, zone: f"{moment.isoformat()}{zone}",
-        st.datetimes(min_value=datetime(1900, 1, 1)),  # noqa: DTZ001 - the zone is text
-        st.sampled_from(["Z", "+02:00", "-11:30"]),
-    ),
-}
+
+
+def _formats(first: datetime, last: datetime) -> Formats:
+    return {
+        "uuid": st.uuids().map(str),
+        "date": st.dates(first.date(), last.date()).map(str),
+        "date-time": st.builds(
+            lambda moment, zone: f"{moment.isoformat()}{zone}",
+            st.datetimes(first, last),
+            st.sampled_from(["Z", "+02:00", "-11:30"]),
+        ),
+    }
+
+
+_STRANGERS = _formats(datetime(2000, 1, 2), datetime(2026, 1, 1))  # noqa: DTZ001 - see _formats
+"""What every horizon of ``contracts.types`` takes."""
+_STORED = _formats(datetime(1900, 1, 1), datetime(9999, 12, 30))  # noqa: DTZ001
 
 
 @cache
@@ -35,7 +44,8 @@ def load(name: str) -> dict[str, Any]:
 def documents(name: str) -> st.SearchStrategy[Json]:
     """Documents that fit a published schema, optional members present or not."""
     schema = load(name)
-    return _node(schema, schema.get("$defs", {}))
+    told = any(part in name for part in (".public.", ".answered.", ".facts."))
+    return _node(schema, schema.get("$defs", {}) | {"": _STRANGERS if told else _STORED})
 
 
 def _node(node: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[Json]:
@@ -53,7 +63,7 @@ def _node(node: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[Json]
         return st.lists(
             _node(node["items"], defs), min_size=node.get("minItems", 0), max_size=4
         )
-    return _scalar(node)
+    return _scalar(node, defs[""])
 
 
 def _object(node: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[Json]:
@@ -69,9 +79,9 @@ def _object(node: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[Jso
     )
 
 
-def _scalar(node: dict[str, Any]) -> st.SearchStrategy[Json]:
+def _scalar(node: dict[str, Any], formats: Formats) -> st.SearchStrategy[Json]:
     kinds: dict[str | None, st.SearchStrategy[Json]] = {
-        "string": _string(node),
+        "string": _string(node, formats),
         "boolean": st.booleans(),
         "integer": st.integers(-(2**31), 2**31),
         "number": st.floats(-1e6, 1e6),
@@ -81,9 +91,9 @@ def _scalar(node: dict[str, Any]) -> st.SearchStrategy[Json]:
     return kinds[node.get("type")]
 
 
-def _string(node: dict[str, Any]) -> st.SearchStrategy[str]:
+def _string(node: dict[str, Any], formats: Formats) -> st.SearchStrategy[str]:
     if "format" in node:
-        return _FORMATS[node["format"]]
+        return formats[node["format"]]
     shortest, longest = node.get("minLength", 0), node.get("maxLength", 4000)
     if "pattern" in node:
         return st.from_regex(node["pattern"]).filter(

@@ -2,7 +2,7 @@
 
 from contracts.partners import ServicePublished
 from services.partners.handlers.directory import load_seed
-from services.referrals.handlers.work import as_service
+from services.referrals.handlers.directory import as_service
 
 SEED_SERVICES = [
     as_service(event)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
 from typing import Any
 from uuid import UUID, uuid4
@@ -70,9 +71,16 @@ class Whole:
         await until(verified)
 
     async def comes(
-        self, ref: str = "u-1", name: str = CANARY, born: str = "2006-05-17", **given: Any
+        self,
+        ref: str = "u-1",
+        name: str = CANARY,
+        born: str = "2006-05-17",
+        at: datetime | None = None,
+        **given: Any,
     ) -> UUID:
         """Somebody who seeks a job and agrees to every partner; answers their id.
+
+        ``at``: when, by the sender's clock; now, if none is given.
 
         Young people go to the Mission locale by themselves, others to France Travail once an
         adviser confirms.
@@ -93,6 +101,8 @@ class Whole:
             "note": f"note sur {name}",
         }
         event = envelope(PublicContact.TYPE, data | given, random, FRONT_DESK)
+        if at:
+            event["time"] = at.isoformat(timespec="seconds")
         return await self.emit(event | {"id": uuid4().hex})
 
     async def answer(

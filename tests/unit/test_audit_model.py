@@ -111,7 +111,9 @@ def test_a_case_without_candidates_says_so_until_it_is_proposed_again() -> None:
     proposal = referrals.ProposalMade(
         thematique=THEMATIQUE, proposal_id=OTHER, case_id=CASE, person_id=OTHER,
         rules="r", rules_digest="d",
-        evaluated_on=date(2026, 1, 5), ranked=["s"], policy="confirm",
+        evaluated_on=date(2026, 1, 5), ranked=["s"], considered=1,
+        directory=referrals.DirectoryRead(position=1, referrals=0, day=date(2026, 1, 5)),
+        policy="confirm",
     )  # fmt: skip
     again = folded(proposal, into=pathway).cases[str(CASE)]
     assert (again.exhausted, again.proposal_id) == (None, str(OTHER))

@@ -204,7 +204,11 @@ async def test_differences_lead_from_one_state_to_the_other() -> None:
     [
         ("81", "the log has 81 entries"),
         ("yesterday", "no index, day or moment"),
-        ("2026-01-05T09:00:00", "needs its offset"),
+        ("2026-01-05T09:00:00", "with its offset"),
+        ("0001-01-01", "must lie between"),
+        ("9999-12-31T23:59:59.999999Z", "must lie between"),
+        ("0001-01-01T00:00:00+09:00", "exists"),
+        ("2026-01-05\0", "no index, day or moment"),
     ],
 )
 def test_a_position_that_makes_no_sense_is_refused(text: str, why: str) -> None:

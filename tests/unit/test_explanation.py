@@ -14,7 +14,7 @@ from contracts.referrals import (
     ReferralConfirmed,
 )
 from contracts.values import Author, Evidence, FactSource, PartnerKind
-from services.referrals.model.case import Case
+from services.referrals.model.case import Case, Tried
 from services.referrals.model.explain import Told, explain, in_words
 from services.referrals.model.loop import make_proposal
 from services.referrals.model.person import Person
@@ -24,7 +24,7 @@ PLIE = service(PartnerKind.PLIE)
 
 
 def made(who: Person, *services: Any) -> ProposalMade:
-    return make_proposal(Case.of(opened()), world(who, *services))
+    return make_proposal(Case.of(opened()), world(who, *services), Tried())
 
 
 def told(who: Person | None = None, *after: Any) -> dict[str, Any]:

@@ -34,11 +34,11 @@ from contracts.values import (
 )
 from contracts.webhooks import NEEDS_REASON, Answer, RequesterPart
 from services.partners.model import (
+    AnswerFieldError,
     Commission,
     CommissionNotMetError,
     ForbiddenTransitionError,
     ReasonNotYoursError,
-    SuggestionError,
     check_answer,
     check_commission,
     check_suggestion,
@@ -145,12 +145,12 @@ def test_suggestion_is_of_another_known_service_and_with_its_reason():
     onward = {"reason": Reason.REFERRED_ONWARD, "suggested_service_id": "other"}
     check_suggestion(answer(R.REJECTED, **onward), "own", known=True)
     check_suggestion(answer(R.REJECTED), "own", known=False)
-    with pytest.raises(SuggestionError, match="no such other service"):
+    with pytest.raises(AnswerFieldError, match="no such other service"):
         check_suggestion(answer(R.REJECTED, **onward), "own", known=False)
-    with pytest.raises(SuggestionError, match="no such other service"):
+    with pytest.raises(AnswerFieldError, match="no such other service"):
         check_suggestion(answer(R.REJECTED, **onward), "other", known=True)
     elsewhere = onward | {"reason": Reason.NO_CAPACITY}
-    with pytest.raises(SuggestionError, match="goes with the reason referred-onward only"):
+    with pytest.raises(AnswerFieldError, match="goes with the reason referred-onward only"):
         check_suggestion(answer(R.REJECTED, **elsewhere), "own", known=True)
 
 

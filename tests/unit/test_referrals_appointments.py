@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.answers import LONGEST
 from contracts.base import Event
 from contracts.referrals import (
     AppointmentAttended,
@@ -19,7 +20,6 @@ from contracts.referrals import (
 )
 from contracts.values import Author, Party, ReferralStatus
 from services.referrals.model.appointments import (
-    LONGEST,
     AppointmentOutcome,
     AppointmentRefusedError,
     check_moment,

@@ -1,13 +1,19 @@
 """Given / when / then on the closed loop: what a case does after each answer, or none."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
 
 from contracts.referrals import (
     CaseClosed,
     CaseExhausted,
     CaseRerouted,
+    ProposalMade,
     ReferralCancelled,
+    ReferralProposed,
+    ReferralRequested,
 )
 from contracts.values import (
     Author,
@@ -17,12 +23,15 @@ from contracts.values import (
     ReferralStatus,
 )
 from services.referrals.model.deadlines import working_day
+from services.referrals.model.referral import pass_deadline
 from tests.support.referrals import (
     FT,
     ML,
     TEMP,
     TODAY,
     TRAINING,
+    Story,
+    agreement,
     person,
     story,
     world,
@@ -192,3 +201,56 @@ def test_transfer_back_to_whoever_was_asked_goes_on_down_the_list():
     told.confirms(FT.service_id)
     told.moves(FT.service_id, S.REJECTED, reason=onward, suggested_service_id=ML.service_id)
     assert told.states()[TEMP.service_id] == "draft"
+
+
+def late(days: int, **given: Any) -> Story:
+    """A contact that reached the hub so many days after it was."""
+    told_on = TODAY - timedelta(days=days)
+    return Story(replace(world(person(**given), ML, FT), facts_on=told_on))
+
+
+@pytest.mark.parametrize("days", [0, 10, 60, 365])
+def test_partner_has_its_time_however_late_the_contact_reached_the_hub(days: int):
+    told = late(days)
+    (requested,) = [e for e in told.events if isinstance(e, ReferralRequested)]
+    assert requested.requested_on == TODAY
+    assert requested.awaits
+    assert (requested.awaits.remind_on, requested.awaits.expire_on) == (
+        working_day(TODAY, 3), working_day(TODAY, 10),
+    )  # fmt: skip
+    assert pass_deadline(told.at(ML.service_id), TODAY) == ()
+
+
+def test_adviser_has_a_day_to_confirm_however_late_the_contact_reached_the_hub():
+    told = late(60, born=date(1985, 5, 17))
+    (proposed,) = [e for e in told.events if isinstance(e, ReferralProposed)]
+    assert proposed.awaits
+    assert proposed.awaits.escalate_on == working_day(TODAY, 1)
+
+
+def test_case_that_nobody_suits_is_looked_at_after_it_reached_the_hub():
+    nobody = world(person(commune="75056"), ML)  # who is of the agglomération only
+    told = Story(replace(nobody, facts_on=TODAY - timedelta(days=60)))
+    last = told.events[-1]
+    assert isinstance(last, CaseExhausted)
+    assert last.due_on == working_day(TODAY, 2)
+
+
+def test_day_of_the_contact_decides_the_age():
+    born = TODAY - timedelta(days=26 * 365 + 20)  # 26 by now, 25 on the day of the contact
+    made = [e for e in late(60, born=born).events if isinstance(e, ProposalMade)]
+    assert made[0].evaluated_on == TODAY - timedelta(days=60)
+    assert made[0].ranked[0] == ML.service_id
+    now = [e for e in late(0, born=born).events if isinstance(e, ProposalMade)]
+    assert now[0].ranked[0] != ML.service_id  # from 26 on a disability would have to be known
+
+
+def test_agreement_that_ended_before_the_contact_arrived_discloses_nothing():
+    who = replace(person(), agreements=(agreement(ML.kind, until=TODAY - timedelta(days=1)),))
+    told = Story(replace(world(who, ML), facts_on=TODAY - timedelta(days=10)))
+    assert told.states() == {ML.service_id: S.DRAFT}
+
+
+def test_contact_that_is_dated_ahead_counts_as_of_today():
+    (made,) = [e for e in late(-1).events if isinstance(e, ProposalMade)]
+    assert made.evaluated_on == TODAY

@@ -11,12 +11,12 @@ from contracts.communes import epci_of
 from contracts.intake import Dated, Facts, Sensitive
 from contracts.values import CapacityStatus, Evidence, PartnerKind, Situation
 from services.referrals.model.person import Person, age_on, months_between
+from services.referrals.model.proposals import propose
 from services.referrals.model.routing import (
     ELIGIBLE,
     NOT_ELIGIBLE,
     Service,
     known_facts,
-    propose,
 )
 from services.referrals.model.rules import UNKNOWN
 from tests.support.referrals import (

@@ -11,7 +11,8 @@ from contracts.intake import Dated, Facts
 from contracts.values import Situation, Thematique
 from services.referrals.model.loop import open_case
 from services.referrals.model.person import Person
-from services.referrals.model.routing import NOT_ELIGIBLE, Service, propose, reevaluate
+from services.referrals.model.proposals import propose, reevaluate
+from services.referrals.model.routing import NOT_ELIGIBLE, Service
 from tests.support.referrals import (
     ALL_RULES,
     FT,

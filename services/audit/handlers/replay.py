@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from contracts.days import PARIS
 from contracts.persons import PersonMerged, PersonUnmerged
 from contracts.registry import parse_event
+from contracts.types import check_moment, read_day, read_moment
 from infra.database import Database, driver
 from infra.eventstore.events import rfc3339
 from infra.eventstore.upcast import upcast
@@ -104,14 +105,11 @@ def moment_of(said: str, on_a_day: time) -> datetime:
     Raises ValueError with the reason.
     """
     try:
-        moment = datetime.fromisoformat(said)
-    except ValueError:
-        raise ValueError("it is no index, day or moment") from None
-    if len(said) == len("2026-01-05"):
-        return datetime.combine(moment, on_a_day, PARIS)
-    if moment.tzinfo is None:
-        raise ValueError("a moment needs its offset: 2026-01-05T09:00:00+01:00")
-    return moment
+        if len(said) == len("2026-01-05"):
+            return check_moment(datetime.combine(read_day(said), on_a_day, PARIS))
+        return check_moment(read_moment(said))
+    except ValueError as error:
+        raise ValueError(f"it is no index, day or moment: it {error}") from None
 
 
 class StoredLog:

@@ -175,7 +175,6 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     persons.DuplicateSuspected: lambda e: "Doublon possible, à vérifier",
     persons.DuplicateDismissed: lambda e: "Doublon écarté : deux personnes différentes",
     persons.PersonMerged: lambda e: "Réunie avec une autre fiche de la même personne",
-    persons.PersonShared: lambda e: "Partagée avec un autre système de la commune",
     persons.PersonUnmerged: lambda e: "Fiches de nouveau séparées",
     rights.PersonRectified: lambda e: f"Rectification : {len(e.fields)} information(s)",
     rights.PersonObjected: lambda e: "La personne s'oppose au traitement de ses données",
@@ -206,7 +205,7 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     ),
     referrals.ProposalRefused: lambda e: "Proposition refusée à l'accueil",
     referrals.ProposalMade: lambda e: (
-        f"Proposition établie : {len(e.ranked)} service(s) classé(s)"
+        f"Proposition établie : {len(e.ranked)} service(s) retenu(s), {e.considered} examiné(s)"
     ),
     referrals.ReferralProposed: lambda e: f"Demande proposée vers {e.partner_id}",
     referrals.ReferralConfirmed: lambda e: f"Demande confirmée par {_AUTHORS[e.author]}",

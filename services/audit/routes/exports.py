@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from pydantic import AwareDatetime
 
 from contracts.audit import EntrySpan
+from contracts.types import Moment
 from infra.database import driver
 from infra.tlog import tiles
 from infra.tlog.tiles import ENTRIES
@@ -41,7 +41,7 @@ async def get_payload(path: str, tx: Reading, signed: SignedNow) -> Response:
 
 @router.get("/v1/span", tags=["log"], response_model=EntrySpan)
 async def get_span(
-    tx: Reading, signed: SignedNow, since: AwareDatetime, until: AwareDatetime
+    tx: Reading, signed: SignedNow, since: Moment, until: Moment
 ) -> dict[str, int]:
     """The entries of the signed log from the first to the last recorded in a time.
 

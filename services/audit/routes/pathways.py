@@ -6,9 +6,9 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from pydantic import AwareDatetime
 
 from contracts.audit import PathwayAsOf
+from contracts.types import Moment
 from infra.limits import require_unlimited
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import not_found
@@ -29,7 +29,7 @@ async def get_pathway(
     person_id: UUID,
     request: Request,
     at: Index | None = None,
-    as_of: AwareDatetime | None = None,
+    as_of: Moment | None = None,
 ) -> Response:
     """One person's timeline, and the states of their cases and referrals.
 

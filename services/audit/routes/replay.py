@@ -13,10 +13,10 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 from starlette.types import Receive, Scope, Send
 
 from contracts.audit import ReplayLine
+from contracts.types import Line, Moment
 from infra.web.problems import Problem, not_found
 from services.audit.handlers import replay
 from services.audit.handlers.replay import AsOf, Lines, StoredLog, UnknownSubjectError
@@ -32,8 +32,8 @@ LATER = {"retry-after": "10"}
 Chunks = AsyncGenerator[bytes, None]
 NDJSON = "application/x-ndjson"
 LINES: dict[int | str, dict[str, Any]] = {200: {"model": ReplayLine}}
-Moment = Annotated[str, Query(max_length=40)]
-PartnerId = Annotated[str, Query(max_length=120)]
+Then = Annotated[Line, Query(max_length=40)]
+PartnerId = Annotated[Line, Query(max_length=120)]
 
 router = APIRouter()
 
@@ -62,7 +62,7 @@ async def get_replay(
     request: Request,
     subject: Asked,
     at: Index | None = None,
-    as_of: AwareDatetime | None = None,
+    as_of: Moment | None = None,
     start: Annotated[Index, Query(alias="from")] = 0,
     statistics: bool = False,
 ) -> StreamingResponse:
@@ -83,7 +83,7 @@ async def get_replay(
     dependencies=ONLY_AUDITORS,
 )  # fmt: skip
 async def get_differences(
-    request: Request, subject: Asked, a: Moment, b: Moment, statistics: bool = False
+    request: Request, subject: Asked, a: Then, b: Then, statistics: bool = False
 ) -> StreamingResponse:
     """What changed in the states between two positions or moments, one ``change`` a line.
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import asdict
-from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from pydantic import Field, model_validator
 from contracts.base import Strict
 from contracts.erasure import ErasureReason
 from contracts.intake import Facts, FreeText, Identity
+from contracts.types import Day
 from infra.erasures import Erasure
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
@@ -149,7 +149,7 @@ def _add_retention(routes: APIRouter, retention: Retention) -> None:
     @routes.get("/retention")
     async def preview_retention(
         privacy: Privacy,
-        on: Annotated[date | None, Query(description="Day; today if none is given.")] = None,
+        on: Annotated[Day | None, Query(description="Day; today if none is given.")] = None,
         limit: Annotated[int, Query(ge=1, le=5000)] = 500,
     ) -> dict[str, Any]:
         """What retention would do on a day, if nobody came until then; nothing is done."""

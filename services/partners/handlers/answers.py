@@ -30,6 +30,7 @@ from services.partners.model import (
     Commission,
     ForbiddenTransitionError,
     check_answer,
+    check_appointment,
     check_commission,
     check_full_until,
     check_suggestion,
@@ -78,10 +79,14 @@ class StateChangedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """An answer that is proved to come from a partner; ``seen``: the state it answers to."""
+    """An answer that is proved to come from a partner; ``seen``: the state it answers to.
+
+    ``name``: by which a repeat is known, ``digest``: of its content; keyed digests both, for
+    the partner chose the words.
+    """
 
     partner_id: str
-    webhook_id: str
+    name: bytes
     digest: bytes
     answer: Answer
     seen: ReferralStatus | None = None
@@ -106,31 +111,35 @@ class Answers:
         """
         document = _parse(body)
         partner_id, verified = await self._verify(_referral_of(document), headers, body)
-        answer, digest = _validate(document).data, self.digest(body)
-        seen = answer.expected_status
-        signed = Proved(partner_id, verified.webhook_id, digest, answer, seen)
-        return await self.take(signed, traceparent)
-
-    def digest(self, body: bytes) -> bytes:
-        """By which a repeat is told from another answer under the same id."""
-        return keyed_digest(self._digest_key, body)
+        answer = _validate(document).data
+        return await self._take(partner_id, verified.webhook_id, body, answer,
+                                answer.expected_status, traceparent)  # fmt: skip
 
     async def take_said(
         self, partner_id: str, name: str, answer: Answer, seen: ReferralStatus | None = None
     ) -> Accepted:
         """Check and store an answer that came without a signed body: by a page, in a file.
 
-        ``name``: by which a repeat is known, as by a ``webhook-id``. Raises as ``take`` does.
-        """
-        said = orjson.dumps(answer.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-        return await self.take(Proved(partner_id, name, self.digest(said), answer, seen))
-
-    async def take(self, signed: Proved, traceparent: str | None = None) -> Accepted:
-        """Check and store an answer, however it came.
+        ``name``: by which a repeat is known, as by a ``webhook-id``.
 
         Raises ``StateChangedError``, ``DuplicateIdError``, ``PersonErasedError`` and what the
         model's ``check_…`` do.
         """
+        said = orjson.dumps(answer.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        return await self._take(partner_id, name, said, answer, seen)
+
+    async def _take(
+        self,
+        partner_id: str,
+        name: str,
+        said: bytes,
+        answer: Answer,
+        seen: ReferralStatus | None,
+        traceparent: str | None = None,
+    ) -> Accepted:
+        named = keyed_digest(self._digest_key, b"id", partner_id.encode(), name.encode())
+        content = keyed_digest(self._digest_key, said)
+        signed = Proved(partner_id, named, content, answer, seen)
         for _ in range(ATTEMPTS):
             try:
                 async with self._database.transaction() as tx:
@@ -162,7 +171,7 @@ class Answers:
         state = await raw.fetchrow(tables.LOCK_STATE, signed.answer.referral_id)
         if state is None or state["partner_id"] != signed.partner_id:
             raise SignatureError("no such referral of this partner")
-        known = await raw.fetchrow(tables.ANSWER, signed.partner_id, signed.webhook_id)
+        known = await raw.fetchrow(tables.ANSWER, signed.partner_id, signed.name)
         if known:
             return _repeat(known, signed)
         current = ReferralStatus(state["status"])
@@ -177,7 +186,9 @@ class Answers:
         check_answer(current, answer)
         # a later commission (of funding, say) does not undo what one has accepted already
         needed = state["commission"] and answer.status is not current
-        today = local_day(self._clock())
+        now = self._clock()
+        check_appointment(answer, now)
+        today = local_day(now)
         check_commission(answer, Commission(needed, state["commission_on"], today))
         check_full_until(answer, today)
         if answer.suggested_service_id is not None:
@@ -214,10 +225,9 @@ class Answers:
         self, tx: AsyncConnection, signed: Proved, state: Any, traceparent: str | None
     ) -> Accepted:
         raw, answer, person = await driver(tx), signed.answer, state["person_id"]
-        name = f"answer:{signed.partner_id}:{signed.webhook_id}"
-        answer_id = derived_id(answer.referral_id, name)
+        answer_id = derived_id(answer.referral_id, f"answer:{signed.name.hex()}")
         new = await raw.fetchval(
-            tables.INSERT_ANSWER, signed.partner_id, signed.webhook_id, signed.digest,
+            tables.INSERT_ANSWER, signed.partner_id, signed.name, signed.digest,
             answer_id, answer.referral_id, person, answer.status, self._clock(),
         )  # fmt: skip
         if new is None:

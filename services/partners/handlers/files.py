@@ -25,11 +25,10 @@ from services.partners.handlers.answers import Answers, DuplicateIdError
 from services.partners.handlers.compose import about
 from services.partners.handlers.secrets import Secrets
 from services.partners.model import (
+    AnswerFieldError,
     CommissionNotMetError,
     ForbiddenTransitionError,
-    FullUntilError,
     ReasonNotYoursError,
-    SuggestionError,
 )
 from services.partners.tables import SECRETS_OF_ENDPOINTS
 from services.partners.tables import files as tables
@@ -42,10 +41,15 @@ _WHY: dict[type[Exception], tuple[str, str]] = {
     ForbiddenTransitionError: ("statut", "impossible dans l'état actuel de la demande"),
     ReasonNotYoursError: ("motif", "ce motif n'est pas de votre ressort"),
     CommissionNotMetError: ("statut", "la commission n'a pas encore eu lieu"),
-    FullUntilError: ("complet_jusqu_au", "date passée, ou autre motif que « Plus de place »"),
-    SuggestionError: ("motif", "service suggéré inconnu"),
     DuplicateIdError: ("statut", "déjà répondu autrement par ce fichier"),
 }
+_WRONG: dict[str, tuple[str, str]] = {
+    "appointment_at": ("date_rendez_vous", "doit être à venir, d'ici un an"),
+    "no_capacity_until": (
+        "complet_jusqu_au", "date passée, ou autre motif que « Plus de place »"
+    ),
+    "suggested_service_id": ("motif", "service suggéré inconnu"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,8 @@ class Files:
     ) -> tuple[str, str] | None:
         try:
             await self.answers.take_said(partner_id, webhook_id, answer)
+        except AnswerFieldError as error:
+            return _WRONG[error.field]
         except tuple(_WHY) as error:
             return _WHY[type(error)]
         return None

@@ -192,14 +192,14 @@ def upgrade() -> None:
 
         CREATE TABLE partners.answers (
           partner_id  text NOT NULL,
-          webhook_id  text NOT NULL,
-          body_digest bytea NOT NULL,      -- keyed: says nothing without the index key
+          id_digest   bytea NOT NULL,      -- of webhook-id, which a partner writes: keyed, as
+          body_digest bytea NOT NULL,      -- this is: they say nothing without the index key
           answer_id   uuid NOT NULL UNIQUE,
           referral_id uuid NOT NULL,
           person_id   uuid NOT NULL,
           status      text NOT NULL,
           received_at timestamptz NOT NULL,
-          PRIMARY KEY (partner_id, webhook_id)
+          PRIMARY KEY (partner_id, id_digest)
         );
         CREATE INDEX answers_person ON partners.answers (person_id);
 

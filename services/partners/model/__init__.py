@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from uuid import UUID
 
+from contracts.answers import wrong_appointment, wrong_suggestion
 from contracts.base import Event
 from contracts.partners import AnswerReceived, AnswerSealed
 from contracts.referrals import (
@@ -60,8 +61,13 @@ class CommissionNotMetError(Exception):
     """The service takes nobody before its commission has met."""
 
 
-class SuggestionError(Exception):
-    """The service suggested instead makes no sense: why, in words."""
+class AnswerFieldError(Exception):
+    """A field of an answer makes no sense: its name, and why, in words."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(f"{name}: {detail}")
+        self.field = name
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +92,26 @@ def check_commission(answer: Answer, commission: Commission) -> None:
 
 
 def check_suggestion(answer: Answer, own_service_id: str, known: bool) -> None:
-    """Raise ``SuggestionError`` unless another known service is named with its reason."""
-    if answer.suggested_service_id is None:
-        return
-    if answer.reason is not Reason.REFERRED_ONWARD:
-        raise SuggestionError("goes with the reason referred-onward only")
-    if not known or answer.suggested_service_id == own_service_id:
-        raise SuggestionError("the directory has no such other service")
-
-
-class FullUntilError(Exception):
-    """The day until which a service is full makes no sense: why, in words."""
+    """Raise ``AnswerFieldError`` unless another known service is named with its reason."""
+    suggested = answer.suggested_service_id
+    if wrong := wrong_suggestion(suggested, answer.reason, own_service_id, known=known):
+        raise AnswerFieldError("suggested_service_id", wrong)
 
 
 def check_full_until(answer: Answer, today: date) -> None:
-    """Raise ``FullUntilError`` unless the day goes with ``no-capacity``, and is to come."""
+    """Raise ``AnswerFieldError`` unless the day goes with ``no-capacity``, and is to come."""
     if answer.no_capacity_until is None:
         return
     if answer.reason is not Reason.NO_CAPACITY:
-        raise FullUntilError("goes with the reason no-capacity only")
+        raise AnswerFieldError("no_capacity_until", "goes with the reason no-capacity only")
     if answer.no_capacity_until < today:
-        raise FullUntilError("must not be over already")
+        raise AnswerFieldError("no_capacity_until", "must not be over already")
+
+
+def check_appointment(answer: Answer, now: datetime) -> None:
+    """Raise ``AnswerFieldError`` unless an appointment lies ahead, within a year."""
+    if wrong := wrong_appointment(answer.appointment_at, now):
+        raise AnswerFieldError("appointment_at", wrong)
 
 
 def check_answer(current: ReferralStatus, answer: Answer) -> None:

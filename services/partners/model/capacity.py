@@ -1,13 +1,14 @@
 """What a partner says of a service's room: as JSON, or on a form. Pure."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from contracts.base import Strict
 from contracts.days import PARIS, local_day
+from contracts.types import AheadDay, AheadMoment
 from contracts.values import CapacityStatus
 from services.partners.model.choices import FormError
 
@@ -29,8 +30,8 @@ class CapacityReport(Strict):
 
     status: CapacityStatus
     seats: int | None = Field(None, ge=0, le=10_000, description="Free places.")
-    until: date | None = Field(None, description="Last day on which this holds.")
-    sessions: Annotated[list[AwareDatetime], Field(max_length=10)] = Field(
+    until: AheadDay | None = Field(None, description="Last day on which this holds.")
+    sessions: Annotated[list[AheadMoment], Field(max_length=10)] = Field(
         [], description="The next information sessions, to which people may be sent."
     )
 

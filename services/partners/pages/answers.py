@@ -14,9 +14,9 @@ from services.partners.handlers.answers import DuplicateIdError, StateChangedErr
 from services.partners.handlers.links import Links, Opened
 from services.partners.handlers.tokens import ANSWER_PAGE, LinkGoneError
 from services.partners.model import (
+    AnswerFieldError,
     CommissionNotMetError,
     ForbiddenTransitionError,
-    FullUntilError,
     ReasonNotYoursError,
     letters,
 )
@@ -27,10 +27,13 @@ from services.partners.pages.rendering import disclosed, heading_of, page
 _TOO_MUCH = FormError("comment", "Le texte est trop long")
 _REFUSED = {
     CommissionNotMetError: FormError("choice", "La commission n'a pas encore eu lieu"),
-    FullUntilError: FormError(
-        "no_capacity_until", "Indiquez une date à venir, avec le motif « Plus de place »"
-    ),
     ReasonNotYoursError: FormError("reason", "Choisissez un motif de la liste"),
+}
+
+
+_WRONG = {
+    "appointment_at": "Indiquez une date à venir, d'ici un an",
+    "no_capacity_until": "Indiquez une date à venir, avec le motif « Plus de place »",
 }
 
 
@@ -58,6 +61,9 @@ async def _answer(links: Links, request: Request, token: str) -> Response:
         await links.answer(token, form)
     except FormError as error:
         return _shown(await links.again(token), form, error)
+    except AnswerFieldError as error:
+        wrong = _WRONG.get(error.field, "Cette valeur n'est pas valable")
+        return _shown(await links.again(token), form, FormError(error.field, wrong))
     except tuple(_REFUSED) as refused:
         return _shown(await links.again(token), form, _REFUSED[type(refused)])
     except (StateChangedError, ForbiddenTransitionError):

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
 from contracts.intake import Ref
+from contracts.types import Count, Line, Words
 from contracts.values import Channel
 from infra.channels.sftp import Account
 from infra.database import Database, driver
@@ -43,7 +44,8 @@ from services.partners.tables import messages
 
 HIDDEN = {"credentials", "client_certificate", "application"}
 """What is never shown again."""
-Url = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
+PrivateKey = Annotated[Words, StringConstraints(min_length=20, max_length=10_000)]
+Url = Annotated[Line, StringConstraints(min_length=1, max_length=MAX_URL)]
 
 
 class NewKey(Strict):
@@ -55,18 +57,16 @@ class NewKey(Strict):
 class EndpointCredentials(Strict):
     """How to log in to a file server: a password or a private key, and the server's key."""
 
-    host_key: Annotated[str, StringConstraints(min_length=20, max_length=2000)]
-    password: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
-    private_key: Annotated[str, StringConstraints(min_length=20, max_length=10_000)] | None = (
-        None
-    )
+    host_key: Annotated[Line, StringConstraints(min_length=20, max_length=2000)]
+    password: Annotated[Line, StringConstraints(min_length=1, max_length=500)] | None = None
+    private_key: PrivateKey | None = None
 
 
 class EndpointClient(Strict):
     """By which a partner's server knows us (mutual TLS): PEM, the key without a password."""
 
-    certificate: Annotated[str, StringConstraints(min_length=20, max_length=20_000)]
-    private_key: Annotated[str, StringConstraints(min_length=20, max_length=10_000)]
+    certificate: Annotated[Words, StringConstraints(min_length=20, max_length=20_000)]
+    private_key: PrivateKey
 
 
 class EndpointRequest(Strict):
@@ -149,7 +149,7 @@ def _add_endpoints(
             raise not_found(str(error)) from error
 
     @routes.get("/endpoints", tags=["endpoints"])
-    async def list_endpoints(admin: Admin, partner_id: str | None = None) -> dict[str, Any]:
+    async def list_endpoints(admin: Admin, partner_id: Ref | None = None) -> dict[str, Any]:
         """Addresses, oldest first; without their secrets."""
         return {"endpoints": await database.rows(tables.ENDPOINTS, partner_id)}
 
@@ -196,10 +196,10 @@ def _add_deliveries(routes: APIRouter, database: Database) -> None:
     async def list_deliveries(
         admin: Admin,
         state: State | None = None,
-        partner_id: str | None = None,
+        partner_id: Ref | None = None,
         referral_id: UUID | None = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
-        after: Annotated[int, Query(ge=0)] = 0,
+        after: Count = 0,
     ) -> dict[str, Any]:
         """Deliveries in the order they were made, a page at a time; nothing of the person."""
         return await delivery_page(database, after, state, partner_id, referral_id, limit)
@@ -213,7 +213,7 @@ def _add_directory(routes: APIRouter, database: Database) -> None:
         return {"partners": [_with_json(row, "structure") for row in rows]}
 
     @routes.get("/services", tags=["directory"])
-    async def list_services(reader: Reader, partner_id: str | None = None) -> dict[str, Any]:
+    async def list_services(reader: Reader, partner_id: Ref | None = None) -> dict[str, Any]:
         """What the partners offer (data·inclusion services)."""
         rows = await database.rows(tables.SERVICES, partner_id)
         return {"services": [orjson.loads(row.pop("published")) | row for row in rows]}

@@ -23,11 +23,10 @@ from services.partners.handlers.answers import (
     StateChangedError,
 )
 from services.partners.model import (
+    AnswerFieldError,
     CommissionNotMetError,
     ForbiddenTransitionError,
-    FullUntilError,
     ReasonNotYoursError,
-    SuggestionError,
 )
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -91,10 +90,8 @@ def _refused(error: Exception) -> Exception:
     if isinstance(error, ReasonNotYoursError):
         detail = "this reason is not one that a partner gives"
         return wrong_field(422, "reason-not-yours", "data.reason", detail)
-    if isinstance(error, SuggestionError):
-        return wrong_field(422, "invalid", "data.suggested_service_id", str(error))
-    if isinstance(error, FullUntilError):
-        return wrong_field(422, "invalid", "data.no_capacity_until", str(error))
+    if isinstance(error, AnswerFieldError):
+        return wrong_field(422, "invalid", f"data.{error.field}", error.detail)
     return _conflict(error)
 
 

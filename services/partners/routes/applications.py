@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
+from contracts.types import Line
 from infra.webhooks.guard import MAX_URL
 from services.partners.adapters.france_travail import Agent
 from services.partners.adapters.france_travail_clients import Application
@@ -12,7 +13,7 @@ from services.partners.adapters.france_travail_tokens import Credentials
 
 _USUAL = Agent()
 Printed = StringConstraints(min_length=1, max_length=500, pattern=r"^[!-~]+$")
-Name = Annotated[str, StringConstraints(min_length=1, max_length=60)]
+Name = Annotated[Line, StringConstraints(min_length=1, max_length=60)]
 
 
 class EndpointAgent(Strict):
@@ -26,7 +27,7 @@ class EndpointAgent(Strict):
 class EndpointApplication(Strict):
     """An application of francetravail.io: where its tokens come from, and what it says."""
 
-    auth_url: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
+    auth_url: Annotated[Line, StringConstraints(min_length=1, max_length=MAX_URL)]
     client_id: Annotated[str, Printed]
     client_secret: Annotated[str, Printed] = Field(repr=False)
     agent: EndpointAgent = EndpointAgent()

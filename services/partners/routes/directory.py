@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import asdict
-from datetime import date
 from email import policy
 from email.parser import BytesParser
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 
 from contracts.days import local_day
 from contracts.intake import Ref
+from contracts.types import Day
 from contracts.values import PartnerKind
 from infra.clock import system_clock
 from infra.database import Database, driver
@@ -28,7 +28,7 @@ MAX_IMPORT_BYTES = 20 * 1024 * 1024
 BODY_SECONDS = 120
 Flag = Annotated[bool, Query()]
 Format = Literal["data-inclusion", "hsds"]
-Source = Annotated[str | None, Query(min_length=1, max_length=120)]
+Source = Annotated[Ref | None, Query()]
 _BODY = {
     "required": True,
     "description": "One source. Two tables are the parts `structures` and `services`.",
@@ -103,7 +103,7 @@ def _add_names(routes: APIRouter, database: Database) -> None:
         return {"names": rows}
 
     @routes.get("/partners/{partner_id}/name", tags=["directory"])
-    async def name_on_a_day(reader: Reader, partner_id: Ref, on: date) -> dict[str, Any]:
+    async def name_on_a_day(reader: Reader, partner_id: Ref, on: Day) -> dict[str, Any]:
         """What an organisation was called on a day."""
         async with database.reading() as connection:
             raw = await driver(connection)

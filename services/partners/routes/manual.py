@@ -9,7 +9,9 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 
 from contracts.base import Strict
+from contracts.intake import Ref
 from contracts.nir import find_nir
+from contracts.types import Words
 from contracts.values import HandedTo, HandOver
 from infra.vault import PersonErasedError
 from infra.web.cause import cause_of
@@ -27,7 +29,7 @@ from services.partners.pages import sheet_page
 from services.partners.routes.answers import wrong_field
 from services.partners.routes.callers import Adviser
 
-Note = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+Note = Annotated[Words, StringConstraints(min_length=1, max_length=1000)]
 _HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}}}
 
 
@@ -53,7 +55,7 @@ def add(routes: APIRouter, manual: Manual) -> None:
 
 def _add_reading(routes: APIRouter, manual: Manual) -> None:
     @routes.get("/manual", tags=["manual"])
-    async def list_manual(adviser: Adviser, partner_id: str | None = None) -> dict[str, Any]:
+    async def list_manual(adviser: Adviser, partner_id: Ref | None = None) -> dict[str, Any]:
         """What waits to be handed over, urgent first, and what was handed over today."""
         return await manual.listed(partner_id)
 

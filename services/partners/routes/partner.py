@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
+from contracts.types import Count
 from infra.database import Database
 from infra.eventstore.events import Meta
 from infra.web.problems import Problem, not_found
@@ -28,7 +29,7 @@ from services.partners.routes.capacity import add_own
 from services.partners.tables import messages as messages_of
 
 Limit = Annotated[int, Query(ge=1, le=500)]
-After = Annotated[int, Query(ge=0)]
+After = Annotated[Count, Query()]
 DAY = int(OVERLAP.total_seconds())
 Overlap = Annotated[
     int,

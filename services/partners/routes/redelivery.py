@@ -4,10 +4,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
 from contracts.intake import Ref
+from contracts.types import Moment, Words
 from contracts.values import MessageKind
 from infra.web.cause import cause_of
 from infra.web.problems import not_found
@@ -19,25 +20,25 @@ from services.partners.handlers.redelivery import (
 )
 from services.partners.routes.callers import Admin, ErrorClass
 
-Words = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+Why = Annotated[Words, StringConstraints(min_length=1, max_length=1000)]
 
 
 class Again(Strict):
     """Why one delivery is sent again."""
 
-    reason: Words
+    reason: Why
 
 
 class ManyAgain(Strict):
     """Which deliveries are sent again, since when, and why; ``preview`` only counts them."""
 
     scope: Scope
-    since: AwareDatetime
+    since: Moment
     partner_id: Ref | None = None
     endpoint_id: UUID | None = None
     error: ErrorClass | None = Field(None, description="Class of the last failure.")
     message: MessageKind | None = None
-    reason: Words
+    reason: Why
     preview: bool = Field(False, description="Count, and send nothing.")
 
 

@@ -282,13 +282,13 @@ WHERE r.referral_id = $1 FOR UPDATE OF r
 """
 ANSWER = """
 SELECT body_digest, answer_id, referral_id, status FROM answers
-WHERE partner_id = $1 AND webhook_id = $2
+WHERE partner_id = $1 AND id_digest = $2
 """
 INSERT_ANSWER = """
-INSERT INTO answers (partner_id, webhook_id, body_digest, answer_id, referral_id, person_id,
+INSERT INTO answers (partner_id, id_digest, body_digest, answer_id, referral_id, person_id,
                      status, received_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (partner_id, webhook_id) DO NOTHING
+ON CONFLICT (partner_id, id_digest) DO NOTHING
 RETURNING answer_id
 """
 ASK = """

@@ -1,5 +1,6 @@
 """What advisers ask for: each is one transaction, judged by the model."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from contracts.base import Event
 from contracts.values import Author, CaseStatus
 from infra.database import driver
 from infra.eventstore.events import Meta
+from infra.missing import NotFoundError
 from services.referrals import tables
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.work import Work
@@ -23,7 +25,7 @@ from services.referrals.model.appointments import (
 )
 from services.referrals.model.case import Case, Decided, Tried, World
 from services.referrals.model.loop import confirm
-from services.referrals.model.referral import Move, Referral
+from services.referrals.model.referral import Move, Referral, check_typed
 
 Decide = Callable[[Case, Tried, World], Decided]
 
@@ -34,7 +36,7 @@ class StaleProposalError(Exception):
 
 @dataclass(frozen=True)
 class Advisers:
-    """Commands of advisers: each raises ``LookupError`` for an unknown id, or as the model."""
+    """Commands of advisers: each raises ``NotFoundError``, or as the model does."""
 
     messages: Messages
 
@@ -81,6 +83,7 @@ class Advisers:
     ) -> Referral:
         """Move a referral: stop it, correct it, or type in what its partner said."""
         work = await self._of_referral(tx, referral_id)
+        check_typed(work.referrals[referral_id], move, work.services, self.messages.clock())
         work.move(work.referrals[referral_id], move, meta)
         await work.write()
         return work.referrals[referral_id]
@@ -146,7 +149,7 @@ class Advisers:
         work = self.messages.work(tx)
         await work.load_referrals([referral_id])
         if referral_id not in work.referrals:
-            raise LookupError("referral")
+            raise NotFoundError("referral")
         await work.load_world({case.person_id for case in work.cases.values()})
         return work
 
@@ -156,7 +159,7 @@ class Advisers:
         raw = await driver(tx)
         case_id = await raw.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
         if case_id is None:
-            raise LookupError("proposal")
+            raise NotFoundError("proposal")
 
         def newest(case: Case, tried: Tried, world: World) -> Decided:
             if case.proposal_id != proposal_id:
@@ -171,9 +174,12 @@ class Advisers:
         work = self.messages.work(tx)
         await work.load_cases([case_id])
         if case_id not in work.cases:
-            raise LookupError("case")
+            raise NotFoundError("case")
         case = work.cases[case_id]
         await work.load_world({case.person_id})
-        work.record(decide(case, work.tried(case_id), work.world(case)), case, meta)
+        tried, world = work.tried(case_id), work.world(case)
+        # it may rank the whole directory: others of this process get their turn meanwhile
+        decided = await asyncio.to_thread(decide, case, tried, world)
+        work.record(decided, case, meta)
         await work.write()
         return work.cases[case_id]

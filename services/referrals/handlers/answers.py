@@ -12,6 +12,7 @@ from contracts.values import REFERRAL_LABELS, Author
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Writer
 from infra.limits import require_unlimited
+from infra.missing import NotFoundError
 from infra.viewing import View, record_views
 
 _WORDS = tuple(SpokenSealed.model_fields)
@@ -23,13 +24,13 @@ async def show_answers(
 ) -> list[dict[str, Any]]:
     """Every answer to a referral, oldest first; words are missing where the person was erased.
 
-    That somebody reads words about a person is written down first. Raises ``LookupError`` for
+    That somebody reads words about a person is written down first. Raises ``NotFoundError`` for
     a referral that is not there, ``LimitedError`` where staff may not look.
     """
     stream = f"referral-{referral_id}"
     recorded = (await writer.store.load_many(tx, [stream])).get(stream)
     if not recorded:
-        raise LookupError("referral")
+        raise NotFoundError("referral")
     moves = [r for r in recorded if r.type in _MOVES]
     opened = await writer.vault.unseal(moves)
     if (person_id := recorded[0].person_id) is not None:

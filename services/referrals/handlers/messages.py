@@ -1,7 +1,8 @@
 """What the referral service does with what it hears: contacts, withdrawals, answers."""
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,7 +17,9 @@ from infra.clock import Clock
 from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Writer
+from infra.missing import NotFoundError
 from services.referrals import projections, tables
+from services.referrals.handlers.directory import Directory
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.handlers.work import Work
 from services.referrals.model.loop import open_case
@@ -37,10 +40,11 @@ class Messages:
     writer: Writer
     rulebook: RuleBook
     clock: Clock
+    directory: Directory = field(default_factory=Directory)
 
     def work(self, tx: AsyncConnection) -> Work:
         """A unit of work in a transaction."""
-        return Work(tx, self.writer, self.rulebook, self.clock)
+        return Work(tx, self.writer, self.rulebook, self.directory, self.clock)
 
     async def on_intake(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         """Remember what is said of persons; open a case for each need; obey withdrawals."""
@@ -78,18 +82,22 @@ class Messages:
         alive = await self.writer.vault.keys(persons)
         known = await _known_cases(tx, needs)
         await work.load_world(persons)
-        for message in needs:
-            opened = _opened(message)
-            if opened.case_id not in known and opened.person_id in alive:
-                self._open(work, opened, message)
+        new = [
+            (message, opened)
+            for message in needs
+            if (opened := _opened(message)).case_id not in known and opened.person_id in alive
+        ]
+        # ranking is work for the processor: others of this process get their turn meanwhile
+        await asyncio.to_thread(self._open_all, work, new)
         await work.write()
 
-    def _open(self, work: Work, opened: CaseOpened, message: Recorded) -> None:
-        """On the day of the contact, with what was known by then."""
-        history = work.histories[opened.person_id]
-        day = local_day(message.occurred_at)
-        world = work.world_of(history, opened.case_id, day, message.position)
-        work.record(open_case(opened, world), None, message.caused())
+    def _open_all(self, work: Work, new: Sequence[tuple[Recorded, CaseOpened]]) -> None:
+        """With the facts of the contact's day, as known by then: the sender's clock decides
+        those, and nothing else."""
+        for message, opened in new:
+            history, day = work.histories[opened.person_id], local_day(message.occurred_at)
+            world = work.world_of(history, opened.case_id, day, message.position)
+            work.record(open_case(opened, world), None, message.caused())
 
     async def _withdraw(self, tx: AsyncConnection, message: Recorded) -> None:
         event = parse_event(message.type, message.data)
@@ -115,7 +123,7 @@ class Messages:
     ) -> None:
         referral = work.referrals.get(answer.referral_id)
         if referral is None:
-            raise LookupError("answer to a referral that nobody proposed")
+            raise NotFoundError("referral that is answered")
         move = _move(answer, _words(message, sealed))
         meta = message.caused(f"partner:{answer.partner_id}")
         try:

@@ -18,6 +18,7 @@ from infra.database import driver
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Writer
 from infra.limits import require_unlimited
+from infra.missing import NotFoundError
 from infra.viewing import View, record_views
 from services.referrals import tables
 from services.referrals.handlers.messages import Messages
@@ -32,12 +33,12 @@ async def find(
 ) -> Told:
     """A proposal with its sealed part, unless the person was erased.
 
-    Raises ``LookupError`` if there is none.
+    Raises ``NotFoundError`` if there is none.
     """
     raw = await driver(connection)
     case_id = await raw.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
     if case_id is None:
-        raise LookupError("proposal")
+        raise NotFoundError("proposal")
     referrals = await raw.fetch(tables.REFERRALS_OF_PROPOSAL, proposal_id)
     names = [f"case-{case_id}", *(f"referral-{row['referral_id']}" for row in referrals)]
     streams = await writer.store.load_many(connection, names)
@@ -51,7 +52,7 @@ async def find(
 async def show(tx: AsyncConnection, messages: Messages, proposal_id: UUID, meta: Meta) -> Told:
     """A proposal for somebody of the staff, once it is written down who looks.
 
-    Raises ``LookupError`` if there is none, ``LimitedError`` where staff may not look.
+    Raises ``NotFoundError`` if there is none, ``LimitedError`` where staff may not look.
     """
     told = await find(tx, messages.writer, messages.rulebook, proposal_id)
     person_id = told.made.person_id

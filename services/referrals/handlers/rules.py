@@ -1,7 +1,8 @@
 """Rules from a file: checked, put into force, tried on the cases of the past."""
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -14,16 +15,20 @@ from contracts.referrals import ProposalMade
 from contracts.registry import parse_event
 from infra.clock import Clock
 from infra.database import Database, driver
-from infra.eventstore.events import Meta
+from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Writer
 from services.referrals import projections, tables
 from services.referrals.handlers.rulebook import STREAM, publication
-from services.referrals.model.routing import NOT_ELIGIBLE, Ranked, reevaluate
+from services.referrals.model.proposals import reevaluate
+from services.referrals.model.routing import NOT_ELIGIBLE, Ranked
 from services.referrals.model.rulecheck import Finding, findings
 from services.referrals.model.rules import Rules
 
-BATCH = 500
+BATCH = 100
+"""Events read at once: proposals are among the largest."""
+MOST_MOVED = 10_000
+"""Cases of a simulation that are kept one by one; all are counted."""
 
 
 class RefusedRulesError(Exception):
@@ -83,11 +88,16 @@ class Moved:
 
 @dataclass
 class Simulation:
-    """What candidate rules would have done with past cases."""
+    """What candidate rules would have done with past cases.
+
+    ``partial``: ranked among the services that their proposals describe, of more there were.
+    ``moved``: the first of those that would have moved; ``flows`` counts them all.
+    """
 
     total: int = 0
     seen: int = 0
     erased: int = 0
+    partial: int = 0
     moved: list[Moved] = field(default_factory=list)
     flows: Counter[tuple[str | None, str | None]] = field(default_factory=Counter)
 
@@ -98,7 +108,8 @@ async def simulate(
     """Rank past cases again under other rules, a batch at a time.
 
     The facts are those of the stored explanations, opened in memory only. A proposal counts
-    as it was made: what changed since, in the directory or about the person, is left out.
+    as it was made: what changed since, in the directory or about the person, is left out; and
+    of a large directory, the services that it does not describe.
     """
     found, after = Simulation(), 0
     store = EventStore("referrals")
@@ -112,12 +123,22 @@ async def simulate(
             after = batch[-1].position
             made = [e for e in batch if e.type == ProposalMade.type]
             opened = await writer.vault.unseal(made)
-            for event in made:
-                proposal = parse_event(event.type, event.data, opened.get(event.event_id))
-                assert isinstance(proposal, ProposalMade)
-                _try(found, proposal, rules, since)
+            await asyncio.to_thread(_try_all, found, made, opened, rules, since)
             yield found
     yield found
+
+
+def _try_all(
+    found: Simulation,
+    made: Sequence[Recorded],
+    opened: Mapping[UUID, bytes],
+    rules: Rules,
+    since: date | None,
+) -> None:
+    for event in made:
+        proposal = parse_event(event.type, event.data, opened.get(event.event_id))
+        assert isinstance(proposal, ProposalMade)
+        _try(found, proposal, rules, since)
 
 
 def _try(found: Simulation, made: ProposalMade, rules: Rules, since: date | None) -> None:
@@ -129,11 +150,13 @@ def _try(found: Simulation, made: ProposalMade, rules: Rules, since: date | None
         return
     if not made.sealed.candidates:
         return
+    found.partial += bool(made.sealed.left_out)
     now = reevaluate(made.sealed, made.thematique, rules)
     before, after = _first_stored(made), _first(now)
     if before != after:
         because = _because(made, now, before, after)
-        found.moved.append(Moved(made.case_id, before, after, because))
+        if len(found.moved) < MOST_MOVED:
+            found.moved.append(Moved(made.case_id, before, after, because))
         found.flows[before, after] += 1
 
 

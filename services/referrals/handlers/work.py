@@ -9,9 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.days import local_day
-from contracts.partners import Deadlines, ServicePublished
+from contracts.referrals import DirectoryRead
 from contracts.registry import parse_event
-from contracts.values import CapacityStatus
 from infra.clock import Clock
 from infra.database import driver
 from infra.eventstore.events import Meta
@@ -19,6 +18,7 @@ from infra.eventstore.writer import Pending, Writer
 from infra.forgetting import forgotten_among
 from infra.vault import PersonErasedError
 from services.referrals import projections, tables
+from services.referrals.handlers.directory import Directory
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.model.case import Case, Decided, Tried, World, evolve_case
 from services.referrals.model.loop import after_move
@@ -34,21 +34,24 @@ from services.referrals.model.routing import Service
 from services.referrals.model.rules import Rules
 
 
-class DirectoryNotLoadedError(TimeoutError):
-    """No service is known yet: the directory is still on its way. Waited out, never parked."""
-
-
 class Work:
     """What one transaction looks at, and what it will write."""
 
     rules: Rules
+    known: DirectoryRead
 
     def __init__(
-        self, tx: AsyncConnection, writer: Writer, rulebook: RuleBook, clock: Clock
+        self,
+        tx: AsyncConnection,
+        writer: Writer,
+        rulebook: RuleBook,
+        directory: Directory,
+        clock: Clock,
     ) -> None:
         self._tx = tx
         self._writer = writer
         self._rulebook = rulebook
+        self._directory = directory
         self._clock = clock
         self._pending: list[Pending] = []
         self.cases: dict[UUID, Case] = {}
@@ -69,17 +72,8 @@ class Work:
         self.rules, published = await self._rulebook.current(self._tx)
         if published:
             self._pending.append(published)
-        await self.load_services()
+        self.services, self.known = await self._directory.read(self._tx, self.today)
         await self._load_histories(set(persons))
-
-    async def load_services(self) -> None:
-        """The whole directory, with how many referrals are open at each service."""
-        raw = await driver(self._tx)
-        today = self.today
-        for row in await raw.fetch(tables.SERVICES):
-            self.services[row["service_id"]] = _service(row, today)
-        if not self.services:
-            raise DirectoryNotLoadedError
 
     async def _load_histories(self, wanted: set[UUID]) -> None:
         """An erased person's sealed parts stay closed."""
@@ -130,14 +124,19 @@ class Work:
 
     def world(self, case: Case) -> World:
         """What a decision about a case looks at today."""
-        return self.world_of(self.histories[case.person_id], case.case_id, self.today)
+        return self.world_of(self.histories[case.person_id], case.case_id)
 
     def world_of(
-        self, history: History, case_id: UUID, day: date, before: int | None = None
+        self,
+        history: History,
+        case_id: UUID,
+        facts_on: date | None = None,
+        before: int | None = None,
     ) -> World:
-        """The same on a day; ``before``: only what intake had said before a position."""
-        need = history.need_of(case_id)
-        return World(self.services, self.rules, history.person(before), day, need)
+        """The same with the facts of a day; ``before``: only what intake had said before a
+        position."""
+        need, person = history.need_of(case_id), history.person(before)
+        return World(self.services, self.rules, person, self.today, self.known, need, facts_on)
 
     def move(self, referral: Referral, move: Move, meta: Meta) -> None:
         """Move a referral and let its case follow; raises as ``move_referral`` does."""
@@ -208,21 +207,3 @@ class Work:
         await projections.apply(self._tx, events, now)
         await self._writer.write(self._tx, self._pending, recorded_at=now)
         self._pending = []
-
-
-def _service(row: Any, today: date) -> Service:
-    stale = row["capacity_until"] and row["capacity_until"] < today
-    said = None if stale or not row["capacity"] else CapacityStatus(row["capacity"])
-    told = ServicePublished.model_validate_json(row["published"])
-    return as_service(told, capacity=said, load=row["load"])
-
-
-def as_service(told: ServicePublished, **now: Any) -> Service:
-    """A service as routing sees it; ``now``: its capacity and its load of the moment."""
-    return Service(
-        told.service_id, told.partner_id, told.kind, told.name, tuple(told.thematiques),
-        tuple(told.zone_eligibilite), told.minimum_age, told.maximum_age, told.policy,
-        publics=tuple(told.publics), code_insee=told.code_insee, delay_days=told.delay_days,
-        commission=told.commission, opening=told.opening,
-        deadlines=told.deadlines or Deadlines(), **now,
-    )  # fmt: skip

@@ -34,6 +34,7 @@ def upgrade() -> None:
         CREATE TABLE referrals.services (        -- the directory, as its partners publish it
           service_id     text PRIMARY KEY,
           published      json,
+          position       bigint NOT NULL DEFAULT 0,  -- of the event that published it
           capacity       text,
           capacity_until date,
           capacity_at    timestamptz

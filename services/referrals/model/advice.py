@@ -136,7 +136,7 @@ def propose_again(case: Case, tried: Tried, world: World) -> Decided:
     What partners already have goes on. Raises ``CaseClosedError``.
     """
     _check_active(case)
-    made = make_proposal(case, world)
+    made = make_proposal(case, world, tried)
     decided = Decided((made,)) + _drop_drafts(tried, world)
     if any(r.known_to_partner for r in tried.open):
         return decided

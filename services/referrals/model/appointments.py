@@ -3,10 +3,11 @@
 What a partner says of an appointment comes with its answers (``referral.move_referral``).
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from contracts.answers import wrong_appointment
 from contracts.base import Event
 from contracts.days import local_day
 from contracts.partners import Deadlines
@@ -23,9 +24,6 @@ from services.referrals.model.case import World
 from services.referrals.model.deadlines import Moment, awaits, until_answered
 from services.referrals.model.person import PersonRestrictedError
 from services.referrals.model.referral import InvalidMoveError, Referral
-
-LONGEST = timedelta(days=366)
-"""How far ahead an appointment may be."""
 
 
 class AppointmentRefusedError(Exception):
@@ -49,12 +47,8 @@ _EVENTS: dict[AppointmentOutcome, type[AppointmentEnded]] = {
 
 def check_moment(starts_at: datetime | None, now: datetime) -> None:
     """Raise ``InvalidMoveError`` unless an appointment lies ahead, within a year."""
-    if starts_at is None:
-        return
-    if starts_at <= now:
-        raise InvalidMoveError("appointment_at", "must lie in the future")
-    if starts_at - now > LONGEST:
-        raise InvalidMoveError("appointment_at", "must lie within a year")
+    if wrong := wrong_appointment(starts_at, now):
+        raise InvalidMoveError("appointment_at", wrong)
 
 
 def set_appointment(

@@ -8,21 +8,14 @@ from uuid import UUID
 from contracts.base import Event
 from contracts.intake import NeedSealed
 from contracts.partners import Deadlines
-from contracts.referrals import (
-    CaseClosed,
-    CaseOpened,
-    ProposalMade,
-)
+from contracts.referrals import CaseClosed, CaseOpened, DirectoryRead, ProposalMade
 from contracts.values import CapacityStatus, CaseStatus, Reason, ReferralStatus
 from services.referrals.model.person import Person
+from services.referrals.model.proposals import propose
 from services.referrals.model.referral import (
     Referral,
 )
-from services.referrals.model.routing import (
-    MAX_ATTEMPTS,
-    Service,
-    propose,
-)
+from services.referrals.model.routing import MAX_ATTEMPTS, Service
 from services.referrals.model.rules import Rules
 
 Versioned = tuple[UUID, int, tuple[Event, ...]]
@@ -89,18 +82,30 @@ class Decided:
 
 @dataclass(frozen=True)
 class World:
-    """What decisions look at besides the aggregate: directory, rules, the person, the day."""
+    """What decisions look at besides the aggregate: directory, rules, the person, the day.
+
+    ``today``: by the hub's clock; deadlines count from it, agreements count on it.
+    ``facts_on``: the day of the contact, where one is being routed: the person's facts and age
+    count as of then, whenever the contact reached the hub.
+    """
 
     services: Mapping[str, Service]
     rules: Rules
     person: Person
     today: date
+    directory: DirectoryRead
     need: NeedSealed = field(default_factory=NeedSealed)
+    facts_on: date | None = None
+
+    @property
+    def known_on(self) -> date:
+        """The day as of which the person's facts count; never ahead of the hub's own."""
+        return min(self.facts_on or self.today, self.today)
 
     def verdicts(self, case: Case) -> dict[str, str]:
         """Whether the services of a case's proposal suit the person today."""
         ranked = [self.services[s] for s in case.ranked if s in self.services]
-        found = propose(case.thematique, self.person, ranked, self.rules, self.today)
+        found = propose(case.thematique, self.person, ranked, self.rules, self.known_on)
         return {c.service_id: c.verdict for c in found.candidates}
 
     def full(self, service_id: str) -> bool:

@@ -1,6 +1,6 @@
 """The conditions of a service itself: zone, ages, publics; and how far it is. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from contracts.communes import epci_of
@@ -34,6 +34,15 @@ def in_zone(zone: tuple[str, ...], zones: frozenset[str] | None) -> Condition:
     inside = not zones.isdisjoint(zone)
     unsure = "no-epci" in zones and any(len(z) == 9 for z in zone)
     return _condition("in-zone", True if inside else None if unsure else False)
+
+
+MOST_ZONES = 12
+
+
+def nearest_zones(zone: tuple[str, ...], zones: Set[str]) -> list[str]:
+    """As many of a service's zones as it takes to judge ``in_zone`` again, the person's first,
+    then those of several communes: some services list hundreds."""
+    return sorted(zone, key=lambda z: (z not in zones, len(z) != 9, z))[:MOST_ZONES]
 
 
 def in_age(bounds: tuple[int | None, int | None], age: int | None) -> tuple[Condition, ...]:

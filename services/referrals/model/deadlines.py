@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache, lru_cache
+from threading import Lock
 
 import holidays
 
@@ -26,13 +27,18 @@ def _calendar() -> holidays.HolidayBase:
     return holidays.country_holidays("FR")
 
 
+_one_at_a_time = Lock()
+"""The calendar fills in a year when it is first asked about: nobody may see half of it."""
+
+
 @lru_cache(maxsize=20_000)
 def working_day(start: date, after: int) -> date:
     """The nth working day after a day; with 0, the day itself or the next that is one."""
-    calendar = _calendar()
-    if after == 0 and calendar.is_working_day(start):
-        return start
-    return calendar.get_nth_working_day(start, max(after, 1))
+    with _one_at_a_time:
+        calendar = _calendar()
+        if after == 0 and calendar.is_working_day(start):
+            return start
+        return calendar.get_nth_working_day(start, max(after, 1))
 
 
 @dataclass(frozen=True, slots=True)

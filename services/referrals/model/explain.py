@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contracts.base import Event
-from contracts.explanation import Candidate, Condition, Explanation, FactUsed
+from contracts.explanation import Candidate, Condition, Explanation, FactUsed, LeftOut
 from contracts.referrals import (
     ProposalChanged,
     ProposalMade,
@@ -67,10 +67,13 @@ _OWN = {
     ("service-age", FAILED): "Le service ne reçoit pas les personnes de votre âge.",
     ("publics", MATCHED): "Le service s'adresse à un public dont vous faites partie.",
     ("publics", FAILED): "Le service s'adresse à d'autres publics.",
+    ("no-rules", FAILED): "Aucune règle n'est en vigueur pour ce type de partenaire.",
 }
 _OWN_UNKNOWN = "Une information manque pour le savoir."
 _VERDICTS = {ELIGIBLE: "proposé", NOT_ELIGIBLE: "non proposé"}
 _MAYBE = "possible, à vérifier avec vous"
+_LOWER = {ELIGIBLE: "Conviennent aussi, mais viennent après dans le classement."}
+_LOWER_MAYBE = "Possibles, à vérifier avec vous, mais viennent après dans le classement."
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +111,18 @@ def _opened(sealed: Explanation, rules: Rules | None) -> dict[str, Any]:
         "parameters": [_parameters(c) for c in sealed.candidates],
         "operations": [_operations(c, rules) for c in sealed.candidates],
         "alternatives": [{"service_id": c.service_id, "name": c.name} for c in ranked[1:]],
+        "more": [_more(left, rules) for left in sealed.left_out],
         "questions": [question.text for question in sealed.questions],
     }
+
+
+def _more(left: LeftOut, rules: Rules | None) -> dict[str, Any]:
+    """Services that are not described one by one: how many, and for which common reason."""
+    if left.code is None:
+        text = _LOWER.get(left.verdict, _LOWER_MAYBE)
+    else:
+        text = _applied(Condition(code=left.code, result=FAILED, row=left.row), rules)["text"]
+    return {"count": left.count, "verdict": left.verdict, "code": left.code, "text": text}
 
 
 def _contribution(told: Told) -> dict[str, Any]:
@@ -196,6 +209,10 @@ def in_words(explained: dict[str, Any]) -> str:
     lines += ["", "Services examinés, dans l'ordre"]
     for number, one in enumerate(explained["operations"], start=1):
         lines += _service_in_words(number, one, scores[one["service_id"]])
+    if explained["more"]:
+        count = sum(left["count"] for left in explained["more"])
+        lines += ["", f"Autres services examinés : {count}"]
+        lines += [f"- {left['count']} : {left['text']}" for left in explained["more"]]
     if explained["questions"]:
         lines += ["", "Ce qui pourrait changer ce classement"]
         lines += [f"- {question}" for question in explained["questions"]]

@@ -33,6 +33,7 @@ from services.referrals.model.deadlines import (
 )
 from services.referrals.model.disclosure import disclosed
 from services.referrals.model.person import AgreementMissingError, PersonRestrictedError
+from services.referrals.model.proposals import considered, propose
 from services.referrals.model.referral import (
     ForbiddenTransitionError,
     Move,
@@ -44,7 +45,6 @@ from services.referrals.model.routing import (
     MAX_ATTEMPTS,
     NOT_ELIGIBLE,
     Service,
-    propose,
 )
 
 _S = ReferralStatus
@@ -68,7 +68,7 @@ asked, whatever the policy."""
 def open_case(opened: CaseOpened, world: World) -> Decided:
     """A case, its proposal, and a first referral if any service may suit, or several."""
     case = Case.of(opened)
-    made = make_proposal(case, world)
+    made = make_proposal(case, world, Tried())
     case = case.proposed(made)
     assert made.sealed is not None
     how = Next(verdicts={c.service_id: c.verdict for c in made.sealed.candidates})
@@ -78,11 +78,12 @@ def open_case(opened: CaseOpened, world: World) -> Decided:
     return Decided((opened, made)) + first
 
 
-def make_proposal(case: Case, world: World) -> ProposalMade:
-    """The ranking of today, with its reasons sealed."""
+def make_proposal(case: Case, world: World, tried: Tried) -> ProposalMade:
+    """The ranking of today, with its reasons sealed: the best, and who was asked before."""
     explanation = propose(
-        case.thematique, world.person, world.services.values(), world.rules, world.today
-    )
+        case.thematique, world.person, world.services.values(), world.rules, world.known_on,
+        tried.services,
+    )  # fmt: skip
     ranked = [c.service_id for c in explanation.candidates if c.verdict != NOT_ELIGIBLE]
     return ProposalMade(
         proposal_id=uuid5(case.case_id, f"proposal {case.proposals + 1}"),
@@ -91,8 +92,10 @@ def make_proposal(case: Case, world: World) -> ProposalMade:
         thematique=Thematique(case.thematique),
         rules=world.rules.name,
         rules_digest=world.rules.digest,
-        evaluated_on=world.today,
+        evaluated_on=world.known_on,
         ranked=ranked,
+        considered=considered(explanation),
+        directory=world.directory,
         policy=world.services[ranked[0]].policy if ranked else "confirm",
         questions=len(explanation.questions),
         sealed=explanation,

@@ -1,10 +1,12 @@
 """How one referral moves: the guard over the one table of states. Pure."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
+from contracts.answers import wrong_appointment, wrong_suggestion
 from contracts.base import Event
 from contracts.days import local_day
 from contracts.partners import Deadlines
@@ -218,6 +220,25 @@ def _check_words(move: Move, author: Author) -> None:
         raise InvalidMoveError("comment", "this reason needs a comment")
     if move.status is ReferralStatus.COMPLETED and not move.outcome:
         raise InvalidMoveError("outcome", "completed needs an outcome")
+
+
+def check_typed(
+    referral: Referral, move: Move, services: Collection[str], now: datetime
+) -> None:
+    """What an adviser types in must be what its partner could have sent.
+
+    ``services``: the ids that the directory has. Raises ``InvalidMoveError``.
+    """
+    suggested = move.suggested_service_id
+    wrong = {
+        "appointment_at": wrong_appointment(move.appointment_at, now),
+        "suggested_service_id": wrong_suggestion(
+            suggested, move.reason, referral.service_id, known=suggested in services
+        ),
+    }
+    for name, detail in wrong.items():
+        if detail:
+            raise InvalidMoveError(name, detail)
 
 
 def check_commission(referral: Referral, move: Move, today: date) -> None:

@@ -2,22 +2,16 @@
 
 The rule set says whom each kind of partner takes; the directory adds the conditions of a
 service itself (zone, age, publics). Nobody is excluded by what is not known: it makes a
-question. The same arguments always give the same proposal, and what is stored gives it again.
+question. Whom no rules are in force for is proposed to nobody. The same arguments always give
+the same ranking (``proposals`` says of it what is stored).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from contracts.explanation import (
-    Candidate,
-    Condition,
-    Explanation,
-    FactUsed,
-    Question,
-    ServiceKnown,
-)
+from contracts.explanation import Condition, FactUsed
 from contracts.intake import Facts
 from contracts.partners import Deadlines
 from contracts.values import CapacityStatus, PartnerKind
@@ -33,6 +27,8 @@ from services.referrals.model.rules import FAILED, UNKNOWN, Rules, Weights
 
 MAX_ATTEMPTS = 3
 ELIGIBLE, NOT_ELIGIBLE = "eligible", "not-eligible"
+NO_RULES = Condition(code="no-rules", result=FAILED)
+"""Of every service of a kind that the rule set has no table for."""
 _RANK = {ELIGIBLE: 0, UNKNOWN: 1, NOT_ELIGIBLE: 2}
 
 
@@ -98,7 +94,7 @@ def known_facts(person: Person, day: date) -> dict[str, FactUsed]:
         found[name] = FactUsed(
             name=name, value=fact.value, source=fact.source, as_of=fact.as_of
         )
-    for name, (origin, derive) in _DERIVED.items():
+    for name, (origin, derive) in DERIVED.items():
         if origin in found:
             value = derive(found[origin].value, day)
             found[name] = found[origin].model_copy(update={"name": name, "value": value})
@@ -106,7 +102,7 @@ def known_facts(person: Person, day: date) -> dict[str, FactUsed]:
     return found
 
 
-_DERIVED: dict[str, tuple[str, Any]] = {
+DERIVED: dict[str, tuple[str, Any]] = {
     "age": ("birth_date", age_on),
     "registered_months": ("registered_with_france_travail_since", months_between),
     "has_project": ("project", lambda text, day: True),
@@ -155,7 +151,7 @@ class _Applied:
         if by_kind is None:
             table = self._rules.tables.get(service.kind)
             by_kind = self._by_kind[service.kind] = (
-                table.conditions(self.facts) if table else ()
+                table.conditions(self.facts) if table else (NO_RULES,)
             )
         return by_zone + by_age + by_publics + by_kind
 
@@ -207,105 +203,3 @@ def rank(
     found = [applied.rank(service) for service in concerned(services, thematique)]
     found.sort(key=lambda ranked: ranked.order)
     return found
-
-
-def propose(
-    thematique: str, person: Person, services: Iterable[Service], rules: Rules, day: date
-) -> Explanation:
-    """Rank the services for a need and say why; the same arguments give the same proposal."""
-    facts = known_facts(person, day)
-    values = {name: fact.value for name, fact in facts.items()}
-    ranked = rank(thematique, values, services, rules)
-    return Explanation(
-        facts=list(facts.values()),
-        candidates=[_candidate(one) for one in ranked],
-        questions=_questions(ranked, rules),
-        summary=_summary(ranked),
-    )
-
-
-def _candidate(ranked: Ranked) -> Candidate:
-    service = ranked.service
-    return Candidate.model_construct(
-        service_id=service.service_id,
-        partner_id=service.partner_id,
-        partner_kind=service.kind,
-        name=service.name,
-        thematiques=list(service.thematiques),
-        verdict=ranked.verdict,
-        score=ranked.score,
-        parts=dict(ranked.parts),
-        conditions=list(ranked.conditions),
-        known=ServiceKnown.model_construct(
-            zone=list(service.zone),
-            minimum_age=service.minimum_age,
-            maximum_age=service.maximum_age,
-            publics=list(service.publics),
-            code_insee=service.code_insee,
-            capacity=service.capacity,
-            delay_days=service.delay_days,
-            load=service.load,
-        ),
-    )
-
-
-def reevaluate(explanation: Explanation, thematique: str, rules: Rules) -> list[Ranked]:
-    """The ranking again, from nothing but what was stored: facts and what was known of the
-    services. The same rules give the same verdicts, scores and order."""
-    facts = {fact.name: fact.value for fact in explanation.facts}
-    services = [_service(candidate) for candidate in explanation.candidates]
-    return rank(thematique, facts, services, rules)
-
-
-def _service(candidate: Candidate) -> Service:
-    known = candidate.known
-    return Service(
-        candidate.service_id, candidate.partner_id, candidate.partner_kind, candidate.name,
-        tuple(candidate.thematiques), tuple(known.zone), known.minimum_age, known.maximum_age,
-        publics=tuple(known.publics), code_insee=known.code_insee, capacity=known.capacity,
-        delay_days=known.delay_days, load=known.load,
-    )  # fmt: skip
-
-
-_ASKED = {
-    "in-zone": ("commune", "Dans quelle commune habitez-vous ?"),
-    "service-age": ("birth_date", "Quelle est votre date de naissance ?"),
-    "publics": ("situation", "Quelle est votre situation ?"),
-}
-
-
-def _questions(ranked: Sequence[Ranked], rules: Rules) -> list[Question]:
-    """What to ask: facts that are unknown and keep a service from being sure.
-
-    A service that is out anyway asks for nothing: an answer would change nothing for it.
-    """
-    asked: dict[str, tuple[str, list[str]]] = {}
-    for one in ranked:
-        if one.verdict == UNKNOWN:
-            for condition in one.conditions:
-                if condition.result == UNKNOWN:
-                    fact, text = _asked(condition, one.service.kind, rules)
-                    asked.setdefault(text, (fact, []))[1].append(one.service.service_id)
-    return [
-        Question(fact=fact, text=text, services=sorted(set(services)))
-        for text, (fact, services) in asked.items()
-    ]
-
-
-def _asked(condition: Condition, kind: PartnerKind, rules: Rules) -> tuple[str, str]:
-    if condition.row is None:
-        return _ASKED[condition.code]
-    row = rules.tables[kind].rows[condition.row]
-    unknown = next((name for name, cell in row.cells.items() if "null" in cell), condition.code)
-    return _ORIGINS.get(unknown, unknown), row.question
-
-
-_ORIGINS = {name: origin for name, (origin, _) in _DERIVED.items()}
-
-
-def _summary(ranked: Sequence[Ranked]) -> str:
-    names = [one.service.name for one in ranked if one.verdict != NOT_ELIGIBLE]
-    if not names:
-        return "Aucun service ne convient automatiquement : un conseiller étudie la situation."
-    shown = ", puis ".join(names[:MAX_ATTEMPTS])
-    return f"Proposition de contact, à confirmer avec la personne : {shown}."

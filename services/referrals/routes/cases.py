@@ -6,7 +6,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import (
-    AwareDatetime,
     Field,
     StringConstraints,
     ValidationInfo,
@@ -15,6 +14,8 @@ from pydantic import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Strict
+from contracts.intake import FreeText
+from contracts.types import AheadMoment, Line
 from contracts.values import REFERRAL_LABELS, Author, CaseStatus, Reason, ReferralStatus
 from contracts.webhooks import OutcomeCode, SpokenAnswer
 from infra.database import Database, driver
@@ -34,30 +35,27 @@ from services.referrals.model.referral import (
 from services.referrals.routes.problems import deciding, refuse_nir
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
-Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
-
-
 PROPOSED = "An appointment that you propose: in the future, with its time zone."
-ServiceId = Annotated[str, StringConstraints(min_length=1, max_length=150)]
+ServiceId = Annotated[Line, StringConstraints(min_length=1, max_length=150)]
 
 
 class Cancellation(Strict):
     """Why an adviser stops a referral."""
 
     reason: Reason
-    comment: Comment | None = None
+    comment: FreeText | None = None
 
 
 class Confirmation(Strict):
     """What goes with a draft that is sent."""
 
-    appointment_at: AwareDatetime | None = Field(None, description=PROPOSED)
+    appointment_at: AheadMoment | None = Field(None, description=PROPOSED)
 
 
 class Appointment(Strict):
     """When the person is expected."""
 
-    appointment_at: AwareDatetime = Field(description="In the future, with its time zone.")
+    appointment_at: AheadMoment = Field(description="In the future, with its time zone.")
 
 
 class AppointmentResult(Strict):
@@ -70,8 +68,8 @@ class Choice(Strict):
     """Other services than proposed; with several, the first to accept has the person."""
 
     service_ids: Annotated[list[ServiceId], Field(min_length=1, max_length=3)]
-    comment: Comment = Field(description="Why: sealed, part of the explanation.")
-    appointment_at: AwareDatetime | None = Field(None, description=PROPOSED)
+    comment: FreeText = Field(description="Why: sealed, part of the explanation.")
+    appointment_at: AheadMoment | None = Field(None, description=PROPOSED)
 
     @field_validator("appointment_at")
     @classmethod
@@ -91,7 +89,7 @@ class Choice(Strict):
 class Refusal(Strict):
     """Why a proposal is refused."""
 
-    comment: Comment
+    comment: FreeText
 
 
 class Closing(Strict):
@@ -100,13 +98,13 @@ class Closing(Strict):
     status: Literal[CaseStatus.COMPLETED, CaseStatus.REVOKED]
     outcome: OutcomeCode
     reason: Reason | None = None
-    comment: Comment | None = None
+    comment: FreeText | None = None
 
 
 class Correction(Strict):
     """Why a referral was entered in error."""
 
-    comment: Comment | None = Field(None, description="Sealed; for whoever reads the pathway.")
+    comment: FreeText | None = Field(None, description="Sealed; for whoever reads the pathway.")
 
 
 def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> None:
@@ -154,11 +152,8 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
         It shows words about a person: who looked is an event of the person's pathway.
         """
         writer, meta = advisers.messages.writer, cause_of(request, adviser.actor)
-        try:
-            async with deciding(database) as tx:
-                return {"answers": await show_answers(tx, writer, referral_id, meta)}
-        except LookupError as error:
-            raise not_found("referral") from error
+        async with deciding(database) as tx:
+            return {"answers": await show_answers(tx, writer, referral_id, meta)}
 
 
 def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> None:

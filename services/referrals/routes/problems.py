@@ -11,7 +11,7 @@ from infra.database import Database
 from infra.eventstore.store import ConcurrencyError
 from infra.limits import Limit, LimitedError
 from infra.vault import PersonErasedError
-from infra.web.problems import Problem, not_found
+from infra.web.problems import Problem
 from services.referrals.handlers.advisers import StaleProposalError
 from services.referrals.model.advice import (
     AlreadyTriedError,
@@ -62,8 +62,6 @@ async def deciding(database: Database) -> AsyncIterator[AsyncConnection]:
     except UnknownServiceError as error:
         field = {"field": "service_ids", "detail": "the directory has no such service"}
         raise Problem(422, "invalid", "The request is not valid", errors=[field]) from error
-    except LookupError as error:
-        raise not_found(str(error)) from error
     except ForbiddenTransitionError as error:
         raise Problem(
             409,
