@@ -16,6 +16,7 @@ from contracts.persons import (
     DuplicateDismissed,
     DuplicateSuspected,
     PersonMerged,
+    PersonShared,
     PersonUnmerged,
 )
 from contracts.types import AheadDay, BirthDate, Line, PastDay, Slug, StatedDay, Words
@@ -85,14 +86,17 @@ class Facts(Strict):
     mobility: Dated[Literal["none", "public-transport", "own-vehicle"]] | None = None
     project: Dated[FreeText] | None = None
 
-    def with_newer(self, stated: "Facts") -> "Facts":
-        """These facts after others were stated: of two about the same thing, that which was
-        true later counts, whichever was said first."""
+    def after(self, event: "FactsStated") -> "Facts":
+        """These facts after a statement: of two about the same thing, that which was true later
+        counts, whichever was said first; what puts something right always counts."""
+        if event.sealed is None:
+            return self
+        stated = event.sealed.facts
         newer = {
             name: fact
             for name in stated.model_fields_set
             if (fact := getattr(stated, name)) is not None
-            and not _older(fact, getattr(self, name))
+            and (event.corrects or not _older(fact, getattr(self, name)))
         }
         return self.model_copy(update=newer)
 
@@ -248,10 +252,14 @@ class FactsSealed(Sealed):
 
 
 class FactsStated(Event):
-    """Facts about a person were stated; which ones and their values are sealed."""
+    """Facts about a person were stated; which ones and their values are sealed.
+
+    ``corrects``: an adviser put right what was known, whatever day it was said to be of.
+    """
 
     type = "fr.aiguillage.intake.facts.stated.v1"
     person_id: UUID
+    corrects: bool = False
     sealed: FactsSealed | None = None
 
 
@@ -352,6 +360,7 @@ EVENTS: tuple[type[Event], ...] = (
     PersonRegistered, PersonIdentified, FactsStated, ContactRecorded, NeedExpressed,
     InformationGiven, AgreementGiven, AgreementWithdrawn, ActivityAttended,
     DuplicateSuspected, DuplicateDismissed, PersonMerged, PersonUnmerged,
+    PersonShared,
 )  # fmt: skip
 
 

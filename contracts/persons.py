@@ -1,4 +1,6 @@
-"""What the intake says of persons who may be one: suspected, judged, merged, taken apart."""
+"""What the intake says of persons who may be one: suspected, judged, merged, taken apart; and
+with which systems a person is shared.
+"""
 
 from uuid import UUID
 
@@ -48,3 +50,19 @@ class PersonUnmerged(Event):
     person_id: UUID
     from_id: UUID
     unmerged_by: str
+
+
+class SharedSealed(Sealed):
+    """With which system, as it is spelt in what it sends, and why."""
+
+    source: str
+    reason: str | None = None
+
+
+class PersonShared(Event):
+    """Another system may speak of the person from here on, as those that brought them may."""
+
+    type = "fr.aiguillage.intake.person.shared.v1"
+    person_id: UUID
+    shared_by: str
+    sealed: SharedSealed | None = None

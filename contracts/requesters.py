@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from contracts.base import Strict
 from contracts.intake import Code, Email, Phone, Ref, ShortText
+from contracts.sources import covers
 from contracts.values import SENSITIVE_REQUESTERS, RequesterKind
 
 Source = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -45,7 +46,7 @@ class ListedRequester(Requester):
 
     def sends(self, source: str, site: str | None) -> bool:
         """Whether a contact of this source and site comes from this desk."""
-        by_source = not self.sources or any(_covers(s, source) for s in self.sources)
+        by_source = not self.sources or any(covers(s, source) for s in self.sources)
         return by_source and (not self.sites or site in self.sites)
 
 
@@ -79,7 +80,3 @@ class Requesters(Strict):
     def of(self, code: str) -> ListedRequester | None:
         """The desk of a code; None if it is listed no more."""
         return next((r for r in self.requesters if r.code == code), None)
-
-
-def _covers(allowed: str, source: str) -> bool:
-    return allowed == source or (allowed.endswith("/*") and source.startswith(allowed[:-1]))

@@ -116,7 +116,7 @@ def up(data: Data = None, port: Port = None, json: AsJson = False) -> None:
             _print_json(address)
             return
         for name in SERVICES:
-            _say(f"  ✓ {name:<10} {address[name]}/docs")
+            _say(f"  ✓ {name:<10} {address[name]}/openapi.json")
         _say(f"  keys: {settings.data / 'keys.json'} · Ctrl-C stops")
 
     asyncio.run(run_all(settings, announce))

@@ -21,8 +21,13 @@ class Format(StrEnum):
 
 
 As = Annotated[Format, typer.Option("--format", help="data·inclusion v1, or HSDS 3.x.")]
-File = Annotated[
-    Path, typer.Argument(help="JSON, or the structures as CSV.", exists=True, dir_okay=False)
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        help="One source: JSON (in parts or pages, if need be), or the structures as CSV.",
+        exists=True,
+        dir_okay=False,
+    ),
 ]
 Services = Annotated[
     Path | None,
@@ -33,7 +38,7 @@ Source = Annotated[str | None, typer.Option("--source", help="The source's name.
 
 @app.command("import")
 def import_(
-    file: File,
+    files: Files,
     services: Services = None,
     format: As = Format.DATA_INCLUSION,
     source: Source = None,
@@ -53,7 +58,7 @@ def import_(
 
     choices = Choices(kind, dry_run, withdraw_many)
     try:
-        documents = directories.read_files(format, file, services, source)
+        documents = directories.read_files(format, files, services, source)
         report = asyncio.run(directories.take_in(documents, choices, data))
     except ImportRefusedError as error:
         typer.secho(f"  ✗ Rien n'a été importé : {error}", err=True, fg="red")

@@ -1,6 +1,7 @@
 """What an operator does with the directory; the commands are in ``cli_partners``."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -14,7 +15,7 @@ from infra.settings import load_settings
 from infra.telemetry import configure_logging
 from services.partners.handlers.hsds import read_hsds
 from services.partners.handlers.imports import Choices, Importer, Report, export
-from services.partners.handlers.rows import Documents, read
+from services.partners.handlers.rows import Documents, read, together
 
 SHOWN = 200
 """Lines on a screen; the counts above them are of all."""
@@ -39,11 +40,16 @@ async def give_out(format: str, source: str | None, data: Path | None) -> bytes:
     return orjson.dumps(found, option=orjson.OPT_INDENT_2)
 
 
-def read_files(format: str, file: Path, services: Path | None, source: str | None) -> Documents:
-    """What the files hold; raises ``ImportRefusedError``."""
+def read_files(
+    format: str, files: Sequence[Path], services: Path | None, source: str | None
+) -> Documents:
+    """What the files hold, together; raises ``ImportRefusedError``."""
+    contents = [file.read_bytes() for file in files]
     if format == "hsds":
-        return read_hsds(file.read_bytes(), source)
-    return read(file.read_bytes(), services.read_bytes() if services else None)
+        return read_hsds(contents, source)
+    if services:
+        return read(contents[0], services.read_bytes())
+    return together([read(content) for content in contents])
 
 
 def print_report(report: Report, *, dry_run: bool = False) -> None:

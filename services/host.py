@@ -12,6 +12,7 @@ from uuid import UUID
 import orjson
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
 from contracts.registry import SERVICES
@@ -24,7 +25,8 @@ from infra.settings import Settings
 from infra.web.app import Service, create_app
 from infra.web.auth import create_key
 from infra.web.door import Door
-from infra.web.server import bind, serve
+from infra.web.problems import on_http_error
+from infra.web.server import bind, serve, url_of
 
 log = structlog.get_logger()
 FIRST_KEYS = (  # (name in the answer, service, role, scope)
@@ -97,14 +99,17 @@ async def all_services(settings: Settings, base_url: str) -> AsyncIterator[Runni
 
 def mounted(services: Sequence[Service]) -> Starlette:
     """All services under one port, each below its name."""
-    return Starlette(routes=[Mount(f"/{s.name}", s.app) for s in services])
+    return Starlette(
+        routes=[Mount(f"/{s.name}", s.app) for s in services],
+        exception_handlers={HTTPException: on_http_error},
+    )
 
 
 async def up(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> None:
     """Run everything in this process until told to stop."""
     with locked(settings.data / "lock"):
         listening = bind(settings.host, settings.port)
-        base_url = f"http://{settings.host}:{listening.getsockname()[1]}"
+        base_url = url_of(settings.host, listening.getsockname()[1])
         async with all_services(settings, base_url) as running:
             app = mounted(running.services)
             await serve(app, listening, lambda: announce(running.address))
@@ -119,7 +124,7 @@ async def run(
     """
     url, keys_url, _ = await asyncio.to_thread(resolve_urls, settings)
     listening = bind(settings.host, settings.port)
-    base_url = f"http://{settings.host}:{listening.getsockname()[1]}"
+    base_url = url_of(settings.host, listening.getsockname()[1])
     shown = settings.model_copy(update={"public_url": settings.public_url or base_url})
     platform = Platform(shown, url, keys_url)
     service = relay(platform, only) if name == "relay" else build(name, platform)

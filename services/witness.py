@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -20,11 +21,12 @@ from infra.masterkey import read_or_create_secret
 from infra.tlog.note import COSIGNATURE, ML_DSA_44, NoteError, VKey
 from infra.tlog.signers import Cosigner, NoteSigner
 from infra.tlog.witness import MAX_BYTES, TEXT_TYPE, Witness
-from infra.web.bodies import BodyTooLargeError, bounded_body
-from infra.web.server import bind, serve
+from infra.web.bodies import Body
+from infra.web.entrance import Entrance
+from infra.web.server import bind, serve, url_of
 
 log = structlog.get_logger()
-BODY_SECONDS = 10
+BODIES = {"/": Body(MAX_BYTES, seconds=10, open=True)}
 NAME, KEY, ML_DSA_KEY = "witness.name", "witness.key", "witness-ml-dsa.key"
 
 
@@ -55,13 +57,7 @@ def witness_app(witness: Witness) -> Starlette:
     """``POST /add-checkpoint``, and ``GET /<origin hash>/checkpoint`` for monitors."""
 
     async def add_checkpoint(request: Request) -> Response:
-        try:
-            body = await bounded_body(request, MAX_BYTES, BODY_SECONDS)
-        except BodyTooLargeError:
-            return PlainTextResponse("the submission is too large\n", 413)
-        except TimeoutError:
-            return PlainTextResponse("the submission did not come in time\n", 408)
-        answer = await asyncio.to_thread(witness.add_checkpoint, body)
+        answer = await asyncio.to_thread(witness.add_checkpoint, await request.body())
         # not media_type: Starlette would add a charset that the specification does not have
         headers = {"content-type": answer.content_type}
         return Response(answer.body, answer.status, headers=headers)
@@ -79,6 +75,7 @@ def witness_app(witness: Witness) -> Starlette:
             Route("/{origin}/checkpoint", checkpoint, methods=["GET"]),
         ],
         exception_handlers={Exception: _on_error},
+        middleware=[Middleware(Entrance, bodies=BODIES)],
     )
 
 
@@ -94,7 +91,7 @@ async def run(
     with locked(directory / "lock"):
         app = witness_app(Witness(directory, signers, logs))
         listening = bind(host, port)
-        url = f"http://{host}:{listening.getsockname()[1]}"
+        url = url_of(host, listening.getsockname()[1])
         await serve(app, listening, lambda: announce(url))
 
 

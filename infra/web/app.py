@@ -26,6 +26,8 @@ from infra.subscription import Subscription
 from infra.ticker import Ticker
 from infra.web import problems
 from infra.web.auth import Authenticator
+from infra.web.bodies import Bodies
+from infra.web.entrance import Entrance
 
 log = structlog.get_logger()
 READY_SECONDS = 5.0
@@ -137,19 +139,28 @@ class Judging:
             await self._app(scope, receive, send)
 
 
-def create_app(title: str, description: str, clock: Clock = system_clock) -> FastAPI:
-    """An application whose every error is a problem document.
+def create_app(
+    title: str,
+    description: str,
+    clock: Clock = system_clock,
+    bodies: Bodies | None = None,
+) -> FastAPI:
+    """An application whose every error is a problem document, behind the entrance.
 
-    ``clock``: by which the horizons of what callers send are judged.
+    ``clock``: by which the horizons of what callers send are judged; ``bodies``: what the
+    routes take that do not take the usual.
     """
-    app = FastAPI(title=title, description=description, version="1.0.0")
+    app = FastAPI(
+        title=title, description=description, version="1.0.0", docs_url=None, redoc_url=None
+    )
+    app.add_middleware(Judging, clock=clock)
+    app.add_middleware(Entrance, bodies=bodies or {})
     app.add_exception_handler(problems.Problem, problems.on_problem)
     app.add_exception_handler(RequestValidationError, problems.on_request_invalid)
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(LimitedError, problems.on_limited)
     app.add_exception_handler(NotFoundError, problems.on_missing)
     app.add_exception_handler(Exception, problems.on_unexpected)
-    app.add_middleware(Judging, clock=clock)
     return app
 
 

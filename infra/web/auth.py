@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 
+from contracts.sources import covers
 from infra.database import Database, driver
 from infra.web.problems import Problem
 
@@ -35,12 +36,7 @@ class Principal:
 
     def may_emit(self, source: str) -> bool:
         """Whether the key may speak for a CloudEvents source (``*``, exact, or prefix/*)."""
-        return any(
-            source == allowed
-            or allowed == "*"
-            or (allowed.endswith("/*") and source.startswith(allowed[:-1]))
-            for allowed in self.scope
-        )
+        return any(covers(allowed, source) for allowed in self.scope)
 
 
 def digest(key: str) -> bytes:
@@ -71,14 +67,17 @@ class Authenticator:
         self._known: dict[bytes, tuple[float, Principal]] = {}
 
     async def principal(self, authorization: str | None, *roles: str) -> Principal:
-        """The caller of a request; raises ``Problem`` 401 or 403."""
+        """The caller of a request, of any role if none is given.
+
+        Raises ``Problem`` 401 and 403.
+        """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             raise _unauthorized("Send Authorization: Bearer KEY")
         principal = await self._find(digest(key.strip()))
         if principal is None:
             raise _unauthorized("The key is not known, or was revoked")
-        if principal.role not in roles:
+        if roles and principal.role not in roles:
             raise Problem(403, "forbidden", f"A key of role {principal.role} may not do this")
         return principal
 

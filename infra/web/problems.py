@@ -65,14 +65,20 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """The answer to send."""
-        body = orjson.dumps(self.document())
-        return Response(body, self.status, headers=self.headers, media_type=CONTENT_TYPE)
+        body, headers = orjson.dumps(self.document()), {"cache-control": "no-store"}
+        headers |= self.headers
+        return Response(body, self.status, headers=headers, media_type=CONTENT_TYPE)
 
 
 def unavailable() -> Response:
     """What is answered while the database cannot be reached, or the service is starting."""
     again = {"retry-after": "5"}
     return Problem(503, "unavailable", "Try again in a moment", headers=again).response()
+
+
+def overloaded(title: str, seconds: int = 1) -> Problem:
+    """There is too much to do already: come again."""
+    return Problem(503, "overloaded", title, headers={"retry-after": str(seconds)})
 
 
 def not_found(what: str) -> Problem:

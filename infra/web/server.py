@@ -10,6 +10,8 @@ from typing import Any
 import uvicorn
 
 from infra.loops import settle_memory
+from infra.web.accepting import Acceptor
+from infra.web.connections import Connection, Connections, places
 
 REQUEST_SECONDS = 2
 
@@ -25,9 +27,22 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
+def url_of(host: str, port: int) -> str:
+    """The address of a server, as one writes it: IPv6 in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 class Server(uvicorn.Server):
-    """uvicorn, with signals left to us: its own handlers raise them again once it has stopped,
-    which would end the process before the services and the database are stopped."""
+    """uvicorn, with its connections bounded, and signals left to us.
+
+    Its own handlers raise signals again once it has stopped, which would end the process before
+    the services and the database are stopped.
+    """
+
+    def __init__(self, config: uvicorn.Config, most: int | None = None) -> None:
+        super().__init__(config)
+        self._connections = Connections(most or places())
+        self._acceptors: list[Acceptor] = []
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -37,6 +52,32 @@ class Server(uvicorn.Server):
     def stop(self) -> None:
         """Take no more requests, finish those under way for a moment."""
         self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let callers in."""
+        self.servers = []
+        for listening in sockets or []:
+            acceptor = Acceptor(listening, self._connections, self._connection)
+            self._acceptors.append(acceptor)
+            acceptor.open()
+        self.started = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Once a second, see who is late."""
+        if counter % 10 == 0:
+            self._connections.sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody in any more; let requests finish."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        await super().shutdown(sockets)
+
+    def _connection(self) -> Connection:
+        return Connection(
+            self._connections, config=self.config, server_state=self.server_state, app_state={}
+        )
 
 
 async def serve(
@@ -54,6 +95,7 @@ async def serve(
         app,
         loop="asyncio",
         http="httptools",
+        ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,

@@ -15,7 +15,7 @@ from services.intake.model.retention import Policy
 from services.intake.projections import READ_TABLES
 from services.intake.routes import persons as person_routes
 from services.intake.routes import rights
-from services.intake.routes.events import add_routes
+from services.intake.routes.events import BODIES, add_routes
 from services.intake.subscriptions import (
     RETENTION_SECONDS,
     PublicRecords,
@@ -49,7 +49,7 @@ def build(platform: Platform) -> Service:
     if settings.kafka_bootstrap:
         records = PublicRecords(gate, intake, platform.vault.master, clock)
         workers.append(public_records(settings, database, records))
-    app = create_app("Aiguillage: intake", "Takes what municipal systems emit.", clock)
+    app = create_app("Aiguillage: intake", "Takes what municipal systems emit.", clock, BODIES)
     add_routes(app, gate, group)
     app.include_router(person_routes.router(persons))
     app.include_router(rights.router(Rights(database, writer, clock), erasing, retention))

@@ -8,6 +8,7 @@ from infra.platform import Platform
 from infra.settings import Settings
 from infra.ticker import Ticker
 from infra.web.app import Service, create_app
+from infra.web.bodies import Body
 from infra.webhooks.guard import Guard, parse_networks
 from infra.webhooks.sender import Sender
 from infra.webhooks.worker import DeliveryWorker
@@ -25,15 +26,24 @@ from services.partners.handlers.messages import Messages
 from services.partners.handlers.offers import OfferSearches
 from services.partners.handlers.outbox import Outbox
 from services.partners.handlers.redelivery import Redelivery
+from services.partners.handlers.tokens import ANSWER_PAGE, CAPACITY_PAGE
 from services.partners.handlers.transports import Transports
 from services.partners.handlers.verification import Verification
 from services.partners.model.delivery import RetrySchedule
 from services.partners.pages import add_answer_pages, add_capacity_pages
+from services.partners.pages.doors import FORMS
 from services.partners.projections import READ_TABLES
 from services.partners.routes import ANSWERS, add_answers, partner_router, router
+from services.partners.routes.directory import IMPORT
 from services.partners.routes.offers import offers_router
 from services.partners.subscriptions import notices, subscriptions
 
+BODIES = {
+    ANSWERS: Body(open=True),  # signed
+    ANSWER_PAGE: FORMS,
+    CAPACITY_PAGE: FORMS,
+    **IMPORT,
+}
 DRAIN_SHARE = 0.6
 """Of the orderly stop's time, how much sends under way may take."""
 
@@ -71,7 +81,9 @@ def build(platform: Platform) -> Service:
     )
     capacity = Capacity(database, writer, clock)
     capacity_links = CapacityLinks(capacity, letterhead, mail)
-    app = create_app("Aiguillage: partners", "Directory, deliveries, partners' answers.", clock)
+    app = create_app(
+        "Aiguillage: partners", "Directory, deliveries, partners' answers.", clock, BODIES
+    )
     app.include_router(
         router(
             database,

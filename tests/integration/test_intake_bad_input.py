@@ -220,7 +220,7 @@ BAD_REQUESTS: dict[str, tuple[bytes, dict[str, str], dict[str, Any]]] = {
     "over 256 KiB": (
         b" " * (256 * 1024 + 1), STRUCTURED,
         problem("too-large", 413, "The body is too large",
-                detail="A body has at most 262144 bytes"),
+                detail="A body has at most 262144 bytes here"),
     ),
     "over 500 events": (
         orjson.dumps([{}] * 501), BATCH,

@@ -228,9 +228,7 @@ async def test_intake_starts_without_a_database_and_recovers(
         ) as client:
             down = Desk(client, service, platform)
             answer = await down.send(contact())
-            assert answer.json() == problem(
-                "unavailable", 503, "The event could not be stored now"
-            )
+            assert answer.json() == problem("unavailable", 503, "Try again in a moment")
             assert answer.headers["retry-after"] == "5"
             assert service.stuck() == []
             await _rename(postgres_url, databases.url, absent)

@@ -10,6 +10,7 @@ import pytest
 from data_inclusion.schema.v1 import Service, Structure
 
 from services.partners import projections
+from services.partners.handlers import imports
 from services.partners.handlers.imports import KEPT
 from services.partners.handlers.rows import LISTS, read_csv
 from tests.support.partners import Hub, call
@@ -72,6 +73,51 @@ async def test_source_is_taken_in_whole_and_only_once(hub: Hub):
     )
     assert await hub.rows(EVENTS) == [before]
     assert set(await listed(hub)) == {f"soliguide--1--{letter}" for letter in "abc"}
+
+
+async def test_large_source_goes_in_by_parts_as_it_would_in_one(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+):
+    await taken(hub, document(*map(service, "abcde")))
+    monkeypatch.setattr(imports, "AT_ONCE", 2)
+    changed = document(*map(service, "cdefgh"), service("i", nom="Autre nom"), nom="Autre")
+    changed["services"].append(service("j", structure_id="soliguide--2"))
+    tried = await taken(hub, changed, dry_run=True)
+    assert set(await listed(hub)) == {f"soliguide--1--{letter}" for letter in "abcde"}
+    report = await taken(hub, changed)
+    assert report == tried
+    assert (report["new"], report["changed"], report["unchanged"]) == (4, 1, 3)
+    assert report["withdrawn"] == ["soliguide--1--a", "soliguide--1--b"]
+    assert [(r["row"], r["field"]) for r in report["refused"]] == [(8, "structure_id")]
+    services = await listed(hub)
+    assert {i[-1] for i, s in services.items() if not s["withdrawn"]} == set("cdefghi")
+    again = await taken(hub, changed)
+    assert (again["new"], again["changed"], again["withdrawn"]) == (0, 0, [])
+
+
+async def test_import_cut_short_goes_on_where_it_was_and_withdraws_last(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+):
+    await taken(hub, document(*map(service, "ab")))
+    monkeypatch.setattr(imports, "AT_ONCE", 2)
+    whole = document(*map(service, "bcdef"))
+    publish, parts = imports.publish, iter(range(10))
+
+    async def cut(*given: Any) -> Any:
+        if next(parts) == 2:
+            raise RuntimeError("killed")
+        return await publish(*given)
+
+    monkeypatch.setattr(imports, "publish", cut)
+    with pytest.raises(RuntimeError, match="killed"):
+        await taken(hub, whole)
+    services = await listed(hub)
+    assert {i[-1] for i, s in services.items() if not s["withdrawn"]} == set("abc")
+    monkeypatch.setattr(imports, "publish", publish)
+    report = await taken(hub, whole)
+    assert (report["new"], report["unchanged"]) == (3, 3)
+    services = await listed(hub)
+    assert {i[-1] for i, s in services.items() if not s["withdrawn"]} == set("bcdef")
 
 
 async def test_change_in_the_source_changes_that_entry_alone(hub: Hub):

@@ -1,13 +1,17 @@
 """What a person may ask for, and who looked: through the whole hub, on real databases."""
 
+from datetime import UTC, datetime, timedelta
 from html import escape
 from pathlib import Path
+from random import Random
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 
+from contracts.examples import envelope
+from contracts.intake import PublicFacts
 from tests.support.whole import CANARY, Whole, until
 
 PROFILE = "/intake/v1/persons/{}/profile"
@@ -86,6 +90,24 @@ async def test_rectified_field_supersedes_and_the_history_says_which(whole: Whol
     await whole.quiet()
     (rectified,) = await events(whole, "person.rectified", person)
     assert rectified["fields"] == ["phone", "situation"]
+
+
+async def test_rectification_counts_whatever_day_the_wrong_word_was_said_to_be_of(
+    whole: Whole,
+):
+    ahead = (datetime.now(UTC) + timedelta(hours=20)).isoformat()
+    person = await whole.comes()
+    facts = {"situation": {"value": "in-school"}, "mobility": {"value": "none"}}
+    said = {"person": {"person_id": str(person), "facts": facts}}
+    await whole.emit(envelope(PublicFacts.TYPE, said, Random()) | {"time": ahead})
+    change = {"facts": {"situation": {"value": "job-seeker", "as_of": "2020-01-01"}}}
+    path = f"/intake/v1/persons/{person}/rectification"
+    assert (await whole.call("adviser", "POST", path, change)).status_code == 204
+    said["person"]["facts"] = {"mobility": {"value": "own-vehicle"}}
+    await whole.emit(envelope(PublicFacts.TYPE, said, Random()))
+    shown = (await whole.call("adviser", "POST", PROFILE.format(person), {})).json()
+    assert shown["facts"]["situation"]["value"] == "job-seeker"
+    assert shown["facts"]["mobility"]["value"] == "own-vehicle"
 
 
 @pytest.mark.parametrize(

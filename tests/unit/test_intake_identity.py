@@ -3,14 +3,16 @@
 import unicodedata
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.intake import Dated, Facts, Identity
+from contracts.intake import Dated, Facts, FactsSealed, FactsStated, Identity
 from contracts.values import MatchKind
-from services.intake.model.identity import Profile, features, plain, telephone
+from services.intake.model.identity import Profile, features, plain, profile, telephone
+from services.referrals.model.person import History
 
 BORN = date(2006, 5, 17)
 
@@ -18,6 +20,35 @@ BORN = date(2006, 5, 17)
 def of(born: date | None = BORN, **identity: Any) -> dict[MatchKind, str]:
     facts = Facts(birth_date=Dated(value=born)) if born else Facts()
     return features(Profile(Identity(**identity), facts))
+
+
+def stated(value: str, as_of: date, *, corrects: bool = False) -> FactsStated:
+    facts = Facts(mobility=Dated(value=value, as_of=as_of))  # type: ignore[arg-type]
+    sealed = FactsSealed(facts=facts)
+    return FactsStated(person_id=UUID(int=1), corrects=corrects, sealed=sealed)
+
+
+AHEAD, TODAY, BEFORE = date(2030, 1, 1), date(2026, 11, 23), date(2020, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("events", "value"),
+    [
+        ([stated("none", TODAY), stated("own-vehicle", BEFORE)], "none"),
+        ([stated("none", BEFORE), stated("own-vehicle", TODAY)], "own-vehicle"),
+        ([stated("none", TODAY), stated("own-vehicle", TODAY)], "own-vehicle"),
+        ([stated("none", AHEAD), stated("own-vehicle", TODAY, corrects=True)], "own-vehicle"),
+        ([stated("none", TODAY), stated("own-vehicle", BEFORE, corrects=True)], "own-vehicle"),
+    ],
+)
+def test_what_was_true_later_counts_and_what_puts_something_right_always_does(
+    events: list[FactsStated], value: str
+):
+    """In the intake and where routing looks."""
+    history = History(list(enumerate(events)))
+    for facts in (profile(events).facts, history.person().facts):
+        assert facts.mobility is not None
+        assert facts.mobility.value == value
 
 
 FRENCH = "abcdefghijklmnopqrstuvwxyzàâäçéèêëîïôöùûüÿœæ"

@@ -1,6 +1,6 @@
 """Given what is known of a person, when a public event arrives, then these events."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -44,14 +44,39 @@ PLIE = {"partner_kind": "plie", "fields": ["phone"], "until": "2027-05-01"}
 KNOWN_BY_REF = {"ref": "u-1"}
 
 
-def when(said: PublicEvent) -> Statement:
+AT = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+def when(said: PublicEvent, at: datetime = AT) -> Statement:
     return Statement(
         person_id=PERSON,
         contact_id=CONTACT,
         system="front-desk",
-        stated_at=datetime(2026, 11, 23, 10, tzinfo=UTC),
+        stated_at=at,
+        heard_on=DAY,
         said=said,
     )
+
+
+def day_of(at: datetime, as_of: str | None = None) -> date | None:
+    """The day that a fact is of, stated at a moment."""
+    mobility = {"value": "none"} | ({"as_of": as_of} if as_of else {})
+    person = {"ref": "u-1", "facts": {"mobility": mobility}}
+    *_, stated = decide(REGISTERED, when(PublicFacts.model_validate({"person": person}), at))
+    assert isinstance(stated, FactsStated)
+    assert stated.sealed is not None
+    assert stated.sealed.facts.mobility is not None
+    return stated.sealed.facts.mobility.as_of
+
+
+def test_fact_without_a_day_is_of_the_day_in_france_on_which_it_was_stated():
+    assert day_of(datetime(2026, 11, 21, 23, 30, tzinfo=UTC)) == date(2026, 11, 22)
+
+
+def test_no_fact_is_of_a_day_after_the_one_on_which_the_hub_has_it():
+    assert day_of(AT + timedelta(hours=23)) == DAY
+    assert day_of(AT, "2026-11-24") == DAY
+    assert day_of(AT, "2020-01-01") == date(2020, 1, 1)
 
 
 def contact(**data: Any) -> PublicContact:

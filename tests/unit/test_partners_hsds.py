@@ -35,7 +35,7 @@ def test_what_goes_out_as_hsds_comes_back_as_it_was(
     structure: Any, service: Any, minimum: int | None, maximum: int | None
 ):
     partners, services = rows(structure, service, minimum_age=minimum, maximum_age=maximum)
-    documents = read_hsds(orjson.dumps(to_hsds(partners, services, DAY)))
+    documents = read_hsds([orjson.dumps(to_hsds(partners, services, DAY))])
     checked = check(documents)
     assert checked.refused == []
     assert checked.structures == {"essai--1": (1, canonical(Structure, structure))}
@@ -122,8 +122,22 @@ LOCATION = {
 }
 
 
+LISTED = FOREIGN | {
+    "organization": ORGANIZATION,
+    "service_at_locations": [{"id": "z", "location": LOCATION}],
+}
+FULL = ORGANIZATION | {
+    "services": [FOREIGN | {"service_at_locations": [{"id": "z", "location": LOCATION}]}]
+}
+"""``organization_full`` of the API: services nested in their organisation."""
+
+
+def page(number: int, *services: Any, **told: Any) -> dict[str, Any]:
+    return {"page_number": number, "total_pages": 2, "contents": list(services)} | told
+
+
 def taken(document: Any, source: str | None = "ailleurs") -> Any:
-    return read_hsds(orjson.dumps(document), source)
+    return read_hsds([orjson.dumps(document)], source)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +151,13 @@ def taken(document: Any, source: str | None = "ailleurs") -> Any:
         {"services": [FOREIGN | {"organization_id": ORGANIZATION["id"]}],
          "organizations": [ORGANIZATION], "locations": [LOCATION],
          "service_at_locations": [{"service_id": FOREIGN["id"], "location_id": "l"}]},
+        FULL,
+        [FULL],
+        {"contents": [FULL]},
+        {"organizations": [FULL]},
+        {"organizations": [FULL], "services": [LISTED]},
+        LISTED,
+        [{"contents": [LISTED], "page_number": 1, "total_pages": 1, "last_page": True}],
     ],
 )  # fmt: skip
 def test_every_shape_of_hsds_means_the_same(document: Any):
@@ -153,6 +174,39 @@ def test_every_shape_of_hsds_means_the_same(document: Any):
     assert service["horaires_accueil"] == "Mo,Tu 09:00-12:30; Fr 14:00-17:00"
     assert (service["commune"], service["zone_eligibilite"]) == ("Anzin", ["59"])
     assert documents.ages[service["id"]] == {"minimum_age": 16, "maximum_age": 25}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        page(1, LISTED, last_page=False, first_page=True),
+        page(2, LISTED, last_page=True, first_page=False),
+        page(1, LISTED),
+        {"contents": [LISTED], "last_page": False},
+        {"contents": [LISTED], "total_items": 2},
+        [page(1, LISTED), page(1, LISTED)],
+        [page(1, LISTED), page(2, LISTED, last_page=False), ],
+        [page(1, LISTED, total_items=9), page(2, LISTED, total_items=9)],
+    ],
+)  # fmt: skip
+def test_page_without_the_others_is_not_taken_for_the_whole_source(document: Any):
+    with pytest.raises(ImportRefusedError, match="all of them together"):
+        taken(document)
+
+
+def test_pages_are_one_source_together_in_one_file_or_several():
+    other = LISTED | {"id": "55555555-5555-4555-8555-555555555555"}
+    pages = [
+        page(1, LISTED, first_page=True, last_page=False, total_items=2),
+        page(2, other, last_page=True, first_page=False, total_items=2),
+    ]
+    together = taken(pages)
+    apart = read_hsds([orjson.dumps(p) for p in pages], "ailleurs")
+    assert together == apart
+    assert [s["id"] for s in together.services or ()] == [
+        f"ailleurs--{FOREIGN['id']}", f"ailleurs--{other['id']}",
+    ]  # fmt: skip
+    assert len(together.structures) == 1
 
 
 def test_terms_may_stand_in_a_table_of_their_own():
@@ -225,4 +279,4 @@ def test_bent_documents_are_refused_row_by_row_and_break_nothing(bent: Any, term
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"3", b'{"services": 4}', b"\xff"])
 def test_what_is_no_hsds_is_refused_as_a_whole(content: bytes):
     with pytest.raises(ImportRefusedError):
-        read_hsds(content, "ailleurs")
+        read_hsds([content], "ailleurs")

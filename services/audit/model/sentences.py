@@ -175,6 +175,7 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     persons.DuplicateSuspected: lambda e: "Doublon possible, à vérifier",
     persons.DuplicateDismissed: lambda e: "Doublon écarté : deux personnes différentes",
     persons.PersonMerged: lambda e: "Réunie avec une autre fiche de la même personne",
+    persons.PersonShared: lambda e: "Partagée avec un autre système de la commune",
     persons.PersonUnmerged: lambda e: "Fiches de nouveau séparées",
     rights.PersonRectified: lambda e: f"Rectification : {len(e.fields)} information(s)",
     rights.PersonObjected: lambda e: "La personne s'oppose au traitement de ses données",

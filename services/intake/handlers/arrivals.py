@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.communes import commune_exists
+from contracts.days import local_day
 from contracts.envelope import ContentTypeError, Envelope, EnvelopeError
 from contracts.intake import (
     PUBLIC_TYPES,
@@ -28,6 +29,7 @@ from contracts.intake import (
 )
 from contracts.nir import find_nir
 from contracts.requesters import Requesters
+from contracts.sources import normal_source
 from contracts.types import check_contact, judged_at
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -53,6 +55,8 @@ from services.intake.tables import Received
 
 EVENTS = Counter("aiguillage_intake_events", "Public events received", ["result"])
 CONFLICTS = 10
+PURPOSE = "intake-inbox"
+"""Of the key under which what systems send is kept as digests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class Arrival:
     """A public event that is sound in itself; whom it is about is still to be found.
 
     ``key`` and ``ref`` stand for its source and id, and for its source and person's reference,
-    ``digest`` for its content: keyed digests all, for any of these may be personal.
+    ``origin`` for its source alone, ``digest`` for its content: keyed digests all, for any of
+    these may be personal. A source is always meant as ``normal_source`` spells it.
     """
 
     id: str
@@ -70,6 +75,7 @@ class Arrival:
     key: bytes
     digest: bytes
     ref: bytes | None
+    origin: bytes
     system: str
     meta: Meta
     requester: str | None = None
@@ -88,7 +94,7 @@ class Gate:
     """Checks what needs no database: type, schema, commune, the emitter's scope."""
 
     def __init__(self, index: IndexKey, requesters: Requesters, clock: Clock) -> None:
-        self._key = index.derive("intake-inbox")
+        self._key = index.derive(PURPOSE)
         self._requesters = requesters
         self._clock = clock
 
@@ -106,7 +112,7 @@ class Gate:
         said = _validated(model, content, now)
         _check_time(envelope.time, now)
         check_commune(said.person.facts if said.person else None)
-        source, time = envelope.source.encode(), envelope.time
+        source, time = normal_source(envelope.source).encode(), envelope.time
         instant = time.astimezone(UTC).isoformat() if time else ""
         return Arrival(
             id=envelope.id,
@@ -116,6 +122,7 @@ class Gate:
             key=keyed_digest(self._key, b"event", source, envelope.id.encode()),
             digest=keyed_digest(self._key, said.TYPE.encode(), instant.encode(), content),
             ref=self._ref(source, said.person),
+            origin=keyed_digest(self._key, b"source", source),
             system=emitter.name,
             meta=Meta(emitter.actor, traceparent=_trace(traceparent, envelope)),
             requester=self._requesters.code_of(envelope.source, getattr(said, "site", None)),
@@ -125,6 +132,11 @@ class Gate:
         if person is None or person.ref is None:
             return None
         return keyed_digest(self._key, b"person", source, person.ref.encode())
+
+
+def origin_of(index: IndexKey, source: str) -> bytes:
+    """What stands for a system where it is kept who may speak of whom."""
+    return keyed_digest(index.derive(PURPOSE), b"source", normal_source(source).encode())
 
 
 class Intake:
@@ -163,7 +175,7 @@ class Intake:
         return outcomes
 
     async def _group(self, raw: tables.Raw, fresh: Sequence[Arrival]) -> "_Group":
-        """Everything that is known about the persons of these arrivals, in four reads."""
+        """Everything that is known about the persons of these arrivals, in five reads."""
         refs = await tables.persons_of(raw, {a.ref for a in fresh if a.ref})
         named = {p.person_id for a in fresh if (p := a.said.person) and p.person_id}
         persons = await tables.lock_persons(raw, named | set(refs.values()))
@@ -172,7 +184,8 @@ class Intake:
         agreements = await tables.agreements_of(raw, persons if withdrawing else ())
         none: frozenset[UUID] = frozenset()
         known = {p: Known(True, agreements.get(p, none)) for p in persons}
-        return _Group(self._clock(), refs, known, persons - alive)
+        speakers = await tables.sources_of(raw, named & persons)
+        return _Group(self._clock(), refs, known, persons - alive, speakers)
 
     async def _store(self, tx: AsyncConnection, group: "_Group") -> None:
         if not group.received:
@@ -182,6 +195,7 @@ class Intake:
         await tables.add_persons(raw, group.versions, group.now)
         if not await tables.add_refs(raw, group.new_refs):
             raise ConcurrencyError("person_refs")
+        await tables.add_sources(raw, group.new_speakers)
         if not await tables.receive(raw, group.received, group.now):
             raise ConcurrencyError("inbox")
         await self._writer.write(tx, group.pending, new_persons=True)
@@ -196,16 +210,19 @@ class _Group:
         refs: dict[bytes, UUID],
         known: dict[UUID, Known],
         erased: set[UUID],
+        speakers: set[tuple[UUID, bytes]],
     ) -> None:
         self.now = now
         self.received: dict[bytes, Received] = {}
         self.new_refs: dict[bytes, UUID] = {}
+        self.new_speakers: set[tuple[UUID, bytes]] = set()
         self.versions: dict[UUID, int] = {}  # of the new persons' streams
         self.pending: list[Pending] = []
         self._recorded_at = rfc3339(now)
         self._refs = refs
         self._known = known
         self._erased = erased
+        self._speakers = speakers
 
     def add(self, arrival: Arrival) -> Outcome:
         """Decide one arrival; a refused one changes nothing."""
@@ -230,13 +247,20 @@ class _Group:
         else:
             found = person.person_id
             if found not in self._known:
-                raise _refusal("unknown-person", "No such person", "data.person.person_id")
-            if referred not in (None, found):
-                raise _refusal("invalid", "Another person has this reference",
-                               "data.person.ref")  # fmt: skip
+                raise _unknown_person()
         if found in self._erased:
             raise Problem(410, "person-erased", "The person was erased")
+        if person is not None and person.person_id is not None:
+            self._check_named(arrival, found, referred)
         return found
+
+    def _check_named(self, arrival: Arrival, named: UUID, referred: UUID | None) -> None:
+        """Whoever only knows an id is not told that it is a person's."""
+        if (named, arrival.origin) not in self._speakers:
+            raise _unknown_person()
+        if referred not in (None, named):
+            raise _refusal("invalid", "Another person has this reference",
+                           "data.person.ref")  # fmt: skip
 
     def _statement(self, arrival: Arrival, person_id: UUID) -> Statement:
         return Statement(
@@ -244,6 +268,7 @@ class _Group:
             contact_id=contact_id_of(person_id, arrival.key.hex()),
             system=arrival.system,
             stated_at=arrival.time or self.now,
+            heard_on=local_day(self.now),
             said=arrival.said,
             requester=arrival.requester,
         )
@@ -253,14 +278,20 @@ class _Group:
     ) -> None:
         if not known.registered:
             self.versions[person_id] = 0
+            self._let_speak(arrival, person_id)
         if arrival.ref and arrival.ref not in self._refs:
             self._refs[arrival.ref] = self.new_refs[arrival.ref] = person_id
+            self._let_speak(arrival, person_id)
         self._known[person_id] = fold(known, events)
         expected = self.versions.get(person_id, ANY)
         if person_id in self.versions:
             self.versions[person_id] += len(events)
         stream, at = tables.stream_of(person_id), arrival.time or self.now
         self.pending.append(Pending(stream, events, person_id, arrival.meta, expected, at))
+
+    def _let_speak(self, arrival: Arrival, person_id: UUID) -> None:
+        self._speakers.add((person_id, arrival.origin))
+        self.new_speakers.add((person_id, arrival.origin))
 
     def _created(self, arrival: Arrival, person_id: UUID, events: list[Event]) -> bytes:
         body: dict[str, Any] = {"person_id": person_id, **created(events)}
@@ -288,6 +319,10 @@ def _count(outcomes: Sequence[Outcome], new: int) -> None:
 
 def _refusal(slug: str, title: str, field: str, status: int = 422) -> Problem:
     return Problem(status, slug, title, errors=[{"field": field, "detail": title}])
+
+
+def _unknown_person() -> Problem:
+    return _refusal("unknown-person", "No such person", "data.person.person_id")
 
 
 def _canonical(data: Any) -> bytes:

@@ -19,16 +19,21 @@ from contracts.persons import (
     DuplicateSuspected,
     MergeReason,
     PersonMerged,
+    PersonShared,
     PersonUnmerged,
+    SharedSealed,
 )
 from contracts.registry import parse_event
+from contracts.sources import normal_source
 from contracts.values import MatchKind
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending, Writer
+from infra.limits import require_unlimited
 from infra.vault import PersonErasedError, keyed_digest
 from services.intake import tables
+from services.intake.handlers.arrivals import origin_of
 from services.intake.model.identity import features, profile
 
 TELLING = frozenset(e.type for e in (PersonRegistered, PersonIdentified, FactsStated))
@@ -47,7 +52,7 @@ class MergeRefusedError(Exception):
 
 @dataclass(frozen=True)
 class Persons:
-    """Finds duplicates, merges persons and takes merges back."""
+    """Finds duplicates, merges persons, takes merges back, and shares persons."""
 
     database: Database
     writer: Writer
@@ -161,6 +166,23 @@ class Persons:
                 person_id=row["person_id"], other_id=row["other_id"], dismissed_by=meta.actor
             )
             await self.writer.write(tx, [_pending(dismissed, _uuid(row["person_id"]), meta)])
+
+    async def share(self, person_id: UUID, source: str, reason: str | None, meta: Meta) -> None:
+        """Let another system speak of a person; said again, nothing changes.
+
+        Raises ``UnknownPersonError``, ``PersonErasedError`` and ``LimitedError``.
+        """
+        origin = origin_of(self.writer.vault.index, source)
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            await self._lock(raw, person_id)
+            await require_unlimited(tx, person_id)
+            if (person_id, origin) in await tables.sources_of(raw, [person_id]):
+                return
+            await tables.add_sources(raw, [(person_id, origin)])
+            sealed = SharedSealed(source=normal_source(source), reason=reason)
+            shared = PersonShared(person_id=person_id, shared_by=meta.actor, sealed=sealed)
+            await self.writer.write(tx, [_pending(shared, person_id, meta)])
 
     async def _lock(self, raw: Any, *persons: UUID) -> None:
         known_persons = await tables.lock_persons(raw, set(persons))

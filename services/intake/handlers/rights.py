@@ -46,7 +46,7 @@ PROFILE = "profile"
 
 @dataclass(frozen=True, slots=True)
 class Rectification:
-    """What is put right; later words supersede field by field."""
+    """What is put right, whatever day was said before; later words supersede field by field."""
 
     identity: Identity | None
     facts: Facts | None
@@ -59,8 +59,8 @@ class Rectification:
             sealed = IdentitySealed(identity=self.identity)
             events.append(PersonIdentified(person_id=person_id, sealed=sealed))
         if self.facts:
-            facts = FactsSealed(facts=dated(self.facts, today))
-            events.append(FactsStated(person_id=person_id, sealed=facts))
+            facts = FactsSealed(facts=dated(self.facts, today, today))
+            events.append(FactsStated(person_id=person_id, corrects=True, sealed=facts))
         rectified = PersonRectified(
             person_id=person_id,
             fields=self.names(),

@@ -28,6 +28,11 @@ def upgrade() -> None:
           person_id uuid NOT NULL
         );
         CREATE INDEX person_refs_person ON intake.person_refs (person_id);
+        CREATE TABLE intake.person_sources (
+          person_id uuid NOT NULL,
+          source    bytea NOT NULL,       -- keyed digest of a system that may speak of them
+          PRIMARY KEY (person_id, source)
+        );
         CREATE TABLE intake.refused_records (
           topic      text NOT NULL,
           partition  int NOT NULL,
@@ -75,7 +80,7 @@ def upgrade() -> None:
         GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON intake.stays, intake.open_work
           TO {role_of("intake")};
         GRANT SELECT, INSERT, UPDATE, DELETE ON intake.inbox, intake.persons,
-          intake.person_refs, intake.refused_records, intake.person_index, intake.suspicions,
-          intake.aliases TO {role_of("intake")};
+          intake.person_refs, intake.person_sources, intake.refused_records,
+          intake.person_index, intake.suspicions, intake.aliases TO {role_of("intake")};
         """
     )

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from contracts.base import Event
+from contracts.days import local_day
 from contracts.intake import (
     ActivityAttended,
     Agreement,
@@ -44,13 +45,15 @@ class Statement:
     """A public event about a person, whose id has been found or is new.
 
     Whatever the statement creates derives its id from ``contact_id``. ``requester``: the desk
-    that it comes from, where that is not the usual one.
+    that it comes from, where that is not the usual one. ``heard_on``: the day in France by the
+    hub's own clock.
     """
 
     person_id: UUID
     contact_id: UUID
     system: str
     stated_at: datetime
+    heard_on: date
     said: PublicEvent
     requester: str | None = None
 
@@ -176,18 +179,22 @@ def _withdrawal(
 def _facts(statement: Statement, person: Person | None) -> list[Event]:
     if person is None or person.facts is None:
         return []
-    sealed = FactsSealed(facts=dated(person.facts, statement.stated_at.date()))
+    day, today = local_day(statement.stated_at), statement.heard_on
+    sealed = FactsSealed(facts=dated(person.facts, day, today))
     return [FactsStated(person_id=statement.person_id, sealed=sealed)]
 
 
-def dated(facts: Facts, day: date) -> Facts:
-    """Facts without a day were true on the day they were stated."""
-    undated = {
-        name: fact.model_copy(update={"as_of": day})
+def dated(facts: Facts, day: date, today: date) -> Facts:
+    """Facts without a day were true on the day they were stated; none is true from after today.
+
+    A clock or a day that is ahead would make void whatever is said before it comes.
+    """
+    known = {
+        name: fact.model_copy(update={"as_of": min(fact.as_of or day, today)})
         for name in facts.model_fields_set
-        if (fact := getattr(facts, name)) is not None and fact.as_of is None
+        if (fact := getattr(facts, name)) is not None
     }
-    return facts.model_copy(update=undated)
+    return facts.model_copy(update=known)
 
 
 def _activities(statement: Statement, said: PublicContact) -> list[Event]:

@@ -8,7 +8,7 @@ import orjson
 from fastapi import FastAPI
 from prometheus_client import Counter
 from pydantic.json_schema import models_json_schema
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts import envelope
@@ -19,7 +19,7 @@ from infra.database import is_infrastructure
 from infra.groupcommit import GroupCommit, OverloadedError, UnavailableError
 from infra.vault import PersonErasedError
 from infra.web.auth import Authenticator, Principal
-from infra.web.bodies import BodyTooLargeError, bounded_body
+from infra.web.bodies import KIB, Body
 from infra.web.problems import Problem
 from services.intake.handlers.arrivals import (
     Arrival,
@@ -30,9 +30,9 @@ from services.intake.handlers.arrivals import (
 )
 
 PATH = "/v1/events"
-MAX_BODY_BYTES = 256 * 1024
+MAX_BODY_BYTES = 256 * KIB
 MAX_BATCH_EVENTS = 500
-BODY_SECONDS = 30
+BODIES = {PATH: Body(MAX_BODY_BYTES, seconds=30, roles=("municipal",))}
 ANSWER_SECONDS = 60
 """Longer than any commit with all of its queue: only a fault of ours lets it pass."""
 PROBLEMS = Counter("aiguillage_intake_problems", "Refused events by kind", ["slug"])
@@ -69,7 +69,7 @@ class EventsRoute:
         emitter = await authenticator.principal(headers.get("authorization"), "municipal")
         try:
             mode = envelope.http_mode(headers.get("content-type"), headers)
-            body = await read_body(request)
+            body = await request.body()
             if mode is Mode.BATCH:
                 return await self._batch(request, emitter, body)
             event = self._object(request, mode, body)
@@ -123,22 +123,6 @@ class EventsRoute:
     async def _commit(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await self._group.submit(arrivals)
-
-
-async def read_body(request: Request) -> bytes:
-    """The body, never more of it than allowed; raises ``Problem`` 413, 408, 400."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise _too_large()
-    try:
-        return await bounded_body(request, MAX_BODY_BYTES, BODY_SECONDS)
-    except BodyTooLargeError:
-        raise _too_large() from None
-    except TimeoutError:
-        raise Problem(408, "request-timeout", "The body did not come in time",
-                      headers={"connection": "close"}) from None  # fmt: skip
-    except ClientDisconnect:
-        raise Problem(400, "malformed", "The body is not whole") from None
 
 
 def add_routes(app: FastAPI, gate: Gate, group: GroupCommit[Arrival, Outcome]) -> None:
@@ -301,9 +285,3 @@ _ANSWERS: dict[str, Any] = {
 
 def _later(slug: str, title: str, seconds: int) -> Problem:
     return Problem(503, slug, title, headers={"retry-after": str(seconds)})
-
-
-def _too_large() -> Problem:
-    detail = f"A body has at most {MAX_BODY_BYTES} bytes"
-    return Problem(413, "too-large", "The body is too large", detail,
-                   headers={"connection": "close"})  # fmt: skip

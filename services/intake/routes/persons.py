@@ -6,10 +6,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
 from contracts.intake import FreeText
+from contracts.types import Line
 from infra.database import driver
 from infra.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
@@ -20,12 +21,20 @@ from services.intake.handlers.arrivals import refuse_nir
 from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
+Source = Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
 
 
 class Merge(Strict):
     """Into whom a person is merged, and why."""
 
     into: UUID
+    reason: FreeText | None = Field(None, description="Sealed.")
+
+
+class Share(Strict):
+    """The system that may speak of a person too, and why."""
+
+    source: Source = Field(description="As its CloudEvents name it.")
     reason: FreeText | None = Field(None, description="Sealed.")
 
 
@@ -77,6 +86,14 @@ def router(persons: Persons) -> APIRouter:
         async with refusing():
             unmerged = await persons.unmerge(person_id, cause_of(request, adviser.actor))
         return {"person_id": unmerged.person_id, "from": unmerged.from_id}
+
+    @routes.post("/persons/{person_id}/share", status_code=204)
+    async def share(request: Request, adviser: Adviser, person_id: UUID, body: Share) -> None:
+        """Let another municipal system speak of a person whom it did not bring."""
+        refuse_nir(body)
+        async with refusing():
+            meta = cause_of(request, adviser.actor)
+            await persons.share(person_id, body.source, body.reason, meta)
 
     return routes
 

@@ -36,6 +36,25 @@ AGREEMENTS = (
     "SELECT person_id, data->>'agreement_id' AS agreement_id FROM events "
     "WHERE stream = ANY($1) AND type = $2"
 )
+ADD_SOURCES = """
+INSERT INTO person_sources (person_id, source)
+SELECT person_id, source FROM unnest($1::uuid[], $2::bytea[]) AS new (person_id, source)
+ON CONFLICT DO NOTHING
+"""
+SOURCES = """
+WITH RECURSIVE up AS (
+  SELECT id AS wanted, id AS person_id FROM unnest($1::uuid[]) AS id
+  UNION
+  SELECT u.wanted, a.into_id FROM up u JOIN aliases a USING (person_id)
+), same AS (
+  SELECT wanted, person_id FROM up
+  UNION
+  SELECT s.wanted, a.person_id FROM same s JOIN aliases a ON a.into_id = s.person_id
+)
+SELECT DISTINCT s.wanted AS person_id, p.source
+FROM same s JOIN person_sources p USING (person_id)
+"""
+"""Who may speak of persons: of a person with several ids, whoever may of any."""
 REFUSE = """
 INSERT INTO refused_records (topic, partition, "offset", reason, fields, raw, refused_at)
 SELECT topic, partition, "offset", reason, string_to_array(fields, ' '), raw, $7
@@ -149,6 +168,7 @@ ANNOUNCED = (
 )
 FORGET = (
     "DELETE FROM person_refs WHERE person_id = ANY($1::uuid[])",
+    "DELETE FROM person_sources WHERE person_id = ANY($1::uuid[])",
     UNINDEX,
     "DELETE FROM suspicions WHERE person_id = ANY($1::uuid[]) OR other_id = ANY($1::uuid[])",
     "DELETE FROM stays WHERE person_id = ANY($1::uuid[])",
@@ -200,6 +220,20 @@ async def add_refs(raw: Raw, new: Mapping[bytes, UUID]) -> bool:
         return True
     refs = sorted(new)
     return len(await raw.fetch(ADD_REFS, refs, [new[ref] for ref in refs])) == len(refs)
+
+
+async def sources_of(raw: Raw, person_ids: Collection[UUID]) -> set[tuple[UUID, bytes]]:
+    """(person, system) for every system that may speak of these persons."""
+    if not person_ids:
+        return set()
+    rows = await raw.fetch(SOURCES, list(person_ids))
+    return {(_uuid(row), row["source"]) for row in rows}
+
+
+async def add_sources(raw: Raw, new: Collection[tuple[UUID, bytes]]) -> None:
+    """Remember which systems may speak of whom."""
+    if new:
+        await raw.execute(ADD_SOURCES, *columns(sorted(new), 2))
 
 
 async def lock_persons(raw: Raw, person_ids: Collection[UUID]) -> set[UUID]:

@@ -1,14 +1,16 @@
 """Open Referral HSDS 3.x to data·inclusion rows: the other standard of directories.
 
-Taken: the API's shape (services with their organisation, locations and attributes inside), as
-a page (``contents``), a list or ``services``, and the same as separate lists that point to
-each other by id. What has an id of data·inclusion keeps it; any other becomes
-``source--id``. The way back is ``hsds_export``, where the table of both vocabularies is too.
+Taken: the API's shapes (services with their organisation, locations and attributes inside, or
+organisations with their services inside), as the pages of a list (``contents``), a list,
+``services`` or one object, and the same as separate lists that point to each other by id.
+Pages are taken together only, for what a source does not list is withdrawn. What has an id of
+data·inclusion keeps it; any other becomes ``source--id``. The way back is ``hsds_export``,
+where the table of both vocabularies is too.
 """
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,20 +35,55 @@ _TIME = re.compile(r"^(\d\d:\d\d)")
 Row = dict[str, Any]
 
 
-def read_hsds(content: bytes, source: str | None = None) -> Documents:
-    """Rows of data·inclusion; ``source``: of what names none itself.
+def read_hsds(contents: Sequence[bytes], source: str | None = None) -> Documents:
+    """Rows of data·inclusion, of one file or several; ``source``: of what names none itself.
 
     A service that is not ``active`` is not listed: it is withdrawn if it was known. Raises
-    ``ImportRefusedError``.
+    ``ImportRefusedError``, also for some pages of a list without the others.
     """
     try:
-        document = orjson.loads(content)
+        documents = [orjson.loads(content) for content in contents]
     except orjson.JSONDecodeError as error:
         raise ImportRefusedError("this is not JSON in UTF-8") from error
-    tables = _Tables.of(document)
+    documents = [item for given in documents for item in (_pages(given) or [given])]
+    _check_whole([document for document in documents if _is_page(document)])
+    tables = _Tables.of(documents)
     if not tables.services and not tables.organizations:
-        raise ImportRefusedError("give HSDS services: a list, `services`, or a page of the API")
+        raise ImportRefusedError("give HSDS services: a list, `services`, or the API's pages")
     return _Mapping(tables, source or "").documents()
+
+
+def _pages(document: Any) -> list[Any]:
+    """The pages in a list of pages, none in anything else."""
+    listed = isinstance(document, list) and document and all(map(_is_page, document))
+    return document if listed else []
+
+
+def _is_page(document: Any) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("contents"), list)
+
+
+def _check_whole(pages: Sequence[Row]) -> None:
+    """Refuse pages of which others are missing: by number, count, or their own word."""
+    numbers = {page.get("page_number") for page in pages}
+    total = max((_count(page, "total_pages") for page in pages), default=0)
+    items = max((_count(page, "total_items") for page in pages), default=0)
+    if len(numbers) < total:
+        told = f"{len(numbers)} of {total} pages of a list"
+        raise ImportRefusedError(f"this is {told}: give all of them together")
+    short = sum(len(page["contents"]) for page in pages) < items
+    if short or _without(pages, "first_page") or _without(pages, "last_page"):
+        raise ImportRefusedError("pages of a list are missing: give all of them together")
+
+
+def _without(pages: Sequence[Row], end: str) -> bool:
+    told = [page.get(end) for page in pages]
+    return False in told and True not in told
+
+
+def _count(page: Row, name: str) -> int:
+    value = page.get(name)
+    return value if isinstance(value, int) else 0
 
 
 @dataclass(frozen=True)
@@ -61,23 +98,50 @@ class _Tables:
     terms: dict[str, Row] = field(default_factory=dict)
 
     @staticmethod
-    def of(document: Any) -> "_Tables":
-        if isinstance(document, list):
-            document = {"services": document}
-        if not isinstance(document, dict):
-            return _Tables([])
-        services = _rows(document, "services") or _rows(document, "contents")
-        nested = [
-            s["organization"] for s in services if isinstance(s.get("organization"), dict)
-        ]
+    def of(documents: Iterable[Any]) -> "_Tables":
+        given: dict[str, list[Row]] = {}
+        for document in documents:
+            for name, rows in _lists(document).items():
+                given.setdefault(name, []).extend(rows)
+        found = [*given.get("services", ()), *given.get("contents", ())]
+        organizations = [*given.get("organizations", ()), *filter(_is_organization, found)]
+        services = [row for row in found if not _is_organization(row)]
+        listed = {_id(row) for row in services}
+        inside = (s for organization in organizations for s in _offered(organization))
+        services += [service for service in inside if _id(service) not in listed]
+        nested = (s.get("organization") for s in services)
         return _Tables(
             services,
-            _by_id([*nested, *_rows(document, "organizations")]),
-            _by_id(_rows(document, "locations")),
-            _grouped(_rows(document, "service_at_locations"), "service_id"),
-            _grouped(_rows(document, "attributes"), "link_id"),
-            _by_id(_rows(document, "taxonomy_terms")),
+            _by_id([*(row for row in nested if isinstance(row, dict)), *organizations]),
+            _by_id(given.get("locations", ())),
+            _grouped(given.get("service_at_locations", ()), "service_id"),
+            _grouped(given.get("attributes", ()), "link_id"),
+            _by_id(given.get("taxonomy_terms", ())),
         )
+
+
+def _lists(document: Any) -> dict[str, list[Row]]:
+    """The lists of a document: a list and a single object are lists of services, too."""
+    if isinstance(document, dict) and "id" in document:
+        document = [document]
+    if isinstance(document, list):
+        document = {"services": document}
+    if not isinstance(document, dict):
+        return {}
+    return {name: _rows(document, name) for name in document}
+
+
+def _is_organization(row: Row) -> bool:
+    """HSDS gives a service a status and an organisation, and an organisation its services."""
+    return not row.keys() & {"status", "organization", "organization_id"} and (
+        isinstance(row.get("services"), list) or "organization_identifiers" in row
+    )
+
+
+def _offered(organization: Row) -> list[Row]:
+    """The services inside an organisation (``organization_full``), each pointing to it."""
+    of_it = {name: value for name, value in organization.items() if name != "services"}
+    return [{"organization": of_it} | service for service in _rows(organization, "services")]
 
 
 @dataclass(frozen=True)

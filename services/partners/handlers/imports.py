@@ -6,15 +6,17 @@ more is withdrawn, never deleted.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import orjson
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.base import Event
 from contracts.partners import PartnerRegistered, ServicePublished, ServiceWithdrawn
 from contracts.values import PartnerKind
 from infra.database import Database, driver
@@ -23,7 +25,6 @@ from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Writer
 from services.partners.handlers.directory import (
     Entry,
-    Seeded,
     SeedService,
     publish,
     published,
@@ -36,6 +37,7 @@ from services.partners.handlers.rows import (
     ImportRefusedError,
     Refused,
     check,
+    id_of,
 )
 from services.partners.tables import directory as tables
 
@@ -56,7 +58,11 @@ KEPT = ("policy", "delay_days", "channels", "commission", "deadlines", "minimum_
         "maximum_age")  # fmt: skip
 """What data·inclusion does not know of a service: an import leaves it as it is."""
 TRIES = 3
+AT_ONCE = 5000
+"""Rows to a transaction: the service's other events wait while one is committed."""
 Row = dict[str, Any]
+T = TypeVar("T")
+What = Literal["structure", "service"]
 
 
 @dataclass(slots=True)
@@ -85,7 +91,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Importer:
-    """Takes a whole source in, in one transaction."""
+    """Takes a whole source in: one transaction for every ``AT_ONCE`` rows, withdrawals last."""
 
     database: Database
     writer: Writer
@@ -93,32 +99,53 @@ class Importer:
     async def run(self, documents: Documents, choices: Choices, meta: Meta) -> Report:
         """Publish what is new or different, withdraw what is gone, refuse what does not fit.
 
-        Raises ``ImportRefusedError`` if the rows are of several sources, or if more than half
-        of what the source listed would be withdrawn: a file that was cut off looks so; and
-        ``ConcurrencyError`` if others keep changing the same entries.
+        Raises ``ImportRefusedError``, before anything is stored, if the rows are of several
+        sources, or if more than half of what the source listed would be withdrawn: a file that
+        was cut off looks so; and ``ConcurrencyError`` if others keep changing the same entries.
+        What was cut short goes on when it is run again: a row that is known makes no event.
         """
         source = _source(documents)
-        for _ in range(TRIES - 1):
-            try:
-                return await self._once(documents, source, choices, meta)
-            except ConcurrencyError:
-                continue  # a partner reported its capacity meanwhile, say: look again
-        return await self._once(documents, source, choices, meta)
-
-    async def _once(
-        self, documents: Documents, source: str, choices: Choices, meta: Meta
-    ) -> Report:
         # thousands of rows: elsewhere, so that other requests go on
         checked = await asyncio.to_thread(check, documents)
+        async with self.database.reading() as connection:
+            rows = await (await driver(connection)).fetch(tables.LISTED_SERVICES, source)
+        listed = {row["service_id"]: row["partner_id"] for row in rows}
+        gone = _gone(listed.keys(), documents, choices)
+        out = {r.id for r in checked.refused if r.what == "structure"}
+        reading = _Reading(source, choices.kind, checked, documents.ages, out)
+        told: list[tuple[Event, bool]] = []
+        for part in reading.parts(AT_ONCE):
+            told += await _retried(partial(self._once, reading, part, choices, meta))
+        entries = [_withdrawn(service_id, listed[service_id]) for service_id in gone]
+        for start in range(0, 0 if choices.dry_run else len(entries), AT_ONCE):
+            await _retried(partial(self._withdraw, entries[start : start + AT_ONCE], meta))
+        return _report(documents, checked, gone, told)
+
+    async def _once(
+        self, reading: "_Reading", part: "Part", choices: Choices, meta: Meta
+    ) -> Sequence[tuple[Event, bool]]:
         async with self.database.transaction() as tx:
-            known = await _known(tx, source, documents, checked)
-            gone = _gone(known, documents, choices)
-            entries = _Reading(source, known, choices.kind, checked, documents.ages).entries()
-            entries += [_withdrawn(service_id, known) for service_id in gone]
+            known = await _known(tx, part)
+            entries, refused = await asyncio.to_thread(reading.entries, known, part)
             done = await publish(tx, self.writer, entries, meta)
             if choices.dry_run:
                 await tx.rollback()
-        return _report(documents, checked, gone, done)
+        reading.checked.refused.extend(refused)
+        return done.told
+
+    async def _withdraw(self, entries: Sequence[Entry], meta: Meta) -> None:
+        async with self.database.transaction() as tx:
+            await publish(tx, self.writer, entries, meta)
+
+
+async def _retried(once: Callable[[], Awaitable[T]]) -> T:
+    """Once more where a partner reported its capacity meanwhile, say."""
+    for _ in range(TRIES - 1):
+        try:
+            return await once()
+        except ConcurrencyError:
+            continue
+    return await once()
 
 
 def _source(documents: Documents) -> str:
@@ -133,56 +160,64 @@ def _source(documents: Documents) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that go in together: structures, or services, each with its number."""
+
+    what: What
+    rows: Sequence[tuple[int, Row]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
+    """What the directory holds of a part's rows and their structures, by id."""
+
     partners: Mapping[str, Row]
     services: Mapping[str, Row]
-    listed: frozenset[str]
-    """Services that the source listed until now."""
 
 
-async def _known(
-    tx: AsyncConnection, source: str, documents: Documents, checked: Checked
-) -> _Known:
+async def _known(tx: AsyncConnection, part: Part) -> _Known:
     raw = await driver(tx)
     await raw.execute(tables.ONE_IMPORT)
-    wanted = {*checked.structures, *(r["structure_id"] for _, r in checked.services.values())}
-    partners = await raw.fetch(tables.KNOWN_PARTNERS, sorted(wanted))
-    services = await raw.fetch(tables.KNOWN_SERVICES, source, sorted(checked.services))
+    owner = "id" if part.what == "structure" else "structure_id"
+    ids = sorted(row["id"] for _, row in part.rows) if part.what == "service" else []
+    partners = await raw.fetch(
+        tables.KNOWN_PARTNERS, sorted({row[owner] for _, row in part.rows})
+    )
+    services = await raw.fetch(tables.KNOWN_SERVICES, ids)
     return _Known(
         {row["partner_id"]: row for row in partners},
         {row["service_id"]: row for row in services},
-        frozenset(
-            row["service_id"]
-            for row in services
-            if row["source"] == source and not row["withdrawn"]
-        ),
     )
 
 
-def _gone(known: _Known, documents: Documents, choices: Choices) -> list[str]:
+def _gone(listed: Set[str], documents: Documents, choices: Choices) -> list[str]:
     """Services that the source does not list any more; one that is refused is still listed."""
     if documents.services is None:
         return []
     named = (row.get("id") for row in documents.services if isinstance(row, dict))
-    gone = sorted(known.listed - {name for name in named if isinstance(name, str)})
-    if 2 * len(gone) > len(known.listed) and not choices.withdraw_many:
+    gone = sorted(listed - {name for name in named if isinstance(name, str)})
+    if 2 * len(gone) > len(listed) and not choices.withdraw_many:
         raise ImportRefusedError(
-            f"{len(gone)} of {len(known.listed)} services would be withdrawn: "
+            f"{len(gone)} of {len(listed)} services would be withdrawn: "
             "is the file whole? If so, say that many may be"
         )
     return gone
 
 
-def _withdrawn(service_id: str, known: _Known) -> Entry:
-    partner_id = known.services[service_id]["partner_id"]
+def _withdrawn(service_id: str, partner_id: str) -> Entry:
     event = ServiceWithdrawn(service_id=service_id, partner_id=partner_id)
     return f"service-{service_id}", event
 
 
-def _report(documents: Documents, checked: Checked, gone: list[str], done: Seeded) -> Report:
+def _report(
+    documents: Documents,
+    checked: Checked,
+    gone: list[str],
+    told: Sequence[tuple[Event, bool]],
+) -> Report:
     rows = [
         first
-        for event, first in done.told
+        for event, first in told
         if isinstance(event, PartnerRegistered | ServicePublished)
     ]
     entries = len(documents.structures) + len(documents.services or ())
@@ -191,56 +226,74 @@ def _report(documents: Documents, checked: Checked, gone: list[str], done: Seede
     return Report(entries, new, len(rows) - new, unchanged, gone, checked.refused)
 
 
+class Wrong(NamedTuple):
+    """Why a row is not taken: which field, in words of ours."""
+
+    field: str
+    detail: str
+
+
 @dataclass(frozen=True)
 class _Reading:
-    """Rows that fit to events, where what is known allows it."""
+    """Rows that fit to events, part by part, where what is known allows it."""
 
     source: str
-    known: _Known
     kind: PartnerKind | None
     checked: Checked
     ages: Mapping[str, Row]
+    out: set[str]
+    """Structures that were refused."""
     kinds: dict[str, PartnerKind] = field(default_factory=dict)
-    out: set[str] = field(default_factory=set)
+    """Of the structures that were taken."""
 
-    def entries(self) -> list[Entry]:
-        """(stream, event) of every row that may be told."""
-        found: list[Entry] = []
-        for number, row in self.checked.structures.values():
-            found += self._structure(number, row)
-        self.out.update(r.id for r in self.checked.refused if r.what == "structure")
-        for number, row in self.checked.services.values():
-            found += self._service(number, row)
-        return found
+    def parts(self, size: int) -> Iterator[Part]:
+        """Structures first: what becomes of a service depends on its structure."""
+        by_what: dict[What, list[tuple[int, Row]]] = {
+            "structure": list(self.checked.structures.values()),
+            "service": list(self.checked.services.values()),
+        }
+        for what, rows in by_what.items():
+            for start in range(0, len(rows), size):
+                yield Part(what, rows[start : start + size])
 
-    def _structure(self, number: int, row: Row) -> Iterable[Entry]:
-        known = self.known.partners.get(row["id"])
-        kind = PartnerKind(known["kind"]) if known else self._kind_of(row)
-        if known and known["source"] != self.source:
-            detail = "another source keeps this structure"
-            self.checked.refuse("structure", number, row, "id", detail)
-        elif kind is None:
+    def entries(self, known: _Known, part: Part) -> tuple[list[Entry], list[Refused]]:
+        """(stream, event) of every row that may be told, and the rows that may not."""
+        entries: list[Entry] = []
+        refused: list[Refused] = []
+        take = self._structure if part.what == "structure" else self._service
+        for number, row in part.rows:
+            made = take(known, row)
+            if isinstance(made, Wrong):
+                refused.append(Refused(part.what, number, id_of(row), *made))
+            else:
+                entries.append(made)
+        return entries, refused
+
+    def _structure(self, known: _Known, row: Row) -> Entry | Wrong:
+        before = known.partners.get(row["id"])
+        kind = PartnerKind(before["kind"]) if before else self._kind_of(row)
+        if before and before["source"] != self.source:
+            self.out.add(row["id"])
+            return Wrong("id", "another source keeps this structure")
+        if kind is None:
+            self.out.add(row["id"])
             detail = "no network says what kind of partner it is: give the kind"
-            self.checked.refuse("structure", number, row, "reseaux_porteurs", detail)
-        else:
-            self.kinds[row["id"]] = kind
-            yield registered(kind, row)
+            return Wrong("reseaux_porteurs", detail)
+        self.kinds[row["id"]] = kind
+        return registered(kind, row)
 
     def _kind_of(self, row: Row) -> PartnerKind | None:
         networks: Sequence[str] = row.get("reseaux_porteurs", ())
         return next((KINDS[n] for n in networks if n in KINDS), self.kind)
 
-    def _service(self, number: int, row: Row) -> Iterable[Entry]:
-        before = self.known.services.get(row["id"])
+    def _service(self, known: _Known, row: Row) -> Entry | Wrong:
+        before = known.services.get(row["id"])
         if before and before["source"] != self.source:
-            detail = "another source keeps this service"
-            self.checked.refuse("service", number, row, "id", detail)
-            return
-        kind = self._kind_for(row["structure_id"])
+            return Wrong("id", "another source keeps this service")
+        kind = self._kind_for(known, row["structure_id"])
         if kind is None:
             detail = "its structure is neither known nor in the file, or was refused"
-            self.checked.refuse("service", number, row, "structure_id", detail)
-            return
+            return Wrong("structure_id", detail)
         told = orjson.loads(before["published"]) if before else {}
         kept = {name: told[name] for name in KEPT if told.get(name) is not None}
         try:
@@ -248,19 +301,17 @@ class _Reading:
                 {"service": row, **kept, **self.ages.get(row["id"], {})}
             )
         except ValidationError as error:
-            place = str(error.errors()[0]["loc"][0])
-            self.checked.refuse("service", number, row, place, "is not valid")
-            return
-        yield f"service-{row['id']}", published(kind, item)
+            return Wrong(str(error.errors()[0]["loc"][0]), "is not valid")
+        return f"service-{row['id']}", published(kind, item)
 
-    def _kind_for(self, structure_id: str) -> PartnerKind | None:
+    def _kind_for(self, known: _Known, structure_id: str) -> PartnerKind | None:
         """The kind of a structure of the file, or of one that the same source gave before."""
         if structure_id in self.kinds:
             return self.kinds[structure_id]
-        known = self.known.partners.get(structure_id)
-        if known is None or known["source"] != self.source or structure_id in self.out:
+        before = known.partners.get(structure_id)
+        if before is None or before["source"] != self.source or structure_id in self.out:
             return None
-        return PartnerKind(known["kind"])
+        return PartnerKind(before["kind"])
 
 
 async def export(tx: AsyncConnection, format: str, source: str | None, day: date) -> Row:

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 
 from contracts.nir import find_nir
 
-MOST_ROWS = 20_000
+MOST_ROWS = 200_000
+"""Four times the services of a large national source; checked and compared in memory."""
 MOST_BYTES = 64 * 1024
 """Of one row: one event holds it, and Kafka and every subscriber have to carry it."""
 MOST_ID = 120
@@ -91,6 +92,14 @@ def read(first: bytes, second: bytes | None = None) -> Documents:
     if first.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
         return read_json(first) if second is None else _both(first, second)
     return read_csv(_text(first), None if second is None else _text(second))
+
+
+def together(parts: Sequence[Documents]) -> Documents:
+    """One source that came in parts; raises ``ImportRefusedError`` where it is too large."""
+    offers = [row for part in parts for row in part.services or ()]
+    told = any(part.services is not None for part in parts)
+    structures = [row for part in parts for row in part.structures]
+    return Documents(structures, offers if told else None)
 
 
 def read_json(content: bytes) -> Documents:

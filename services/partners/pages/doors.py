@@ -15,13 +15,13 @@ from starlette.responses import Response
 from infra.channels.mail import MailSender
 from infra.database import is_infrastructure
 from infra.vault import PersonErasedError
-from infra.web.bodies import BodyTooLargeError, bounded_body
+from infra.web.bodies import KIB, Body, BodyTooLargeError, bounded_body
 from services.partners.handlers.compose import Letterhead
 from services.partners.handlers.tokens import TOKEN, LinkGoneError
 from services.partners.pages.rendering import HEADERS, page
 
-MAX_FORM_BYTES = 32 * 1024
-FORM_SECONDS = 15
+FORMS = Body(32 * KIB, open=True, unread=True)
+"""Read by us: what is too large is a page too."""
 FORM = "application/x-www-form-urlencoded"
 Page = Callable[[Request, str], Awaitable[Response]]
 
@@ -100,7 +100,7 @@ async def form_of(request: Request) -> dict[str, str] | None:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         return {}
     try:
-        body = await bounded_body(request, MAX_FORM_BYTES, FORM_SECONDS)
+        body = await bounded_body(request, FORMS.most, FORMS.seconds)
     except BodyTooLargeError:
         return None
     text = body.decode("utf-8", "replace")

@@ -12,7 +12,6 @@ from contracts.webhooks import AnswerWebhook
 from infra.database import is_infrastructure
 from infra.telemetry import next_hop
 from infra.vault import PersonErasedError
-from infra.web.bodies import whole_body
 from infra.web.problems import Problem, invalid
 from infra.webhooks.signature import SignatureError, StaleTimestampError
 from services.partners.handlers.answers import (
@@ -29,8 +28,6 @@ from services.partners.model import (
     ReasonNotYoursError,
 )
 
-MAX_ANSWER_BYTES = 64 * 1024
-BODY_SECONDS = 15
 ANSWERS = "/v1/answers"
 
 
@@ -56,9 +53,7 @@ async def _body(request: Request) -> bytes:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
         raise Problem(415, "unsupported-media-type", "Send application/json")
-    return await whole_body(
-        request, MAX_ANSWER_BYTES, BODY_SECONDS, "An answer has at most 64 KiB"
-    )
+    return await request.body()
 
 
 async def _refusing(receive: Callable[[], Awaitable[Any]]) -> Any:

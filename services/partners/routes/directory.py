@@ -15,7 +15,7 @@ from contracts.values import PartnerKind
 from infra.clock import system_clock
 from infra.database import Database, driver
 from infra.eventstore.store import ConcurrencyError
-from infra.web.bodies import whole_body
+from infra.web.bodies import KIB, Body
 from infra.web.cause import cause_of
 from infra.web.problems import Problem, not_found
 from services.partners.handlers.hsds import read_hsds
@@ -24,8 +24,8 @@ from services.partners.handlers.rows import Documents, ImportRefusedError, read
 from services.partners.routes.callers import Admin, Reader
 from services.partners.tables import directory as tables
 
-MAX_IMPORT_BYTES = 20 * 1024 * 1024
-BODY_SECONDS = 120
+MAX_IMPORT_BYTES = 20 * KIB * KIB
+IMPORT = {"/v1/directory/import": Body(MAX_IMPORT_BYTES, 120, roles=("partner_admin",))}
 Flag = Annotated[bool, Query()]
 Format = Literal["data-inclusion", "hsds"]
 Source = Annotated[Ref | None, Query()]
@@ -115,7 +115,7 @@ def _add_names(routes: APIRouter, database: Database) -> None:
 
 def _read(format: str, first: bytes, second: bytes | None, source: str | None) -> Documents:
     if format == "hsds":
-        return read_hsds(first, source)
+        return read_hsds([first], source)
     return read(first, second)
 
 
@@ -125,9 +125,7 @@ async def _content(request: Request) -> tuple[bytes, bytes | None]:
     kind = media.partition(";")[0].strip().lower()
     if kind not in ("application/json", "multipart/form-data"):
         raise Problem(415, "unsupported-media-type", "Send JSON, or a form with two tables")
-    body = await whole_body(
-        request, MAX_IMPORT_BYTES, BODY_SECONDS, "A directory has at most 20 MiB"
-    )
+    body = await request.body()
     if kind == "application/json":
         return body, None
     parts = await asyncio.to_thread(_parts, media, body)

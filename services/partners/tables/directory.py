@@ -10,9 +10,13 @@ KNOWN_SERVICES = """
 SELECT service_id, partner_id, withdrawn, published::text AS published,
        published -> 'service' ->> 'source' AS source
 FROM services
-WHERE published -> 'service' ->> 'source' = $1 OR service_id = ANY($2::text[])
+WHERE service_id = ANY($1::text[])
 """
-"""What a source listed until now, and whatever has one of these ids."""
+LISTED_SERVICES = """
+SELECT service_id, partner_id FROM services
+WHERE NOT withdrawn AND published -> 'service' ->> 'source' = $1
+"""
+"""What a source listed until now."""
 EXPORTED_PARTNERS = """
 SELECT structure::text AS structure FROM partners
 WHERE $1::text IS NULL OR structure ->> 'source' = $1 ORDER BY partner_id
