@@ -51,7 +51,12 @@ class Cosigning:
     session: Callable[[], aiohttp.ClientSession]
 
     def __post_init__(self) -> None:
-        self.alarm = Condition(self.database, "witness-contradicts", self.name)
+        self._contradicted = Condition(self.database, "witness-contradicts", self.name)
+
+    @property
+    def alarm(self) -> str | None:
+        """What it said against the log; None: nothing."""
+        return self._contradicted.detail
 
     async def step(self) -> int:
         """Ask once if there is anything new to cosign; raises ``NotCosignedError``."""
@@ -62,12 +67,12 @@ class Cosigning:
             await self._keep(newest, await self._ask(newest, cosigned or 0))
         except NotCosignedError as error:
             if isinstance(error, ContradictedError):
-                await self.alarm.tell(str(error))
+                await self._contradicted.tell(str(error))
                 log.error("witness contradicts the log", witness=self.name, reason=str(error))
             else:
                 log.warning("not cosigned", witness=self.name, reason=str(error))
             raise
-        await self.alarm.tell(None)
+        await self._contradicted.tell(None)
         return 0
 
     async def cosigned(self, raw: Any) -> int | None:

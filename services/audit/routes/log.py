@@ -143,7 +143,7 @@ def _key(key: LogKey) -> dict[str, Any]:
 
 async def _witness(raw: Any, witness: Cosigning) -> dict[str, Any]:
     vkey, size = witness.party.vkey.encode(), await witness.cosigned(raw)
-    return {"name": witness.name, "vkey": vkey, "size": size, "alarm": witness.alarm.detail}
+    return {"name": witness.name, "vkey": vkey, "size": size, "alarm": witness.alarm}
 
 
 def _entry(row: Any) -> dict[str, Any]:
