@@ -24,8 +24,8 @@ MAX_TEXT = 1000
 ATTRIBUTES = frozenset(
     (
         "source", "id", "type", "subject", "time", "sequence", "personid", "position",
-        "recordedtime", "actor", "causationid", "correlationid", "traceparent", "sealed",
-        "sealedsha256",
+        "recordedtime", "actor", "origin", "causationid", "correlationid", "traceparent",
+        "sealed", "sealedsha256",
     )
 )  # fmt: skip
 """What is read back; readers ignore all others."""
@@ -52,6 +52,7 @@ def attributes(event: Recorded) -> dict[str, str]:
         "position": event.position,
         "recordedtime": rfc3339(event.recorded_at),
         "actor": event.meta.actor,
+        "origin": event.meta.origin,
         "causationid": event.meta.causation_id,
         "correlationid": event.meta.correlation_id,
         "traceparent": event.meta.traceparent,
@@ -126,6 +127,7 @@ def _recorded(named: dict[str, str]) -> Recorded:
             _optional(named, "causationid", UUID),
             _optional(named, "correlationid", UUID),
             _optional(named, "traceparent", _plain),
+            _optional(named, "origin", _plain),
         ),
         sealed_sha256=_optional(named, "sealedsha256", _digest),
     )

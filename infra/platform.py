@@ -89,6 +89,7 @@ class Platform:
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
             max_parked_share=settings.max_parked_share,
+            alarm_seconds=settings.lag_alarm_seconds,
         )
 
     async def close(self) -> None:

@@ -120,6 +120,7 @@ def relay_subscription(
         relay.publish,
         batch_size=min(settings.batch_size, MAX_BATCH),
         poll_seconds=settings.poll_seconds,
+        alarm_seconds=settings.lag_alarm_seconds,
     )
 
 

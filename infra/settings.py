@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     max_parked_share: float = Field(
         0.5, gt=0, le=1, description="Share of persons failing in a batch that pauses instead."
     )
+    lag_alarm_seconds: float = Field(
+        60, gt=0, description="A message that waits longer to be applied is an alarm."
+    )
     delivery_schedule: str = Field(
         "5,60,300,1800,7200,18000,36000,50400,72000,86400",
         description="Seconds before each retry of a delivery (±20 % jitter).",

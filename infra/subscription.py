@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.database import Database, driver, is_infrastructure
 from infra.deadletters import DeadLetters
 from infra.eventstore.store import ConcurrencyError
+from infra.failures import Failures, TooManyFailuresError
+from infra.faults import describe
+from infra.lag import LagWatch
 from infra.sources.base import Batch, Message, Source
 
 E = TypeVar("E")
@@ -27,20 +30,13 @@ log = structlog.get_logger()
 
 APPLIED = Counter("aiguillage_messages_applied", "Messages applied", ["subscription"])
 PARKED = Counter("aiguillage_messages_parked", "Messages parked", ["subscription"])
-LAG = Gauge("aiguillage_subscription_lag", "Messages not yet fetched", ["subscription"])
 RETRIES = Counter("aiguillage_subscription_retries", "Infrastructure errors", ["subscription"])
 
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 10.0
-PERSONS_BEFORE_PAUSE = 10
 CONFLICT_RETRIES = 10
-LAG_SECONDS = 5.0
 REWIND_SECONDS = 1.0
 WAITS = "waits for an earlier message of the same person"
-
-
-class TooManyFailuresError(Exception):
-    """So many persons fail at once that the code is wrong, not the messages: pause instead."""
 
 
 @dataclass
@@ -58,21 +54,25 @@ class Subscription(Generic[E]):
     batch_size: int = 500
     poll_seconds: float = 0.2
     max_parked_share: float = 0.5
+    alarm_seconds: float = 60
     last_step: float = field(default_factory=time.monotonic)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _reached: dict[int, int] = field(default_factory=dict)
     _looked: float = 0.0
-    _measured: float = 0.0
-    _failing: int = 0
 
     def __post_init__(self) -> None:
         self.dead_letters: DeadLetters[E] = DeadLetters(self.name, self.source)
+        self._failures = Failures(self.max_parked_share)
+        self.watch = LagWatch(self.name, self.database, self.source, self.alarm_seconds)
 
     async def run(self) -> None:
         """Read and apply until ``stop``; infrastructure errors are waited out, never fatal."""
+        watching = asyncio.create_task(self.watch.run(), name=f"lag of {self.name}")
         try:
             await self._run()
         finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
             await self._let_go()
 
     async def _run(self) -> None:
@@ -83,7 +83,7 @@ class Subscription(Generic[E]):
                     await self.source.start(self)
                     started = True
                 await self.step()
-                await self._measure()
+                self.watch.worked()
                 delay = FIRST_RETRY_SECONDS
             except Exception as error:
                 self._report(error, delay)
@@ -111,10 +111,8 @@ class Subscription(Generic[E]):
         return applied
 
     async def lag(self) -> int:
-        """Messages not yet fetched, over all partitions."""
-        lag = sum((await self.source.lag()).values())
-        LAG.labels(self.name).set(lag)
-        return lag
+        """Messages not yet applied, over all partitions; raises an infrastructure error."""
+        return await self.watch.lag()
 
     async def next_offset(self, partition: int) -> int:
         """Where this subscription stands (for the source)."""
@@ -194,15 +192,18 @@ class Subscription(Generic[E]):
         self, tx: AsyncConnection, partition: int, messages: list[Message[E]], careful: bool
     ) -> None:
         waiting = await self.dead_letters.keys(tx, {m.key for m in messages})
-        ready = [m for m in messages if m.event is not None and m.key not in waiting]
+        ready = []
         for message in messages:
             if message.event is None or message.key in waiting:
                 await self._park(tx, partition, message, message.problem or WAITS)
+                waiting.add(message.key)
+            else:
+                ready.append(message)
         if careful:
             await self._one_by_one(tx, partition, ready)
         elif ready:
             await self.handle([m.event for m in ready if m.event is not None], tx)
-            self._failing = 0
+            self._failures.forget()
 
     async def _one_by_one(
         self, tx: AsyncConnection, partition: int, messages: list[Message[E]]
@@ -213,14 +214,7 @@ class Subscription(Generic[E]):
             if error is not None:
                 failed.add(message.key)
                 await self._park(tx, partition, message, error)
-        self._judge(len(failed), len({m.key for m in messages}))
-
-    def _judge(self, failed: int, persons: int) -> None:
-        """Pause rather than park everybody: in one batch, or batch after batch."""
-        self._failing = self._failing + failed if failed == persons else failed
-        if self._failing >= PERSONS_BEFORE_PAUSE and failed > self.max_parked_share * persons:
-            counted, self._failing = self._failing, 0
-            raise TooManyFailuresError(f"{counted} persons failed, {persons - failed} did not")
+        self._failures.judge(messages, failed)
 
     async def _park(
         self, tx: AsyncConnection, partition: int, message: Message[E], error: str
@@ -274,6 +268,7 @@ class Subscription(Generic[E]):
 
     def _report(self, error: Exception, delay: float) -> None:
         RETRIES.labels(self.name).inc()
+        self.watch.failed(error)
         log.warning(
             "subscription retries",
             subscription=self.name, error=type(error).__name__, seconds=round(delay, 1),
@@ -296,11 +291,6 @@ class Subscription(Generic[E]):
         for row in rows:
             if row["next"] < self._reached.get(row["partition"], 0):
                 await self._seek(row["partition"], row["next"])
-
-    async def _measure(self) -> None:
-        if time.monotonic() - self._measured >= LAG_SECONDS:
-            self._measured = time.monotonic()
-            await self.lag()
 
     async def _let_go(self) -> None:
         """Leave the source, so that the next start is from the offset row."""
@@ -331,15 +321,6 @@ def _fresh(messages: Sequence[Message[E]], following: int, position: int) -> lis
             position = message.position
         fresh.append(message)
     return fresh
-
-
-def describe(error: BaseException) -> str:
-    """An error in words that hold nothing personal: its class, and its text only if it is ours.
-
-    Texts of libraries may quote the value that they stumbled over.
-    """
-    text = str(error) if type(error).__module__.split(".")[0] in ("services", "infra") else ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 async def set_paused(

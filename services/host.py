@@ -239,5 +239,5 @@ async def _caught_up(services: Sequence[Service]) -> None:
     referrals = next(s for s in services if s.name == "referrals")
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(CATCH_UP_SECONDS):
-            while (await referrals.readiness())["directory"] > 0:
+            while (await referrals.readiness())["directory"] != 0:
                 await asyncio.sleep(0.05)

@@ -11,18 +11,23 @@ import orjson
 from contracts.base import Event
 from infra.ids import new_event_id
 
+HUB = "hub"
 MAX_ENTRY_BYTES = 65_535
 """C2SP tlog-tiles: an entry bundle prefixes each entry with its length in 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """Who caused an event and which trace it belongs to; pseudonyms only."""
+    """Who caused an event and which trace it belongs to; pseudonyms only.
 
-    actor: str = "hub"
+    ``origin``: who acted from outside at the beginning, where the hub itself carried on.
+    """
+
+    actor: str = HUB
     causation_id: UUID | None = None
     correlation_id: UUID | None = None
     traceparent: str | None = None
+    origin: str | None = None
 
     def json(self) -> str:
         """As stored in the ``meta`` column."""
@@ -31,8 +36,10 @@ class Meta:
 
     @classmethod
     def parse(cls, text: str) -> "Meta":
-        """Read back what ``json`` wrote."""
+        """Read back what ``json`` wrote; raises ``ValueError`` or ``TypeError`` for another."""
         raw: dict[str, Any] = orjson.loads(text)
+        if not all(isinstance(value, str | None) for value in raw.values()):
+            raise ValueError("meta is not of texts")
         for name in ("causation_id", "correlation_id"):
             raw[name] = UUID(raw[name]) if raw.get(name) else None
         return cls(**raw)
@@ -88,10 +95,18 @@ class Recorded:
         digest = self.sealed_sha256 or sealed_digest(self.sealed)
         return replace(self, sealed=None, sealed_sha256=digest)
 
-    def caused(self, actor: str = "hub") -> Meta:
+    @property
+    def author(self) -> str | None:
+        """Who caused this from outside; None: the hub did, of its own accord."""
+        if self.meta.origin or self.meta.actor.partition(":")[0] == HUB:
+            return self.meta.origin
+        return self.meta.actor
+
+    def caused(self, actor: str = HUB) -> Meta:
         """The meta of an event that this one causes."""
         return Meta(
             actor=actor,
+            origin=self.author,
             causation_id=self.event_id,
             correlation_id=self.meta.correlation_id or self.event_id,
             traceparent=self.meta.traceparent,
@@ -124,8 +139,19 @@ def sealed_digest(sealed: bytes | None) -> bytes | None:
 
 
 def rfc3339(moment: datetime) -> str:
-    """UTC with microseconds and Z: one text for one instant."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
+    """UTC with microseconds and Z: one text for one instant.
+
+    Total, because it is asked of whatever is stored: what has no zone is UTC (so the driver
+    reads PostgreSQL's infinities), and what lies beyond the calendar is its end.
+    """
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    try:
+        utc = moment.astimezone(UTC)
+    except (OverflowError, ValueError):
+        end = datetime.min if moment.year == 1 else datetime.max  # noqa: DTZ901
+        utc = end.replace(tzinfo=UTC)
+    return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def entry_bytes(service: str, event: Recorded) -> bytes:

@@ -80,9 +80,13 @@ def create_subscription_tables(schema: str, role: str) -> None:
           record       bytea NOT NULL,
           error        text NOT NULL,
           attempts     int NOT NULL DEFAULT 1,
-          parked_at    timestamptz NOT NULL DEFAULT now(),
-          UNIQUE (subscription, source, partition, "offset")
+          parked_at    timestamptz NOT NULL DEFAULT now()
         );
+        -- an event is known by its position, wherever it was read; anything else by its place
+        CREATE UNIQUE INDEX dead_letters_event ON {schema}.dead_letters
+          (subscription, position) WHERE position IS NOT NULL;
+        CREATE UNIQUE INDEX dead_letters_place ON {schema}.dead_letters
+          (subscription, source, partition, "offset") WHERE position IS NULL;
         CREATE INDEX dead_letters_key ON {schema}.dead_letters (subscription, key, id);
         CREATE TABLE {schema}.alarms (
           kind            text NOT NULL,

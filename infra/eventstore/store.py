@@ -123,10 +123,46 @@ class EventStore:
         )
         return [self._recorded(row) for row in rows]
 
+    async def at(self, tx: AsyncConnection, position: int) -> Recorded:
+        """The event at a position; raises ``LookupError`` if there is none.
+
+        Whatever else it raises is about the row: it cannot be read.
+        """
+        raw = await driver(tx)
+        row = await raw.fetchrow(f"{self._select} WHERE position = $1", position)
+        if row is None:
+            raise LookupError(f"{self._table} has no position {position}")
+        return self._recorded(row)
+
+    async def places(
+        self, tx: AsyncConnection, after: int, limit: int
+    ) -> list[tuple[int, str]]:
+        """Positions above ``after`` and the keys there, whatever else the rows say."""
+        raw = await driver(tx)
+        rows = await raw.fetch(
+            f"SELECT position, coalesce(person_id::text, stream) AS key FROM {self._table} "
+            "WHERE position > $1 ORDER BY position LIMIT $2",
+            after, limit,
+        )  # fmt: skip
+        return [(row["position"], row["key"]) for row in rows]
+
     async def head(self, tx: AsyncConnection) -> int:
         """The highest position, 0 if there is none."""
         raw = await driver(tx)
         return int(await raw.fetchval(f"SELECT coalesce(max(position), 0) FROM {self._table}"))
+
+    async def recorded_from(self, tx: AsyncConnection, position: int) -> datetime | None:
+        """When the first event at or above a position was recorded; None if there is none.
+
+        Without those whose moment no driver can read.
+        """
+        raw = await driver(tx)
+        at: datetime | None = await raw.fetchval(
+            f"SELECT recorded_at FROM {self._table} WHERE position >= $1 AND "
+            "recorded_at BETWEEN '1970-01-01Z' AND '9000-01-01Z' ORDER BY position LIMIT 1",
+            position,
+        )
+        return at
 
     async def _versioned(
         self, raw: Any, appends: Sequence[Append], recorded_at: datetime

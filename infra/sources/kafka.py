@@ -9,24 +9,34 @@ meantime is harmless: the offset row fences it (docs/adr/0004).
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-import orjson
 import structlog
 from aiokafka import (  # type: ignore[attr-defined, unused-ignore]
     AIOKafkaConsumer,
     ConsumerRebalanceListener,
     TopicPartition,
 )
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.codec import SOURCE_PREFIX, NotOurEventError, from_kafka, parse_record, to_record
 from infra.eventstore.events import Recorded
 from infra.eventstore.upcast import upcast
+from infra.faults import describe
 from infra.kafka import REQUEST_MILLISECONDS, START_SECONDS, close, public_topic_of, topic_of
 from infra.settings import Settings
-from infra.sources.base import Batch, ForeignRecord, Message, Offsets
+from infra.sources.base import (
+    PLACE_ONLY,
+    Batch,
+    ForeignRecord,
+    Message,
+    Offsets,
+    ReadAgainError,
+)
+from infra.sources.observer import Observer, ends_of
 from infra.topics import ensure_topics
 
 E = TypeVar("E")
@@ -36,7 +46,6 @@ REBALANCE_SECONDS = 30
 MAX_POLL_SECONDS = 300
 SILENT_SECONDS = 45.0
 FETCH_BYTES = 8 * 1024 * 1024
-LAG_SECONDS = 5.0
 
 
 class StuckConsumerError(ConnectionError):
@@ -51,6 +60,7 @@ class _TopicSource(ABC, Generic[E]):
     """One consumer group's share of one topic."""
 
     inherits: str | None = None
+    first = 0
     _forgets = False
     """Whether records may be gone because the topic keeps them only for a while."""
 
@@ -100,6 +110,7 @@ class _TopicSource(ABC, Generic[E]):
         batches = [self._batch(tp.partition, r) for tp, r in records.items() if self._has(tp)]
         if not batches:
             self._watch()
+            batches = [b for number in list(self._next) if (b := await self._skip(number))]
         return batches
 
     async def seek(self, partition: int, offset: int) -> None:
@@ -108,12 +119,29 @@ class _TopicSource(ABC, Generic[E]):
             self._consumer.seek(TopicPartition(self.name, partition), offset)
             self._next[partition] = offset
 
-    async def lag(self) -> dict[int, int]:
-        """Of our partitions only; raises ``ConnectionError`` while not connected."""
-        if self._consumer is None or self._offsets is None:
+    async def ends(self) -> dict[int, int]:
+        """As the broker says now; raises ``ConnectionError`` while not connected."""
+        if self._consumer is None:
             raise ConnectionError("not connected to the broker")
-        async with asyncio.timeout(LAG_SECONDS):
-            return {tp.partition: await self._lag(tp) for tp in self._consumer.assignment()}
+        partitions = self._consumer.partitions_for_topic(self.name)
+        if not partitions:
+            raise ConnectionError("no such topic is known")
+        return await ends_of(self._consumer, self.name, partitions)
+
+    async def oldest(self, standing: Mapping[int, int]) -> datetime | None:
+        """When the oldest record from these offsets on was written."""
+        async with Observer(self._settings) as topics:
+            return await topics.oldest(self.name, standing)
+
+    async def again(self, tx: AsyncConnection, source: str, partition: int, offset: int) -> E:
+        """Read a record anew, while the topic has it."""
+        if source != self.name:
+            raise ReadAgainError(f"it was parked from {source}")
+        async with Observer(self._settings) as topics:
+            message = self._message(await topics.record(self.name, partition, offset))
+        if message.event is None:
+            raise ReadAgainError(message.problem or "")
+        return message.event
 
     async def stop(self) -> None:
         """Leave the group, within a bound."""
@@ -183,13 +211,17 @@ class _TopicSource(ABC, Generic[E]):
         self._heard = time.time()
         return Batch(partition, start, end, [self._message(record) for record in records])
 
-    async def _lag(self, tp: Any) -> int:
-        end: int | None = self._consumer.highwater(tp)
-        if end is None:
-            end = int((await self._consumer.end_offsets([tp]))[tp])
-        if self._has(tp):  # what lies beyond our last record may be a transaction's marker
-            return max(0, end - int(await self._consumer.position(tp)))
-        return max(0, end - await self._standing(tp.partition))
+    async def _skip(self, partition: int) -> Batch[E] | None:
+        """What the consumer passed over: markers of transactions, no records of anybody's."""
+        start = self._next.get(partition)
+        place = TopicPartition(self.name, partition)
+        if start is None or place not in self._consumer.assignment():
+            return None
+        end = int(await self._consumer.position(place))
+        if self._next.get(partition) != start or end <= start:
+            return None  # the first: a rebalance came in between
+        self._next[partition] = end
+        return Batch(partition, start, end, ())
 
     def _watch(self) -> None:
         """Notice a consumer that got stuck in a rebalance or a restart (aiokafka 1154)."""
@@ -241,12 +273,12 @@ class KafkaSource(_TopicSource[Recorded]):
         self._as_stored = as_stored
 
     def dump(self, message: Message[Recorded]) -> bytes:
-        """A parked event, whole; of a record that is no event only where it is.
+        """A parked event, whole.
 
-        What a stranger wrote on our topic may say anything about anybody.
+        Of a record that is no event only its place is kept: what a stranger wrote on our topic
+        may say anything about anybody.
         """
-        if message.event is None:
-            return orjson.dumps({"topic": self.name, "offset": message.offset})
+        assert message.event is not None
         return to_record(message.event)
 
     def parse(self, record: bytes) -> Recorded:
@@ -266,9 +298,10 @@ class KafkaSource(_TopicSource[Recorded]):
                 raise NotOurEventError(
                     f"attribute source is not {SOURCE_PREFIX}{self.inherits}"
                 )
-        except NotOurEventError as error:
-            return Message(record.offset, _place_of(record), None, problem=str(error))
-        return Message(record.offset, event.key, event, event.position)
+        except Exception as error:  # whatever is on a topic, reading goes on behind it
+            problem = str(error) if isinstance(error, NotOurEventError) else describe(error)
+            return Message(record.offset, _place_of(record), None, problem=problem)
+        return Message(record.offset, event.key, event, event.position, author=event.author)
 
 
 class _PublicSource(_TopicSource[ForeignRecord]):
@@ -279,26 +312,27 @@ class _PublicSource(_TopicSource[ForeignRecord]):
         await super().start(offsets)
 
     def dump(self, message: Message[ForeignRecord]) -> bytes:
-        """Only where the record is: its text is personal and in clear."""
-        return orjson.dumps({"topic": self.name, "offset": message.offset})
+        """Nothing: its text is personal and in clear. While the topic has it, it is there."""
+        return PLACE_ONLY
 
     def parse(self, record: bytes) -> ForeignRecord:
-        """Impossible: the text was not kept. Rewind the subscription while the topic has it."""
-        raise ValueError("the record was not kept; it may still be on the topic")
+        """Impossible, since nothing is kept."""
+        raise ReadAgainError("nothing was kept of it")
 
     def _message(self, record: Any) -> Message[ForeignRecord]:
         # The producer's own key may be a name or a number of the person: it is not kept.
         foreign = ForeignRecord(
             record.topic, record.partition, record.offset, record.value, tuple(record.headers)
         )
-        return Message(record.offset, _place_of(record), foreign)
+        # Nobody knows who produced it: all of them count as one author.
+        return Message(record.offset, _place_of(record), foreign, author=record.topic)
 
 
 def public_source(settings: Settings, group: str) -> _PublicSource:
     """What municipal systems produce straight to Kafka; creates the topic if it is missing.
 
-    Every record stands alone (its key is its place): one that had to be parked cannot be
-    handled again, so nothing may wait behind it.
+    Every record stands alone (its key is its place): one that had to be parked is only on the
+    topic, which will forget it, so nothing may wait behind it.
     """
     return _PublicSource(settings, public_topic_of(settings), group)
 

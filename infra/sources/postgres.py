@@ -1,10 +1,16 @@
 """Another service's ``events`` table as a source: one partition, offsets are positions."""
 
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from infra.codec import parse_record, to_record
-from infra.database import Database
+from infra.database import Database, is_infrastructure
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
-from infra.sources.base import Batch, Message, Offsets
+from infra.faults import describe
+from infra.sources.base import Batch, Message, Offsets, ReadAgainError
 from infra.wakeup import Listener
 
 
@@ -12,6 +18,7 @@ class PostgresSource:
     """Reads ``service``'s table through the subscriber's own connection pool and role."""
 
     inherits: str | None = None
+    first = 1
 
     def __init__(self, database: Database, service: str, *, as_stored: bool = False) -> None:
         self.name = service
@@ -38,11 +45,15 @@ class PostgresSource:
         """Read again from ``offset``."""
         self._next, self._drained = offset, False
 
-    async def lag(self) -> dict[int, int]:
-        """How far the table's head is ahead."""
+    async def ends(self) -> dict[int, int]:
+        """What follows the table's head."""
         async with self._database.reading() as connection:
-            head = await self._store.head(connection)
-        return {0: max(0, head + 1 - max(1, self._next))}
+            return {0: await self._store.head(connection) + 1}
+
+    async def oldest(self, standing: Mapping[int, int]) -> datetime | None:
+        """When the first event from there on was recorded."""
+        async with self._database.reading() as connection:
+            return await self._store.recorded_from(connection, min(standing.values()))
 
     async def stop(self) -> None:
         """Nothing is held between two fetches."""
@@ -51,17 +62,50 @@ class PostgresSource:
 
     def dump(self, message: Message[Recorded]) -> bytes:
         """A parked event, whole; its personal part stays sealed."""
-        return to_record(message.event) if message.event else b""
+        assert message.event is not None
+        return to_record(message.event)
 
     def parse(self, record: bytes) -> Recorded:
         """Read back a parked event."""
         return parse_record(record)
 
+    async def again(
+        self, tx: AsyncConnection, source: str, partition: int, offset: int
+    ) -> Recorded:
+        """Read a row anew: it may have been repaired, or we may have."""
+        if source != self.name:
+            raise ReadAgainError(f"it was parked from {source}")
+        return await self._store.at(tx, offset)
+
     async def _read(self, limit: int) -> list[Batch[Recorded]]:
         async with self._database.reading() as connection:
-            events = await self._store.read(connection, self._next - 1, limit)
-        if not events:
+            try:
+                events = await self._store.read(connection, self._next - 1, limit)
+                messages = [_message(event) for event in events]
+            except Exception as error:
+                if is_infrastructure(error):
+                    raise
+                messages = await self._read_singly(connection, limit)
+        if not messages:
             return []
-        start, self._next = self._next, events[-1].position + 1
-        messages = [Message(e.position, e.key, e, e.position) for e in events]
+        start, self._next = self._next, messages[-1].offset + 1
         return [Batch(0, start, self._next, messages)]
+
+    async def _read_singly(
+        self, connection: AsyncConnection, limit: int
+    ) -> list[Message[Recorded]]:
+        """The same rows one by one, because one of them cannot be read."""
+        messages: list[Message[Recorded]] = []
+        for position, key in await self._store.places(connection, self._next - 1, limit):
+            try:
+                event = await self._store.at(connection, position)
+                messages.append(_message(event))
+            except Exception as error:
+                if is_infrastructure(error):
+                    raise
+                messages.append(Message(position, key, None, position, describe(error)))
+        return messages
+
+
+def _message(event: Recorded) -> Message[Recorded]:
+    return Message(event.position, event.key, event, event.position, author=event.author)

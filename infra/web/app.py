@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from contracts.types import judged_at
 from infra.alarms import Watch
 from infra.clock import Clock, system_clock
-from infra.database import Database
+from infra.database import Database, is_infrastructure
 from infra.limits import LimitedError
 from infra.missing import NotFoundError
 from infra.subscription import Subscription
@@ -99,11 +99,20 @@ class Service:
         late = time.monotonic() - self._stuck_seconds
         return ended + [w.name for w in self.workers if self._tasks and w.last_step < late]
 
-    async def readiness(self) -> dict[str, Any]:
-        """Whether the database answers, and how far behind each subscription is."""
+    async def readiness(self) -> dict[str, int | None]:
+        """Each subscription's lag; None where the other side does not say.
+
+        Raises an infrastructure error if the database does not answer.
+        """
         async with asyncio.timeout(READY_SECONDS), self.database.reading() as connection:
             await connection.execute(text("SELECT 1"))
-        return {w.name: await w.lag() for w in self.workers if isinstance(w, Subscription)}
+        subscriptions = [w for w in self.workers if isinstance(w, Subscription)]
+        lags = await asyncio.gather(*map(_lag, subscriptions))
+        return {w.name: lag for w, lag in zip(subscriptions, lags, strict=True)}
+
+    def ages(self) -> dict[str, float | None]:
+        """Age in seconds of the oldest message that waits, by subscription."""
+        return {w.name: w.watch.age for w in self.workers if isinstance(w, Subscription)}
 
     async def alarms(self) -> list[dict[str, Any]]:
         """What a human must look at although the service works."""
@@ -124,6 +133,16 @@ def _databases(own: Database, workers: Sequence[Worker]) -> dict[str, Database]:
     """Each schema that is worked on (a relay works on all of them)."""
     subscribed = [w.database for w in workers if isinstance(w, Subscription)]
     return {database.schema: database for database in (own, *subscribed)}
+
+
+async def _lag(subscription: Subscription[Any]) -> int | None:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            return await subscription.lag()
+    except Exception as error:
+        if not is_infrastructure(error):
+            raise
+        return None
 
 
 class Judging:
@@ -171,8 +190,9 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     async def readyz(request: Request) -> Response:
         try:
-            lag = await service.readiness()
-            return JSONResponse({"ready": True, "lag": lag, "alarms": await service.alarms()})
+            lag, alarms = await service.readiness(), await service.alarms()
+            found = {"ready": True, "lag": lag, "oldest": service.ages(), "alarms": alarms}
+            return JSONResponse(found)
         except Exception as error:
             return JSONResponse({"ready": False, "error": type(error).__name__}, 503)
 

@@ -115,7 +115,7 @@ ERASED = (
 FORGET_ENTRIES = "SELECT forget_entries($1)"
 PARKED = (
     "SELECT id, record FROM dead_letters "
-    "WHERE key = ANY($1::text[]) AND subscription LIKE 'log-%'"
+    "WHERE key = ANY($1::text[]) AND subscription LIKE 'log-%' AND record <> ''"
 )
 SET_PARKED = "UPDATE dead_letters SET record = $2 WHERE id = $1"
 DROP_PARKED = (

@@ -149,7 +149,7 @@ def test_sealed_parts_are_named_where_there_are_some() -> None:
     ("person", "sealed", "meta"),
     [
         (None, None, Meta()),
-        (SOME_ID, b"\x01\x02", Meta("adviser:anne", SOME_ID, SOME_ID, SOME_TRACE)),
+        (SOME_ID, b"\x01\x02", Meta("adviser:anne", SOME_ID, SOME_ID, SOME_TRACE, "partner:p")),
     ],
     ids=["least", "all"],
 )
@@ -163,7 +163,7 @@ def test_headers_are_those_of_our_records(
 
 
 def test_every_documented_header_is_sent() -> None:
-    meta = Meta("adviser:anne", SOME_ID, SOME_ID, SOME_TRACE)
+    meta = Meta("adviser:anne", SOME_ID, SOME_ID, SOME_TRACE, "partner:p")
     whole = recorded(SOME_ID, b"\x01", meta)
     sent = {name for event in (whole, whole.stripped()) for name, _ in to_kafka(event)[2]}
     schema = document()["components"]["schemas"]["EventHeaders"]

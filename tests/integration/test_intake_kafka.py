@@ -291,7 +291,7 @@ async def _running(service: Service) -> bool:
     )
     try:
         await subscription.lag()
-    except ConnectionError:
+    except (ConnectionError, TimeoutError):
         return False
     return True
 

@@ -337,7 +337,7 @@ def _message(event: Recorded):  # type: ignore[no-untyped-def]
 async def test_lag_is_not_known_while_there_is_no_connection(hub: World):
     source = KafkaSource(hub.settings, "intake", "consumer")
     with pytest.raises(ConnectionError, match="not connected"):
-        await source.lag()
+        await source.ends()
 
 
 async def test_parked_event_of_a_topic_keeps_its_personal_part_sealed(hub: World):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.eventstore.events import Recorded
+from infra.failures import PERSONS_BEFORE_PAUSE
 from infra.kafka import _force
-from infra.subscription import PERSONS_BEFORE_PAUSE, Subscription
+from infra.subscription import Subscription
 from infra.web.app import Service, create_app
 from tests.support.sources import (
     FaultyMessageError,

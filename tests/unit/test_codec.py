@@ -75,7 +75,7 @@ def example(**changed: object) -> Recorded:
         "recorded_at": datetime(2026, 11, 23, 9, 31, 2, 5, tzinfo=UTC),
         "data": '{"a": 1}',
         "sealed": b"\x00\x01ciphertext",
-        "meta": Meta("desk", uuid4(), uuid4(), new_traceparent()),
+        "meta": Meta("desk", uuid4(), uuid4(), new_traceparent(), "system:a"),
     }
     return Recorded(**{**given_values, **changed})  # type: ignore[arg-type]
 
@@ -155,6 +155,7 @@ MALFORMED = {
     "correlationid": [CANARY],
     "sealed": [CANARY, "a"],
     "actor": ["", f"{CANARY}\t"],
+    "origin": ["", f"{CANARY}\t"],
     "traceparent": [f"\x1b{CANARY}"],
 }
 

@@ -328,5 +328,5 @@ def _event(verdict: _Verdict) -> Event | None:
 
 
 def _pending(leased: Leased, event: Event) -> Pending:
-    meta = Meta(traceparent=leased.traceparent)
+    meta = Meta(origin=f"partner:{leased.partner_id}", traceparent=leased.traceparent)
     return Pending(f"delivery-{leased.delivery_id}", [event], leased.person_id, meta)
