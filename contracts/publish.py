@@ -21,6 +21,8 @@ from contracts.registry import EVENT_TYPES, sealed_model
 from contracts.webhooks import (
     AgreementWithdrawnWebhook,
     AnswerWebhook,
+    AppointmentCancelledWebhook,
+    AppointmentChangedWebhook,
     EndpointPingWebhook,
     PersonErasedWebhook,
     ReferralCancelledWebhook,
@@ -36,6 +38,8 @@ WEBHOOKS: dict[str, type[BaseModel]] = {
     "fr.aiguillage.webhook.referral.requested.v1": ReferralRequestedWebhook,
     "fr.aiguillage.webhook.referral.reminded.v1": ReferralRemindedWebhook,
     "fr.aiguillage.webhook.referral.cancelled.v1": ReferralCancelledWebhook,
+    "fr.aiguillage.webhook.appointment.changed.v1": AppointmentChangedWebhook,
+    "fr.aiguillage.webhook.appointment.cancelled.v1": AppointmentCancelledWebhook,
     "fr.aiguillage.webhook.agreement.withdrawn.v1": AgreementWithdrawnWebhook,
     "fr.aiguillage.webhook.person.erased.v1": PersonErasedWebhook,
     "fr.aiguillage.webhook.endpoint.ping.v1": EndpointPingWebhook,

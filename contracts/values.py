@@ -154,6 +154,7 @@ class MessageKind(StrEnum):
     REQUESTED = "referral.requested"
     REMINDED = "referral.reminded"
     APPOINTMENT = "appointment.changed"
+    CALLED_OFF = "appointment.cancelled"
     CANCELLED = "referral.cancelled"
     WITHDRAWN = "agreement.withdrawn"
     ERASED = "person.erased"

@@ -97,6 +97,33 @@ class ReferralRemindedWebhook(Contract):
     data: ReminderMessage
 
 
+class AppointmentMessage(Contract):
+    """The appointment of a referral, as the desk says it is now; none: it was called off."""
+
+    referral_id: UUID
+    partner_id: str
+    service_id: str
+    partner_reference: str | None = None
+    appointment_at: datetime | None = None
+    answer_url: str
+
+
+class AppointmentChangedWebhook(Contract):
+    """Sent when the desk gives or moves an appointment of a referral that was sent."""
+
+    type: Literal["appointment.changed"] = "appointment.changed"
+    timestamp: datetime
+    data: AppointmentMessage
+
+
+class AppointmentCancelledWebhook(Contract):
+    """Sent when the desk says that an appointment will not take place."""
+
+    type: Literal["appointment.cancelled"] = "appointment.cancelled"
+    timestamp: datetime
+    data: AppointmentMessage
+
+
 class WithdrawalMessage(Contract):
     """The person withdrew the agreement: keep nothing of what this referral brought."""
 

@@ -11,6 +11,8 @@ from contracts.erasure import PersonErased
 from contracts.intake import AgreementWithdrawn
 from contracts.referrals import (
     AppointmentEvent,
+    AppointmentExcused,
+    AppointmentSet,
     DeadlinePassed,
     ReferralCancelled,
     ReferralMoved,
@@ -46,6 +48,7 @@ from services.partners.handlers.waiting import (
 )
 from services.partners.model import (
     APPOINTMENT,
+    CALLED_OFF,
     CANCELLED,
     ERASED,
     REMINDED,
@@ -109,7 +112,7 @@ class Deliveries:
         overdue = _overdue(heard)
         pending = await self._request(tx, requests) if requests else []
         if appointed:
-            await self._appoint(tx, appointed)
+            pending += await self._appoint(tx, appointed)
         if cancelled:
             pending += await self._cancel(tx, cancelled)
         if answered:
@@ -157,21 +160,33 @@ class Deliveries:
 
     async def _appoint(
         self, tx: AsyncConnection, said: list[tuple[Recorded, AppointmentEvent]]
-    ) -> None:
-        """Tell a partner whose own system keeps the appointment; by its API or by nothing."""
+    ) -> list[Pending]:
+        """Tell whoever has the request of its appointment: by the API that keeps it, else by
+        another channel or an adviser; who came is for that API alone."""
         raw, now = await driver(tx), self.clock()
         found = await raw.fetch(appointments.APPOINTED, [e.referral_id for _, e in said])
         known = {request["referral_id"]: request for request in found}
-        endpoints = await endpoints_for(tx, {key_of(r) for r in found}, by_api=True)
-        told = [(m, known[e.referral_id]) for m, e in said if e.referral_id in known]
-        told = [(m, request) for m, request in told if key_of(request) in endpoints]
-        held = await limited_among(tx, {r["person_id"] for _, r in told}, Limit.RESTRICTED)
-        rows = []
-        for recorded, request in told:
-            row = row_about(recorded, APPOINTMENT, request, endpoints[key_of(request)])
+        keys = {key_of(request) for request in found}
+        api = await endpoints_for(tx, keys, by_api=True)
+        others = await endpoints_for(tx, keys, by_api=False)
+        held = await limited_among(tx, {r["person_id"] for r in found}, Limit.RESTRICTED)
+        newest: dict[UUID, Row] = {}
+        kept: list[Row] = []
+        for recorded, event in said:
+            if (request := known.get(event.referral_id)) is None:
+                continue
+            message = CALLED_OFF if isinstance(event, AppointmentExcused) else APPOINTMENT
+            endpoint = api.get(key_of(request)) if request["by_api"] else None
+            by_api = endpoint is not None
+            row = row_about(recorded, message, request, endpoint or others.get(key_of(request)))
             row |= {name: request[name] for name in ("agreement_id", "agreed_until")}
-            rows.append(row | (HELD if request["person_id"] in held else waiting(row, now)))
-        await insert(tx, rows, now)
+            row |= HELD if request["person_id"] in held else waiting(row, now)
+            if by_api:
+                kept.append(row)
+            elif isinstance(event, AppointmentSet | AppointmentExcused):
+                newest[event.referral_id] = row
+        await raw.execute(appointments.SUPERSEDE, list(newest), now)
+        return by_hand(await insert(tx, [*kept, *newest.values()], now))
 
     async def _cancel(
         self, tx: AsyncConnection, cancelled: list[tuple[Recorded, ReferralCancelled]]

@@ -247,6 +247,7 @@ open AS (
   SELECT CASE u.message WHEN 'referral.requested' THEN 'delivery-'
                         WHEN 'referral.reminded' THEN 'reminder-'
                         WHEN 'appointment.changed' THEN 'appointment-'
+                        WHEN 'appointment.cancelled' THEN 'appointment-off-'
                         WHEN 'referral.cancelled' THEN 'cancellation-'
                         ELSE 'withdrawal-' END || u.trouble,
          r.case_id, r.referral_id, u.since, u.error
@@ -258,6 +259,9 @@ open AS (
       THEN c.status = 'active' AND r.awaits = 'partner' AND r.passed = 'remind'
     WHEN 'appointment.changed'  -- matters while the appointment is ahead
       THEN c.status = 'active' AND r.appointment_at IS NOT NULL
+           AND r.status IN ('requested', 'accepted', 'in-progress', 'on-hold')
+    WHEN 'appointment.cancelled'  -- unless there is another by now
+      THEN c.status = 'active' AND r.appointment_at IS NULL
            AND r.status IN ('requested', 'accepted', 'in-progress', 'on-hold')
     ELSE true  -- what ends a referral has to be told, whatever became of the case
   END

@@ -66,14 +66,14 @@ async def test_what_france_travail_said_is_not_told_back(bureau: Bureau, author:
     assert await bureau.changes() == []
 
 
-async def test_partner_of_another_channel_is_told_nothing(bureau: Bureau, sink: Sink):
+async def test_partner_of_another_channel_is_told_by_that(bureau: Bureau, sink: Sink):
     await register(bureau, sink.url, partner_id=TRAVAIL, service_ids=[SERVICE])
     referral = await bureau.asks()
     await bureau.turn()
     await bureau.says(referral)
     await bureau.round()
-    assert len(sink.received) == 1
-    assert await bureau.changes() == []
+    types = [r.json["type"] for r in sink.received]
+    assert types == ["referral.requested", "appointment.changed"]
 
 
 # --- order --------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ async def test_reminder_that_fails_elsewhere_does_not_end_at_the_api(
     assert (manual["message"], manual["error"]) == ("referral.reminded", "http-410")
 
 
-async def test_messages_to_be_pulled_hold_no_changes_of_appointments(bureau: Bureau):
+async def test_messages_to_be_pulled_hold_no_changes_of_what_is_kept_there(bureau: Bureau):
     await bureau.connect()
     referral = await bureau.made()
     await bureau.says(referral)
@@ -291,9 +291,7 @@ async def test_messages_to_be_pulled_hold_no_changes_of_appointments(bureau: Bur
 # --- what fails for good ------------------------------------------------------------------
 
 
-async def test_change_that_they_refuse_is_given_up_visibly_and_goes_nowhere_else(
-    bureau: Bureau, sink: Sink
-):
+async def test_change_that_they_refuse_takes_the_next_channel(bureau: Bureau, sink: Sink):
     await bureau.connect()
     await bureau.beside(sink)
     referral = await bureau.made()
@@ -301,19 +299,20 @@ async def test_change_that_they_refuse_is_given_up_visibly_and_goes_nowhere_else
     await bureau.says(referral)
     await bureau.round()
     await bureau.round()
-    (dead,) = await bureau.events("delivery.dead-lettered")
-    assert dead["error"] == "http-404"
-    assert sink.received == []
+    assert await bureau.moved_on() == [("rest", "webhook", "http-404")]
+    assert [r.json["type"] for r in sink.received] == ["appointment.changed"]
 
 
-async def test_change_of_what_was_not_made_there_is_given_up_unsent(bureau: Bureau, sink: Sink):
+async def test_change_of_what_was_not_made_there_follows_the_request(
+    bureau: Bureau, sink: Sink
+):
     await bureau.connect()
     await bureau.beside(sink)
     referral = await bureau.asks(fields={"france_travail_number": STRANGER})
     await bureau.says(referral)  # while the request waits
     for _ in range(3):
         await bureau.round()
-    assert [r.json["type"] for r in sink.received] == ["referral.requested"]
+    types = [r.json["type"] for r in sink.received]
+    assert types == ["referral.requested", "appointment.changed"]
     assert bureau.did() == []
-    (dead,) = await bureau.events("delivery.dead-lettered")
-    assert dead["error"] == "appointment-not-made"
+    assert ("rest", "webhook", "appointment-not-made") in await bureau.moved_on()

@@ -34,7 +34,7 @@ async def test_api_is_not_told_of_what_an_adviser_handed_over(bureau: Bureau):
     assert (await advisers.handed_over(await advisers.only())).status_code == 200
     await bureau.says(referral)
     await bureau.says(referral, AppointmentMissed)
-    assert await bureau.changes() == []
+    assert [row["state"] for row in await bureau.changes()] == ["manual"]
     await bureau.cancels(referral)
     await bureau.round()
     (told,) = await advisers.waiting()
@@ -55,7 +55,7 @@ async def test_what_waits_for_an_adviser_is_not_told_to_the_api_either(bureau: B
     assert "Rendez-vous" not in await advisers.page(await advisers.only())
 
 
-async def test_without_an_address_changes_are_told_to_nobody_and_the_end_to_an_adviser(
+async def test_without_an_address_an_adviser_tells_the_change_and_then_the_end(
     bureau: Bureau,
 ):
     await bureau.connect()
@@ -63,17 +63,30 @@ async def test_without_an_address_changes_are_told_to_nobody_and_the_end_to_an_a
     async with bureau.database.transaction() as tx:
         await tx.exec_driver_sql("UPDATE endpoints SET state = 'disabled'")
     await bureau.says(referral)
-    assert await bureau.changes() == []
+    advisers = await Advisers.of(bureau)
+    (told,) = await advisers.waiting()
+    assert (told["message"], told["error"]) == ("appointment.changed", "no-endpoint")
     await bureau.cancels(referral)
-    (told,) = await (await Advisers.of(bureau)).waiting()
+    (told,) = await advisers.waiting()
     assert (told["message"], told["error"]) == ("referral.cancelled", "no-endpoint")
 
 
-async def test_change_that_they_refuse_is_no_work_for_advisers(bureau: Bureau):
+async def test_change_that_they_refuse_is_told_by_an_adviser(bureau: Bureau):
     await bureau.connect()
     referral = await bureau.made()
     bureau.travail.appointments.clear()
     await bureau.says(referral)
+    await bureau.round()
+    assert [row["state"] for row in await bureau.changes()] == ["manual"]
+    (told,) = await (await Advisers.of(bureau)).waiting()
+    assert told["message"] == "appointment.changed"
+
+
+async def test_who_came_is_no_work_for_advisers(bureau: Bureau):
+    await bureau.connect()
+    referral = await bureau.made()
+    bureau.travail.appointments.clear()
+    await bureau.says(referral, AppointmentMissed)
     await bureau.round()
     assert [row["state"] for row in await bureau.changes()] == ["dead"]
     assert await (await Advisers.of(bureau)).waiting() == []

@@ -80,6 +80,7 @@ _MESSAGES = {
     MessageKind.REQUESTED: "Demande",
     MessageKind.REMINDED: "Relance",
     MessageKind.APPOINTMENT: "Suite d'un rendez-vous",
+    MessageKind.CALLED_OFF: "Annulation d'un rendez-vous",
     MessageKind.CANCELLED: "Annulation",
     MessageKind.WITHDRAWN: "Retrait d'accord",
     MessageKind.ERASED: "Demande d'effacement",

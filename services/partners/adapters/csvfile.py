@@ -37,6 +37,8 @@ MAX_LINES = 5000
 MESSAGES = {
     "referral.requested": "demande",
     "referral.reminded": "rappel",
+    "appointment.changed": "rendez-vous déplacé",
+    "appointment.cancelled": "rendez-vous annulé",
     "referral.cancelled": "annulation",
     "agreement.withdrawn": "retrait d'accord",
     "person.erased": "effacement",

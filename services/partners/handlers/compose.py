@@ -19,6 +19,8 @@ from contracts.erasure import PersonErased
 from contracts.intake import AgreementWithdrawn
 from contracts.partners import DisclosureMade
 from contracts.referrals import (
+    AppointmentExcused,
+    AppointmentSet,
     DeadlinePassed,
     Disclosure,
     ReferralCancelled,
@@ -45,6 +47,7 @@ from services.partners.model import REQUESTED, WITHOUT_PERSON, expired, letters
 from services.partners.model.letters import Letter
 from services.partners.model.messages import (
     About,
+    compose_appointment,
     compose_cancellation,
     compose_erasure,
     compose_reminder,
@@ -150,6 +153,9 @@ class Composer:
         url, until = self.letterhead.base_url + link.path, local_day(link.expires_at)
         if isinstance(event, DeadlinePassed):
             return letters.reminder(event.requested_on, theirs, url, until)
+        if isinstance(event, AppointmentSet | AppointmentExcused):
+            moved_to = event.starts_at if isinstance(event, AppointmentSet) else None
+            return letters.appointment(reference, theirs, moved_to, url, until)
         assert isinstance(event, ReferralRequested)
         asks = self.requester(event, self.disclosed(row))
         return letters.request(event, spoken(asks), url, until)
@@ -189,6 +195,8 @@ class Composer:
         )
         if isinstance(event, DeadlinePassed):
             return compose_reminder(event, about, at, answer_url)
+        if isinstance(event, AppointmentSet | AppointmentExcused):
+            return compose_appointment(event, about, at, answer_url)
         if isinstance(event, AgreementWithdrawn):
             return compose_withdrawal(about, at)
         if isinstance(event, PersonErased):

@@ -30,7 +30,8 @@ from contracts.webhooks import Answer
 
 REQUESTED, CANCELLED = MessageKind.REQUESTED, MessageKind.CANCELLED
 REMINDED, WITHDRAWN = MessageKind.REMINDED, MessageKind.WITHDRAWN
-ERASED, APPOINTMENT = MessageKind.ERASED, MessageKind.APPOINTMENT
+APPOINTMENT, CALLED_OFF = MessageKind.APPOINTMENT, MessageKind.CALLED_OFF
+ERASED = MessageKind.ERASED
 WITHOUT_PERSON = frozenset({CANCELLED, WITHDRAWN, ERASED})
 """Messages that say nothing of the person, and may leave when the person is gone."""
 OPEN = frozenset(

@@ -5,7 +5,7 @@ No word about the person: a mailbox may be shared, forwarded, or read over a sho
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from contracts.referrals import ReferralRequested
 from contracts.values import Thematique
@@ -54,6 +54,19 @@ def reminder(requested_on: date, theirs: str | None, url: str, until: date) -> L
         + _file(theirs)
         + _link(url, until)
         + _END,
+    )
+
+
+def appointment(
+    reference: str, theirs: str | None, at: datetime | None, url: str, until: date
+) -> Letter:
+    """An appointment was given or moved (``at``), or called off."""
+    about = f"pour la demande de référence {reference}"
+    off = f"Le rendez-vous prévu {about} n'aura pas lieu."
+    moved = f"Voici le nouveau rendez-vous {about} : le {french_moment(at)}." if at else None
+    return Letter(
+        f"Rendez-vous {'déplacé' if at else 'annulé'} ({DESK})",
+        f"Bonjour,\n\n{moved or off}\n" + _file(theirs) + _link(url, until) + _END,
     )
 
 

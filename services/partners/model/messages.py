@@ -6,10 +6,19 @@ from typing import Any
 from uuid import UUID
 
 from contracts.days import local_day
-from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRequested
+from contracts.referrals import (
+    AppointmentExcused,
+    AppointmentSet,
+    DeadlinePassed,
+    ReferralCancelled,
+    ReferralRequested,
+)
 from contracts.values import Reason
 from contracts.webhooks import (
     AgreementWithdrawnWebhook,
+    AppointmentCancelledWebhook,
+    AppointmentChangedWebhook,
+    AppointmentMessage,
     CancellationMessage,
     EndpointPingWebhook,
     ErasureMessage,
@@ -81,6 +90,20 @@ def compose_cancellation(event: ReferralCancelled, about: About, at: datetime) -
     message = CancellationMessage(**asdict(about), reason=reason)
     webhook = ReferralCancelledWebhook(timestamp=at, data=message)
     return webhook.model_dump_json(exclude_none=True).encode()
+
+
+def compose_appointment(
+    event: AppointmentSet | AppointmentExcused, about: About, at: datetime, answer_url: str
+) -> bytes:
+    """The body that tells of an appointment as it is now; says nothing of the person."""
+    moved = isinstance(event, AppointmentSet)
+    message = AppointmentMessage(
+        **asdict(about),
+        appointment_at=event.starts_at if moved else None,
+        answer_url=answer_url,
+    )
+    webhook = AppointmentChangedWebhook if moved else AppointmentCancelledWebhook
+    return webhook(timestamp=at, data=message).model_dump_json(exclude_none=True).encode()
 
 
 def compose_withdrawal(about: About, at: datetime) -> bytes:

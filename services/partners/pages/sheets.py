@@ -19,6 +19,8 @@ from services.partners.pages.rendering import disclosed, heading_of, page
 _TITLES = {
     MessageKind.REQUESTED: "Demande à transmettre",
     MessageKind.REMINDED: "Relance : une demande attend une réponse",
+    MessageKind.APPOINTMENT: "Rendez-vous déplacé : prévenir le partenaire",
+    MessageKind.CALLED_OFF: "Rendez-vous annulé : prévenir le partenaire",
     MessageKind.CANCELLED: "Demande annulée : ne pas y donner suite",
     MessageKind.WITHDRAWN: "Accord retiré : effacer ce qui a été reçu",
     MessageKind.ERASED: "Personne effacée : effacer ce qui a été reçu, sauf obligation légale",

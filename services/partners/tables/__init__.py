@@ -1,6 +1,6 @@
 """The statements of the partner service, each on a whole set."""
 
-from services.partners.tables.channels import MAY_HAVE_IT, OPEN
+from services.partners.tables.channels import ABOUT_PERSON, MAY_HAVE_IT, OPEN
 from services.partners.tables.withdrawals import WITHDRAWN
 
 UPSERT_PARTNERS = """
@@ -147,10 +147,10 @@ FROM unnest({_ARRAYS})
 ON CONFLICT (delivery_id) DO NOTHING
 RETURNING delivery_id
 """
-CANCEL_DELIVERIES = """
+CANCEL_DELIVERIES = f"""
 UPDATE deliveries SET state = 'cancelled', updated_at = $2
 WHERE referral_id = ANY($1::uuid[])
-  AND message IN ('referral.requested', 'referral.reminded', 'appointment.changed')
+  AND message IN {ABOUT_PERSON}
   AND state IN ('pending', 'manual', 'held')
 """
 KNOWN_TO_PARTNER = f"""

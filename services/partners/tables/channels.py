@@ -2,13 +2,22 @@
 
 OPEN = "('requested', 'accepted', 'in-progress', 'on-hold')"
 """States of a referral in which its partner may still act."""
+ABOUT_PERSON = """('referral.requested', 'referral.reminded', 'appointment.changed',
+  'appointment.cancelled')"""
+"""Messages that leave only while something may be done about their person."""
+FOR_API = """
+d.event_type IN ('fr.aiguillage.referrals.appointment.attended.v1',
+                 'fr.aiguillage.referrals.appointment.missed.v1')
+"""
+"""Whether a delivery ``d`` is for a system that keeps appointments, and nothing to write in a
+mail: who came."""
 WANTED = f"""
 (d.message IN ('referral.cancelled', 'agreement.withdrawn', 'person.erased')
  OR coalesce(r.asked_status, r.status) IN {OPEN})
 """
 """Whether a delivery ``d`` of a referral ``r`` still has something to say."""
-RESTRICTED = """
-(d.message IN ('referral.requested', 'referral.reminded', 'appointment.changed') AND EXISTS (
+RESTRICTED = f"""
+(d.message IN {ABOUT_PERSON} AND EXISTS (
   SELECT FROM limits x WHERE x.person_id = d.person_id AND x.kind = 'restricted'))
 """
 """Whether a delivery ``d`` waits because nothing is done about its person (RGPD art. 18)."""
@@ -28,9 +37,9 @@ LEFT JOIN LATERAL (
 ) further ON true
 """
 _TAKEN_OVER = f"""
-d.message <> 'appointment.changed' AND (further.endpoint_id IS NOT NULL OR {WANTED})
+NOT ({FOR_API}) AND (further.endpoint_id IS NOT NULL OR {WANTED})
 """
-"""Whether another takes a delivery ``d`` over; told by API is corrected by API only."""
+"""Whether another takes a delivery ``d`` over."""
 NEXT_CHANNELS = f"""
 {_FURTHER}
 WHERE d.delivery_id = ANY($1::uuid[]) AND {_TAKEN_OVER}

@@ -1,6 +1,6 @@
 """Statements for what a partner sees of its own messages."""
 
-from services.partners.tables.channels import WANTED
+from services.partners.tables.channels import FOR_API, WANTED
 from services.partners.tables.withdrawals import WITHDRAWN
 
 ATTEMPTS = """
@@ -11,6 +11,12 @@ JOIN deliveries d USING (delivery_id)
 WHERE a.delivery_id = $1 AND ($2::text IS NULL OR d.partner_id = $2)
 ORDER BY a.sent_at, a.attempt LIMIT 500
 """
+KEPT_THERE = """
+d.message IN ('appointment.changed', 'appointment.cancelled') AND EXISTS (
+  SELECT FROM endpoints e WHERE e.endpoint_id = d.endpoint_id AND e.channel = 'rest')
+"""
+"""Whether a delivery ``d`` is for the system that keeps the appointment: no other reading of
+it would tell that system."""
 MESSAGES = f"""
 SELECT d.seq, d.delivery_id, d.partner_id, d.service_id, d.referral_id, d.person_id, d.message,
   d.event_id, d.event_type, d.occurred_at, d.data, d.sealed, d.partner_reference,
@@ -19,7 +25,8 @@ SELECT d.seq, d.delivery_id, d.partner_id, d.service_id, d.referral_id, d.person
 {WITHDRAWN}
 FROM deliveries d LEFT JOIN referral_states r USING (referral_id)
 WHERE d.partner_id = $1 AND d.seq > $2 AND d.state NOT IN ('cancelled', 'held')
-  AND d.message <> 'appointment.changed'
+  AND NOT ({FOR_API})
+  AND NOT ({KEPT_THERE})
 ORDER BY d.seq LIMIT $3 FOR UPDATE OF d
 """
 FETCHED = """

@@ -1,12 +1,12 @@
 """Statements about persons who are restricted or erased."""
 
-from services.partners.tables.channels import MAY_HAVE_IT
+from services.partners.tables.channels import ABOUT_PERSON, MAY_HAVE_IT
 
-HOLD = """
+HOLD = f"""
 UPDATE deliveries SET state = 'held', lease = NULL, last_error = 'person-restricted',
   updated_at = $2
 WHERE person_id = $1 AND state = 'pending'
-  AND message IN ('referral.requested', 'referral.reminded', 'appointment.changed')
+  AND message IN {ABOUT_PERSON}
 """
 """What goes by hand stays on the list of the day: its sheet does not open meanwhile."""
 RELEASE = """
@@ -28,10 +28,10 @@ SET sealed = NULL, partner_reference = NULL, external_id = NULL, updated_at = $2
 WHERE person_id = ANY($1::uuid[])
 """
 """What messages were made from goes; that there were messages stays, under a pseudonym."""
-DROP_DELIVERIES = """
+DROP_DELIVERIES = f"""
 UPDATE deliveries SET state = 'cancelled', last_error = 'person-erased', lease = NULL
 WHERE person_id = ANY($1::uuid[]) AND state IN ('pending', 'manual', 'dead', 'held')
-  AND message IN ('referral.requested', 'referral.reminded', 'appointment.changed')
+  AND message IN {ABOUT_PERSON}
 """
 """Not those that say nothing of the person: one may be on its way at this moment."""
 FORGET = (

@@ -55,6 +55,18 @@ LABELS: dict[str, tuple[str, str]] = {
         "Relance non transmise",
         "Joindre le partenaire autrement et saisir sa réponse.",
     ),
+    "appointment-manual": (
+        "Rendez-vous déplacé à dire par téléphone",
+        "Appeler le partenaire : il a encore l'ancienne date ; puis noter la remise.",
+    ),
+    "appointment-off-manual": (
+        "Rendez-vous annulé à dire par téléphone",
+        "Appeler le partenaire : il attend encore la personne ; puis noter la remise.",
+    ),
+    "appointment-off-dead": (
+        "Rendez-vous annulé, partenaire non prévenu",
+        "Appeler le partenaire : il attend encore la personne.",
+    ),
     "appointment-dead": (
         "Rendez-vous déplacé, partenaire non prévenu",
         "Appeler le partenaire : il a encore l'ancienne date.",
