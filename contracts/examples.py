@@ -1,11 +1,12 @@
 """Invented events of the public vocabulary: for tutorial, demo, tests and benchmarks."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
 
+from contracts.days import local_day
 from contracts.intake import (
     PublicAgreement,
     PublicContact,
@@ -84,7 +85,7 @@ def contact(random: Random) -> dict[str, Any]:
 def person(random: Random) -> dict[str, Any]:
     """An invented resident, with what routing looks at."""
     given, family = random.choice(_GIVEN), random.choice(_FAMILY)
-    born = date.today() - timedelta(days=random.randint(17 * 366, 60 * 365))  # noqa: DTZ011
+    born = local_day(datetime.now(UTC)) - timedelta(days=random.randint(17 * 366, 60 * 365))
     return {
         "ref": f"usager-{random.randrange(10**12):012d}",
         "identity": {
@@ -105,7 +106,7 @@ def person(random: Random) -> dict[str, Any]:
 
 def agreement(kind: PartnerKind) -> dict[str, Any]:
     """An agreement to disclose the usual fields to a kind of partner, for half a year."""
-    until = date.today() + timedelta(days=182)  # noqa: DTZ011
+    until = local_day(datetime.now(UTC)) + timedelta(days=182)
     return {"partner_kind": kind, "fields": _AGREED, "until": until.isoformat()}
 
 

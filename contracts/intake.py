@@ -390,12 +390,6 @@ def case_id_of(need_id: UUID) -> UUID:
     return uuid5(need_id, "case")
 
 
-def contact_id_of(person_id: UUID, cause: str) -> UUID:
-    """The id of what one public event recorded; ``cause`` is a keyed digest of its source and
-    id, for these are a stranger's words and the result is kept in clear."""
-    return uuid5(person_id, cause)
-
-
 def need_id_of(contact_id: UUID, number: int) -> UUID:
     """The id of a contact's need; ``number`` counts from 0."""
     return uuid5(contact_id, f"need {number}")

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4, uuid5
 
 from uuid_utils.compat import uuid7
 
-__all__ = ["derived_id", "new_event_id", "new_person_id"]
+__all__ = ["derived_id", "new_contact_id", "new_event_id", "new_person_id"]
 
 
 def new_event_id() -> UUID:
@@ -14,6 +14,11 @@ def new_event_id() -> UUID:
 
 def new_person_id() -> UUID:
     """A random UUID: says nothing about the person, not even when they came."""
+    return uuid4()
+
+
+def new_contact_id() -> UUID:
+    """A random UUID: derived from what came, it would lead from there to the person."""
     return uuid4()
 
 

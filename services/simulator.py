@@ -18,6 +18,8 @@ import orjson
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from contracts.days import local_day
+
 Step = dict[str, Any]
 TODAY, SUGGESTED = "today", "suggested"  # known when it runs
 BEHAVIOURS: dict[str, list[Step]] = {
@@ -138,7 +140,7 @@ class Partner:
 
     def _filled(self, step: Step) -> Step:
         # the day in UTC is never ahead of the day in France, by which the hub judges
-        known = {"commission_on": str(datetime.now(UTC).date())}
+        known = {"commission_on": str(local_day(datetime.now(UTC)))}
         known["suggested_service_id"] = self._suggested or ""
         return step | {name: value for name, value in known.items() if name in step}
 

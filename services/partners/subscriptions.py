@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
+from contracts.days import local_day
 from contracts.erasure import PersonErased
 from contracts.intake import AgreementWithdrawn
 from contracts.referrals import (
@@ -152,7 +153,7 @@ class Deliveries:
         now, error = self.clock(), None
         if not alive:
             error = "person-erased"
-        elif expired(event.agreed_until, now.date()):
+        elif expired(event.agreed_until, local_day(now)):
             error = "agreement-expired"
         if error:
             return {"state": "cancelled", "next_attempt_at": None, "last_error": error}

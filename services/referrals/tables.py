@@ -266,7 +266,8 @@ open AS (
     ELSE true  -- what ends a referral has to be told, whatever became of the case
   END
   UNION ALL
-  SELECT 'answer-unclear', r.case_id, r.referral_id, r.updated_at::date, NULL
+  SELECT 'answer-unclear', r.case_id, r.referral_id,
+         (r.updated_at AT TIME ZONE 'Europe/Paris')::date, NULL
   FROM referrals r JOIN active USING (case_id) WHERE r.refused_answer IS NOT NULL
     AND NOT EXISTS (SELECT FROM referrals later
                     WHERE later.case_id = r.case_id AND later.updated_at > r.updated_at)
@@ -289,7 +290,8 @@ SELECT partner_id,
        count(*) FILTER (WHERE status = 'cancelled' AND reason = 'no-response') AS lapsed,
        count(*) FILTER (WHERE answered_at IS NOT NULL) AS answered,
        max(answered_at) AS last_answer_at,
-       percentile_cont(0.5) WITHIN GROUP (ORDER BY answered_at::date - requested_on)
+       percentile_cont(0.5) WITHIN GROUP
+         (ORDER BY (answered_at AT TIME ZONE 'Europe/Paris')::date - requested_on)
          FILTER (WHERE answered_at IS NOT NULL) AS median_days
 FROM referrals WHERE requested_on >= $1 GROUP BY partner_id ORDER BY partner_id
 """

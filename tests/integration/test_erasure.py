@@ -1,7 +1,8 @@
 """A person is erased everywhere, while everything that was proved stays proved."""
 
+import re
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import orjson
 
@@ -10,6 +11,7 @@ from infra.database import Database
 from infra.erasures import LEDGER
 from infra.subscription import Subscription, set_paused
 from infra.tlog.audit import LoggedEntry, Verdict, verify_log
+from tests.support.intake import contact, with_data
 from tests.support.whole import CANARY, Whole, until
 
 
@@ -148,6 +150,29 @@ async def test_event_about_an_erased_person_is_refused_and_creates_nothing(whole
     answer = await whole.send(event)
     assert answer.status_code == 410
     assert answer.json()["type"].endswith("/person-erased")
+
+
+async def test_event_that_came_leads_to_nobody_once_the_person_is_erased(whole: Whole):
+    event = contact(person={"ref": "u-1"})
+    person = await whole.emit(event)
+    assert await whole.rows("SELECT FROM intake.inbox WHERE person_id = $1", person)
+    await whole.quiet()
+    await erase(whole, person)
+    await erased(whole, person)
+    for again in (event, with_data(event, "data.note", "autre chose")):
+        answer = await whole.send(again)
+        assert answer.status_code == 410
+        assert answer.json()["type"].endswith("/person-erased")
+    (row,) = await whole.rows("SELECT * FROM intake.inbox")
+    assert [row[name] for name in ("person_id", "digest", "created")] == [None] * 3
+    key = row["key"].hex()
+    told = await whole.rows("SELECT data::text AS data FROM intake.events")
+    derived = {str(uuid5(person, text)) for text in (key, key.upper())}
+    assert not [row for row in told if key in row["data"] or derived & set(_ids(row["data"]))]
+
+
+def _ids(text: str) -> list[str]:
+    return re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", text)
 
 
 async def test_ledger_beside_the_databases_names_who_was_erased_and_nothing_else(whole: Whole):

@@ -46,6 +46,23 @@ def python_files(*folders: str) -> list[Path]:
     ]
 
 
+DAYS_WITHOUT_CLOCK = {
+    "contracts/days.py", "services/cli_privacy.py", "services/partners/adapters/csvfile.py",
+    "services/rulesets.py",
+}  # fmt: skip
+"""The rule itself, and days that somebody wrote as days."""
+
+
+def test_no_day_is_taken_from_a_clock_but_by_the_calendar_in_france():
+    clocks = re.compile(r"\.date\(\)|date\.today\(|[a-z_]\w*_at::date|now\(\)::date")
+    named = [
+        name_of(path)
+        for path in python_files(*SOURCES)
+        if clocks.search(path.read_text()) and name_of(path) not in DAYS_WITHOUT_CLOCK
+    ]
+    assert named == []
+
+
 def public_definitions(tree: ast.Module) -> Iterator[ast.stmt]:
     """Public classes and functions of a module, and public methods of public classes."""
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

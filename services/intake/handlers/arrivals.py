@@ -25,7 +25,6 @@ from contracts.intake import (
     Person,
     PublicEvent,
     PublicWithdrawal,
-    contact_id_of,
 )
 from contracts.nir import find_nir
 from contracts.requesters import Requesters
@@ -36,7 +35,7 @@ from infra.database import Database, driver
 from infra.eventstore.events import Meta, rfc3339
 from infra.eventstore.store import ANY, ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
-from infra.ids import new_person_id
+from infra.ids import new_contact_id, new_person_id
 from infra.masterkey import IndexKey
 from infra.telemetry import TRACEPARENT, new_traceparent
 from infra.vault import keyed_digest
@@ -249,7 +248,7 @@ class _Group:
             if found not in self._known:
                 raise _unknown_person()
         if found in self._erased:
-            raise Problem(410, "person-erased", "The person was erased")
+            raise _erased()
         if person is not None and person.person_id is not None:
             self._check_named(arrival, found, referred)
         return found
@@ -265,7 +264,7 @@ class _Group:
     def _statement(self, arrival: Arrival, person_id: UUID) -> Statement:
         return Statement(
             person_id=person_id,
-            contact_id=contact_id_of(person_id, arrival.key.hex()),
+            contact_id=new_contact_id(),
             system=arrival.system,
             stated_at=arrival.time or self.now,
             heard_on=local_day(self.now),
@@ -296,14 +295,14 @@ class _Group:
     def _created(self, arrival: Arrival, person_id: UUID, events: list[Event]) -> bytes:
         body: dict[str, Any] = {"person_id": person_id, **created(events)}
         answer = orjson.dumps(body | {"recorded_at": self._recorded_at})
-        self.received[arrival.key] = Received(arrival.digest, answer)
+        self.received[arrival.key] = Received(person_id, arrival.digest, answer)
         return answer
 
 
-def _outcome(group: _Group, inbox: dict[bytes, Received], arrival: Arrival) -> Outcome:
+def _outcome(group: _Group, inbox: dict[bytes, Received | None], arrival: Arrival) -> Outcome:
     before = inbox.get(arrival.key) or group.received.get(arrival.key)
     if before is None:
-        return group.add(arrival)
+        return _erased() if arrival.key in inbox else group.add(arrival)
     if before.digest == arrival.digest:
         return before.created
     return _refusal("duplicate-id", "An event of this source and id came before, with other "
@@ -319,6 +318,10 @@ def _count(outcomes: Sequence[Outcome], new: int) -> None:
 
 def _refusal(slug: str, title: str, field: str, status: int = 422) -> Problem:
     return Problem(status, slug, title, errors=[{"field": field, "detail": title}])
+
+
+def _erased() -> Problem:
+    return Problem(410, "person-erased", "The person was erased")
 
 
 def _unknown_person() -> Problem:

@@ -15,10 +15,12 @@ def upgrade() -> None:
         f"""
         CREATE TABLE intake.inbox (
           key         bytea PRIMARY KEY,  -- keyed digest of the event's source and id
-          digest      bytea NOT NULL,     -- keyed digest of its content
-          created     bytea NOT NULL,     -- what it created: ids only, as JSON
+          person_id   uuid,               -- the rest goes with the person; the key stays, so
+          digest      bytea,              -- that nothing comes twice. Of the content, keyed
+          created     bytea,              -- what it created: ids only, as JSON
           received_at timestamptz NOT NULL
         );
+        CREATE INDEX inbox_person ON intake.inbox (person_id) WHERE person_id IS NOT NULL;
         CREATE TABLE intake.persons (
           person_id     uuid PRIMARY KEY,
           registered_at timestamptz NOT NULL

@@ -12,11 +12,12 @@ from uuid import UUID
 
 from contracts.intake import AgreementGiven
 
-INBOX = "SELECT key, digest, created FROM inbox WHERE key = ANY($1)"
+INBOX = "SELECT key, person_id, digest, created FROM inbox WHERE key = ANY($1)"
 RECEIVE = """
-INSERT INTO inbox (key, digest, created, received_at)
-SELECT key, digest, created, $4
-FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS new (key, digest, created)
+INSERT INTO inbox (key, person_id, digest, created, received_at)
+SELECT key, person_id, digest, created, $5
+FROM unnest($1::bytea[], $2::uuid[], $3::bytea[], $4::bytea[])
+  AS new (key, person_id, digest, created)
 ON CONFLICT DO NOTHING RETURNING 1
 """
 REFS = "SELECT ref, person_id FROM person_refs WHERE ref = ANY($1)"
@@ -168,6 +169,8 @@ ANNOUNCED = (
 )
 FORGET = (
     "DELETE FROM person_refs WHERE person_id = ANY($1::uuid[])",
+    "UPDATE inbox SET person_id = NULL, digest = NULL, created = NULL "
+    "WHERE person_id = ANY($1::uuid[])",
     "DELETE FROM person_sources WHERE person_id = ANY($1::uuid[])",
     UNINDEX,
     "DELETE FROM suspicions WHERE person_id = ANY($1::uuid[]) OR other_id = ANY($1::uuid[])",
@@ -187,24 +190,30 @@ class Raw(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An event that came before: what it said, as a digest, and what it created."""
+    """An event that came before: whom it was about, what it said, as a digest, and what it
+    created. Nothing of it is known any more once the person is erased."""
 
+    person_id: UUID
     digest: bytes
     created: bytes
 
 
-async def received(raw: Raw, keys: Collection[bytes]) -> dict[bytes, Received]:
-    """What is known of these events."""
+async def received(raw: Raw, keys: Collection[bytes]) -> dict[bytes, Received | None]:
+    """What is known of these events; None: they came, and were about somebody now erased."""
     rows = await raw.fetch(INBOX, list(keys))
-    return {row["key"]: Received(row["digest"], row["created"]) for row in rows}
+    return {row["key"]: _received(row) for row in rows}
+
+
+def _received(row: Any) -> Received | None:
+    if row["person_id"] is None:
+        return None
+    return Received(_uuid(row), row["digest"], row["created"])
 
 
 async def receive(raw: Raw, new: Mapping[bytes, Received], at: datetime) -> bool:
     """Remember events; False if somebody else was first with one of them."""
-    keys = sorted(new)
-    digests = [new[key].digest for key in keys]
-    rows = await raw.fetch(RECEIVE, keys, digests, [new[key].created for key in keys], at)
-    return len(rows) == len(keys)
+    rows = [(key, new[key].person_id, new[key].digest, new[key].created) for key in sorted(new)]
+    return len(await raw.fetch(RECEIVE, *columns(rows, 4), at)) == len(rows)
 
 
 async def persons_of(raw: Raw, refs: Collection[bytes]) -> dict[bytes, UUID]:

@@ -176,7 +176,7 @@ class Composer:
         """What says so was looked up with the message, in the transaction that leases it."""
         if row["withdrawn"]:
             return "agreement-withdrawn"
-        if expired(row["agreed_until"], self.now.date()):
+        if expired(row["agreed_until"], local_day(self.now)):
             return "agreement-expired"
         if row["message"] in WITHOUT_PERSON or row["person_id"] in self.persons:
             return None

@@ -1,0 +1,60 @@
+"""At 23:30 in UTC it is the day after in France: that day counts, everywhere."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from contracts.values import Reason, ReferralStatus
+from tests.support.hall import Hall
+from tests.support.partners import Hub, Sink, platform_of, register
+from tests.support.postgres import Databases
+
+EVENING = datetime(2026, 7, 1, 20, tzinfo=UTC)
+NIGHT = datetime(2026, 7, 1, 23, 30, tzinfo=UTC)
+LAST_DAY = date(2026, 7, 1)
+STATES = "SELECT state, last_error FROM deliveries"
+
+
+@pytest.mark.parametrize(
+    ("heard_at", "sent_at", "state", "error"),
+    [
+        (EVENING, EVENING, "succeeded", None),
+        (EVENING, NIGHT, "dead", "agreement-expired"),
+        (NIGHT, NIGHT, "cancelled", "agreement-expired"),
+    ],
+)
+async def test_agreement_ends_with_its_last_day_in_france(
+    databases: Databases,
+    sink: Sink,
+    heard_at: datetime,
+    sent_at: datetime,
+    state: str,
+    error: str | None,
+):
+    now = heard_at
+    hub = Hub(platform_of(databases, clock=lambda: now))
+    await hub.prepare()
+    await register(hub, sink.url)
+    await hub.refer(agreed_until=LAST_DAY)
+    await hub.hear()
+    now = sent_at
+    await hub.turn()
+    (row,) = await hub.rows(STATES)
+    assert row == {"state": state, "last_error": error}
+    assert len(sink.received) == (state == "succeeded")
+    await hub.close()
+    await hub.platform.close()
+
+
+async def test_answer_at_night_counts_for_the_day_in_france(hall: Hall):
+    """In the worklist, and in how many days a partner takes."""
+    hall.now = datetime(2026, 11, 23, 23, 30, tzinfo=UTC)
+    person_id = await hall.comes()
+    case: dict[str, Any] = await hall.case(person_id)
+    hall.now = datetime(2026, 11, 25, 23, 30, tzinfo=UTC)
+    await hall.answers(case, ReferralStatus.REJECTED, reason=Reason.NO_CAPACITY)
+    await hall.answers(case, ReferralStatus.ACCEPTED)
+    assert ("answer-unclear", "2026-11-26") in await hall.reasons()
+    found = {p["partner_id"]: p for p in (await hall.get("/v1/partners/silences"))["partners"]}
+    assert found["p-mission-locale"]["median_days"] == 2
