@@ -104,7 +104,7 @@ class Days:
 
     def moment(self) -> str:
         ahead = timedelta(hours=self.random.randint(1, 999))
-        return (datetime.now(UTC) + ahead).isoformat(timespec="minutes")
+        return (datetime.now(UTC) + ahead).isoformat(timespec="seconds")
 
     async def answered(self) -> None:
         for referral in await self._referrals(2):
