@@ -141,18 +141,21 @@ def from_http_binary(headers: Headers, body: bytes) -> Envelope:
     return _binary(attributes, body)
 
 
-def from_kafka(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Envelope:
+def from_kafka(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> Envelope:
     """Read an event from a Kafka record in either mode (Kafka binding 1.0.2 §3).
 
+    Headers that say nothing of the event may hold anything; one without a value is absent.
     Raises ``NotJSONError``, ``EnvelopeError`` and ``ContentTypeError``.
     """
-    texts = [(name, _utf8(name, text)) for name, text in headers]
-    media = _media_type(_content_type(texts) or JSON)
+    present = [(name, text) for name, text in headers if text is not None]
+    kinds = [(n, _utf8(n, text)) for n, text in present if n.lower() == "content-type"]
+    media = _media_type(_content_type(kinds) or JSON)
     if media == STRUCTURED:
         return from_structured(value or b"")
     if media.startswith("application/cloudevents"):
         raise ContentTypeError(f"send {STRUCTURED}, or ce_ headers with {JSON}")
-    return _binary(_named(texts, "ce_"), value or b"")
+    texts = [(n, _utf8(n, text)) for n, text in present if n.lower().startswith("ce_")]
+    return _binary(_named([*kinds, *texts], "ce_"), value or b"")
 
 
 def to_object(envelope: Envelope) -> dict[str, Any]:

@@ -113,4 +113,4 @@ class ForeignRecord:
     partition: int
     offset: int
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]

@@ -20,8 +20,9 @@ from contracts.envelope import ContentTypeError, Envelope, EnvelopeError, NotJSO
 from contracts.intake import PUBLIC_TYPES
 from contracts.nir import find_nir, may_hold_nir
 from infra.clock import Clock
-from infra.database import Database, driver
+from infra.database import Database, driver, is_infrastructure
 from infra.eventstore.events import Recorded
+from infra.eventstore.store import ConcurrencyError
 from infra.keyring import KeyRing, MasterKeys
 from infra.platform import Platform
 from infra.rewrap import Kept
@@ -36,6 +37,7 @@ from services.intake.handlers.arrivals import (
     Arrival,
     Gate,
     Intake,
+    Outcome,
     envelope_problem,
     nir_refused,
 )
@@ -130,11 +132,25 @@ class PublicRecords:
                 arrivals[index] = self._admit(record)
             except Problem as problem:
                 problems[index] = problem
-        outcomes = await self._intake.apply(tx, list(arrivals.values()))
+            except Exception as error:
+                problems[index] = _unexpected(error)
+        outcomes = await self._apply(tx, list(arrivals.values()))
         for index, outcome in zip(arrivals, outcomes, strict=True):
             if isinstance(outcome, Problem):
                 problems[index] = outcome
         return problems
+
+    async def _apply(self, tx: AsyncConnection, arrivals: list[Arrival]) -> list[Outcome]:
+        """Apply all together; one by one where that fails, so that it fails for one alone."""
+        try:
+            async with tx.begin_nested():
+                return await self._intake.apply(tx, arrivals)
+        except Exception as error:
+            if is_infrastructure(error) or isinstance(error, ConcurrencyError):
+                raise
+            if len(arrivals) == 1:
+                return [_unexpected(error)]
+        return [outcome for one in arrivals for outcome in await self._apply(tx, [one])]
 
     def _admit(self, record: ForeignRecord) -> Arrival:
         if len(record.value or b"") > MAX_RECORD_BYTES:
@@ -142,7 +158,7 @@ class PublicRecords:
         found = _read(record)
         if (field := _nir_field(record, found)) is not None:
             raise nir_refused(field)
-        hop = next((v for name, v in record.headers if name == "traceparent"), b"")
+        hop = next((v for name, v in record.headers if name == "traceparent" and v), b"")
         return self._gate.admit(found, KAFKA, hop.decode("latin-1"))
 
     async def _refuse(
@@ -195,8 +211,8 @@ def _closed(record: ForeignRecord, keys: MasterKeys) -> bytes:
 def _opened(row: Any, keys: MasterKeys) -> ForeignRecord:
     place = (row["topic"], row["partition"], row["offset"])
     value, headers = orjson.loads(keys.unwrap(row["raw"], _bound(*place)))
-    opened = tuple((name, base64.b64decode(text)) for name, text in headers)
-    return ForeignRecord(*place, None if value is None else base64.b64decode(value), opened)
+    opened = tuple((name, _bytes(text)) for name, text in headers)
+    return ForeignRecord(*place, _bytes(value), opened)
 
 
 async def refused(tx: AsyncConnection) -> dict[str, int]:
@@ -213,7 +229,7 @@ def _read(record: ForeignRecord) -> Envelope:
 
 
 def _nir_field(record: ForeignRecord, found: Envelope) -> str | None:
-    texts = b"\n".join([record.value or b"", *(text for _, text in record.headers)])
+    texts = b"\n".join([record.value or b"", *(text or b"" for _, text in record.headers)])
     look = may_hold_nir(texts) or b"data_base64" in texts
     return find_nir(envelope.to_object(found)) if look else None
 
@@ -237,6 +253,16 @@ REFUSED = Kept(
 
 def _base64(content: bytes | None) -> str | None:
     return None if content is None else base64.b64encode(content).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
+
+
+def _unexpected(error: Exception) -> Problem:
+    """A fault of ours, for which a record is kept until we are repaired."""
+    log.error("record not taken", exc_info=error)
+    return Problem(500, "internal", "Something went wrong on our side")
 
 
 def _names(schema: Any) -> Iterator[str]:
