@@ -65,30 +65,25 @@ class Checkpoints(Contract):
     checkpoints: list[SignedCheckpoint]
 
 
-class EntryHeader(Contract):
-    """What an entry says in clear."""
-
-    service: str
-    id: UUID
-    stream: str
-    version: int
-    type: str
-    person: UUID | None
-    occurred_at: datetime
-    recorded_at: datetime
-    actor: str
-
-
 class Entry(Contract):
-    """One entry of the log, with what it vouches for."""
+    """One entry of the log, with what it commits to and the salts that show it."""
 
     idx: int
-    entry: Base64 = Field(description="The bytes that are hashed.")
+    entry: Base64 = Field(description="The bytes that are hashed: commitments, nothing else.")
     leaf_hash: Base64
     position: int = Field(description="Position among the events of its service.")
-    event: EntryHeader
-    data: str = Field(description="The clear part: the JSON text that `data_sha256` is of.")
+    header: str = Field(
+        description=(
+            "Who, what and when, as the JSON text that is committed to: service, id, stream, "
+            "version, type, person, occurred_at, recorded_at, actor."
+        )
+    )
+    data: str = Field(description="The clear part: the JSON text that is committed to.")
     sealed: Base64 | None = Field(description="The personal part as stored, encrypted.")
+    salt: Base64 = Field(description="32 bytes that hide header and data in the entry.")
+    sealed_salt: Base64 | None = Field(
+        description="32 bytes that hide the sealed part in the entry; destroyed with it."
+    )
 
 
 class Entries(Contract):

@@ -1,7 +1,8 @@
 """Our events as CloudEvents: Kafka binary headers, and one JSON text.
 
 The clear part is the CloudEvent's ``data``, byte for byte as stored. The sealed part is the
-extension ``sealed`` (CloudEvents type Binary, hence base64 in headers and JSON).
+extension ``sealed`` (CloudEvents type Binary, hence base64 in headers and JSON), as are the
+salts by which the audit log makes the same entry of the event as the table has.
 """
 
 import base64
@@ -16,6 +17,7 @@ import orjson
 from contracts.base import dataschema
 from infra.eventstore.events import Meta, Recorded, rfc3339
 from infra.telemetry import next_hop
+from infra.tlog.commitment import SALT_BYTES
 
 T = TypeVar("T")
 CONTENT_TYPE = "application/json"
@@ -25,7 +27,7 @@ ATTRIBUTES = frozenset(
     (
         "source", "id", "type", "subject", "time", "sequence", "personid", "position",
         "recordedtime", "actor", "origin", "causationid", "correlationid", "traceparent",
-        "sealed", "sealedsha256",
+        "sealed", "salt", "sealedsalt", "sealedcommitment",
     )
 )  # fmt: skip
 """What is read back; readers ignore all others."""
@@ -56,8 +58,10 @@ def attributes(event: Recorded) -> dict[str, str]:
         "causationid": event.meta.causation_id,
         "correlationid": event.meta.correlation_id,
         "traceparent": event.meta.traceparent,
-        "sealed": base64.b64encode(event.sealed).decode() if event.sealed else None,
-        "sealedsha256": event.sealed_sha256.hex() if event.sealed_sha256 else None,
+        "sealed": _text(event.sealed),
+        "salt": _text(event.salt),
+        "sealedsalt": _text(event.sealed_salt),
+        "sealedcommitment": _text(event.sealed_commitment),
     }
     return {name: str(value) for name, value in given.items() if value is not None}
 
@@ -110,6 +114,8 @@ def _recorded(named: dict[str, str]) -> Recorded:
         service = service.removeprefix(SOURCE_PREFIX)
     else:
         raise NotOurEventError("attribute source is not ours")
+    if ("sealed" in named) != ("sealedsalt" in named):
+        raise NotOurEventError("attributes sealed and sealedsalt come together")
     return Recorded(
         service=service,
         position=_read(named, "position", _number),
@@ -129,7 +135,9 @@ def _recorded(named: dict[str, str]) -> Recorded:
             _optional(named, "traceparent", _plain),
             _optional(named, "origin", _plain),
         ),
-        sealed_sha256=_optional(named, "sealedsha256", _digest),
+        salt=_read(named, "salt", _hash),
+        sealed_salt=_optional(named, "sealedsalt", _hash),
+        sealed_commitment=_optional(named, "sealedcommitment", _hash),
     )
 
 
@@ -177,11 +185,15 @@ def _json(text: str) -> str:
     return text
 
 
-def _digest(text: str) -> bytes:
-    digest = bytes.fromhex(text)
-    if len(digest) != 32:
+def _hash(text: str) -> bytes:
+    found = _binary(text)
+    if len(found) != SALT_BYTES:
         raise ValueError
-    return digest
+    return found
+
+
+def _text(value: bytes | None) -> str | None:
+    return base64.b64encode(value).decode() if value else None
 
 
 def _binary(text: str) -> bytes:

@@ -26,8 +26,8 @@ def create_forgetting(schema: str, role: str) -> None:
     """The table, and the functions by which alone it is read and written.
 
     ``forgotten_among`` also waits for a forgetting under way, and keeps the next one waiting.
-    ``forget`` empties sealed parts: the only change that anybody may make to an event, for a
-    role that may otherwise insert and read only.
+    ``forget`` empties sealed parts and destroys their salts: the only change that anybody may
+    make to an event, for a role that may otherwise insert and read only.
     """
     lock = f"{_LOCK_CLASS}, '{schema}.forgotten'::regclass::int"
     script(
@@ -48,7 +48,7 @@ def create_forgetting(schema: str, role: str) -> None:
         LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema} AS $$
         BEGIN
           PERFORM pg_advisory_xact_lock({lock});
-          UPDATE {schema}.events SET sealed = NULL
+          UPDATE {schema}.events SET sealed = NULL, sealed_salt = NULL
           WHERE person_id = ANY(persons) AND sealed IS NOT NULL;
           RETURN QUERY INSERT INTO {schema}.forgotten (person_id, forgotten_at)
             SELECT DISTINCT person_id, at FROM unnest(persons) AS person_id

@@ -56,11 +56,19 @@ def proof(
     event_id: Annotated[str, typer.Argument(help="Id of an event.")],
     url: Annotated[str, typer.Option(help="Address of the audit service.")],
     output: Annotated[Path | None, typer.Option(help="File to write; none: stdout.")] = None,
+    opening: Annotated[
+        Path | None, typer.Option(help="File to write what the entry says; needs --key.")
+    ] = None,
+    key: Annotated[
+        str, typer.Option(envvar="AIGUILLAGE_AUDIT_KEY", help="An auditor's key.")
+    ] = "",
 ) -> None:
     """Fetch the file that proves one event to be in the log, for `check-proof`."""
     from services import proofs
 
     found = asyncio.run(proofs.fetch(url, event_id))
+    if opening is not None:
+        opening.write_bytes(asyncio.run(proofs.fetch_opening(url, key, event_id, found)))
     if output is None:
         sys.stdout.write(found.decode())
     else:
@@ -77,12 +85,15 @@ def check_proof(
     entry: Annotated[
         Path | None, typer.Option(help="The entry, if not the one in the file.")
     ] = None,
+    opening: Annotated[
+        Path | None, typer.Option(help="What the entry says, as `proof --opening` wrote it.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Check a proof offline; exit code 0: proven, 1: not proven, 2: cannot be judged."""
     from services import proofs
 
-    found = proofs.check(file, vkey or [], policy, entry)
+    found = proofs.check(file, vkey or [], policy, entry, opening)
     if json:
         sys.stdout.write(orjson.dumps(found.document()).decode() + "\n")
     for line in found.lines():

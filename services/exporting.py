@@ -116,8 +116,7 @@ class _Service:
 
     async def indices(self, subject: Subject, size: int) -> tuple[int, ...]:
         asked = urlencode({subject.of.value: subject.id, "at": size - 1})
-        lines = (await self._log.get(f"/v1/replay?{asked}")).splitlines()
-        found = (orjson.loads(line) for line in lines)
+        found = [orjson.loads(line) async for line in self._log.lines(f"/v1/replay?{asked}")]
         return tuple(line["entry"]["idx"] for line in found if "entry" in line)
 
 

@@ -1,5 +1,6 @@
 """Proof files of single events: fetched from an audit service, checked without it."""
 
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,15 +9,18 @@ from typing import Any
 import aiohttp
 import orjson
 
-from infra.tlog.audit import Outcome
+from infra.tlog.audit import IncompleteLogError, Outcome, UnsoundLogError, trusting
+from infra.tlog.commitment import Opening
 from infra.tlog.merkle import ProofError
-from infra.tlog.note import NoteError, VKey
-from infra.tlog.policy import Policy, PolicyError
 from infra.tlog.proof import MAX_BYTES, Proof
+from infra.tlog.remote import remote_log
 from infra.web.bodies import BodyTooLargeError, bounded_answer
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
-SHOWN = ("service", "id", "type", "stream", "version", "person", "recorded_at", "actor")
+OPENING = ("salt", "header", "data")
+SHOWN = (
+    "service", "id", "type", "stream", "version", "person", "recorded_at", "actor", "data",
+)  # fmt: skip
 
 
 class NoProofError(Exception):
@@ -25,7 +29,7 @@ class NoProofError(Exception):
 
 @dataclass(frozen=True)
 class ProofVerdict:
-    """What a check found: a sentence, and what the entry says once it is proven."""
+    """What a check found: a sentence; and what the entry says, if that is proven as well."""
 
     outcome: Outcome
     reason: str
@@ -66,32 +70,80 @@ async def fetch(url: str, event_id: str) -> bytes:
     return body
 
 
+async def fetch_opening(url: str, key: str, event_id: str, proof: bytes) -> bytes:
+    """What the entry of a proof says, as a file for `check`; raises ``NoProofError``.
+
+    ``key`` is an auditor's: an entry says nothing to others.
+    """
+    index = Proof.parse(proof).index
+    try:
+        async with remote_log(url, key) as log:
+            page = await log.json(f"/v1/entries?from={index}&limit=1")
+        (item,) = page["entries"]
+        if orjson.loads(item["header"])["id"] != event_id:
+            raise NoProofError("the service answered another entry")
+        kept = {name: item[name] for name in OPENING}
+    except IncompleteLogError as error:
+        raise NoProofError(error.reason) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise NoProofError("the service answered something that is not an entry") from error
+    return orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE)
+
+
 def check(
-    file: Path, vkeys: Sequence[str], policy: Path | None, entry: Path | None
+    file: Path,
+    vkeys: Sequence[str],
+    policy: Path | None,
+    entry: Path | None = None,
+    opening: Path | None = None,
 ) -> ProofVerdict:
-    """Check a proof file against what the caller trusts."""
+    """Check a proof file against what the caller trusts; with an opening, what it proves."""
     try:
-        trusted = (Policy.read(policy) if policy else Policy()).with_logs(
-            VKey.parse(text) for text in vkeys
-        )
-    except (NoteError, PolicyError) as error:
-        return ProofVerdict(Outcome.INCOMPLETE, f"whom to trust cannot be read: {error}")
-    if not trusted.logs:
-        return ProofVerdict(Outcome.INCOMPLETE, "no key of a log is given: --vkey or --policy")
-    try:
-        proof = Proof.parse(file.read_bytes())
-        proven = entry.read_bytes() if entry else proof.extra
+        trusted = trusting(vkeys, policy)
+        proof = Proof.parse(_bytes(file))
+        proven = _bytes(entry) if entry else proof.extra
         if proven is None:
             return ProofVerdict(Outcome.INCOMPLETE, "the file holds no entry: give --entry")
-        return ProofVerdict(Outcome.INTACT, proof.check(proven, trusted), _read(proven))
+        said = _opened(_bytes(opening)) if opening else None
+    except UnsoundLogError as error:
+        return ProofVerdict(Outcome.INCOMPLETE, error.reason)
+    except (ProofError, NoProofError) as error:
+        return ProofVerdict(Outcome.INCOMPLETE, str(error))
+    try:
+        reason = proof.check(proven, trusted)
+        return ProofVerdict(Outcome.INTACT, reason, _shown(proven, said) if said else {})
     except ProofError as error:
         return ProofVerdict(Outcome.BROKEN, str(error))
 
 
-def _read(entry: bytes) -> dict[str, Any]:
-    """What an entry says; another log's entries may say nothing that we can read."""
+def _bytes(path: Path) -> bytes:
+    """A file that was given; raises ``NoProofError``."""
     try:
-        found = orjson.loads(entry)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise NoProofError(f"{path} cannot be read") from error
+    if len(data) > MAX_BYTES:
+        raise NoProofError(f"{path} is too large to be read")
+    return data
+
+
+def _opened(data: bytes) -> Opening:
+    """What a file says that an entry commits to; raises ``NoProofError``."""
+    try:
+        salt, header, data_text = (orjson.loads(data)[name] for name in OPENING)
+        return Opening(b64decode(salt, validate=True), header.encode(), data_text.encode(), b"")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NoProofError(
+            "the file of --opening is not one that `audit proof` writes"
+        ) from error
+
+
+def _shown(entry: bytes, opening: Opening) -> dict[str, Any]:
+    """What an entry says, by its opening; raises ``ProofError`` if it is not this entry's."""
+    try:
+        if (part := opening.differs(orjson.loads(entry))) is not None:
+            raise ProofError(f"the entry is proven, but not what is said of it: {part} differs")
+        return {**orjson.loads(opening.header), "data": orjson.loads(opening.data)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProofError("the entry cannot be opened") from error

@@ -1,6 +1,5 @@
 """An event as it is stored, and the bytes of it that the audit log hashes."""
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,10 +9,9 @@ import orjson
 
 from contracts.base import Event
 from infra.ids import new_event_id
+from infra.tlog.commitment import DATA, HEADER, SEALED, commitment
 
 HUB = "hub"
-MAX_ENTRY_BYTES = 65_535
-"""C2SP tlog-tiles: an entry bundle prefixes each entry with its length in 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,9 @@ class Recorded:
     """An event as it was stored: what every subscriber receives, from a table or from Kafka.
 
     ``position`` rises in the order in which the events of one service were committed.
-    ``sealed_sha256``: digest of a personal part that is gone (its person was erased), so that
-    the event stays the one that the log hashes.
+    ``salt`` and ``sealed_salt`` hide what the log's entry commits to: the clear parts, and the
+    sealed one. ``sealed_commitment``: what the entry says of a personal part that is gone (its
+    person was erased), so that the event stays the one that the log hashes.
     """
 
     service: str
@@ -79,21 +78,47 @@ class Recorded:
     data: str
     sealed: bytes | None
     meta: Meta
-    sealed_sha256: bytes | None = None
+    salt: bytes
+    sealed_salt: bytes | None = None
+    sealed_commitment: bytes | None = None
 
     @property
     def key(self) -> str:
         """What keeps events in order: the person, or the stream where there is none."""
         return str(self.person_id) if self.person_id else self.stream
 
+    def header(self) -> bytes:
+        """Who, what and when, as the log's entry commits to it: the same bytes each time."""
+        return header_bytes(
+            {
+                "service": self.service,
+                "id": str(self.event_id),
+                "stream": self.stream,
+                "version": self.version,
+                "type": self.type,
+                "person": str(self.person_id) if self.person_id else None,
+                "occurred_at": rfc3339(self.occurred_at),
+                "recorded_at": rfc3339(self.recorded_at),
+                "actor": self.meta.actor,
+            }
+        )
+
     def entry(self) -> bytes:
         """The canonical bytes that the audit log hashes (see ``entry_bytes``)."""
-        return entry_bytes(self.service, self)
+        header = commitment(HEADER, self.salt, self.header())
+        data = commitment(DATA, self.salt, self.data.encode())
+        return entry_bytes(header, data, self.committed_seal())
+
+    def committed_seal(self) -> bytes | None:
+        """What the entry says of the personal part, there or gone; None if there never was."""
+        if self.sealed is None:
+            return self.sealed_commitment
+        return commitment(SEALED, self.sealed_salt or b"", self.sealed)
 
     def stripped(self) -> "Recorded":
-        """Without its personal part, of which the digest stays."""
-        digest = self.sealed_sha256 or sealed_digest(self.sealed)
-        return replace(self, sealed=None, sealed_sha256=digest)
+        """Without its personal part and that part's salt; what was committed to stays."""
+        kept = self.committed_seal()
+        return replace(self, sealed=None, sealed_salt=None, sealed_commitment=kept)
 
     @property
     def author(self) -> str | None:
@@ -133,11 +158,6 @@ def new_event(
     )
 
 
-def sealed_digest(sealed: bytes | None) -> bytes | None:
-    """SHA-256 of a personal part as stored; None where there is none."""
-    return hashlib.sha256(sealed).digest() if sealed else None
-
-
 def rfc3339(moment: datetime) -> str:
     """UTC with microseconds and Z: one text for one instant.
 
@@ -154,33 +174,29 @@ def rfc3339(moment: datetime) -> str:
     return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def entry_bytes(service: str, event: Recorded) -> bytes:
-    """Canonical log entry, version 1: fixed field order, digests only.
+def entry_bytes(header: bytes, data: bytes, sealed: bytes | None) -> bytes:
+    """Canonical log entry: fixed field order, commitments only.
 
-    Never a digest of clear personal data: ``sealed`` is ciphertext under a key that erasure
-    destroys, so its digest says nothing afterwards (reference: eventsourcing §3, §4).
+    It names no person, stream, type, actor or moment, and nothing in it can be guessed open
+    without the event's salts (docs/adr/0007).
     """
-    digest = event.sealed_sha256 or sealed_digest(event.sealed)
     return orjson.dumps(
         {
             "v": 1,
-            "service": service,
-            "id": str(event.event_id),
-            "stream": event.stream,
-            "version": event.version,
-            "type": event.type,
-            "person": str(event.person_id) if event.person_id else None,
-            "occurred_at": rfc3339(event.occurred_at),
-            "recorded_at": rfc3339(event.recorded_at),
-            "actor": event.meta.actor,
-            "data_sha256": hashlib.sha256(event.data.encode()).hexdigest(),
-            "sealed_sha256": digest.hex() if digest else None,
+            "header": header.hex(),
+            "data": data.hex(),
+            "sealed": sealed.hex() if sealed else None,
         }
     )
 
 
+def header_bytes(header: dict[str, Any]) -> bytes:
+    """A header as it is committed to: compact JSON, fields in their order."""
+    return orjson.dumps(header)
+
+
 def header_of(service: str, row: Any) -> dict[str, Any]:
-    """The columns of a stored event, named and written as in its entry (``entry_bytes``)."""
+    """The columns of a stored event, named and written as in its header."""
     return {
         "service": service,
         "id": str(row["event_id"]),

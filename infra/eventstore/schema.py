@@ -31,7 +31,9 @@ def create_events(schema: str, role: str) -> None:
           data        json NOT NULL,   -- json keeps the text as it was hashed; jsonb would not
           sealed      bytea,
           meta        json NOT NULL,
-          sealed_sha256 bytea CHECK (sealed IS NULL OR length(sealed_sha256) = 32),
+          salt        bytea NOT NULL CHECK (length(salt) = 32),   -- hides what entry says of it
+          sealed_salt bytea CHECK ((sealed IS NULL) = (sealed_salt IS NULL)),
+          sealed_commitment bytea CHECK (sealed IS NULL OR length(sealed_commitment) = 32),
           entry       bytea NOT NULL,
           CONSTRAINT events_stream_version UNIQUE (stream, version)
         );

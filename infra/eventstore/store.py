@@ -5,6 +5,7 @@ until commit, so position order is commit order and a reader that asks for "posi
 misses an event (docs/adr/0003). Therefore: append last, commit at once.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,14 +15,9 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.database import driver
-from infra.eventstore.events import (
-    MAX_ENTRY_BYTES,
-    Meta,
-    NewEvent,
-    Recorded,
-    sealed_digest,
-)
+from infra.eventstore.events import Meta, NewEvent, Recorded
 from infra.eventstore.upcast import upcast
+from infra.tlog.commitment import SALT_BYTES
 
 ANY = -1
 """Expected version of a stream whose version does not matter to the writer."""
@@ -32,11 +28,11 @@ COPY_FROM = 2000
 
 _COLUMNS = (
     "event_id", "stream", "version", "type", "person_id", "occurred_at", "recorded_at",
-    "data", "sealed", "meta", "sealed_sha256", "entry",
+    "data", "sealed", "meta", "salt", "sealed_salt", "sealed_commitment", "entry",
 )  # fmt: skip
 _TYPES = (
     "uuid", "text", "int", "text", "uuid", "timestamptz", "timestamptz", "text", "bytea",
-    "text", "bytea", "bytea",
+    "text", "bytea", "bytea", "bytea", "bytea",
 )  # fmt: skip
 _ROWS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_TYPES, 1))
 _SELECTED = ", ".join(f"{c}::json" if c in ("data", "meta") else c for c in _COLUMNS)
@@ -85,8 +81,8 @@ class EventStore:
     ) -> list[Recorded]:
         """Append to streams in one statement; the transaction must end at once after it.
 
-        Raises ``ConcurrencyError`` if a stream is not at its expected version, and
-        ``ValueError`` for an event too large for the log.
+        Draws the salts that hide each event in the log. Raises ``ConcurrencyError`` if a
+        stream is not at its expected version.
         """
         raw = await driver(tx)
         recorded = await self._versioned(raw, appends, recorded_at)
@@ -169,13 +165,15 @@ class EventStore:
     ) -> list[Recorded]:
         unknown = [a.stream for a in appends if a.expected == ANY]
         versions = await self._current(raw, unknown) if unknown else {}
-        recorded = []
+        recorded: list[Recorded] = []
+        salts = _Salts(sum(len(append.events) for append in appends))
         for append in appends:
             start = append.expected if append.expected != ANY else None
             version = versions.get(append.stream, 0) if start is None else start
             for event in append.events:
                 version += 1
-                recorded.append(self._numbered(event, append.stream, version, recorded_at))
+                named = append.stream, version, recorded_at
+                recorded.append(self._numbered(event, *named, salts))
             versions[append.stream] = version
         return recorded
 
@@ -200,11 +198,12 @@ class EventStore:
         return list(range(last - len(rows) + 1, last + 1))  # drawn under the lock: no holes
 
     def _numbered(
-        self, event: NewEvent, stream: str, version: int, recorded_at: datetime
+        self, event: NewEvent, stream: str, version: int, recorded_at: datetime, salts: "_Salts"
     ) -> Recorded:
         return Recorded(
             self.service, 0, event.event_id, stream, version, event.type, event.person_id,
             event.occurred_at, recorded_at, event.data, event.sealed, event.meta,
+            salts.draw(), salts.draw() if event.sealed is not None else None,
         )  # fmt: skip
 
     def _recorded(self, row: Any) -> Recorded:
@@ -214,19 +213,30 @@ class EventStore:
         return Recorded(
             self.service, row["position"], row["event_id"], row["stream"], row["version"],
             event_type, row["person_id"], row["occurred_at"], row["recorded_at"], data,
-            row["sealed"], Meta.parse(row["meta"]),
-            None if row["sealed"] else row["sealed_sha256"],
+            row["sealed"], Meta.parse(row["meta"]), row["salt"], row["sealed_salt"],
+            None if row["sealed"] else row["sealed_commitment"],
         )  # fmt: skip
 
 
+class _Salts:
+    """Random salts for so many events, from one call to the system."""
+
+    def __init__(self, events: int) -> None:
+        self._drawn = memoryview(os.urandom(2 * SALT_BYTES * events))
+        self._used = 0
+
+    def draw(self) -> bytes:
+        """The next one; none is given out twice."""
+        start = self._used
+        self._used += SALT_BYTES
+        return bytes(self._drawn[start : self._used])
+
+
 def _row(event: Recorded) -> tuple[Any, ...]:
-    entry = event.entry()
-    if len(entry) > MAX_ENTRY_BYTES:
-        raise ValueError(f"entry of {len(entry)} bytes; the log takes {MAX_ENTRY_BYTES}")
     return (
         event.event_id, event.stream, event.version, event.type, event.person_id,
         event.occurred_at, event.recorded_at, event.data, event.sealed, event.meta.json(),
-        sealed_digest(event.sealed), entry,
+        event.salt, event.sealed_salt, event.committed_seal(), event.entry(),
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Check a log without trusting who keeps it: only its public key, and the bytes it hands out.
 
 Everything is recomputed from the entries: leaf hashes, the root under each signed checkpoint,
-the digests of what each entry vouches for, and the versions of every stream. Here: what is
+the commitments to what each entry vouches for, and the versions of every stream. Here: what is
 checked of entries that come one after the other; ``remote`` fetches them from a service,
 ``offline`` reads them from an export.
 """
@@ -17,15 +17,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import orjson
 
+from infra.tlog.commitment import Opening
 from infra.tlog.merkle import Frontier, leaf_hash
 from infra.tlog.note import Checkpoint, NoteError, VKey, open_checkpoint
 from infra.tlog.policy import Policy
 
-HEADER = (
-    "service", "id", "stream", "version", "type", "person", "occurred_at", "recorded_at",
-    "actor",
-)  # fmt: skip
-"""What an entry says in clear, and what pathways are read from."""
 MAX_VERSION = 2**31 - 1
 Progress = Callable[[int, int], None]
 
@@ -40,32 +36,28 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoggedEntry:
-    """One entry as a log hands it out, with what it vouches for.
+    """One entry as a log hands it out, with what it commits to.
 
-    ``data`` is the clear part's JSON text (None: not handed out, not checked), ``sealed`` the
-    ciphertext (None: there is none, or it was erased). ``header`` and ``leaf_hash`` are what
-    the log says about the entry: they are compared with the entry itself.
+    ``leaf_hash`` is what the log says about the entry: it is compared with the entry itself.
     """
 
     index: int
     entry: bytes
-    data: bytes | None = None
-    sealed: bytes | None = None
+    opening: Opening
     leaf_hash: bytes | None = None
-    header: Mapping[str, Any] | None = None
 
     @classmethod
     def parse(cls, item: Mapping[str, Any]) -> Self:
         """An item of ``GET /v1/entries``; KeyError or ValueError if it is not one."""
-        sealed = item["sealed"]
-        return cls(
-            int(item["idx"]),
-            base64.b64decode(item["entry"]),
+        salts = [base64.b64decode(item[name] or "") for name in ("salt", "sealed_salt")]
+        opening = Opening(
+            b"".join(salts),
+            str(item["header"]).encode(),
             str(item["data"]).encode(),
-            base64.b64decode(sealed) if sealed is not None else None,
-            base64.b64decode(item["leaf_hash"]),
-            item["event"],
+            base64.b64decode(item["sealed"] or ""),
         )
+        entry, leaf = base64.b64decode(item["entry"]), base64.b64decode(item["leaf_hash"])
+        return cls(int(item["idx"]), entry, opening, leaf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +197,9 @@ class Verification:
             raise BrokenLogError(entry.index, "the entry comes a second time")
 
     def _check_contents(self, entry: LoggedEntry) -> None:
-        said = vouched(entry.index, entry.entry, entry.data, entry.sealed)
+        said = vouched(entry.index, entry.entry, entry.opening)
         self.erased += said.erased
         self._check_version(entry.index, said)
-        if entry.header is not None:
-            _check_header(entry.index, said.header, entry.header)
 
     def _check_version(self, index: int, said: Vouched) -> None:
         # 16 bytes instead of the names: a log has as many streams as people and cases.
@@ -264,7 +254,7 @@ def trusting(vkeys: Iterable[str], policy: Path | None = None) -> Policy:
     try:
         named = Policy.read(policy) if policy else Policy()
         trusted = named.with_logs([VKey.parse(vkey) for vkey in vkeys])
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise IncompleteLogError(None, f"whom to trust cannot be read: {error}") from error
     if not trusted.logs:
         raise IncompleteLogError(None, "no public key of the log is given")
@@ -294,24 +284,22 @@ def open_earlier(name: str, note: bytes, keys: Sequence[VKey]) -> Checkpoint:
         raise BrokenLogError(None, f"{name} is not signed by the key: {error}") from error
 
 
-def vouched(index: int, entry: bytes, data: bytes | None, sealed: bytes | None) -> Vouched:
+def vouched(index: int, entry: bytes, opening: Opening) -> Vouched:
     """What an entry says.
 
-    Raises ``BrokenLogError`` if data or sealed part are not those that it vouches for.
+    Raises ``BrokenLogError`` if header, data or sealed part are not those it commits to.
     """
     try:
-        header = orjson.loads(entry)
+        said = orjson.loads(entry)
+        if (part := opening.differs(said)) is not None:
+            raise BrokenLogError(index, f"its {part} differs")
+        header = orjson.loads(opening.header)
         stream, version = header["service"] + "\n" + header["stream"], header["version"]
-        digest = header["sealed_sha256"]
-        if data is not None and sha256(data).hexdigest() != header["data_sha256"]:
-            raise BrokenLogError(index, "its data_sha256 differs")
-        if sealed is not None and sha256(sealed).hexdigest() != digest:
-            raise BrokenLogError(index, "its sealed_sha256 differs")
         if type(version) is not int or not 0 < version <= MAX_VERSION:
             raise BrokenLogError(index, f"{version} is no version")
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenLogError(index, "the entry cannot be read") from error
-    return Vouched(header, stream, version, sealed is None and digest is not None)
+    return Vouched(header, stream, version, not opening.sealed and said["sealed"] is not None)
 
 
 def gap(at: int, stream: str, version: int, last: int) -> BrokenLogError:
@@ -323,9 +311,3 @@ def other_entries(start: int, stop: int) -> BrokenLogError:
     """The entries between two checkpoints are others than those that were signed."""
     last = max(stop - 1, 0)
     return BrokenLogError(start, f"entries {start} to {last} are not those that were signed")
-
-
-def _check_header(index: int, entry: Mapping[str, Any], said: Mapping[str, Any]) -> None:
-    for name in HEADER:
-        if entry.get(name) != said[name]:
-            raise BrokenLogError(index, f"the {name} beside the entry is not the entry's")

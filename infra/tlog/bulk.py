@@ -13,24 +13,33 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from infra.tlog.audit import MAX_VERSION
+from infra.tlog.commitment import DATA, HEADER, SALT_BYTES, SEALED, Opening, begun
 from infra.tlog.merkle import HASH_SIZE
 
 Digest = Annotated[str, msgspec.Meta(min_length=2 * HASH_SIZE, max_length=2 * HASH_SIZE)]
 
-_LEAF, _NODE, _PART = sha256(b"\0"), sha256(b"\1"), sha256()
+_LEAF, _NODE = sha256(b"\0"), sha256(b"\1")
+_HEADER, _DATA, _SEALED = begun(HEADER), begun(DATA), begun(SEALED)
 
 
 class _Said(msgspec.Struct, gc=False):
     """What is checked of an entry whose form is the one that the hub writes."""
 
+    header: Digest
+    data: Digest
+    sealed: Digest | None
+
+
+class _Header(msgspec.Struct, gc=False):
+    """What is checked of a header whose form is the one that the hub writes."""
+
     service: str
     stream: str
     version: Annotated[int, msgspec.Meta(ge=1, le=MAX_VERSION)]
-    data_sha256: Digest
-    sealed_sha256: Digest | None
 
 
 _said = msgspec.json.Decoder(_Said).decode
+_header = msgspec.json.Decoder(_Header).decode
 
 
 class AllVouched(NamedTuple):
@@ -53,27 +62,44 @@ def tile_root(data: bytes) -> bytes:
     return data
 
 
-def all_vouched(
-    entries: Sequence[bytes], data: Sequence[bytes], sealed: Sequence[bytes]
-) -> AllVouched | None:
+def all_vouched(entries: Sequence[bytes], openings: Sequence[Opening]) -> AllVouched | None:
     """What entries say, if all of it is there and holds; None where something might not."""
-    if not (all(data) and all(map(bytes.isascii, entries))):
+    salts, headers, data, sealed = zip(*openings, strict=True)
+    lengths = [SALT_BYTES + SALT_BYTES * bool(part) for part in sealed]
+    if not (
+        all(headers)
+        and all(data)
+        and all(map(bytes.isascii, entries))
+        and all(map(bytes.isascii, headers))
+        and [len(salt) for salt in salts] == lengths
+    ):
         return None
     try:
         said = [_said(entry) for entry in entries]
+        names = [_header(header) for header in headers]
     except (msgspec.MsgspecError, ValueError):
         return None
-    wanted = [entry.sealed_sha256 for entry in said]
-    there = list(compress(sealed, sealed))
+    wanted = [entry.sealed for entry in said]
     theirs = [digest for digest in compress(wanted, sealed) if digest]
+    there = list(compress(sealed, sealed))
+    clear = [salt[:SALT_BYTES] for salt in salts]
+    hiding = [salt[SALT_BYTES:] for salt in compress(salts, sealed)]
     if not (
         len(there) == len(theirs)
-        and _digests(_PART, data).hex() == "".join([entry.data_sha256 for entry in said])
-        and _digests(_PART, there).hex() == "".join(theirs)
+        and _commitments(_HEADER, clear, headers) == "".join([entry.header for entry in said])
+        and _commitments(_DATA, clear, data) == "".join([entry.data for entry in said])
+        and _commitments(_SEALED, hiding, there) == "".join(theirs)
     ):
         return None
-    versions = [(f"{entry.service}\n{entry.stream}", entry.version) for entry in said]
+    versions = [(f"{name.service}\n{name.stream}", name.version) for name in names]
     return AllVouched(versions, len(wanted) - wanted.count(None) - len(there))
+
+
+def _commitments(begun: "hashlib._Hash", salts: Iterable[bytes], parts: Iterable[bytes]) -> str:
+    """``commitment`` of each part with its salt, in hexadecimal, one after the other."""
+    framed = zip(salts, parts, strict=True)
+    items = [b"%b%b%b" % (salt, len(part).to_bytes(8), part) for salt, part in framed]
+    return _digests(begun, items).hex()
 
 
 def _digests(begun: "hashlib._Hash", parts: Iterable[bytes]) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import orjson
 
@@ -20,15 +20,17 @@ from infra.tlog import tiles
 from infra.tlog.audit import Progress
 from infra.tlog.layout import (
     CHECKPOINT,
+    FRAMES,
     GROUP_HEIGHT,
     MANIFEST,
     UNFINISHED,
     Manifest,
     Selection,
+    TooLargeError,
     checkpoints_path,
-    decode_frames,
-    encode_frames,
+    frame,
     payload_path,
+    read_frames,
 )
 from infra.tlog.note import Checkpoint, Note
 from infra.tlog.tiles import TILE_HEIGHT, Tile
@@ -36,7 +38,7 @@ from infra.tlog.tiles import TILE_HEIGHT, Tile
 AT_ONCE = 8
 """Bundles that are fetched at a time."""
 
-NOTHING_SEALED = b'"sealed_sha256":null}'
+NOTHING_SEALED = b'"sealed":null}'
 """How the canonical entry of an event ends that never had a sealed part."""
 
 BESIDE = Path(__file__).with_name("beside")
@@ -47,14 +49,14 @@ class LogSource(Protocol):
     """Where a log is read from: its own database, or the service's HTTP interface.
 
     The newest checkpoint; those of more than ``after`` and at most ``to`` entries, oldest
-    first; a tile or entry bundle; and beside a bundle, as ``layout.encode_frames`` writes
-    them, data and sealed part of each entry.
+    first; a tile or entry bundle; and beside a bundle what each entry commits to, as
+    ``layout.encode_frames`` writes it, into a file: it may be more than fits into memory.
     """
 
     async def checkpoint(self) -> bytes: ...
     def checkpoints(self, after: int, to: int) -> AsyncIterator[bytes]: ...
     async def tile(self, tile: Tile) -> bytes: ...
-    async def payload(self, bundle: Tile) -> bytes: ...
+    async def payload(self, bundle: Tile, file: BinaryIO) -> None: ...
 
 
 class ExportRefusedError(Exception):
@@ -134,11 +136,13 @@ class Export:
         asked = [selection.holds(start + n) for n in range(bundle.width)]
         fetch = partial(self._cut_bundle, bundle, None if selection.stop else asked)
         entries = tiles.decode_bundle(await self._kept(bundle.path, fetch))
-        fetch = partial(self._cut_payload, bundle, None if all(asked) else asked)
-        payload = decode_frames(await self._kept(payload_path(bundle), fetch))
-        for entry, sealed, held in zip(entries, payload[1::2], asked, strict=True):
+        target = self._folder / payload_path(bundle)
+        if not target.exists():
+            await self._payload(bundle, target, asked)
+        sealed = await asyncio.to_thread(_sealed_sizes, target)
+        for entry, size, held in zip(entries, sealed, asked, strict=True):
             self._entries += held
-            self._erased += held and not sealed and not entry.endswith(NOTHING_SEALED)
+            self._erased += held and not size and not entry.endswith(NOTHING_SEALED)
 
     async def _cut_bundle(self, bundle: Tile, asked: Sequence[bool] | None) -> bytes:
         whole = await self._source.tile(bundle)
@@ -147,22 +151,25 @@ class Export:
         entries = zip(tiles.decode_bundle(whole), asked, strict=True)
         return tiles.encode_bundle([entry if held else b"" for entry, held in entries])
 
-    async def _cut_payload(self, bundle: Tile, asked: Sequence[bool] | None) -> bytes:
-        whole = await self._source.payload(bundle)
-        if asked is None:
-            return whole
-        items = enumerate(decode_frames(whole))
-        return encode_frames(item if asked[n // 2] else b"" for n, item in items)
+    async def _payload(self, bundle: Tile, target: Path, asked: Sequence[bool]) -> None:
+        whole = _draft(target)
+        with whole.open("wb") as file:
+            await self._source.payload(bundle, file)
+        if not all(asked):
+            await asyncio.to_thread(_cut, whole, _draft(whole), asked)
+        whole.replace(target)
 
     async def _checkpoints_of(self, group: int, selection: Selection) -> None:
         after = max(group << GROUP_HEIGHT, selection.start)
         to = min(group + 1 << GROUP_HEIGHT, selection.stop, selection.size - 1)
-
-        async def fetch() -> bytes:
-            return encode_frames([n async for n in self._source.checkpoints(after, to)])
-
-        kept = await self._kept(checkpoints_path(group), fetch)
-        self._checkpoints += len(decode_frames(kept))
+        target = self._folder / checkpoints_path(group)
+        if not target.exists():
+            draft = _draft(target)
+            with draft.open("wb") as file:
+                async for note in self._source.checkpoints(after, to):
+                    file.write(frame(note))
+            draft.replace(target)
+        self._checkpoints += len(_sizes(target))
 
     async def _kept(self, path: str, fetch: Callable[[], Awaitable[bytes]]) -> bytes:
         """A file's bytes: those that stand there, or else fetched and written."""
@@ -175,8 +182,7 @@ class Export:
 
     def _write(self, path: str, data: bytes) -> None:
         target = self._folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name}.new")
+        draft = _draft(target)
         draft.write_bytes(data)
         draft.replace(target)
 
@@ -188,3 +194,32 @@ class Export:
         self._write(MANIFEST, said.format())
         (self._folder / UNFINISHED).unlink()
         return said
+
+
+def _draft(target: Path) -> Path:
+    """Where a file stands until all of it is there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.with_name(f".{target.name}.new")
+
+
+def _cut(whole: Path, draft: Path, asked: Sequence[bool]) -> None:
+    """Leave out what is not asked for."""
+    with whole.open("rb") as old, draft.open("wb") as new:
+        for n, item in enumerate(read_frames(old)):
+            new.write(frame(item if asked[n // FRAMES] else b""))
+    draft.replace(whole)
+
+
+def _sealed_sizes(payload: Path) -> list[int]:
+    """The size of each entry's sealed part."""
+    return _sizes(payload)[FRAMES - 1 :: FRAMES]
+
+
+def _sizes(path: Path) -> list[int]:
+    """The size of each item; raises ``ExportRefusedError`` for what no verifier would read."""
+    try:
+        with path.open("rb") as file:
+            return [len(item) for item in read_frames(file)]
+    except TooLargeError:
+        path.unlink()
+        raise ExportRefusedError(f"{path.name} has an item too large to be read") from None

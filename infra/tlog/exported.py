@@ -2,22 +2,27 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from infra.tlog import tiles
 from infra.tlog.audit import BrokenLogError, IncompleteLogError
+from infra.tlog.commitment import Opening
 from infra.tlog.layout import (
     CHECKPOINT,
     FOLDERS,
+    FRAMES,
     MANIFEST,
     MAX_FILE_BYTES,
     LayoutError,
     Manifest,
     Selection,
-    decode_frames,
+    TooLargeError,
     payload_path,
+    read_frames,
 )
 from infra.tlog.merkle import HASH_SIZE, root_at
 from infra.tlog.note import Checkpoint, Note
@@ -28,12 +33,11 @@ KEPT_TILES = 64
 
 
 class Row(NamedTuple):
-    """An entry with what it vouches for; what is not there is empty."""
+    """An entry with what it commits to."""
 
     at: int
     entry: bytes
-    data: bytes
-    sealed: bytes
+    opening: Opening
 
 
 class Exported:
@@ -59,14 +63,20 @@ class Exported:
 
     def read(self, path: str, at: int | None = None) -> bytes:
         """A file; ``at``: the first entry that it is about."""
+        with self._opened(path, at) as file:
+            if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+                raise IncompleteLogError(at, f"{path} is too large to be read")
+            return file.read()
+
+    @contextmanager
+    def _opened(self, path: str, at: int | None) -> Iterator[BinaryIO]:
         try:
-            with (self.folder / path).open("rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > MAX_FILE_BYTES:
-                    raise does_not_hold(path, at)
-                return file.read(size)
-        except OSError as error:
+            with (self.folder / path).open("rb") as file:
+                yield file
+        except FileNotFoundError as error:
             raise IncompleteLogError(at, f"{path} is missing") from error
+        except OSError as error:
+            raise IncompleteLogError(at, f"{path} cannot be read") from error
 
     def manifest(self) -> Manifest:
         """What the export says that it holds."""
@@ -88,12 +98,17 @@ class Exported:
         """The root of the first ``size`` entries, by the tiles."""
         return root_at(size, tiles.reader(self.size, self._hashes))
 
-    def frames(self, path: str, at: int | None = None) -> list[bytes]:
-        """The items of a payload or checkpoints file."""
-        try:
-            return decode_frames(self.read(path, at))
-        except LayoutError as error:
-            raise does_not_hold(path, at) from error
+    def items(self, path: str, at: int | None = None) -> Iterator[bytes]:
+        """The items of a payload or checkpoints file, one at a time."""
+        with self._opened(path, at) as file:
+            try:
+                yield from read_frames(file)
+            except TooLargeError as error:
+                raise IncompleteLogError(
+                    at, f"{path} has an item too large to be read"
+                ) from error
+            except LayoutError as error:
+                raise does_not_hold(path, at) from error
 
     def entries(self, bundle: Tile) -> list[bytes]:
         """The entries of a bundle, as many as it is wide; empty where one is left out."""
@@ -102,12 +117,21 @@ class Exported:
             entries = tiles.decode_bundle(self.read(bundle.path, at))
         except ValueError as error:
             raise does_not_hold(bundle.path, at) from error
-        return _as_many(entries, bundle.width, bundle.path, at)
+        if len(entries) != bundle.width:
+            raise does_not_hold(bundle.path, at)
+        return entries
 
-    def payload(self, bundle: Tile) -> list[bytes]:
-        """Data and sealed part of each entry of a bundle, in turn."""
+    def openings(self, bundle: Tile) -> Iterator[Opening]:
+        """What the entries of a bundle commit to, one at a time."""
         path, at = payload_path(bundle), bundle.index << TILE_HEIGHT
-        return _as_many(self.frames(path, at), 2 * bundle.width, path, at)
+        items = self.items(path, at)
+        for _ in range(bundle.width):
+            four = list(islice(items, FRAMES))
+            if len(four) < FRAMES:
+                raise does_not_hold(path, at)
+            yield Opening(*four)
+        if next(items, None) is not None:
+            raise does_not_hold(path, at)
 
     def files(self) -> Iterator[str]:
         """Every file that lies where evidence does; hidden ones are somebody's system's."""
@@ -119,10 +143,10 @@ class Exported:
     def rows(self, start: int = 0) -> Iterator[Row]:
         """The entries that are there, with their data, in order, from an index on."""
         for bundle in self._bundles(start):
-            first, payload = bundle.index << TILE_HEIGHT, self.payload(bundle)
-            for n, entry in enumerate(self.entries(bundle)):
-                if payload[2 * n] and first + n >= start:
-                    yield Row(first + n, entry, *payload[2 * n : 2 * n + 2])
+            pairs = zip(self.entries(bundle), self.openings(bundle), strict=True)
+            for at, (entry, opening) in enumerate(pairs, bundle.index << TILE_HEIGHT):
+                if opening.data and at >= start:
+                    yield Row(at, entry, opening)
 
     def _bundles(self, start: int) -> Iterator[Tile]:
         said = self.manifest()
@@ -149,9 +173,3 @@ class Exported:
 def does_not_hold(path: str, at: int | None = None) -> BrokenLogError:
     """A file that is not what it must be."""
     return BrokenLogError(at, f"{path} does not hold")
-
-
-def _as_many(items: list[bytes], count: int, path: str, at: int) -> list[bytes]:
-    if len(items) != count:
-        raise does_not_hold(path, at)
-    return items

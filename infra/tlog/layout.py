@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from heapq import merge
 from struct import Struct
-from typing import Self
+from typing import BinaryIO, Self
 
-from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, Tile, split, tile_width
+from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, Tile, tile_width
 
 FORMAT = "aiguillage-export/1"
 MANIFEST = "manifest.json"
@@ -31,12 +31,24 @@ NOT_EVIDENCE = ("LISEZMOI.md", "README.md", "verify.py", "vkey.txt")
 GROUP_HEIGHT = 2 * TILE_HEIGHT
 """Entries whose earlier checkpoints share a file: as many as one tile of level 1 covers."""
 
-MAX_FILE_BYTES = 256 * 1024 * 1024
+MAX_FILE_BYTES = 32 * 1024 * 1024
+"""Bytes of a file that is read at once: the largest is a bundle of 256 entries of 64 KiB."""
+
+MAX_ITEM_BYTES = 16 * 1024 * 1024
+"""Bytes of an item of a payload or checkpoints file; the number of items is not limited."""
+
+FRAMES = 4
+"""Items that a payload file holds of each entry: those of a `commitment.Opening`."""
+
 _LENGTH = Struct(">I")
 
 
 class LayoutError(ValueError):
     """A file that is not what an export is made of."""
+
+
+class TooLargeError(ValueError):
+    """What nobody who checks an export will read: nothing is said of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +151,7 @@ class Selection:
 
 
 def payload_path(bundle: Tile) -> str:
-    """Where the data and sealed parts of a bundle's entries stand."""
+    """Where stands what a bundle's entries commit to, and the salts that show it."""
     return "payload" + bundle.path.removeprefix("tile/entries")
 
 
@@ -151,18 +163,31 @@ def checkpoints_path(group: int) -> str:
 def encode_frames(items: Iterable[bytes]) -> bytes:
     """Each item after its length in 4 bytes, big-endian; the length 0 stands for none.
 
-    A payload file holds two items an entry, data and sealed part, which are never empty; a
-    checkpoints file one a note.
+    A payload file holds four items an entry (salts, header, data, sealed part), which are
+    never empty; a checkpoints file one a note.
     """
-    return b"".join(_LENGTH.pack(len(item)) + item for item in items)
+    return b"".join(map(frame, items))
 
 
-def decode_frames(data: bytes) -> list[bytes]:
-    """Inverse of ``encode_frames``; raises ``LayoutError`` if it is cut short."""
-    try:
-        return split(data, _LENGTH)
-    except ValueError as error:
-        raise LayoutError("the file is cut short") from error
+def frame(item: bytes) -> bytes:
+    """One item after its length."""
+    return _LENGTH.pack(len(item)) + item
+
+
+def read_frames(file: BinaryIO) -> Iterator[bytes]:
+    """Inverse of ``encode_frames``, an item at a time.
+
+    Raises ``TooLargeError`` at an item beyond ``MAX_ITEM_BYTES``, ``LayoutError`` if the file
+    is cut short.
+    """
+    while head := file.read(_LENGTH.size):
+        size = int.from_bytes(head)
+        if size > MAX_ITEM_BYTES:
+            raise TooLargeError
+        item = file.read(size)
+        if len(head) < _LENGTH.size or len(item) < size:
+            raise LayoutError("the file is cut short")
+        yield item
 
 
 def _blocks(start: int, stop: int, shift: int) -> range:

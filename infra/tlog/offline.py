@@ -93,8 +93,7 @@ class Check:
         self._check_entries(workers, progress)
         self._check_checkpoints(workers)
         if last:
-            path = str(last.resolve())
-            checker.extends(path, checker.export.read(path))
+            checker.extends_kept(str(last.resolve()))
         if self.erased != self.said.erased:
             raise does_not_hold(MANIFEST)
         self._refuse_others(checker.export)
@@ -152,7 +151,7 @@ class Check:
         proven, export = 0, checker.export
         for group in self._span().groups():
             path = checkpoints_path(group)
-            for note in export.frames(path):
+            for note in export.items(path):
                 signed = open_earlier(path, note, self.task.keys)
                 if export.top(signed.size) != signed.root:
                     raise other_entries(proven, signed.size)

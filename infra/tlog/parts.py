@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -22,14 +23,19 @@ from infra.tlog.audit import (
     vouched,
 )
 from infra.tlog.bulk import all_vouched, leaf_hashes, tile_root
+from infra.tlog.commitment import Opening
 from infra.tlog.exported import Exported, does_not_hold
 from infra.tlog.layout import Manifest, checkpoints_path
 from infra.tlog.merkle import HASH_SIZE
-from infra.tlog.note import VKey
+from infra.tlog.note import Checkpoint, VKey
 from infra.tlog.streams import Gap, Runs, first_gap
 from infra.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 
 T = TypeVar("T")
+AT_ONCE_BYTES = 4 * 1024 * 1024
+"""Bytes of a bundle's contents that are checked at a time: an export of any size is checked in
+the same memory. A bundle of ordinary events is less."""
+
 AHEAD = 2
 """Items per process that are begun before the oldest one's result is taken."""
 
@@ -89,7 +95,7 @@ class Checker:
         """The earlier checkpoints of one file: each must be of this log's history."""
         found, path = Found(), checkpoints_path(group)
         try:
-            for note in self.export.frames(path):
+            for note in self.export.items(path):
                 self.extends(path, note)
                 found.checkpoints += 1
         except UnsoundLogError as error:
@@ -103,13 +109,26 @@ class Checker:
     def broken(self, missing: Gap) -> BrokenLogError:
         """What is said of a gap, with the name of its stream."""
         bundle = self.export.named(ENTRIES, missing.at >> TILE_HEIGHT)
-        entry = self.export.entries(bundle)[missing.at % TILE_WIDTH]
-        stream = orjson.loads(entry)["stream"]
+        openings = islice(self.export.openings(bundle), missing.at % TILE_WIDTH, None)
+        stream = orjson.loads(next(openings).header)["stream"]
         return gap(missing.at, stream, missing.version, missing.last)
 
     def extends(self, path: str, note: bytes) -> None:
         """Raise unless the log extends what a checkpoint states."""
-        signed = open_earlier(path, note, self._task.keys)
+        self._extends(open_earlier(path, note, self._task.keys))
+
+    def extends_kept(self, path: str) -> None:
+        """Raise unless the log extends the checkpoint in a file of whoever checks it.
+
+        ``IncompleteLogError`` where the file says nothing: that is no fault of the log.
+        """
+        try:
+            signed = open_earlier(path, self.export.read(path), self._task.keys)
+        except BrokenLogError as error:
+            raise IncompleteLogError(None, f"nothing can be told by {error}") from error
+        self._extends(signed)
+
+    def _extends(self, signed: Checkpoint) -> None:
         if signed.size > self.export.size:
             then, now = signed.size, self.export.size
             raise BrokenLogError(None, f"it had {then} entries before, and now {now}")
@@ -142,26 +161,38 @@ class Checker:
 
     def _entries(self, bundle: Tile, found: Found, runs: Runs) -> None:
         start, leaves = bundle.index << TILE_HEIGHT, self.export.tile(0, bundle.index)
-        entries, payload = self.export.entries(bundle), self.export.payload(bundle)
-        data, sealed = payload[::2], payload[1::2]
+        entries = self.export.entries(bundle)
         other = _first_other(entries, leaves, start)
-        if other is None and (said := all_vouched(entries, data, sealed)):
-            self._follow(start, said.versions, runs)
-            found.held += len(entries)
-            found.erased += said.erased
-            return
-        rows = zip(range(start, self.export.size), entries, data, sealed, strict=False)
-        for at, entry, clear, ciphertext in rows:
+        for openings in _some(self.export.openings(bundle)):
+            some = entries[: len(openings)]
+            del entries[: len(openings)]
+            if other is None and (said := all_vouched(some, openings)):
+                self._follow(start, said.versions, runs)
+                found.held += len(some)
+                found.erased += said.erased
+            else:
+                self._one_by_one(start, other, zip(some, openings, strict=True), found, runs)
+            start += len(openings)
+
+    def _one_by_one(
+        self,
+        start: int,
+        other: int | None,
+        pairs: Iterable[tuple[bytes, Opening]],
+        found: Found,
+        runs: Runs,
+    ) -> None:
+        for at, (entry, opening) in enumerate(pairs, start):
             if at == other:
                 raise BrokenLogError(at, "another was signed")
-            self._entry(LoggedEntry(at, entry, clear, ciphertext), found, runs)
+            self._entry(LoggedEntry(at, entry, opening), found, runs)
 
     def _entry(self, entry: LoggedEntry, found: Found, runs: Runs) -> None:
         """One entry, where not all of a bundle is there, or does not hold."""
-        if not entry.data:
-            self._left_out(entry.index, entry.sealed)
+        if not entry.opening.data:
+            self._left_out(entry.index, entry.opening)
             return
-        said = vouched(entry.index, entry.entry, entry.data, entry.sealed or None)
+        said = vouched(entry.index, entry.entry, entry.opening)
         self._follow(entry.index, [(said.stream, said.version)], runs)
         found.held += 1
         found.erased += said.erased
@@ -170,11 +201,11 @@ class Checker:
         if missing := runs.follow(start, versions):
             raise self.broken(missing)
 
-    def _left_out(self, at: int, sealed: bytes | None) -> None:
+    def _left_out(self, at: int, opening: Opening) -> None:
         if self._task.said.start <= at < self._task.said.stop:
             raise IncompleteLogError(at, "its data were not handed out")
-        if sealed:
-            raise BrokenLogError(at, "it has a sealed part and no data")
+        if any(opening):
+            raise BrokenLogError(at, "it is only left out in part")
 
 
 class Workers:
@@ -213,6 +244,24 @@ class Workers:
                 yield begun.popleft().result()
         except BrokenProcessPool as error:
             raise IncompleteLogError(None, "a process of the check was ended") from error
+
+
+def _some(openings: Iterator[Opening]) -> Iterator[list[Opening]]:
+    """Some at a time, as many as fit into memory; what fails comes after those before it."""
+    some, size = list[Opening](), 0
+    try:
+        for opening in openings:
+            some.append(opening)
+            size += sum(map(len, opening))
+            if size > AT_ONCE_BYTES:
+                yield some
+                some, size = [], 0
+    except UnsoundLogError as error:
+        if some:
+            yield some
+        raise error
+    if some:
+        yield some
 
 
 def _first_other(entries: Sequence[bytes], leaves: bytes, start: int) -> int | None:

@@ -1,10 +1,11 @@
 """A log that a service hands out over HTTP: fetched by an auditor, page by page."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 
 import aiohttp
 import orjson
@@ -23,8 +24,12 @@ from infra.tlog.layout import payload_path
 from infra.tlog.tiles import Tile
 
 PAGE = 1000
-MAX_PAGE_BYTES = 256 * 1024 * 1024
-TIMEOUT = aiohttp.ClientTimeout(total=60, connect=5)
+MAX_PAGE_BYTES = 64 * 1024 * 1024
+"""Bytes of an answer that is kept in memory: a page of entries or checkpoints, a tile."""
+
+TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=60)
+"""No limit for all of an answer: a payload may be hundreds of megabytes."""
+
 ATTEMPTS = 4
 FIRST_RETRY_SECONDS = 0.2
 
@@ -42,14 +47,48 @@ class RemoteLog:
 
     async def get(self, path: str) -> bytes:
         """The body of an answer."""
+        body = bytearray()
+
+        def add(chunk: bytes) -> None:
+            body.extend(chunk)
+            if len(body) > MAX_PAGE_BYTES:
+                raise IncompleteLogError(None, "the service answered more than a page")
+
+        await self._read(path, body.clear, add)
+        return bytes(body)
+
+    async def lines(self, path: str) -> AsyncIterator[bytes]:
+        """The lines of an answer, which may be more than fits into memory."""
+        with TemporaryFile() as file:
+            await self._save(path, file)
+            file.seek(0)
+            for line in file:
+                yield line
+
+    async def _save(self, path: str, file: BinaryIO) -> None:
+        start = file.tell()
+
+        def again() -> None:
+            file.seek(start)
+            file.truncate()
+
+        await self._read(path, again, file.write)
+
+    async def _read(
+        self, path: str, begin: Callable[[], object], take: Callable[[bytes], object]
+    ) -> None:
+        """Hand over an answer's body; ``begin``: forget what was handed over of it before."""
         reason = ""
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(FIRST_RETRY_SECONDS * 2**attempt)
+            begin()
             try:
                 async with self._session.get(f"{self._base}{path}") as response:
                     if response.status == 200:
-                        return await _body(response)
+                        async for chunk in response.content.iter_any():
+                            take(chunk)
+                        return
                     reason = f"the service answered {response.status}"
                     if response.status < 500:
                         break
@@ -69,9 +108,9 @@ class RemoteLog:
         """A tile or an entry bundle."""
         return await self.get(f"/{tile.path}")
 
-    async def payload(self, bundle: Tile) -> bytes:
-        """Data and sealed part of each entry of a bundle."""
-        return await self.get(f"/v1/{payload_path(bundle)}")
+    async def payload(self, bundle: Tile, file: BinaryIO) -> None:
+        """Write what each entry of a bundle commits to."""
+        await self._save(f"/v1/{payload_path(bundle)}", file)
 
     async def checkpoints(self, after: int, to: int) -> AsyncIterator[bytes]:
         """The checkpoints of more than ``after`` and at most ``to`` entries, oldest first."""
@@ -132,13 +171,3 @@ async def _pages(log: RemoteLog, check: Verification) -> AsyncIterator[None]:
         for item in page:
             check.add(LoggedEntry.parse(item))
         yield
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    chunks, size = [], 0
-    async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > MAX_PAGE_BYTES:
-            raise IncompleteLogError(None, "the service answered more than a page")
-        chunks.append(chunk)
-    return b"".join(chunks)

@@ -169,19 +169,9 @@ def tiles_between(old: int, new: int) -> Iterator[Tile]:
         yield from _level_between(level, old, new)
 
 
-def bundles_between(old: int, new: int) -> Iterator[Tile]:
-    """Entry bundles of a log of ``new`` entries that one of ``old`` has not, or shorter."""
-    return _level_between(ENTRIES, old, new)
-
-
 def tiles_for(size: int) -> Iterator[Tile]:
     """Every tile of a tree of ``size``: bottom level first, then left to right."""
     return tiles_between(0, size)
-
-
-def bundles_for(size: int) -> Iterator[Tile]:
-    """Every entry bundle of a log of ``size`` entries; a partial one comes last."""
-    return bundles_between(0, size)
 
 
 def locate(node: Node) -> Span:

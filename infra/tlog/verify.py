@@ -6,13 +6,18 @@ import json
 import re
 import sys
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 NOTE = re.compile(r"([^\0-\x09\x0b-\x1f]+\n)\n((?:— [^\s+\0-\x1f]+ [\w+/=]+\n){1,128})")
+VKEY = re.compile(r"[^+\s]+\+[0-9a-f]{8}\+[\w+/=]+")
 FIELDS = ("format", "start", "stop", "entries", "checkpoints", "erased")
+PARTS, DOMAIN = ("header", "data", "sealed"), "aiguillage-commitment-1"
+MAX_FILE, MAX_ITEM = 1 << 25, 1 << 24  # bytes that are read at once: a file, or an item in one
 
 
 def _need(holds: object, reason: str, at: int | None = None, code: int = 1) -> None:
@@ -37,11 +42,13 @@ class _Export:
             reason, at, code = self._check(), None, 0
         except Exception as error:  # nonsense in a file is found like any other fault
             reason, at, code = error.args if len(error.args) == 3 else self.wrong
+            code = 2 if isinstance(error, OSError) else code
         place = "" if at is None else f" at entry {at}"
         sys.stdout.write(f"{('intact', 'broken', 'incomplete')[code]}{place}: {reason}\n")
         return code
 
     def _check(self) -> str:
+        _need(all(map(VKEY.fullmatch, self.keys)), "a key cannot be read", None, 2)
         self.size, root = self._note("checkpoint", self._read("checkpoint"))
         said = json.loads(manifest := self._read("manifest.json"))
         self.start, self.stop, held = (int(said[name]) for name in FIELDS[1:4])
@@ -51,24 +58,37 @@ class _Export:
         for level in (n for n in range(8, -1, -1) if self.size >> 8 * n & 255):
             self._walk(level, self.size >> 8 * level + 8)  # along the tree's right edge
         _need(self.held == held, f"{self.held} of {held} entries are here", None, 2)
-        paths = [f"checkpoints/{n}" for n in range(self.start >> 16, self.stop + 0xFFFF >> 16)]
-        notes = [self._note(path, note) for path in paths for note in self._items(path, 4)]
-        last = [str(path.resolve()) for path in self.last]
-        for size, earlier in notes + [self._note(path, self._read(path)) for path in last]:
-            _need(size <= self.size, f"it had {size} entries before, and now {self.size}")
-            _need(self._top(size) == earlier, f"another history of {size} entries was signed")
-        true = ("aiguillage-export/1", self.start, self.stop, held, len(notes), self.erased)
+        names = [f"checkpoints/{n}" for n in range(self.start >> 16, self.stop + 0xFFFF >> 16)]
+        signed = sum(self._extends(name, note) for name in names for note in self._items(name))
+        for name in (str(path.resolve()) for path in self.last):
+            self._extends(name, self._read(name, None, 2))
+        true = ("aiguillage-export/1", self.start, self.stop, held, signed, self.erased)
         same = json.dumps(dict(zip(FIELDS, true, strict=True)), indent=1).encode() == manifest
         _need(same, "manifest.json does not hold")
         odd = {str(p) for p in self.folder.glob("[cpt]*/**/[!.]*") if p.is_file()} - self.used
         _need(not odd, f"{min(odd, default='')} is not part of the export")
         return f"{held} of {self.size} entries are as signed, {self.erased} sealed parts erased"
 
-    def _read(self, path: str, at: int | None = None) -> bytes:
-        self.wrong: tuple[str, int | None, int] = f"{path} does not hold", at, 1
+    def _file(self, path: str, at: int | None = None, code: int = 1) -> Path:
+        self.wrong: tuple[str, int | None, int] = f"{path} does not hold", at, code
         self.used.add(str(self.folder / path))
         _need((self.folder / path).is_file(), f"{path} is missing", at, 2)
-        return (self.folder / path).read_bytes()
+        return self.folder / path
+
+    def _read(self, path: str, at: int | None = None, code: int = 1) -> bytes:
+        with self._file(path, at, code).open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+        _need(len(data) <= MAX_FILE, f"{path} is too large to be read", at, 2)
+        return data
+
+    def _items(self, path: str, at: int | None = None, prefix: int = 4) -> Iterator[bytes]:
+        with self._file(path, at).open("rb") as file:
+            while head := file.read(prefix):  # each after its length, which is 0 for nothing
+                size = int.from_bytes(head, "big")
+                _need(size <= MAX_ITEM, f"{path} has an item too large to be read", at, 2)
+                item, self.wrong = file.read(size), (f"{path} does not hold", at, 1)
+                _need(len(head) == prefix and len(item) == size, *self.wrong)
+                yield item
 
     def _note(self, path: str, data: bytes) -> tuple[int, bytes]:
         text, lines = NOTE.fullmatch(data.decode()).groups()  # type: ignore[union-attr]
@@ -79,16 +99,14 @@ class _Export:
                 public = Ed25519PublicKey.from_public_bytes(b64decode(key.split("+", 2)[2])[1:])
                 public.verify(raw[4:], text.encode())
                 signed = signed or name == origin  # "A…" is the code of Ed25519 keys
-        _need(signed, f"{path} is not signed by the key")
+        _need(signed, f"{path} is not signed by the key", *self.wrong[1:])
         return int(size), b64decode(root)
 
-    def _items(self, path: str, prefix: int, at: int | None = None, n: int = 0) -> list[bytes]:
-        data, items, end = self._read(path, at), list[bytes](), 0
-        while end < len(data):  # each after its length, which is 0 for what is not there
-            start, length = end + prefix, int.from_bytes(data[end : end + prefix], "big")
-            items.append(data[start : (end := start + length)])
-        _need(end == len(data) and n in (0, len(items)), *self.wrong)
-        return items
+    def _extends(self, path: str, note: bytes) -> int:
+        size, root = self._note(path, note)
+        _need(size <= self.size, f"it had {size} entries before, and now {self.size}")
+        _need(self._top(size) == root, f"another history of {size} entries was signed")
+        return 1
 
     def _name(self, folder: str, index: int, level: int = 0) -> str:
         width = (self.size >> 8 * level) - (index << 8)
@@ -120,25 +138,31 @@ class _Export:
             if self._there(f"tile/{level - 1}", child, level - 1):
                 self._walk(level - 1, child, value)
         if level == 0 and self._there("tile/entries", index):
-            entries = self._items(self._name("tile/entries", index), 2, at, len(hashes))
-            parts = self._items(self._name("payload", index), 4, at, 2 * len(hashes))
+            entries = list(self._items(self._name("tile/entries", index), at, 2))
+            _need(len(entries) == len(hashes), *self.wrong)
+            items = self._items(name := self._name("payload", index), at)
             for n, leaf in enumerate(hashes):
-                self._entry(at + n, leaf, entries[n], *parts[2 * n : 2 * n + 2])
+                self._entry(at + n, leaf, entries[n], *islice(items, 4))
+            _need(next(items, None) is None, f"{name} does not hold", at)
 
-    def _entry(self, at: int, leaf: bytes, entry: bytes, data: bytes, sealed: bytes) -> None:
+    def _entry(self, at: int, leaf: bytes, entry: bytes, salts: bytes, *parts: bytes) -> None:
         _need(not entry or sha256(b"\0" + entry).digest() == leaf, "another was signed", at)
-        if not data and not self.start <= at < self.stop:
-            return _need(not sealed, "it has a sealed part and no data", at)
-        _need(data, "its data were not handed out", at, 2)
-        self.wrong, head = ("it cannot be read", at, 1), json.loads(entry)
-        for name, part in (("data_sha256", data), ("sealed_sha256", sealed)):
-            _need(not part or sha256(part).hexdigest() == head[name], f"its {name} differs", at)
+        if not parts[1] and not self.start <= at < self.stop:
+            return _need(not any((salts, *parts)), "it is only left out in part", at)
+        _need(parts[1], "its data were not handed out", at, 2)
+        self.wrong, said = ("the entry cannot be read", at, 1), json.loads(entry)
+        _need(len(salts) == (64 if parts[2] else 32), "its salt differs", at)
+        for n, part in enumerate(parts if parts[2] else parts[:2]):
+            salt, size = salts[n // 2 * 32 :][:32], len(part).to_bytes(8, "big")
+            framed = f"{DOMAIN}\0{PARTS[n]}\0".encode() + salt + size + part
+            _need(sha256(framed).hexdigest() == said[PARTS[n]], f"its {PARTS[n]} differs", at)
+        head = json.loads(parts[0])
         stream, now = head["service"] + "\n" + head["stream"], head["version"]
         last = self.versions.get(stream, 0 if self.start == 0 < self.stop else now - 1)
         follows = type(now) is int and now == last + 1
         _need(follows, f"version {now} of {head['stream']} follows version {last}", at)
         self.versions[stream], self.held = now, self.held + 1
-        self.erased += not sealed and head["sealed_sha256"] is not None
+        self.erased += not parts[2] and said["sealed"] is not None
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ async def _timeline(log: Log, replay: Replay) -> list[dict[str, Any]]:
     timeline: list[dict[str, Any]] = []
     async with aclosing(log.pages(await replay.span())) as pages:
         async for page in pages:
-            timeline += [item(seen) for seen in replay.taken(page)]
+            timeline += [item(seen) for seen in await replay.seen(page)]
             if len(timeline) > MAX_ENTRIES:
                 raise PathwayTooLongError
     return timeline

@@ -34,16 +34,21 @@ ADD_NODES = (
     "INSERT INTO nodes (level, idx, hash) "
     "SELECT * FROM unnest($1::int[], $2::bigint[], $3::bytea[])"
 )
+_ENTRY_COLUMNS = (
+    ("idx", "bigint"), ("event_id", "uuid"), ("service", "text"), ("position", "bigint"),
+    ("stream", "text"), ("version", "int"), ("type", "text"), ("person_id", "uuid"),
+    ("occurred_at", "timestamptz"), ("recorded_at", "timestamptz"), ("actor", "text"),
+    ("header", "bytea"), ("data", "text"), ("sealed", "bytea"), ("salt", "bytea"),
+    ("sealed_salt", "bytea"), ("meta", "text"), ("entry", "bytea"), ("leaf_hash", "bytea"),
+)  # fmt: skip
+_ENTRY_NAMES = ", ".join(name for name, _ in _ENTRY_COLUMNS)
+_ENTRY_VALUES = ", ".join(
+    f"{name}::json" if name in ("data", "meta") else name for name, _ in _ENTRY_COLUMNS
+)
+_ENTRY_ARRAYS = ", ".join(f"${n}::{kind}[]" for n, (_, kind) in enumerate(_ENTRY_COLUMNS, 1))
 ADD_ENTRIES = (
-    "INSERT INTO entries (idx, event_id, service, position, stream, version, type, person_id, "
-    "occurred_at, recorded_at, actor, data, sealed, meta, entry, leaf_hash) "
-    "SELECT idx, event_id, service, position, stream, version, type, person_id, occurred_at, "
-    "recorded_at, actor, data::json, sealed, meta::json, entry, leaf_hash FROM unnest("
-    "$1::bigint[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::int[], $7::text[], "
-    "$8::uuid[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], "
-    "$13::bytea[], $14::text[], $15::bytea[], $16::bytea[]) AS new (idx, event_id, service, "
-    "position, stream, version, type, person_id, occurred_at, recorded_at, actor, data, "
-    "sealed, meta, entry, leaf_hash)"
+    f"INSERT INTO entries ({_ENTRY_NAMES}) SELECT {_ENTRY_VALUES} "
+    f"FROM unnest({_ENTRY_ARRAYS}) AS new ({_ENTRY_NAMES})"
 )
 _SIGNED = (
     "SELECT c.size, c.root, c.note || coalesce((SELECT string_agg(convert_to(s.line, 'UTF8'), "
@@ -68,12 +73,15 @@ ADD_SIGNATURE = (
     "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
 )
 SIGNED_BY = "SELECT max(size) FROM signatures WHERE origin = $1 AND name = $2 AND key_id = $3"
-_COLUMNS = (
-    "idx, event_id, service, position, stream, version, type, person_id, occurred_at, "
-    "recorded_at, actor, data::text AS data, sealed, entry, leaf_hash"
+_OPENING = "salt, sealed_salt, header, data::text AS data, sealed"
+READ_ENTRIES = (
+    f"SELECT idx, position, entry, leaf_hash, {_OPENING} FROM (SELECT *, sum(octet_length("
+    "data::text) + coalesce(octet_length(sealed), 0)) OVER (ORDER BY idx) AS bytes "
+    "FROM entries WHERE idx >= $1 ORDER BY idx LIMIT $2) AS page "
+    "WHERE bytes <= $3 OR idx = $1 ORDER BY idx"
 )
-READ_ENTRIES = f"SELECT {_COLUMNS} FROM entries WHERE idx >= $1 ORDER BY idx LIMIT $2"
-_LOGGED = "SELECT idx, entry, data::text, sealed IS NOT NULL FROM entries WHERE"
+"""As many entries as asked for, or as few as fit into so many bytes; one in any case."""
+_LOGGED = "SELECT idx, entry, header, data::text, sealed IS NOT NULL FROM entries WHERE"
 LOG_PAGE = f"{_LOGGED} idx >= $1 AND idx < $2 ORDER BY idx LIMIT $3"
 PERSON_PAGE = (
     f"{_LOGGED} idx >= $1 AND idx < $2 AND person_id = ANY($4::uuid[]) ORDER BY idx LIMIT $3"
@@ -98,9 +106,12 @@ SPAN = (
     "SELECT min(idx) AS start, max(idx) + 1 AS stop FROM entries WHERE idx < $1 "
     "AND recorded_at >= $2 AND recorded_at <= $3"
 )
-PAYLOAD = (
-    "SELECT data::text AS data, sealed FROM entries WHERE idx >= $1 AND idx < $2 ORDER BY idx"
+PAYLOAD_SIZE = (
+    "SELECT count(*) AS count, coalesce(sum(octet_length(data::text) + "
+    "coalesce(octet_length(sealed), 0)), 0)::bigint AS bytes "
+    "FROM entries WHERE idx >= $1 AND idx < $2"
 )
+PAYLOAD = f"SELECT {_OPENING} FROM entries WHERE idx >= $1 AND idx < $2 ORDER BY idx"
 PARTNERS_NAMED = (
     "SELECT data::text AS data FROM entries "
     "WHERE type = 'fr.aiguillage.partners.partner.registered.v1' ORDER BY idx"
@@ -157,8 +168,8 @@ class Leaf:
         e = self.event
         return (
             idx, e.event_id, e.service, e.position, e.stream, e.version, e.type, e.person_id,
-            e.occurred_at, e.recorded_at, e.meta.actor, e.data, e.sealed, e.meta.json(),
-            self.entry, self.hash,
+            e.occurred_at, e.recorded_at, e.meta.actor, e.header(), e.data, e.sealed, e.salt,
+            e.sealed_salt, e.meta.json(), self.entry, self.hash,
         )  # fmt: skip
 
 

@@ -76,6 +76,8 @@ def recorded(person: UUID | None, sealed: bytes | None, meta: Meta) -> Recorded:
         data="{}",
         sealed=sealed,
         meta=meta,
+        salt=bytes(32),
+        sealed_salt=bytes(32) if sealed else None,
     )
 
 

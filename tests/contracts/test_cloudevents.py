@@ -38,6 +38,8 @@ def recorded() -> Recorded:
         data=case_opened().clear_json().decode(),
         sealed=b"\x01sealed",
         meta=Meta("hub", EVENT, EVENT, TRACE),
+        salt=bytes(32),
+        sealed_salt=bytes(32),
     )
 
 

@@ -118,7 +118,7 @@ async def test_two_of_three_witnesses_make_a_proof_count(land: Land):
     trusted = ("--policy", str(land.policy))
     await land.recorded("seen by all", *land.towns)
     code, said = await land.checked(*trusted)
-    assert (code, said["entry"]["id"]) == (0, await land.last())
+    assert (code, said["entry"]) == (0, None)  # an entry says nothing to who has no opening
     assert "cosigned by nord, clap" in said["reason"]
 
     await valenciennes.child.kill()
@@ -161,3 +161,20 @@ async def test_a_proof_is_fetched_by_whoever_has_no_key(land: Land):
     fetched = await aiguillage("audit", "proof", await land.last(), *given)
     assert (fetched.code, fetched.out) == (0, b""), fetched.err
     assert proofs.check(file, [land.log], None, None).exit_code == 0
+
+
+async def test_what_a_proof_proves_is_shown_with_an_auditors_opening(land: Land):
+    await land.recorded("opened", land.towns[0])
+    file, opening = land.directory / "shown.tlog-proof", land.directory / "shown.json"
+    where = ("--url", land.hub.address["audit"], "--output", str(file))
+    named = ("--opening", str(opening), "--key", land.hub.keys["auditor"])
+    fetched = await aiguillage("audit", "proof", await land.last(), *where, *named)
+    assert fetched.code == 0, fetched.err
+    shown = proofs.check(file, [land.log], None, None, opening)
+    assert (shown.exit_code, shown.entry["id"]) == (0, await land.last())
+    other = {**orjson.loads(opening.read_bytes()), "data": "{}"}
+    opening.write_bytes(orjson.dumps(other))
+    false = proofs.check(file, [land.log], None, None, opening)
+    assert (false.exit_code, "data differs" in false.reason) == (1, True)
+    opening.write_bytes(b"<html>")
+    assert proofs.check(file, [land.log], None, None, opening).exit_code == 2

@@ -49,7 +49,7 @@ async def test_the_files_are_those_of_the_specification_and_what_the_service_ser
     hub: Hub, root: Path
 ) -> None:
     await grown(hub, 700)
-    expected = [*tiles.tiles_for(700), *tiles.bundles_for(700)]
+    expected = tiles.tiles_for(700)
     assert listed(root) == {"checkpoint", *(tile.path for tile in expected)}
     async with client_of(hub) as client:
         for path in listed(root):
@@ -64,8 +64,7 @@ async def test_partial_tiles_go_when_full_ones_are_there(hub: Hub, root: Path) -
     for count in (100, 100, 100):
         await grown(hub, count)
     assert listed(root) == {
-        "checkpoint", "tile/0/000", "tile/0/001.p/44", "tile/entries/000",
-        "tile/entries/001.p/44", "tile/1/000.p/1",
+        "checkpoint", "tile/0/000", "tile/0/001.p/44", "tile/1/000.p/1",
     }  # fmt: skip
 
 
@@ -74,10 +73,10 @@ async def test_every_published_size_keeps_its_partial_tiles_until_then(
 ) -> None:
     await grown(hub, 10)
     await grown(hub, 20)
-    assert {"tile/0/000.p/10", "tile/0/000.p/30", "tile/entries/000.p/10"} <= listed(root)
+    assert {"tile/0/000.p/10", "tile/0/000.p/30"} <= listed(root)
 
 
-@pytest.mark.parametrize("at", range(5))
+@pytest.mark.parametrize("at", range(3))
 async def test_a_publisher_stopped_at_any_file_goes_on_and_shows_nothing_half(
     hub: Hub, root: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +98,7 @@ async def test_a_publisher_stopped_at_any_file_goes_on_and_shows_nothing_half(
         with pytest.raises(OSError, match="No space"):
             await hub.publish()
     assert size_of(root) == 100
-    assert await hub.publish() == 5 - at + 1
+    assert await hub.publish() == 3 - at + 1
     assert size_of(root) == 300
     assert "tile/0/000.p" not in {Path(p).parent.as_posix() for p in listed(root)}
     read = tiles.reader(300, lambda t: tiles.decode_tile((root / t.path).read_bytes()))
@@ -166,9 +165,9 @@ async def test_the_service_answers_as_the_specification_asks(hub: Hub) -> None:
         for coding, packed in (("gzip", True), ("br, gzip;q=0.5", True), ("identity", False),
                                ("gzip;q=0", False), ("", False)):  # fmt: skip
             headers = {"accept-encoding": coding}
-            bundle = await anybody.get("/tile/entries/000", headers=headers)
+            bundle = await client.get("/tile/entries/000", headers=headers)
             assert ("content-encoding" in bundle.headers) is packed, coding
-            assert bundle.headers["vary"] == "accept-encoding"
+            assert bundle.headers["vary"] == "accept-encoding, authorization"
             assert len(tiles.decode_bundle(bundle.content)) == 256
             hashes = await anybody.get("/tile/0/000", headers=headers)
             assert "content-encoding" not in hashes.headers

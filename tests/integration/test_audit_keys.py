@@ -158,11 +158,15 @@ def test_what_is_not_proven_and_what_cannot_be_judged_are_told_apart(
     policy_of_three.write_text(policy.read_text().replace("g 2 1", "g 3 1"))
     for found, outcome, why in (
         (proofs.check(file, [key], None, entry), Outcome.BROKEN, "lead to the root"),
-        (proofs.check(nonsense, [key], None, None), Outcome.BROKEN, "begins with"),
+        (proofs.check(nonsense, [key], None, None), Outcome.INCOMPLETE, "begins with"),
+        (proofs.check(tmp_path, [key], None, None), Outcome.INCOMPLETE, "cannot be read"),
+        (proofs.check(tmp_path / "none", [key], None), Outcome.INCOMPLETE, "cannot be read"),
+        (proofs.check(file, [key], tmp_path / "none"), Outcome.INCOMPLETE, "cannot be read"),
+        (proofs.check(file, [key], None, None, nonsense), Outcome.INCOMPLETE, "--opening"),
         (proofs.check(file, [], policy_of_three, None), Outcome.BROKEN, "no cosignature of 3"),
         (proofs.check(file, [other], None, None), Outcome.BROKEN, "no log of that origin"),
         (proofs.check(file, [cosigner], None, None), Outcome.INCOMPLETE, "not of the kind"),
-        (proofs.check(file, [], None, None), Outcome.INCOMPLETE, "--vkey or --policy"),
+        (proofs.check(file, [], None, None), Outcome.INCOMPLETE, "no public key of the log"),
         (proofs.check(file, ["x"], None, None), Outcome.INCOMPLETE, "verifier key reads"),
         (proofs.check(file, [], nonsense, None), Outcome.INCOMPLETE, "no end"),
     ):

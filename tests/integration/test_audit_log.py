@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import httpx2
+import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import FastAPI
 
 from infra.tlog import merkle, tiles
+from infra.tlog.layout import Selection
 from infra.tlog.tiles import Tile
 from services.audit.handlers.signing import RefusedToSignError, vkey
 from tests.support.audit_log import Hub, audit_hub, client_of, plain, unbase64
@@ -125,8 +127,10 @@ async def test_tiles_and_bundles_alone_reproduce_the_signed_root(
         contents[tile] = tiles.decode_tile(await fetched(client, tile))
     leaves = [leaf for tile in contents if tile.level == 0 for leaf in contents[tile]]
     entries = []
-    for bundle in tiles.bundles_for(SIZE):
-        entries += tiles.decode_bundle(await fetched(client, bundle))
+    for bundle in Selection(SIZE, stop=SIZE).bundles():
+        answer = await client.get(f"/{bundle.path}")
+        assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
+        entries += tiles.decode_bundle(answer.content)
     assert [merkle.leaf_hash(entry) for entry in entries] == leaves
     root = merkle.root_at(SIZE, tiles.reader(SIZE, contents.__getitem__))
     assert root == merkle.root_of(leaves) == await root_of(hub, SIZE)
@@ -251,6 +255,8 @@ async def test_without_any_checkpoint_nothing_is_proven(
     [
         ("adviser", "/v1/entries", 403),
         ("municipal", "/v1/entries", 403),
+        ("adviser", "/tile/entries/000", 403),
+        ("municipal", "/v1/payload/000", 403),
         ("municipal", f"/v1/persons/{NOBODY}/pathway", 403),
         ("adviser", f"/v1/persons/{NOBODY}/pathway", 404),
     ],
@@ -291,7 +297,12 @@ async def test_entries_are_read_page_by_page_with_nothing_unsealed(
         items += page["entries"]
         path = page["next"]
     assert [item["idx"] for item in items] == list(range(3, 25))
-    (row,) = await hub.rows("SELECT data::text, sealed, entry FROM entries WHERE idx = 4")
+    query = (
+        "SELECT header, data::text, sealed, salt, sealed_salt, entry FROM entries WHERE idx = 4"
+    )
+    (row,) = await hub.rows(query)
     assert items[1]["data"] == row["data"]
-    assert unbase64([items[1]["sealed"], items[1]["entry"]]) == [row["sealed"], row["entry"]]
-    assert items[1]["event"]["service"] == "intake"
+    for name in ("sealed", "salt", "sealed_salt", "entry"):
+        assert unbase64([items[1][name]]) == [row[name]]
+    assert items[1]["header"].encode() == row["header"]
+    assert orjson.loads(row["header"])["service"] == "intake"

@@ -89,7 +89,15 @@ BACK = "UPDATE audit.entries SET idx = CASE idx WHEN 9001 THEN 41 ELSE 40 END WH
     [
         (["UPDATE audit.entries SET data = '{\"n\": 99}' WHERE idx = 42"], 42, "data"),
         (["UPDATE audit.entries SET sealed = 'x' WHERE idx = 42"], 42, "sealed"),
-        (["UPDATE audit.entries SET person_id = NULL WHERE idx = 42"], 42, "person"),
+        (
+            [
+                "UPDATE audit.entries SET header = overlay(header placing 'x' from 20) "
+                "WHERE idx = 42"
+            ],
+            42,
+            "header",
+        ),
+        (["UPDATE audit.entries SET salt = sha256('x') WHERE idx = 42"], 42, "header"),
         (["UPDATE audit.entries SET entry = 'x' WHERE idx = 42"], 42, "was hashed"),
         (["UPDATE audit.entries SET leaf_hash = sha256('x') WHERE idx = 42"], 42, "was hashed"),
         (["DELETE FROM audit.entries WHERE idx = 42"], 42, "missing"),

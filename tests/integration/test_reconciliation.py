@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from sqlalchemy.engine import make_url
 from contracts.registry import SERVICES
 from contracts.values import PartnerKind, ReferralStatus
 from infra.database import driver
+from infra.eventstore.events import Recorded
+from infra.eventstore.store import EventStore
 from infra.platform import Platform
 from infra.reconciliation import Finding, Report, announce
 from infra.settings import Settings
@@ -58,6 +60,14 @@ class Whole:
         query = f"SELECT * FROM {service}.events ORDER BY position LIMIT 1 OFFSET {number}"
         async with self.owner() as raw:
             return await raw.fetchrow(query)
+
+    async def read(self, service: str, position: int) -> list[Recorded]:
+        """The event at a position, with all that its entry commits to."""
+        database = self.databases.of(service)
+        async with database.reading() as tx:
+            found = await EventStore(service, as_stored=True).read(tx, position - 1, 1)
+        await database.close()
+        return found
 
     @asynccontextmanager
     async def owner(self) -> AsyncIterator[Any]:
@@ -149,7 +159,7 @@ EVENT_CHANGES = {  # of the n-th event of the intake
     15: ("meta = jsonb_set(meta::jsonb, '{actor}', '\"x\"')::json", "vouches for: actor"),
     17: ("entry = entry || ' '", "not the one in the log"),
     19: ("entry = 'x'", "vouches for: entry"),
-    21: ("event_id = gen_random_uuid()", "vouches for: id"),
+    21: ("event_id = gen_random_uuid()", "vouches for: header"),
 }
 
 
@@ -173,10 +183,11 @@ async def test_an_event_rewritten_with_its_entry_is_still_not_that_of_the_log(
     whole: Whole,
 ) -> None:
     event = await whole.event("referrals", 0)
-    other = event["entry"].decode().replace('"actor":"', '"actor":"x')
+    (read,) = await whole.read("referrals", event["position"])
+    other = replace(read, meta=replace(read.meta, actor="x"))
     await whole.change(
-        f"UPDATE referrals.events SET entry = '{other}'::bytea, "
-        "meta = jsonb_set(meta::jsonb, '{actor}', to_jsonb('x' || (meta->>'actor')))::json "
+        f"UPDATE referrals.events SET entry = '{other.entry().decode()}'::bytea, "
+        "meta = jsonb_set(meta::jsonb, '{actor}', '\"x\"')::json "
         f"WHERE position = {event['position']}"
     )
     assert [(f.kind, f.detail) for f in await whole.findings()] == [
@@ -196,7 +207,8 @@ async def test_a_deleted_event_is_found_as_a_hole_and_in_the_log(whole: Whole) -
 
 
 COLUMNS = (
-    "stream, version, type, person_id, occurred_at, recorded_at, data, sealed, meta, entry"
+    "stream, version, type, person_id, occurred_at, recorded_at, data, sealed, meta, salt, "
+    "sealed_salt, sealed_commitment, entry"
 )
 
 
@@ -245,7 +257,12 @@ async def test_an_event_that_the_log_never_took_is_an_alarm_and_no_skip(whole: W
 LOG_CHANGES = (
     ("entries SET data = '{}' WHERE idx = 4", "changed", "vouches for: data"),
     ("entries SET type = 'x' WHERE idx = 5", "changed", "vouches for: type"),
-    ("entries SET sealed = 'x' WHERE idx = 6", "changed", "vouches for: sealed"),
+    (
+        "entries SET sealed = 'x', sealed_salt = coalesce(sealed_salt, salt) WHERE idx = 6",
+        "changed",
+        "vouches for: sealed",
+    ),
+    ("entries SET salt = sha256('x') WHERE idx = 3", "changed", "vouches for: header"),
     ("entries SET leaf_hash = sha256('x') WHERE idx = 7", "changed", "not that of its bytes"),
     ("entries SET service = 'else' WHERE idx = 8", "extra", "else has no such event"),
     ("entries SET event_id = gen_random_uuid() WHERE idx = 9", "extra", "has no such event"),

@@ -6,8 +6,9 @@ import io
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -29,11 +30,25 @@ NOW = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 
 
 class Logged(NamedTuple):
-    """One entry and what it vouches for."""
+    """One entry and what it commits to."""
 
     entry: bytes
+    salts: bytes
+    header: bytes
     data: bytes
     sealed: bytes
+
+
+def salt_of(n: int) -> bytes:
+    """A salt that is the same each time the tests run."""
+    return sha256(b"salt %d" % n).digest()
+
+
+def opened(event: Recorded, *, erased: bool = False) -> Logged:
+    """An event as an export shows it."""
+    sealed = b"" if erased else event.sealed or b""
+    salts = event.salt + (event.sealed_salt or b"" if sealed else b"")
+    return Logged(event.entry(), salts, event.header(), event.data.encode(), sealed)
 
 
 def logged(n: int, stream: str, version: int, person: int, *, erased: bool = False) -> Logged:
@@ -42,9 +57,9 @@ def logged(n: int, stream: str, version: int, person: int, *, erased: bool = Fal
     sealed = None if n % 3 == 0 else b"sealed %d" % n
     event = Recorded(
         "referrals", n + 1, UUID(int=n + 1), stream, version, "fr.test.v1", UUID(int=person),
-        NOW, NOW, data, sealed, Meta(),
+        NOW, NOW, data, sealed, Meta(), salt_of(n), salt_of(n + 10**9) if sealed else None,
     )  # fmt: skip
-    return Logged(event.entry(), data.encode(), b"" if erased else sealed or b"")
+    return opened(event, erased=erased)
 
 
 def log_of(size: int, streams: int = 4, erased: Sequence[int] = ()) -> list[Logged]:
@@ -92,10 +107,10 @@ class MemoryLog:
             hashes = [merkle.root_of(hashes[n * 256 : n * 256 + 256]) for n in range(full)]
         return tiles.encode_tile(hashes[span])
 
-    async def payload(self, bundle: Tile) -> bytes:
+    async def payload(self, bundle: Tile, file: BinaryIO) -> None:
         self.asked.append(f"payload {bundle.path}")
         span = slice(bundle.index * TILE_WIDTH, bundle.index * TILE_WIDTH + bundle.width)
-        return encode_frames(part for logged in self.entries[span] for part in logged[1:])
+        file.write(encode_frames(p for logged in self.entries[span] for p in logged[1:]))
 
 
 def exported(folder: Path, log: MemoryLog, **selected: Any) -> Manifest:

@@ -24,7 +24,7 @@ from contracts.values import (
 from infra.eventstore.events import Meta, Recorded
 from services.audit.handlers.replay import MERGES, AsOf, Log, LogRow, Pages, Span, lines
 from services.audit.model.replay import Of, Subject
-from tests.support.exports import Logged
+from tests.support.exports import Logged, opened, salt_of
 
 MONDAY = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 THEMATIQUE = next(iter(Thematique))
@@ -91,9 +91,9 @@ def said(
     moment, data = MONDAY + timedelta(days=day), event.clear_json().decode()
     recorded = Recorded(
         service, at + 1, UUID(int=9000 + at), f"{service}-{person}", version, event.type,
-        person, moment, moment, data, b"sealed %d" % at, Meta(),
+        person, moment, moment, data, b"sealed %d" % at, Meta(), salt_of(at), salt_of(at),
     )  # fmt: skip
-    return Logged(recorded.entry(), data.encode(), b"sealed %d" % at)
+    return opened(recorded)
 
 
 class MemoryRows(Log):
@@ -101,7 +101,7 @@ class MemoryRows(Log):
 
     def __init__(self, entries: Sequence[Logged], page: int = 7) -> None:
         self._rows = [
-            LogRow(at, each.entry, each.data.decode(), bool(each.sealed))
+            LogRow(at, each.entry, each.header, each.data.decode(), bool(each.sealed))
             for at, each in enumerate(entries)
         ]
         self._page = page
@@ -115,7 +115,7 @@ class MemoryRows(Log):
             yield rows[at : at + self._page]
 
     async def merges(self, stop: int) -> Sequence[LogRow]:
-        return [r for r in self._rows[:stop] if orjson.loads(r.entry)["type"] in MERGES]
+        return [r for r in self._rows[:stop] if orjson.loads(r.header)["type"] in MERGES]
 
     async def person_of(self, subject: Subject) -> str | None:
         named = f'"{subject.of}_id":"{subject.id}"'
@@ -129,7 +129,7 @@ class MemoryRows(Log):
 
 
 def _person(row: LogRow) -> str:
-    return str(orjson.loads(row.entry)["person"])
+    return str(orjson.loads(row.header)["person"])
 
 
 async def told(

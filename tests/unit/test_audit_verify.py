@@ -7,10 +7,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from infra.eventstore.events import Meta, Recorded, rfc3339
+from infra.eventstore.events import Meta, Recorded
 from infra.tlog import merkle
 from infra.tlog.audit import LoggedEntry, Outcome, Verdict, verify_log
+from infra.tlog.commitment import Opening
 from infra.tlog.note import Checkpoint, Signer
+from tests.support.exports import opened, salt_of
 
 ORIGIN = "aiguillage.test/log"
 SIGNER = Signer(ORIGIN, bytes(32))
@@ -22,16 +24,11 @@ SIZE = 40
 def logged(index: int, stream: str, version: int, data: str = "{}") -> LoggedEntry:
     event = Recorded(
         "intake", index + 1, UUID(int=index + 1), stream, version, "fr.test.v1", uuid4(), NOW,
-        NOW, data, b"sealed %d" % index, Meta(),
+        NOW, data, b"sealed %d" % index, Meta(), salt_of(index), salt_of(index + SIZE),
     )  # fmt: skip
-    header = {
-        "service": "intake", "id": str(event.event_id), "stream": stream, "version": version,
-        "type": event.type, "person": str(event.person_id), "occurred_at": rfc3339(NOW),
-        "recorded_at": rfc3339(NOW), "actor": "hub",
-    }  # fmt: skip
-    entry = event.entry()
-    hashed = merkle.leaf_hash(entry)
-    return LoggedEntry(index, entry, data.encode(), event.sealed, hashed, header)
+    whole = opened(event)
+    hashed = merkle.leaf_hash(whole.entry)
+    return LoggedEntry(index, whole.entry, Opening(*whole[1:]), hashed)
 
 
 LOG = [logged(n, f"case-{n % 4}", n // 4 + 1) for n in range(SIZE)]
@@ -48,6 +45,10 @@ def verify(entries: list[LoggedEntry], earlier: tuple[int, ...] = ()) -> Verdict
 
 def changed(index: int, **changes: object) -> list[LoggedEntry]:
     return [*LOG[:index], replace(LOG[index], **changes), *LOG[index + 1 :]]  # type: ignore[arg-type]
+
+
+def other(index: int, **parts: bytes) -> list[LoggedEntry]:
+    return changed(index, opening=LOG[index].opening._replace(**parts))
 
 
 def rehashed(entries: list[LoggedEntry]) -> list[LoggedEntry]:
@@ -73,17 +74,18 @@ def test_entries_that_are_not_signed_yet_are_passed_over() -> None:
 
 
 def test_a_sealed_part_that_was_erased_breaks_nothing_and_is_counted() -> None:
-    verdict = verify(changed(7, sealed=None))
+    verdict = verify(other(7, sealed=b"", salts=salt_of(7)))
     assert (verdict.outcome, verdict.erased) == (Outcome.INTACT, 1)
 
 
 @pytest.mark.parametrize(
     ("entries", "at", "why"),
     [
-        (changed(9, entry=LOG[9].entry.replace(b"case-1", b"case-9")), 9, "was hashed"),
-        (changed(9, data=b'{"x":1}'), 9, "data"),
-        (changed(9, sealed=b"other"), 9, "sealed"),
-        (changed(9, header={**(LOG[9].header or {}), "person": str(uuid4())}), 9, "person"),
+        (changed(9, entry=LOG[10].entry), 9, "was hashed"),
+        (other(9, data=b'{"x":1}'), 9, "its data differs"),
+        (other(9, sealed=b"other"), 9, "its sealed differs"),
+        (other(9, header=LOG[9].opening.header.replace(b"case-1", b"case-9")), 9, "header"),
+        (other(9, salts=salt_of(9)), 9, "its salt differs"),
         (changed(9, entry=b"no json", leaf_hash=merkle.leaf_hash(b"no json")), 9, "read"),
         (changed(9, entry=b"{}", leaf_hash=merkle.leaf_hash(b"{}")), 9, "read"),
         ([*LOG[:9], *LOG[10:]], 9, "missing"),

@@ -1,6 +1,7 @@
 """Our events as CloudEvents: what is written is read back, by us and by the official SDK."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -45,6 +46,7 @@ metas = st.builds(
     st.none() | uuids,
     st.none() | st.builds(new_traceparent),
 )
+salts = st.binary(min_size=32, max_size=32)
 events = st.builds(
     Recorded,
     st.sampled_from(["intake", "referrals", "partners", "audit"]),
@@ -59,7 +61,9 @@ events = st.builds(
     json_texts.filter(lambda text: text.encode(errors="ignore").decode() == text),
     st.none() | st.binary(min_size=1, max_size=200),
     metas,
-)
+    salts,
+    salts,
+).map(lambda event: event if event.sealed else replace(event, sealed_salt=None))
 
 
 def example(**changed: object) -> Recorded:
@@ -76,6 +80,8 @@ def example(**changed: object) -> Recorded:
         "data": '{"a": 1}',
         "sealed": b"\x00\x01ciphertext",
         "meta": Meta("desk", uuid4(), uuid4(), new_traceparent(), "system:a"),
+        "salt": bytes(range(32)),
+        "sealed_salt": bytes(range(32, 64)) if changed.get("sealed", True) else None,
     }
     return Recorded(**{**given_values, **changed})  # type: ignore[arg-type]
 
@@ -101,6 +107,13 @@ def test_event_without_its_personal_part_is_still_the_one_that_the_log_hashes(ev
     _, value, headers = to_kafka(stripped)
     assert from_kafka(value, headers).entry() == event.entry()
     assert parse_record(to_record(stripped)) == stripped
+
+
+@pytest.mark.parametrize("name", ["sealed", "sealedsalt"])
+def test_sealed_part_and_its_salt_come_together_or_not_at_all(name: str):
+    _, value, headers = to_kafka(example())
+    with pytest.raises(NotOurEventError, match="sealed and sealedsalt come together"):
+        from_kafka(value, [(n, v) for n, v in headers if n != f"ce_{name}"])
 
 
 def test_records_are_keyed_by_person_or_else_by_stream():
@@ -154,6 +167,8 @@ MALFORMED = {
     "causationid": [CANARY],
     "correlationid": [CANARY],
     "sealed": [CANARY, "a"],
+    "salt": ["", CANARY, "a", "AAAA"],
+    "sealedsalt": ["", CANARY, "a", "AAAA"],
     "actor": ["", f"{CANARY}\t"],
     "origin": ["", f"{CANARY}\t"],
     "traceparent": [f"\x1b{CANARY}"],
@@ -174,8 +189,9 @@ def test_malformed_attribute_is_named_and_its_value_is_not(name: str, text: str)
 
 
 @pytest.mark.parametrize(
-    "name", ["id", "source", "type", "subject", "time", "recordedtime", "sequence", "position"]
-)
+    "name", ["id", "source", "type", "subject", "time", "recordedtime", "sequence", "position",
+             "salt"],
+)  # fmt: skip
 def test_missing_attribute_is_named(name: str):
     _, value, headers = to_kafka(example())
     with pytest.raises(NotOurEventError, match=f"attribute {name} is missing"):

@@ -105,7 +105,7 @@ def test_the_example_tree_of_70_000_has_the_tiles_of_the_specification() -> None
     found = list(tiles.tiles_for(70_000))
     assert found[:273] == [Tile(0, index) for index in range(273)]
     assert found[273:] == [Tile(0, 273, 112), Tile(1, 0), Tile(1, 1, 17), Tile(2, 0, 1)]
-    assert list(tiles.bundles_for(70_000))[-1] == Tile(ENTRIES, 273, 112)
+    assert tiles.tile_width(ENTRIES, 273, 70_000) == 112
 
 
 def test_a_tree_of_256_has_a_full_tile_and_one_hash_above() -> None:
@@ -113,7 +113,7 @@ def test_a_tree_of_256_has_a_full_tile_and_one_hash_above() -> None:
 
 
 def test_an_empty_log_has_no_tile() -> None:
-    assert list(tiles.tiles_for(0)) == list(tiles.bundles_for(0)) == []
+    assert list(tiles.tiles_for(0)) == []
 
 
 @given(st.integers(0, TOTAL), st.integers(0, TOTAL))
@@ -121,14 +121,12 @@ def test_growing_writes_exactly_the_tiles_that_are_new(one: int, two: int) -> No
     old, new = sorted((one, two))
     written = set(tiles.tiles_between(old, new))
     assert written == set(tiles.tiles_for(new)) - set(tiles.tiles_for(old))
-    bundles = set(tiles.bundles_between(old, new))
-    assert bundles == set(tiles.bundles_for(new)) - set(tiles.bundles_for(old))
 
 
 @given(sizes)
 def test_tiles_of_level_0_cover_every_leaf_once(size: int) -> None:
     widths = [tile.width for tile in tiles.tiles_for(size) if tile.level == 0]
-    assert sum(widths) == sum(tile.width for tile in tiles.bundles_for(size)) == size
+    assert sum(widths) == size
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=256))

@@ -1,11 +1,13 @@
 """The log as exports read it, from its own tables; and what of it was asked for."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 from infra.database import Database, driver
 from infra.tlog import tiles
+from infra.tlog.commitment import Opening
 from infra.tlog.export import ExportRefusedError
 from infra.tlog.layout import encode_frames
 from infra.tlog.tiles import TILE_WIDTH, Tile
@@ -15,6 +17,11 @@ from services.audit.model.replay import Subject
 from services.audit.tables import LogDamagedError
 
 CHECKPOINTS_AT_ONCE = 1000
+PIECE_BYTES = 16 * 1024 * 1024
+"""Up to so much, what a bundle's entries commit to is read in one piece."""
+
+ENTRIES_AT_ONCE = 8
+"""Entries in a piece where it is more: few of the largest events."""
 
 
 class StoredExport:
@@ -49,21 +56,41 @@ class StoredExport:
         async with self._database.reading() as tx:
             return tiles.encode(tile, await tables.tile_contents(await driver(tx), tile))
 
-    async def payload(self, bundle: Tile) -> bytes:
-        """Data and sealed part of each entry of a bundle."""
-        async with self._database.reading() as tx:
-            return await payload_of(await driver(tx), bundle)
+    async def payload(self, bundle: Tile, file: BinaryIO) -> None:
+        """Write what each entry of a bundle commits to."""
+        pieces = await payload_of(self._database, bundle)
+        async for piece in pieces:
+            file.write(piece)
 
 
-async def payload_of(raw: Any, bundle: Tile) -> bytes:
-    """What the entries of a bundle vouch for; raises ``LogDamagedError``."""
+async def payload_of(database: Database, bundle: Tile) -> AsyncGenerator[bytes, None]:
+    """What the entries of a bundle commit to, in pieces; raises ``LogDamagedError`` at once."""
     start = bundle.index * TILE_WIDTH
-    rows = await raw.fetch(tables.PAYLOAD, start, start + bundle.width)
-    if len(rows) != bundle.width:
-        raise LogDamagedError(f"{bundle.path} has {len(rows)} of {bundle.width} payloads")
-    return encode_frames(
-        p for row in rows for p in (row["data"].encode(), row["sealed"] or b"")
-    )
+    stop = start + bundle.width
+    (found,) = await database.rows(tables.PAYLOAD_SIZE, start, stop)
+    if found["count"] != bundle.width:
+        raise LogDamagedError(f"{bundle.path} has {found['count']} of {bundle.width} payloads")
+    return _pieces(database, start, stop, found["bytes"])
+
+
+async def _pieces(
+    database: Database, start: int, stop: int, size: int
+) -> AsyncGenerator[bytes, None]:
+    step = stop - start if size <= PIECE_BYTES else ENTRIES_AT_ONCE
+    for first in range(start, stop, step):
+        rows = await database.rows(tables.PAYLOAD, first, min(first + step, stop))
+        yield await asyncio.to_thread(_frames, rows)
+
+
+def _frames(rows: Iterable[Any]) -> bytes:
+    return encode_frames(part for row in rows for part in opening_of(row))
+
+
+def opening_of(row: Any) -> Opening:
+    """What an entry commits to, from its row."""
+    sealed = row["sealed"] or b""
+    salts = row["salt"] + (row["sealed_salt"] if sealed else b"")
+    return Opening(salts, row["header"], row["data"].encode(), sealed)
 
 
 async def indices_of(log: Log, subject: Subject, size: int) -> tuple[int, ...]:
@@ -71,7 +98,7 @@ async def indices_of(log: Log, subject: Subject, size: int) -> tuple[int, ...]:
     replay = Replay(log, subject, AsOf(size))
     found: list[int] = []
     async for page in log.pages(await replay.span()):
-        found += [seen.row.at for seen in replay.taken(page)]
+        found += [seen.row.at for seen in await replay.seen(page)]
     return tuple(found)
 
 

@@ -1,7 +1,9 @@
-"""Write the signed log as plain files, for any web server: tiles first, then the checkpoint."""
+"""Write the signed log as plain files, for any web server: tiles first, then the checkpoint.
+
+Tiles of hashes alone: entries are for auditors, who fetch them with a key (docs/adr/0007).
+"""
 
 import asyncio
-from itertools import chain
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -46,8 +48,7 @@ class Publisher:
 
     async def _grow(self, raw: Any, old: int, signed: Signed) -> int:
         written = 0
-        between = (tiles.tiles_between, tiles.bundles_between)
-        for tile in chain.from_iterable(list_of(old, signed.size) for list_of in between):
+        for tile in tiles.tiles_between(old, signed.size):
             written += await self._write(raw, tile)
         await asyncio.to_thread(self._files.publish, signed.note)
         return written + 1

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -16,8 +15,9 @@ import orjson
 from contracts.registry import SERVICES
 from infra.clock import Clock
 from infra.database import Database, driver
-from infra.eventstore.events import header_of
+from infra.eventstore.events import header_bytes, header_of
 from infra.reconciliation import Report, announce
+from infra.tlog.commitment import Opening
 from infra.tlog.growth import grow
 from infra.tlog.merkle import Frontier, leaf_hash
 from services.audit import tables
@@ -30,13 +30,15 @@ PATIENCE = timedelta(hours=1)
 
 _COLUMNS = (
     "position, event_id, stream, version, type, person_id, occurred_at, recorded_at, "
-    "data::text AS data, sealed, entry"
+    "data::text AS data, sealed, salt, sealed_salt, entry"
 )
 APPLIED = "SELECT position FROM offsets WHERE subscription = $1"
 EVENTS = f"SELECT {_COLUMNS}, meta->>'actor' AS actor FROM {{}}.events ORDER BY position"
 VERSIONS = "SELECT stream, version FROM {}.events ORDER BY stream, version"
-ENTRIES = f"SELECT {_COLUMNS}, actor, service, idx, leaf_hash FROM entries ORDER BY idx"
-IN_LOG = "SELECT event_id, service, position, entry FROM entries WHERE event_id = ANY($1)"
+ENTRIES = f"SELECT {_COLUMNS}, header, actor, service, idx, leaf_hash FROM entries ORDER BY idx"
+IN_LOG = (
+    "SELECT event_id, service, position, header, entry FROM entries WHERE event_id = ANY($1)"
+)
 IN_EVENTS = "SELECT event_id FROM {}.events WHERE event_id = ANY($1)"
 PARKED = "SELECT position FROM dead_letters WHERE subscription = $1 AND position = ANY($2)"
 NODES = (
@@ -119,7 +121,7 @@ class Reconciler:
 
 def _check_event(report: Report, service: str, event: Any, logged: Any | None) -> None:
     report.compared += 1
-    _check_own(report, service, event)
+    _check_own(report, service, event, logged and logged["header"])
     if logged is None:
         return
     if (logged["service"], logged["position"]) != (service, event["position"]):
@@ -178,7 +180,7 @@ async def _log(raw: Any) -> Report:
 
 def _check_entry(report: Report, entry: Any, leaf: bytes, following: int) -> None:
     report.compared += 1
-    _check_own(report, entry["service"], entry)
+    _check_own(report, entry["service"], entry, entry["header"])
     if entry["idx"] != following:
         report.add("hole", f"entry {following}", f"entry {entry['idx']} follows")
     if entry["leaf_hash"] != leaf:
@@ -221,26 +223,32 @@ async def _check_tree(report: Report, raw: Any, grown: Frontier, nodes: int) -> 
             report.add("changed", name, detail)
 
 
-def _check_own(report: Report, service: str, row: Any) -> None:
-    """Whether a row says what its own entry vouches for."""
+def _check_own(report: Report, service: str, row: Any, header: bytes | None) -> None:
+    """Whether a row says what its own entry commits to; ``header``: the one in the log."""
+    said = header_of(service, row)
+    salts = row["salt"] + (row["sealed_salt"] or b"")
+    parts = header_bytes(said), row["data"].encode(), row["sealed"] or b""
     try:
         entry = orjson.loads(row["entry"])
-        wrong = [name for name, value in _said(service, row).items() if entry[name] != value]
-        if row["sealed"] is None:
-            report.erased += entry["sealed_sha256"] is not None
-        elif sha256(row["sealed"]).hexdigest() != entry["sealed_sha256"]:
-            wrong.append("sealed")
+        wrong = Opening(salts, *parts).differs(entry)
+        report.erased += row["sealed"] is None and entry["sealed"] is not None
     except (KeyError, TypeError, ValueError):
-        wrong = ["entry"]
+        wrong = "entry"
+    if wrong is None and row.get("header", parts[0]) != parts[0]:
+        wrong = "header"
+    if wrong == "header":
+        wrong = _fields(said, header)
     if wrong:
-        said = ", ".join(name.removesuffix("_sha256") for name in wrong)
-        report.add("changed", _named(row), f"not what its entry vouches for: {said}")
+        report.add("changed", _named(row), f"not what its entry vouches for: {wrong}")
 
 
-def _said(service: str, row: Any) -> dict[str, Any]:
-    """What a row says, as an entry would."""
-    digest = sha256(row["data"].encode()).hexdigest()
-    return header_of(service, row) | {"data_sha256": digest}
+def _fields(said: Mapping[str, Any], header: bytes | None) -> str:
+    """Which fields a row says otherwise than the header that the log has of it."""
+    try:
+        logged = orjson.loads(header or b"{}")
+        return ", ".join(name for name in said if said[name] != logged[name]) or "header"
+    except (KeyError, TypeError, ValueError):
+        return "header"
 
 
 def _named(row: Any) -> str:

@@ -36,10 +36,11 @@ MERGES = (PersonMerged.type, PersonUnmerged.type)
 
 
 class LogRow(NamedTuple):
-    """An entry, its clear data, and whether its sealed part is there."""
+    """An entry, its header and clear data, and whether its sealed part is there."""
 
     at: int
     entry: bytes
+    header: bytes
     data: str
     sealed: bool
 
@@ -174,7 +175,8 @@ class ExportedLog:
         for row in self._export.rows(span.start):
             if row.at >= span.stop:
                 break
-            page.append(LogRow(row.at, row.entry, row.data.decode(), bool(row.sealed)))
+            _, header, data, sealed = row.opening
+            page.append(LogRow(row.at, row.entry, header, data.decode(), bool(sealed)))
             if len(page) == PAGE:
                 yield page
                 page = []
@@ -189,7 +191,7 @@ class ExportedLog:
             row
             async for page in self.pages(Span(0, stop))
             for row in page
-            if any(name in row.entry for name in types)
+            if any(name in row.header for name in types)
         ]
 
     async def person_of(self, subject: Subject) -> str | None:
@@ -235,8 +237,8 @@ class Replay:
         """
         fold, moment, is_one = self.fold, self._moment, self._subject.is_one
         for row in rows:
-            at, entry, text, sealed = row
-            header = orjson.loads(entry)
+            at, entry, said, text, sealed = row
+            header = orjson.loads(said)
             if at >= self._stop or (moment and header["recorded_at"] > moment):
                 continue
             event_type, text = upcast(header["type"], text)
@@ -254,14 +256,18 @@ class Replay:
             if not quiet:
                 yield Seen(LogRow(*row), header, event_type, text)
 
+    async def seen(self, rows: Iterable[LogRow]) -> list[Seen]:
+        """``taken``, beside the event loop: a page takes longer than others should wait."""
+        return await asyncio.to_thread(lambda: list(self.taken(rows)))
+
     def take(self, rows: Iterable[LogRow]) -> None:
         """Fold further entries."""
         deque(self.taken(rows, quiet=True), maxlen=0)
 
     def _known_as(self, person: str, merges: Iterable[LogRow]) -> set[str]:
         said = []
-        for _, entry, text, _ in merges:
-            header = orjson.loads(entry)
+        for _, _, header_text, text, _ in merges:
+            header = orjson.loads(header_text)
             if not self._moment or header["recorded_at"] <= self._moment:
                 said.append((header["type"], _parsed(text)))
         return same_person(person, said)
@@ -278,11 +284,17 @@ async def lines(
     replay = Replay(log, subject, as_of)
     async with aclosing(log.pages(await replay.span())) as pages:
         async for page in pages:
-            for seen in replay.taken(page, quiet=quiet):
-                if seen.row.at >= start:
-                    yield {"entry": item(seen)}
+            if quiet:
+                await asyncio.to_thread(replay.take, page)
+            else:
+                for seen in await asyncio.to_thread(_items, replay, page, start):
+                    yield {"entry": seen}
             yield {"next": page[-1][0] + 1, "size": as_of.before}
     yield {"state": replay.fold.report()}
+
+
+def _items(replay: Replay, page: Iterable[LogRow], start: int) -> list[Data]:
+    return [item(seen) for seen in replay.taken(page) if seen.row.at >= start]
 
 
 async def changes(log: Log, subject: Subject, before: AsOf, after: AsOf) -> Lines:
@@ -296,8 +308,8 @@ async def changes(log: Log, subject: Subject, before: AsOf, after: AsOf) -> Line
     stop = max(before.before, after.before)
     async with aclosing(log.pages(Span(0, stop, persons))) as pages:
         async for page in pages:
-            old.take(page)
-            new.take(page)
+            await asyncio.to_thread(old.take, page)
+            await asyncio.to_thread(new.take, page)
             yield {"next": page[-1][0] + 1, "size": stop}
     for change in differences(old.fold.report(), new.fold.report()):
         yield {"change": change.line()}

@@ -23,8 +23,11 @@ def upgrade() -> None:
           occurred_at timestamptz NOT NULL,
           recorded_at timestamptz NOT NULL,
           actor       text NOT NULL,
+          header      bytea NOT NULL,  -- the bytes that entry commits to
           data        json NOT NULL,   -- json keeps the text as it was hashed; jsonb would not
           sealed      bytea,
+          salt        bytea NOT NULL CHECK (length(salt) = 32),
+          sealed_salt bytea,
           meta        json NOT NULL,
           entry       bytea NOT NULL,
           leaf_hash   bytea NOT NULL CHECK (length(leaf_hash) = 32)
@@ -77,10 +80,10 @@ def upgrade() -> None:
           FOREIGN KEY (origin, size) REFERENCES audit.checkpoints
         );
         CREATE INDEX signatures_by ON audit.signatures (origin, name, key_id, size);
-        -- the only change to what the log holds: ciphertext of erased persons goes
+        -- the only change to what the log holds: ciphertext of erased persons and its salt go
         CREATE FUNCTION audit.forget_entries(persons uuid[]) RETURNS void
         LANGUAGE sql SECURITY DEFINER SET search_path = audit AS $$
-          UPDATE audit.entries SET sealed = NULL
+          UPDATE audit.entries SET sealed = NULL, sealed_salt = NULL
           WHERE person_id = ANY(persons) AND sealed IS NOT NULL
         $$;
         REVOKE ALL ON FUNCTION audit.forget_entries(uuid[]) FROM PUBLIC;

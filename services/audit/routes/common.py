@@ -42,7 +42,7 @@ def keys_of(request: Request) -> LogKeys:
     return signing.keys
 
 
-async def _signed_now(request: Request, tx: Reading) -> Signed:
+async def signed_now(request: Request, tx: Reading) -> Signed:
     """The newest checkpoint; raises ``Problem`` 404 before the first."""
     signed = await tables.last_signed(await driver(tx), keys_of(request).origin)
     if signed is None:
@@ -52,7 +52,7 @@ async def _signed_now(request: Request, tx: Reading) -> Signed:
     return signed
 
 
-SignedNow = Annotated[Signed, Depends(_signed_now)]
+SignedNow = Annotated[Signed, Depends(signed_now)]
 
 
 async def as_of_then(log: StoredLog, at: int | None, as_of: datetime | None) -> AsOf:

@@ -1,11 +1,11 @@
 """What an export is fetched from besides tiles: payloads, and where a time lies in the log."""
 
-from fastapi import APIRouter
-from fastapi.responses import Response
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
 
 from contracts.audit import EntrySpan
 from contracts.types import Moment
-from infra.database import driver
+from infra.database import Database, driver
 from infra.tlog import tiles
 from infra.tlog.tiles import ENTRIES
 from services.audit.handlers.export import payload_of, span_between
@@ -16,6 +16,7 @@ from services.audit.routes.common import (
     Reading,
     SignedNow,
     no_tile,
+    signed_now,
     tile_named,
 )
 
@@ -23,20 +24,24 @@ router = APIRouter(dependencies=ONLY_AUDITORS)
 
 
 @router.get(
-    "/v1/payload/{path:path}", tags=["log"], response_class=Response,
+    "/v1/payload/{path:path}", tags=["log"], response_class=StreamingResponse,
     responses={200: {"content": {BYTES: {}}}},
 )  # fmt: skip
-async def get_payload(path: str, tx: Reading, signed: SignedNow) -> Response:
-    """What the entries of the bundle of this name vouch for: data, and sealed as stored.
+async def get_payload(request: Request, path: str) -> StreamingResponse:
+    """What the entries of the bundle of this name commit to, and the salts that show it.
 
-    Each after its length in 4 bytes, big-endian, data and sealed part in turn; 0 stands for a
-    sealed part that never was, or was erased.
+    Of each entry four items, each after its length in 4 bytes, big-endian: salts (32 bytes for
+    header and data, then 32 for the sealed part, if there is one), header, data, and sealed
+    part as stored; 0 stands for a sealed part that never was, or was erased.
     """
+    database: Database = request.app.state.service.database
     bundle = tile_named(f"entries/{path}")
+    async with database.reading() as tx:  # given back before what may take long
+        signed = await signed_now(request, tx)
     if bundle.width > tiles.tile_width(ENTRIES, bundle.index, signed.size):
         raise no_tile()
-    payload = await payload_of(await driver(tx), bundle)
-    return Response(payload, headers=NEVER, media_type=BYTES)
+    pieces = await payload_of(database, bundle)
+    return StreamingResponse(pieces, headers=NEVER, media_type=BYTES)
 
 
 @router.get("/v1/span", tags=["log"], response_model=EntrySpan)

@@ -1,6 +1,8 @@
-"""The log over HTTP: checkpoint and tiles for everybody; entries for auditors."""
+"""The log over HTTP: checkpoint and tiles of hashes for everybody; entries for auditors."""
 
+import asyncio
 import gzip
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import orjson
@@ -9,12 +11,13 @@ from fastapi.responses import PlainTextResponse, Response
 
 from contracts.audit import Checkpoints, Entries, LogDescription
 from infra.database import driver
-from infra.eventstore.events import header_of, rfc3339
+from infra.eventstore.events import rfc3339
 from infra.tlog import tiles
 from infra.tlog.keyring import LogKey
 from infra.tlog.note import MAX_SIZE
-from infra.tlog.tiles import ENTRIES
+from infra.tlog.tiles import ENTRIES, Tile
 from services.audit import tables
+from services.audit.handlers.export import opening_of
 from services.audit.handlers.signing import Signing
 from services.audit.handlers.witnessing import Cosigning, Witnesses
 from services.audit.routes.common import (
@@ -30,11 +33,15 @@ from services.audit.routes.common import (
     no_tile,
     tile_named,
 )
+from services.audit.tables import Signed
 
 BRIEF = {"cache-control": "public, max-age=1"}
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
+AUDITORS = {"cache-control": "private, max-age=31536000, immutable"}
 TEXT = "text/plain; charset=utf-8"
 GZIP_LEVEL = 6
+PAGE_BYTES = 8 * 1024 * 1024
+"""Data and sealed parts on a page of entries, but for one that is larger alone."""
 
 router = APIRouter()
 
@@ -79,20 +86,34 @@ async def list_checkpoints(
     return {"checkpoints": [{"size": r["size"], "note": r["note"].decode()} for r in rows]}
 
 
+@router.head("/tile/entries/{path:path}", include_in_schema=False, dependencies=ONLY_AUDITORS)
+@router.get(
+    "/tile/entries/{path:path}", tags=["log"], dependencies=ONLY_AUDITORS,
+    response_class=Response, responses={200: {"content": {BYTES: {}}}},
+)  # fmt: skip
+async def get_bundle(request: Request, path: str, tx: Reading, signed: SignedNow) -> Response:
+    """An entry bundle (C2SP tlog-tiles), never beyond what is signed."""
+    data = await _contents(tile_named(f"entries/{path}"), tx, signed)
+    return _bundle(data, request.headers.get("accept-encoding", ""))
+
+
 @router.head("/tile/{path:path}", include_in_schema=False)
 @router.get(
     "/tile/{path:path}", tags=["log"], response_class=Response,
     responses={200: {"content": {BYTES: {}}}},
 )  # fmt: skip
-async def get_tile(request: Request, path: str, tx: Reading, signed: SignedNow) -> Response:
-    """A tile or an entry bundle (C2SP tlog-tiles), never beyond what is signed."""
+async def get_tile(path: str, tx: Reading, signed: SignedNow) -> Response:
+    """A tile of hashes (C2SP tlog-tiles), never beyond what is signed."""
     tile = tile_named(path)
+    if tile.level == ENTRIES:  # whatever way leads here: bundles are for auditors
+        raise no_tile()
+    return Response(await _contents(tile, tx, signed), headers=FOREVER, media_type=BYTES)
+
+
+async def _contents(tile: Tile, tx: Reading, signed: Signed) -> bytes:
     if tile.width > tiles.tile_width(tile.level, tile.index, signed.size):
         raise no_tile()
-    data = tiles.encode(tile, await tables.tile_contents(await driver(tx), tile))
-    if tile.level != ENTRIES:
-        return Response(data, headers=FOREVER, media_type=BYTES)
-    return _bundle(data, request.headers.get("accept-encoding", ""))
+    return tiles.encode(tile, await tables.tile_contents(await driver(tx), tile))
 
 
 @router.get(
@@ -105,19 +126,24 @@ async def list_entries(
     start: Annotated[Index, Query(alias="from")] = 0,
     limit: Limit = 500,
 ) -> Response:
-    """Entries in log order, with what each vouches for: clear data, and sealed as stored."""
-    rows = await (await driver(tx)).fetch(tables.READ_ENTRIES, start, limit)
-    following = rows[-1]["idx"] + 1 if len(rows) == limit else None
-    page: dict[str, Any] = {"entries": [_entry(row) for row in rows], "next": None}
-    if following is not None:
-        prefix = request.scope.get("root_path", "")  # where services share one address
-        page["next"] = f"{prefix}/v1/entries?from={following}&limit={limit}"
-    return Response(orjson.dumps(page), media_type="application/json")
+    """Entries in log order, with what each commits to, and the salts that show it."""
+    raw = await driver(tx)
+    rows = await raw.fetch(tables.READ_ENTRIES, start, limit, PAGE_BYTES)
+    following = rows[-1]["idx"] + 1 if rows else 0
+    more = len(rows) == limit or following < (await tables.load_frontier(raw)).size
+    prefix = request.scope.get("root_path", "")  # where services share one address
+    following_path = f"{prefix}/v1/entries?from={following}&limit={limit}"
+    body = await asyncio.to_thread(_page, rows, following_path if rows and more else None)
+    return Response(body, media_type="application/json")
+
+
+def _page(rows: Iterable[Any], following: str | None) -> bytes:
+    return orjson.dumps({"entries": [_entry(row) for row in rows], "next": following})
 
 
 def _bundle(data: bytes, accepted: str) -> Response:
-    """An entry bundle: text that says the same again and again, so packed where it may be."""
-    headers = {**FOREVER, "vary": "accept-encoding"}
+    """An entry bundle: hexadecimal text, packed where it may be; no shared cache keeps it."""
+    headers = {**AUDITORS, "vary": "accept-encoding, authorization"}
     if _takes_gzip(accepted):
         data = gzip.compress(data, GZIP_LEVEL, mtime=0)
         headers["content-encoding"] = "gzip"
@@ -147,12 +173,15 @@ async def _witness(raw: Any, witness: Cosigning) -> dict[str, Any]:
 
 
 def _entry(row: Any) -> dict[str, Any]:
+    opening = opening_of(row)
     return {
         "idx": row["idx"],
         "entry": encoded(row["entry"]),
         "leaf_hash": encoded(row["leaf_hash"]),
         "position": row["position"],
-        "event": header_of(row["service"], row),
+        "header": opening.header.decode(),
         "data": row["data"],
-        "sealed": encoded(row["sealed"]) if row["sealed"] is not None else None,
+        "sealed": encoded(opening.sealed) if opening.sealed else None,
+        "salt": encoded(row["salt"]),
+        "sealed_salt": encoded(row["sealed_salt"]) if opening.sealed else None,
     }
