@@ -1,18 +1,25 @@
 """Why a proposal is as it is: facts, conditions, score, questions (CRPA R311-3-1-2)."""
 
 from datetime import date
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, JsonValue, StringConstraints
 
 from contracts.base import Contract, Sealed
+from contracts.bounds import MOST_SERVICES, Digest, FactValue, Id, Key, Name, Sentence, Word
 from contracts.values import CapacityStatus, PartnerKind
+
+Place = Annotated[str, StringConstraints(max_length=20)]
+"""A code of a zone, as the directory writes it."""
+CLOSED: dict[str, JsonValue] = {"additionalProperties": False}
 
 
 class FactUsed(Contract):
     """A fact that routing looked at, with where it came from."""
 
-    name: str
-    value: Any = None
-    source: str | None = None
+    name: Word
+    value: FactValue = None
+    source: Word | None = None
     as_of: date | None = None
 
 
@@ -24,19 +31,19 @@ class Condition(Contract):
     age, publics).
     """
 
-    code: str
-    result: str
-    row: str | None = None
+    code: Key
+    result: Key
+    row: Key | None = None
 
 
 class ServiceKnown(Contract):
     """What was known of a service when it was considered."""
 
-    zone: list[str] = []
+    zone: Annotated[list[Place], Field(max_length=12)] = []
     minimum_age: int | None = None
     maximum_age: int | None = None
-    publics: list[str] = []
-    code_insee: str | None = None
+    publics: Annotated[list[Word], Field(max_length=20)] = []
+    code_insee: Place | None = None
     capacity: CapacityStatus | None = None
     delay_days: int | None = None
     load: int = 0
@@ -48,15 +55,15 @@ class Candidate(Contract):
     ``verdict``: ``eligible``, ``not-eligible`` or ``unknown``. ``parts`` sum up to ``score``.
     """
 
-    service_id: str
-    partner_id: str
+    service_id: Id
+    partner_id: Id
     partner_kind: PartnerKind
-    name: str
-    thematiques: list[str] = []
-    verdict: str
+    name: Name
+    thematiques: Annotated[list[Word], Field(max_length=10)] = []
+    verdict: Key
     score: float
-    parts: dict[str, float] = {}
-    conditions: list[Condition]
+    parts: Annotated[dict[Key, float], Field(max_length=10, json_schema_extra=CLOSED)] = {}
+    conditions: Annotated[list[Condition], Field(max_length=20)]
     known: ServiceKnown = ServiceKnown()
 
 
@@ -68,9 +75,9 @@ class LeftOut(Contract):
     """
 
     count: int
-    verdict: str
-    code: str | None = None
-    row: str | None = None
+    verdict: Key
+    code: Key | None = None
+    row: Key | None = None
 
 
 class Question(Contract):
@@ -79,9 +86,9 @@ class Question(Contract):
     ``services``: those that are described; ``others``: how many more it concerns.
     """
 
-    fact: str
-    text: str
-    services: list[str]
+    fact: Word
+    text: Sentence
+    services: Annotated[list[Id], Field(max_length=MOST_SERVICES)]
     others: int = 0
 
 
@@ -92,9 +99,9 @@ class Explanation(Sealed):
     SHA-256 of the whole ranking, by which it is recognised when it is made again.
     """
 
-    facts: list[FactUsed]
-    candidates: list[Candidate]
-    left_out: list[LeftOut] = []
-    questions: list[Question] = []
-    summary: str
-    ranking: str | None = None
+    facts: Annotated[list[FactUsed], Field(max_length=40)]
+    candidates: Annotated[list[Candidate], Field(max_length=MOST_SERVICES)]
+    left_out: Annotated[list[LeftOut], Field(max_length=300)] = []
+    questions: Annotated[list[Question], Field(max_length=20)] = []
+    summary: Sentence
+    ranking: Digest | None = None

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 from uuid_utils.compat import uuid5
 
 from contracts.base import Contract, Event, Sealed, Strict
+from contracts.bounds import Id, Name, Remark, Word, Words
 from contracts.persons import (
     DuplicateDismissed,
     DuplicateSuspected,
@@ -266,7 +267,7 @@ class FactsStated(Event):
 class NoteSealed(Sealed):
     """Free text."""
 
-    note: str
+    note: Remark
 
 
 class ContactRecorded(Event):
@@ -278,8 +279,8 @@ class ContactRecorded(Event):
     mode: ContactMode
     kind: ContactKind
     anonymous: bool
-    system: str
-    site: str | None = None
+    system: Word
+    site: Word | None = None
     do_not_contact: bool = False
     sealed: NoteSealed | None = None
 
@@ -290,8 +291,8 @@ class NeedSealed(Sealed):
     Whoever sends a person may say something of them: so it is sealed.
     """
 
-    note: str | None = None
-    requester: str | None = None
+    note: Remark | None = None
+    requester: Word | None = None
 
 
 class NeedExpressed(Event):
@@ -314,8 +315,8 @@ class InformationGiven(Event):
     type = "fr.aiguillage.intake.information.given.v1"
     contact_id: UUID
     person_id: UUID
-    notice: str
-    version: str
+    notice: Word
+    version: Word
 
 
 class AgreementGiven(Event):
@@ -325,8 +326,8 @@ class AgreementGiven(Event):
     agreement_id: UUID
     person_id: UUID
     partner_kind: PartnerKind | None = None
-    partner_id: str | None = None
-    fields: list[str]
+    partner_id: Id | None = None
+    fields: Words
     until: date
     evidence: Evidence
 
@@ -342,7 +343,7 @@ class AgreementWithdrawn(Event):
 class LabelSealed(Sealed):
     """What the desk called it: free text."""
 
-    label: str
+    label: Name
 
 
 class ActivityAttended(Event):
@@ -351,7 +352,7 @@ class ActivityAttended(Event):
     type = "fr.aiguillage.intake.activity.attended.v1"
     contact_id: UUID
     person_id: UUID
-    activity: str
+    activity: Word
     helped: bool
     sealed: LabelSealed | None = None
 

@@ -1,10 +1,24 @@
 """What the partner service says: directory, deliveries, disclosures, answers."""
 
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import Field
+
 from contracts.base import Contract, Event, Sealed
+from contracts.bounds import (
+    Actor,
+    Digest,
+    Id,
+    Name,
+    Remark,
+    Row,
+    RowPart,
+    RowText,
+    Word,
+    Words,
+)
 from contracts.values import (
     BusinessStatus,
     CapacityStatus,
@@ -22,18 +36,18 @@ class PartnerRegistered(Event):
     """An organisation of the directory (data·inclusion Structure)."""
 
     type = "fr.aiguillage.partners.partner.registered.v1"
-    partner_id: str
+    partner_id: Id
     kind: PartnerKind
-    name: str
-    structure: dict[str, Any]
+    name: Name
+    structure: Row
 
 
 class PartnerRenamed(Event):
     """An organisation has another name from a day on; its id stays (ANPE, Pôle emploi …)."""
 
     type = "fr.aiguillage.partners.partner.renamed.v1"
-    partner_id: str
-    name: str
+    partner_id: Id
+    name: Name
     since: date
 
 
@@ -53,32 +67,32 @@ class ServicePublished(Event):
     """
 
     type = "fr.aiguillage.partners.service.published.v1"
-    service_id: str
-    partner_id: str
+    service_id: Id
+    partner_id: Id
     kind: PartnerKind
-    name: str
-    thematiques: list[str]
-    zone_eligibilite: list[str] = []
+    name: Name
+    thematiques: Annotated[list[Word], Field(max_length=100)]
+    zone_eligibilite: RowPart = []
     minimum_age: int | None = None
     maximum_age: int | None = None
-    policy: str = "confirm"
-    publics: list[str] = []
-    modes: list[str] = []
-    code_insee: str | None = None
-    opening: str | None = None
+    policy: Word = "confirm"
+    publics: Annotated[list[Word], Field(max_length=20)] = []
+    modes: Annotated[list[Word], Field(max_length=10)] = []
+    code_insee: Word | None = None
+    opening: RowText | None = None
     delay_days: int | None = None
-    channels: list[Channel] = []
+    channels: Annotated[list[Channel], Field(max_length=10)] = []
     commission: bool = False
     deadlines: Deadlines | None = None
-    service: dict[str, Any]
+    service: Row
 
 
 class ServiceWithdrawn(Event):
     """Its source does not list the service any more: nobody new is referred to it."""
 
     type = "fr.aiguillage.partners.service.withdrawn.v1"
-    service_id: str
-    partner_id: str
+    service_id: Id
+    partner_id: Id
 
 
 class CapacityReported(Event):
@@ -88,12 +102,12 @@ class CapacityReported(Event):
     """
 
     type = "fr.aiguillage.partners.capacity.reported.v1"
-    service_id: str
-    partner_id: str
+    service_id: Id
+    partner_id: Id
     status: CapacityStatus
     seats: int | None = None
     until: date | None = None
-    sessions: list[datetime] = []
+    sessions: Annotated[list[datetime], Field(max_length=50)] = []
     reported_at: datetime
 
 
@@ -102,8 +116,8 @@ class EndpointRegistered(Event):
 
     type = "fr.aiguillage.partners.endpoint.registered.v1"
     endpoint_id: UUID
-    partner_id: str
-    service_ids: list[str]
+    partner_id: Id
+    service_ids: Annotated[list[Id], Field(max_length=100)]
     channel: Channel = Channel.WEBHOOK
     rank: int = 0
 
@@ -113,7 +127,7 @@ class EndpointVerified(Event):
 
     type = "fr.aiguillage.partners.endpoint.verified.v1"
     endpoint_id: UUID
-    partner_id: str
+    partner_id: Id
 
 
 class EndpointDisabled(Event):
@@ -121,8 +135,8 @@ class EndpointDisabled(Event):
 
     type = "fr.aiguillage.partners.endpoint.disabled.v1"
     endpoint_id: UUID
-    partner_id: str
-    reason: str
+    partner_id: Id
+    reason: Word
 
 
 class SecretRotated(Event):
@@ -130,7 +144,7 @@ class SecretRotated(Event):
 
     type = "fr.aiguillage.partners.endpoint.secret-rotated.v1"
     endpoint_id: UUID
-    partner_id: str
+    partner_id: Id
     old_until: datetime
 
 
@@ -143,10 +157,10 @@ class DisclosureMade(Event):
     type = "fr.aiguillage.partners.disclosure.made.v1"
     referral_id: UUID
     person_id: UUID
-    partner_id: str
+    partner_id: Id
     agreement_id: UUID
-    fields: list[str]
-    digest: str
+    fields: Words
+    digest: Digest
 
 
 class DeliveryEvent(Event):
@@ -154,14 +168,14 @@ class DeliveryEvent(Event):
 
     delivery_id: UUID
     referral_id: UUID
-    partner_id: str
+    partner_id: Id
     message: MessageKind
 
 
 class DeliveryNote(Sealed):
     """What an adviser noted on a call or a hand-over."""
 
-    note: str
+    note: Remark
 
 
 class DeliverySucceeded(DeliveryEvent):
@@ -183,7 +197,7 @@ class DeliveryFailed(DeliveryEvent):
 
     type = "fr.aiguillage.partners.delivery.failed.v1"
     channel: Channel
-    error: str
+    error: Word
     sealed: DeliveryNote | None = None
 
 
@@ -192,7 +206,7 @@ class DeliveryDeadLettered(DeliveryEvent):
 
     type = "fr.aiguillage.partners.delivery.dead-lettered.v1"
     attempts: int
-    error: str
+    error: Word
 
 
 class DeliveryChannelChanged(DeliveryEvent):
@@ -201,20 +215,20 @@ class DeliveryChannelChanged(DeliveryEvent):
     type = "fr.aiguillage.partners.delivery.channel-changed.v1"
     from_channel: Channel
     to_channel: Channel
-    error: str
+    error: Word
 
 
 class RedeliveryReason(Sealed):
     """Why a message was sent again."""
 
-    reason: str
+    reason: Remark
 
 
 class DeliveryRedelivered(DeliveryEvent):
     """Somebody asked for a message to be sent again; it keeps its ``webhook-id``."""
 
     type = "fr.aiguillage.partners.delivery.redelivered.v1"
-    asked_by: str
+    asked_by: Actor
     sealed: RedeliveryReason | None = None
 
 
@@ -226,8 +240,8 @@ class DeliveryManual(DeliveryEvent):
     """
 
     type = "fr.aiguillage.partners.delivery.manual.v1"
-    service_id: str
-    error: str
+    service_id: Id
+    error: Word
     from_channel: Channel | None = None
 
 
@@ -242,15 +256,15 @@ class LinkOpened(Event):
 
     type = "fr.aiguillage.partners.link.opened.v1"
     referral_id: UUID
-    partner_id: str
+    partner_id: Id
     person_id: UUID
 
 
 class AnswerSealed(Sealed):
     """What the partner wrote: free text, and its own reference of the person's file."""
 
-    comment: str | None = None
-    partner_reference: str | None = None
+    comment: Remark | None = None
+    partner_reference: Word | None = None
 
 
 class AnswerReceived(Event):
@@ -263,16 +277,16 @@ class AnswerReceived(Event):
     type = "fr.aiguillage.partners.answer.received.v1"
     answer_id: UUID
     referral_id: UUID
-    partner_id: str
+    partner_id: Id
     person_id: UUID
     seen_version: int
     status: ReferralStatus
     business_status: BusinessStatus | None = None
     reason: Reason | None = None
-    outcome: str | None = None
+    outcome: Word | None = None
     appointment_at: datetime | None = None
     commission_on: date | None = None
-    suggested_service_id: str | None = None
+    suggested_service_id: Id | None = None
     sealed: AnswerSealed | None = None
 
 
@@ -285,7 +299,7 @@ class AnswerLate(Event):
     type = "fr.aiguillage.partners.answer.late.v1"
     answer_id: UUID
     referral_id: UUID
-    partner_id: str
+    partner_id: Id
     person_id: UUID
     status: ReferralStatus
 

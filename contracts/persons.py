@@ -2,10 +2,16 @@
 with which systems a person is shared.
 """
 
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import Field
+
 from contracts.base import Event, Sealed
+from contracts.bounds import Actor, Remark, Sentence
 from contracts.values import MatchKind
+
+Matches = Annotated[list[MatchKind], Field(max_length=10)]
 
 
 class DuplicateSuspected(Event):
@@ -14,7 +20,7 @@ class DuplicateSuspected(Event):
     type = "fr.aiguillage.intake.person.duplicate-suspected.v1"
     person_id: UUID
     other_id: UUID
-    matched_on: list[MatchKind]
+    matched_on: Matches
 
 
 class DuplicateDismissed(Event):
@@ -23,13 +29,13 @@ class DuplicateDismissed(Event):
     type = "fr.aiguillage.intake.person.duplicate-dismissed.v1"
     person_id: UUID
     other_id: UUID
-    dismissed_by: str
+    dismissed_by: Actor
 
 
 class MergeReason(Sealed):
     """Why two persons were found to be one."""
 
-    reason: str
+    reason: Remark
 
 
 class PersonMerged(Event):
@@ -38,8 +44,8 @@ class PersonMerged(Event):
     type = "fr.aiguillage.intake.person.merged.v1"
     person_id: UUID
     into: UUID
-    merged_by: str
-    matched_on: list[MatchKind] = []
+    merged_by: Actor
+    matched_on: Matches = []
     sealed: MergeReason | None = None
 
 
@@ -49,14 +55,14 @@ class PersonUnmerged(Event):
     type = "fr.aiguillage.intake.person.unmerged.v1"
     person_id: UUID
     from_id: UUID
-    unmerged_by: str
+    unmerged_by: Actor
 
 
 class SharedSealed(Sealed):
     """With which system, as it is spelt in what it sends, and why."""
 
-    source: str
-    reason: str | None = None
+    source: Sentence
+    reason: Remark | None = None
 
 
 class PersonShared(Event):
@@ -64,5 +70,5 @@ class PersonShared(Event):
 
     type = "fr.aiguillage.intake.person.shared.v1"
     person_id: UUID
-    shared_by: str
+    shared_by: Actor
     sealed: SharedSealed | None = None

@@ -1,10 +1,24 @@
 """What the referral service says: cases, proposals, referrals and their states."""
 
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import Field
+
 from contracts.base import Contract, Event, Sealed
+from contracts.bounds import (
+    MOST_SERVICES,
+    Actor,
+    Digest,
+    Disclosable,
+    Id,
+    Name,
+    Remark,
+    RuleGraph,
+    Sentence,
+    Word,
+)
 from contracts.explanation import Explanation
 from contracts.values import (
     Author,
@@ -35,7 +49,7 @@ class Awaits(Contract):
 class CommentSealed(Sealed):
     """Free text given with a state change."""
 
-    comment: str
+    comment: Remark
 
 
 class CaseOpened(Event):
@@ -57,7 +71,7 @@ class CaseClosed(Event):
     type = "fr.aiguillage.referrals.case.closed.v1"
     case_id: UUID
     status: CaseStatus
-    outcome: str | None = None
+    outcome: Word | None = None
     sealed: CommentSealed | None = None
 
 
@@ -81,7 +95,7 @@ class CaseExhausted(Event):
 
     type = "fr.aiguillage.referrals.case.exhausted.v1"
     case_id: UUID
-    reason: str
+    reason: Word
     due_on: date
 
 
@@ -110,13 +124,13 @@ class ProposalMade(Event):
     case_id: UUID
     person_id: UUID
     thematique: Thematique
-    rules: str
-    rules_digest: str
+    rules: Name
+    rules_digest: Digest
     evaluated_on: date
-    ranked: list[str]
+    ranked: Annotated[list[Id], Field(max_length=MOST_SERVICES)]
     considered: int
     directory: DirectoryRead
-    policy: str
+    policy: Word
     questions: int = 0
     sealed: Explanation | None = None
 
@@ -127,8 +141,8 @@ class ProposalChanged(Event):
     type = "fr.aiguillage.referrals.proposal.changed.v1"
     proposal_id: UUID
     case_id: UUID
-    service_ids: list[str]
-    changed_by: str
+    service_ids: Annotated[list[Id], Field(max_length=10)]
+    changed_by: Actor
     sealed: CommentSealed | None = None
 
 
@@ -138,7 +152,7 @@ class ProposalRefused(Event):
     type = "fr.aiguillage.referrals.proposal.refused.v1"
     proposal_id: UUID
     case_id: UUID
-    refused_by: str
+    refused_by: Actor
     sealed: CommentSealed | None = None
 
 
@@ -150,9 +164,9 @@ class ReferralProposed(Event):
     case_id: UUID
     person_id: UUID
     proposal_id: UUID
-    partner_id: str
+    partner_id: Id
     partner_kind: PartnerKind
-    service_id: str
+    service_id: Id
     replaces: UUID | None = None
     attempt: int = 1
     awaits: Awaits | None = None
@@ -164,7 +178,7 @@ class ReferralConfirmed(Event):
     type = "fr.aiguillage.referrals.referral.confirmed.v1"
     referral_id: UUID
     case_id: UUID
-    confirmed_by: str
+    confirmed_by: Actor
     author: Author
 
 
@@ -174,8 +188,8 @@ class Disclosure(Sealed):
     ``requester``: the desk that asks, by its code; none: the usual one.
     """
 
-    fields: dict[str, Any]
-    requester: str | None = None
+    fields: Disclosable
+    requester: Word | None = None
 
 
 class ReferralRequested(Event):
@@ -188,9 +202,9 @@ class ReferralRequested(Event):
     referral_id: UUID
     case_id: UUID
     person_id: UUID
-    partner_id: str
+    partner_id: Id
     partner_kind: PartnerKind
-    service_id: str
+    service_id: Id
     thematique: Thematique
     urgent: bool = False
     do_not_contact: bool = False
@@ -206,8 +220,8 @@ class ReferralRequested(Event):
 class SpokenSealed(Sealed):
     """What somebody wrote with a step, and the partner's own number of the person's file."""
 
-    comment: str | None = None
-    partner_reference: str | None = None
+    comment: Remark | None = None
+    partner_reference: Word | None = None
 
 
 class ReferralMoved(Event):
@@ -220,10 +234,10 @@ class ReferralMoved(Event):
     on_behalf_of: Author | None = None
     business_status: BusinessStatus | None = None
     reason: Reason | None = None
-    outcome: str | None = None
+    outcome: Word | None = None
     answer_id: UUID | None = None
     commission_on: date | None = None
-    suggested_service_id: str | None = None
+    suggested_service_id: Id | None = None
     awaits: Awaits | None = None
     sealed: SpokenSealed | None = None
 
@@ -290,7 +304,7 @@ class AnswerRefused(Event):
     answer_id: UUID
     status: ReferralStatus
     asked: ReferralStatus
-    problem: str
+    problem: Sentence
 
 
 class AppointmentEvent(Event):
@@ -338,8 +352,8 @@ class DeadlinePassed(Event):
     type = "fr.aiguillage.referrals.deadline.passed.v1"
     referral_id: UUID
     case_id: UUID
-    partner_id: str
-    service_id: str
+    partner_id: Id
+    service_id: Id
     step: DeadlineStep
     due_on: date
     requested_on: date
@@ -350,10 +364,10 @@ class RulesPublished(Event):
     """A rule set came into force: ``content`` is its decision graph (JDM)."""
 
     type = "fr.aiguillage.referrals.rules.published.v1"
-    rules: str
+    rules: Name
     version: int
-    digest: str
-    content: dict[str, Any]
+    digest: Digest
+    content: RuleGraph
 
 
 EVENT_OF_STATUS: dict[ReferralStatus, type[ReferralMoved]] = {

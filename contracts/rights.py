@@ -8,12 +8,13 @@ from typing import ClassVar
 from uuid import UUID
 
 from contracts.base import Event, Sealed
+from contracts.bounds import Actor, Remark, Word, Words
 
 
 class ReasonSealed(Sealed):
     """Why, in somebody's words."""
 
-    reason: str
+    reason: Remark
 
 
 class PersonRectified(Event):
@@ -21,8 +22,8 @@ class PersonRectified(Event):
 
     type = "fr.aiguillage.intake.person.rectified.v1"
     person_id: UUID
-    fields: list[str]
-    rectified_by: str
+    fields: Words
+    rectified_by: Actor
     sealed: ReasonSealed | None = None
 
 
@@ -75,9 +76,9 @@ class RecordViewed(Event):
 
     service: ClassVar[str]
     person_id: UUID
-    viewer: str
-    view: str
-    fields: list[str] = []
+    viewer: Actor
+    view: Word
+    fields: Words = []
     sealed: ReasonSealed | None = None
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import orjson
 
 from contracts.base import Event
+from contracts.sizes import check_size
 from infra.ids import new_event_id
 from infra.tlog.commitment import DATA, HEADER, SEALED, commitment
 
@@ -146,10 +147,16 @@ def new_event(
     sealed: bytes | None = None,
     event_id: UUID | None = None,
 ) -> NewEvent:
-    """A contract event, ready to be appended."""
+    """A contract event, ready to be appended.
+
+    Raises ``EventTooLargeError`` for one that is larger than its type may be: whatever is
+    stored, every reader takes.
+    """
+    clear = event.clear_json()
+    check_size(event.type, clear, sealed)
     return NewEvent(
         type=event.type,
-        data=event.clear_json().decode(),
+        data=clear.decode(),
         occurred_at=occurred_at,
         person_id=person_id,
         sealed=sealed,

@@ -47,8 +47,9 @@ class Writer:
 
         ``new_persons``: create the keys of persons who have none (the intake only).
         ``recorded_at``: now, if the caller already looked at the clock.
-        Raises ``ConcurrencyError``, and ``PersonErasedError`` where something personal would
-        have to be sealed for a person whose key is gone.
+        Raises ``ConcurrencyError``; ``EventTooLargeError`` for what no reader would take; and
+        ``PersonErasedError`` where something personal would have to be sealed for a person
+        whose key is gone.
         """
         keys = await self._keys(pending, new_persons)
         now = recorded_at or self._clock()

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from contracts.sizes import EventTooLargeError
 from contracts.types import judged_at
 from infra.alarms import Watch
 from infra.clock import Clock, system_clock
@@ -178,6 +179,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, problems.on_request_invalid)
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(LimitedError, problems.on_limited)
+    app.add_exception_handler(EventTooLargeError, problems.on_too_large)
     app.add_exception_handler(NotFoundError, problems.on_missing)
     app.add_exception_handler(Exception, problems.on_unexpected)
     return app

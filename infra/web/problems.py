@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from contracts.sizes import EventTooLargeError
 from infra.database import is_infrastructure
 from infra.limits import Limit, LimitedError
 from infra.missing import NotFoundError
@@ -146,6 +147,12 @@ async def on_missing(request: Request, error: Exception) -> Response:
     """What a handler did not find."""
     assert isinstance(error, NotFoundError)
     return not_found(error.what).response()
+
+
+async def on_too_large(request: Request, error: Exception) -> Response:
+    """What was sent would make an event that no reader takes: nothing of it is stored."""
+    assert isinstance(error, EventTooLargeError)
+    return Problem(413, "too-large", "More than one event holds").response()
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from datetime import date
 
+from contracts.bounds import MOST_SERVICES
 from contracts.explanation import (
     Candidate,
     Condition,
@@ -34,8 +35,9 @@ from services.referrals.model.rules import FAILED, UNKNOWN, Rules
 
 DESCRIBED = 30
 """How many services a proposal describes, the best first; far more than are ever asked."""
-DESCRIBED_BESIDES = 30
+DESCRIBED_BESIDES = MOST_SERVICES - DESCRIBED
 """How many more at most: those of the case that came out further down."""
+MOST_QUESTIONS = 20
 
 
 def propose(
@@ -171,7 +173,7 @@ def _questions(
             services=sorted(services & described),
             others=len(services - described),
         )
-        for text, (fact, services) in asked.items()
+        for text, (fact, services) in list(asked.items())[:MOST_QUESTIONS]
     ]
 
 

@@ -6,6 +6,7 @@ fact (``findings`` checks it). The weights of the ranking stand in the node ``ra
 """
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +15,20 @@ from typing import Any
 import orjson
 import zen
 
+from contracts.bounds import RULES_BYTES
 from contracts.explanation import Condition
 from contracts.values import PartnerKind
 
 MATCHED, FAILED, UNKNOWN = "matched", "failed", "unknown"
 CACHED = 20_000
 """Verdicts kept per kind; a person's facts take few values, so that most are found again."""
+MOST_CONTENT_BYTES = RULES_BYTES // 2
+"""Of a file: stored, a character of it may take more."""
+MOST_ROWS = 250
+MOST_CONDITIONS = 15
+"""Of one table: a proposal tells each of them, for each service."""
+MOST_TEXT = 1000
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 Facts = Mapping[str, Any]
 
 
@@ -115,6 +124,8 @@ class Rules:
 
         Raises ``InvalidRulesError`` if it is no graph, or one without tables or weights.
         """
+        if len(content) > MOST_CONTENT_BYTES:
+            raise InvalidRulesError(f"larger than {MOST_CONTENT_BYTES // 1024} KiB")
         try:
             graph = orjson.loads(content)
             nodes = {node["name"]: node for node in graph["nodes"]}
@@ -122,6 +133,7 @@ class Rules:
             weights = Weights(**_ranking(nodes["ranking"]))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InvalidRulesError(f"not a rule set: {error!r}") from error
+        _check_bounds(tables)
         canonical = orjson.dumps(graph, option=orjson.OPT_SORT_KEYS)
         digest = hashlib.sha256(canonical).hexdigest()
         return cls(name, version, digest, canonical, tables, weights)
@@ -135,6 +147,21 @@ class Rules:
     def rows(self) -> dict[str, Row]:
         """All rows, by name."""
         return {name: row for table in self.tables.values() for name, row in table.rows.items()}
+
+
+def _check_bounds(tables: Mapping[PartnerKind, Table]) -> None:
+    """Whatever a proposal says of a rule fits its event; raises ``InvalidRulesError``."""
+    rows = [row for table in tables.values() for row in table.rows.values()]
+    if len(rows) > MOST_ROWS:
+        raise InvalidRulesError(f"more than {MOST_ROWS} rows")
+    for row in rows:
+        if not (_NAME.fullmatch(row.name) and _NAME.fullmatch(row.condition or "none")):
+            raise InvalidRulesError("names of rows and conditions are letters, digits, _.:-")
+        if max(len(text) for text in (row.text, row.question, row.source)) > MOST_TEXT:
+            raise InvalidRulesError(f"{row.name}: a text of more than {MOST_TEXT} characters")
+    for kind, table in tables.items():
+        if len({row.condition for row in table.rows.values()}) > MOST_CONDITIONS:
+            raise InvalidRulesError(f"{kind}: more than {MOST_CONDITIONS} conditions")
 
 
 def _table(kind: PartnerKind, node: Mapping[str, Any]) -> Table:
