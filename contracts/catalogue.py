@@ -29,8 +29,8 @@ encrypted under the person's key and never stand in the clear part. A field mark
 missing; a *statement of* something is an object: `value`, `source` (declared, document or
 partner), `as_of` (the day it was true).
 
-Each event type has a largest size, clear and sealed part together as stored, that follows from the bounds
-of its fields; a writer refuses what is larger, and none reaches 1 MiB
+Each event type has a largest size, clear and sealed part together as stored, that follows
+from the bounds of its fields; a writer refuses what is larger, and none reaches 1 MiB
 ([ADR 0026](../adr/0026-every-event-has-a-largest-size.md)).
 
 How events are framed: [AsyncAPI](../../contracts/asyncapi.yaml); what may change:
@@ -80,10 +80,11 @@ def _part(name: str, schema: dict[str, Any]) -> str:
 
 
 def _entry(name: str, model: type[BaseModel]) -> str:
-    size = f"\nAt most {-(-largest(name) // 1024)} KiB.\n" if name in EVENT_TYPES else ""
+    size = f"At most {-(-largest(name) // 1024)} KiB.\n" if name in EVENT_TYPES else ""
     lines = [
         f"### `{name}`\n",
-        f"{cleandoc(model.__doc__ or '')} ([schema](../../contracts/schemas/{name}.json))\n{size}",
+        f"{cleandoc(model.__doc__ or '')} ([schema](../../contracts/schemas/{name}.json))\n",
+        size,
         *_fields(schema_of(name, model)),
     ]
     if name in EVENT_TYPES and (part := sealed_model(EVENT_TYPES[name])) is not Sealed:
