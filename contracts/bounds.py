@@ -14,7 +14,7 @@ ROW_BYTES = 128 * 1024
 RULES_BYTES = 256 * 1024
 DISCLOSED_BYTES = 80 * 1024
 """Of what a partner may learn of a person: every disclosable field at its longest."""
-MOST_SERVICES = 60
+MOST_SERVICES = 40
 """Services that one proposal describes."""
 
 Id = Annotated[str, StringConstraints(max_length=150)]
@@ -25,16 +25,18 @@ Actor = Annotated[str, StringConstraints(max_length=250)]
 Word = Annotated[str, StringConstraints(max_length=120)]
 """A code of ours, or one that a door has checked."""
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
-"""The name of a row, a condition, a rule set."""
+"""The name of a row, a condition, a value of data·inclusion: nothing that JSON escapes."""
+Short = Annotated[str, StringConstraints(pattern=r"^[a-z-]{1,20}$")]
+"""A verdict, a result, a part of a score."""
 Remark = Annotated[str, StringConstraints(max_length=4000)]
 """Free text that somebody wrote: always sealed."""
 Sentence = Annotated[str, StringConstraints(max_length=1000)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{1,64}$")]
-Words = Annotated[list[Word], Field(max_length=60)]
+FieldNames = Annotated[list[Word], Field(max_length=60)]
 RowPart = Annotated[list[str], Field(json_schema_extra={MAX_BYTES: ROW_BYTES})]
 RowText = Annotated[str, Field(json_schema_extra={MAX_BYTES: ROW_BYTES})]
 Row = Annotated[dict[str, Any], Field(json_schema_extra={MAX_BYTES: ROW_BYTES})]
 RuleGraph = Annotated[dict[str, Any], Field(json_schema_extra={MAX_BYTES: RULES_BYTES})]
 Disclosable = Annotated[dict[str, Any], Field(json_schema_extra={MAX_BYTES: DISCLOSED_BYTES})]
-FactValue = Annotated[Any, Field(json_schema_extra={MAX_BYTES: 2000})]
+FactValue = Annotated[Any, Field(json_schema_extra={MAX_BYTES: 500})]
 """Of a fact that rules look at: a code, a day, a number, a list of such; never free text."""

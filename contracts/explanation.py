@@ -6,11 +6,23 @@ from typing import Annotated
 from pydantic import Field, JsonValue, StringConstraints
 
 from contracts.base import Contract, Sealed
-from contracts.bounds import MOST_SERVICES, Digest, FactValue, Id, Key, Name, Sentence, Word
+from contracts.bounds import (
+    MOST_SERVICES,
+    Digest,
+    FactValue,
+    Id,
+    Key,
+    Name,
+    Sentence,
+    Short,
+    Word,
+)
 from contracts.values import CapacityStatus, PartnerKind
 
 Place = Annotated[str, StringConstraints(max_length=20)]
 """A code of a zone, as the directory writes it."""
+MOST_NAMED = 10
+"""Services that a question names."""
 CLOSED: dict[str, JsonValue] = {"additionalProperties": False}
 
 
@@ -32,7 +44,7 @@ class Condition(Contract):
     """
 
     code: Key
-    result: Key
+    result: Short
     row: Key | None = None
 
 
@@ -42,7 +54,7 @@ class ServiceKnown(Contract):
     zone: Annotated[list[Place], Field(max_length=12)] = []
     minimum_age: int | None = None
     maximum_age: int | None = None
-    publics: Annotated[list[Word], Field(max_length=20)] = []
+    publics: Annotated[list[Key], Field(max_length=20)] = []
     code_insee: Place | None = None
     capacity: CapacityStatus | None = None
     delay_days: int | None = None
@@ -59,10 +71,10 @@ class Candidate(Contract):
     partner_id: Id
     partner_kind: PartnerKind
     name: Name
-    thematiques: Annotated[list[Word], Field(max_length=10)] = []
-    verdict: Key
+    thematiques: Annotated[list[Key], Field(max_length=10)] = []
+    verdict: Short
     score: float
-    parts: Annotated[dict[Key, float], Field(max_length=10, json_schema_extra=CLOSED)] = {}
+    parts: Annotated[dict[Short, float], Field(max_length=10, json_schema_extra=CLOSED)] = {}
     conditions: Annotated[list[Condition], Field(max_length=20)]
     known: ServiceKnown = ServiceKnown()
 
@@ -75,7 +87,7 @@ class LeftOut(Contract):
     """
 
     count: int
-    verdict: Key
+    verdict: Short
     code: Key | None = None
     row: Key | None = None
 
@@ -83,12 +95,12 @@ class LeftOut(Contract):
 class Question(Contract):
     """A fact to ask for: unknown today, and an answer may change the ranking.
 
-    ``services``: those that are described; ``others``: how many more it concerns.
+    ``services``: the best of those it is asked for; ``others``: how many more it concerns.
     """
 
     fact: Word
-    text: Sentence
-    services: Annotated[list[Id], Field(max_length=MOST_SERVICES)]
+    text: Annotated[str, StringConstraints(max_length=400)]
+    services: Annotated[list[Id], Field(max_length=MOST_NAMED)]
     others: int = 0
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 from uuid_utils.compat import uuid5
 
 from contracts.base import Contract, Event, Sealed, Strict
-from contracts.bounds import Id, Name, Remark, Word, Words
+from contracts.bounds import FieldNames, Id, Name, Remark, Word
 from contracts.persons import (
     DuplicateDismissed,
     DuplicateSuspected,
@@ -327,7 +327,7 @@ class AgreementGiven(Event):
     person_id: UUID
     partner_kind: PartnerKind | None = None
     partner_id: Id | None = None
-    fields: Words
+    fields: FieldNames
     until: date
     evidence: Evidence
 

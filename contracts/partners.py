@@ -10,14 +10,15 @@ from contracts.base import Contract, Event, Sealed
 from contracts.bounds import (
     Actor,
     Digest,
+    FieldNames,
     Id,
+    Key,
     Name,
     Remark,
     Row,
     RowPart,
     RowText,
     Word,
-    Words,
 )
 from contracts.values import (
     BusinessStatus,
@@ -71,12 +72,12 @@ class ServicePublished(Event):
     partner_id: Id
     kind: PartnerKind
     name: Name
-    thematiques: Annotated[list[Word], Field(max_length=100)]
+    thematiques: Annotated[list[Key], Field(max_length=100)]
     zone_eligibilite: RowPart = []
     minimum_age: int | None = None
     maximum_age: int | None = None
     policy: Word = "confirm"
-    publics: Annotated[list[Word], Field(max_length=20)] = []
+    publics: Annotated[list[Key], Field(max_length=20)] = []
     modes: Annotated[list[Word], Field(max_length=10)] = []
     code_insee: Word | None = None
     opening: RowText | None = None
@@ -159,7 +160,7 @@ class DisclosureMade(Event):
     person_id: UUID
     partner_id: Id
     agreement_id: UUID
-    fields: Words
+    fields: FieldNames
     digest: Digest
 
 

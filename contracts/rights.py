@@ -8,7 +8,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from contracts.base import Event, Sealed
-from contracts.bounds import Actor, Remark, Word, Words
+from contracts.bounds import Actor, FieldNames, Remark, Word
 
 
 class ReasonSealed(Sealed):
@@ -22,7 +22,7 @@ class PersonRectified(Event):
 
     type = "fr.aiguillage.intake.person.rectified.v1"
     person_id: UUID
-    fields: Words
+    fields: FieldNames
     rectified_by: Actor
     sealed: ReasonSealed | None = None
 
@@ -78,7 +78,7 @@ class RecordViewed(Event):
     person_id: UUID
     viewer: Actor
     view: Word
-    fields: Words = []
+    fields: FieldNames = []
     sealed: ReasonSealed | None = None
 
 

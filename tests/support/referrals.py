@@ -5,7 +5,14 @@ from typing import Any
 from uuid import uuid4
 
 from contracts.base import Event
-from contracts.intake import AgreementGiven, Dated, Facts, Identity
+from contracts.intake import (
+    AgreementGiven,
+    Dated,
+    Facts,
+    FactsSealed,
+    FactsStated,
+    Identity,
+)
 from contracts.referrals import CaseOpened, DirectoryRead
 from contracts.values import (
     Author,
@@ -55,6 +62,12 @@ def person(born: date | None = date(2006, 5, 17), **facts: Any) -> Person:
         Facts(**dated),
         tuple(agreement(kind) for kind in PartnerKind),
     )
+
+
+def stated(who: Person, **facts: Any) -> Person:
+    """A person after some facts were stated."""
+    said = FactsSealed(facts=Facts(**facts))
+    return who.stated(FactsStated(person_id=uuid4(), sealed=said))
 
 
 def agreement(

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from contracts.intake import Dated, Facts, Sensitive
+from contracts.intake import Dated, Sensitive
 from contracts.referrals import (
     CommentSealed,
     ProposalChanged,
@@ -18,7 +18,17 @@ from services.referrals.model.case import Case, Tried
 from services.referrals.model.explain import Told, explain, in_words
 from services.referrals.model.loop import make_proposal
 from services.referrals.model.person import Person
-from tests.support.referrals import ALL_RULES, FT, ML, TEMP, opened, person, service, world
+from tests.support.referrals import (
+    ALL_RULES,
+    FT,
+    ML,
+    TEMP,
+    opened,
+    person,
+    service,
+    stated,
+    world,
+)
 
 PLIE = service(PartnerKind.PLIE)
 
@@ -64,7 +74,7 @@ def test_choice_and_refusal_of_an_adviser_are_told_with_their_reasons():
 
 def test_data_are_listed_with_source_and_date():
     fact = Dated[Any](value="rsa", source=FactSource.DOCUMENT, as_of=date(2026, 11, 2))
-    found = told(person(date(1984, 2, 3)).stated(Facts(minimum_benefit=fact)))
+    found = told(stated(person(date(1984, 2, 3)), minimum_benefit=fact))
     (benefit,) = [d for d in found["data"] if d["fact"] == "minimum_benefit"]
     assert benefit == {
         "fact": "minimum_benefit", "label": "Minimum social", "value": "rsa",
@@ -110,7 +120,7 @@ def test_text_says_the_same_in_plain_french():
 def test_municipality_proposes_and_neither_decides_nor_orients():
     """The commune is not among those who orient job seekers (loi 2023-1196)."""
     disabled = Sensitive[bool](value=True, agreement=Evidence.SIGNED)
-    who = person().stated(Facts(recognised_disability=disabled))
+    who = stated(person(), recognised_disability=disabled)
     services = [service(kind) for kind in PartnerKind]
     text = in_words(explain(Told(made(who, *services), ALL_RULES))).lower()
     assert "décision" not in text

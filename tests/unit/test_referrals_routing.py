@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.communes import epci_of
-from contracts.intake import Dated, Facts, Sensitive
+from contracts.intake import Dated, Sensitive
 from contracts.values import CapacityStatus, Evidence, PartnerKind, Situation
 from services.referrals.model.person import Person, age_on, months_between
 from services.referrals.model.proposals import propose
@@ -29,6 +29,7 @@ from tests.support.referrals import (
     TRAINING,
     person,
     service,
+    stated,
 )
 
 BORN_27 = date(1999, 5, 1)
@@ -37,10 +38,6 @@ IN_SCHOOL = Situation.IN_SCHOOL
 
 def disability(value: bool) -> Sensitive[bool]:
     return Sensitive[bool](value=value, agreement=Evidence.ORAL)
-
-
-def stated(who: Person, **facts: Any) -> Person:
-    return who.stated(Facts(**facts))
 
 
 def verdict(who: Person, of: Service, day: date = TODAY) -> str:

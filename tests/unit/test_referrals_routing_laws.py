@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.explanation import Explanation
-from contracts.intake import Dated, Facts
+from contracts.intake import Dated
 from contracts.values import Situation, Thematique
 from services.referrals.model.loop import open_case
 from services.referrals.model.person import Person
@@ -23,14 +23,10 @@ from tests.support.referrals import (
     TRAINING,
     opened,
     person,
+    stated,
     world,
 )
 from tests.support.seed import SEED_SERVICES
-
-
-def stated(who: Person, **facts: Any) -> Person:
-    return who.stated(Facts(**facts))
-
 
 PEOPLE = st.builds(
     person,

@@ -12,6 +12,7 @@ from datetime import date
 
 from contracts.bounds import MOST_SERVICES
 from contracts.explanation import (
+    MOST_NAMED,
     Candidate,
     Condition,
     Explanation,
@@ -61,7 +62,7 @@ def propose(
         facts=list(facts.values()),
         candidates=[_candidate(one, thematique, zones) for one in shown],
         left_out=_left_out(ranked, shown),
-        questions=_questions(ranked, shown, rules),
+        questions=_questions(ranked, rules),
         summary=_summary(ranked),
         ranking=digest_of(ranked),
     )
@@ -151,27 +152,24 @@ _ASKED = {
 }
 
 
-def _questions(
-    ranked: Sequence[Ranked], shown: Sequence[Ranked], rules: Rules
-) -> list[Question]:
+def _questions(ranked: Sequence[Ranked], rules: Rules) -> list[Question]:
     """What to ask: facts that are unknown and keep a service from being sure.
 
     A service that is out anyway asks for nothing: an answer would change nothing for it.
     """
-    asked: dict[str, tuple[str, set[str]]] = {}
+    asked: dict[str, tuple[str, dict[str, None]]] = {}
     for one in ranked:
         if one.verdict == UNKNOWN:
             for condition in one.conditions:
                 if condition.result == UNKNOWN:
                     fact, text = _asked(condition, one.service.kind, rules)
-                    asked.setdefault(text, (fact, set()))[1].add(one.service.service_id)
-    described = {one.service.service_id for one in shown}
+                    asked.setdefault(text, (fact, {}))[1][one.service.service_id] = None
     return [
         Question(
             fact=fact,
             text=text,
-            services=sorted(services & described),
-            others=len(services - described),
+            services=list(services)[:MOST_NAMED],
+            others=max(len(services) - MOST_NAMED, 0),
         )
         for text, (fact, services) in list(asked.items())[:MOST_QUESTIONS]
     ]

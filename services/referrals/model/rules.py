@@ -27,7 +27,7 @@ MOST_CONTENT_BYTES = RULES_BYTES // 2
 MOST_ROWS = 250
 MOST_CONDITIONS = 15
 """Of one table: a proposal tells each of them, for each service."""
-MOST_TEXT = 1000
+MOST_TEXT = 400
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 Facts = Mapping[str, Any]
 
