@@ -303,7 +303,7 @@ async def test_change_that_they_refuse_takes_the_next_channel(bureau: Bureau, si
     assert [r.json["type"] for r in sink.received] == ["appointment.changed"]
 
 
-async def test_change_of_what_was_not_made_there_follows_the_request(
+async def test_change_of_what_was_not_made_there_follows_its_request(
     bureau: Bureau, sink: Sink
 ):
     await bureau.connect()

@@ -89,6 +89,19 @@ async def test_moved_appointment_that_was_not_told_matters_until_it_is_over(hall
     assert await told(hall, person_id, again) == []
 
 
+async def test_appointment_called_off_that_was_not_told_matters_until_it_is(hall: Hall):
+    person_id = await hall.comes()
+    (referral,) = (await hall.case(person_id))["referrals"]
+    path = f"/v1/referrals/{referral['referral_id']}/appointment"
+    at = f"{working_day(MONDAY, 5)}T09:00:00+00:00"
+    assert (await hall.post(path, {"appointment_at": at}))[0] == 200
+    assert (await hall.post(f"{path}/outcome", {"outcome": "excused"}))[0] == 200
+    manual = undelivered(DeliveryManual, referral, MessageKind.CALLED_OFF, **BY_HAND)
+    assert await told(hall, person_id, manual) == ["appointment-off-manual"]
+    over = undelivered(DeliverySucceeded, referral, MessageKind.CALLED_OFF, attempts=1)
+    assert await told(hall, person_id, over) == []
+
+
 async def test_cancellation_that_cannot_be_delivered_stays_until_the_partner_is_told(
     hall: Hall,
 ):
