@@ -52,6 +52,13 @@ def is_infrastructure(error: BaseException | None) -> bool:
     return False
 
 
+def is_unique_violation(error: BaseException) -> bool:
+    """Whether there was a row of that key already."""
+    return isinstance(error.__cause__ or error, asyncpg.UniqueViolationError) or isinstance(
+        getattr(getattr(error, "orig", None), "__cause__", None), asyncpg.UniqueViolationError
+    )
+
+
 def _of_the_world(error: BaseException) -> bool:
     # asyncpg calls a value that does not fit its column an interface error too
     if isinstance(error, asyncpg.InterfaceError):

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import structlog
+from asyncpg import UniqueViolationError
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,6 +23,7 @@ from contracts.types import judged_at
 from infra.alarms import Watch
 from infra.clock import Clock, system_clock
 from infra.database import Database, is_infrastructure
+from infra.eventstore.store import ConcurrencyError
 from infra.limits import LimitedError
 from infra.missing import NotFoundError
 from infra.subscription import Subscription
@@ -115,6 +118,10 @@ class Service:
         """Age in seconds of the oldest message that waits, by subscription."""
         return {w.name: w.watch.age for w in self.workers if isinstance(w, Subscription)}
 
+    async def behind(self) -> bool:
+        """Whether something was said that this service may not have heard yet."""
+        return any(lag != 0 for lag in (await self.readiness()).values())
+
     async def alarms(self) -> list[dict[str, Any]]:
         """What a human must look at although the service works."""
         async with asyncio.timeout(READY_SECONDS):
@@ -181,6 +188,8 @@ def create_app(
     app.add_exception_handler(LimitedError, problems.on_limited)
     app.add_exception_handler(EventTooLargeError, problems.on_too_large)
     app.add_exception_handler(NotFoundError, problems.on_missing)
+    for lost in (ConcurrencyError, UniqueViolationError, IntegrityError):
+        app.add_exception_handler(lost, problems.on_conflict)
     app.add_exception_handler(Exception, problems.on_unexpected)
     return app
 

@@ -10,12 +10,13 @@ import orjson
 import structlog
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.sizes import EventTooLargeError
-from infra.database import is_infrastructure
+from infra.database import is_infrastructure, is_unique_violation
 from infra.limits import Limit, LimitedError
 from infra.missing import NotFoundError
 
@@ -23,6 +24,7 @@ log = structlog.get_logger()
 CONTENT_TYPE = "application/problem+json"
 MOST_ERRORS, MOST_NAME = 100, 64
 """How many fields at fault are named, and how many characters of a name."""
+HEARD_OF = ("case", "person")
 TYPE_BASE = "https://aiguillage.fr/problems/"
 
 
@@ -80,6 +82,17 @@ def unavailable() -> Response:
 def overloaded(title: str, seconds: int = 1) -> Problem:
     """There is too much to do already: come again."""
     return Problem(503, "overloaded", title, headers={"retry-after": str(seconds)})
+
+
+def not_here_yet(title: str) -> Problem:
+    """What is asked about was decided, and is on its way to the service that is asked."""
+    return Problem(503, "not-here-yet", title, headers={"retry-after": "1"})
+
+
+def conflict() -> Problem:
+    """Somebody else was quicker."""
+    title = "Somebody else changed the same thing in the meantime"
+    return Problem(409, "conflict", title, "Look again, then decide again")
 
 
 def not_found(what: str) -> Problem:
@@ -146,6 +159,9 @@ async def on_limited(request: Request, error: Exception) -> Response:
 async def on_missing(request: Request, error: Exception) -> Response:
     """What a handler did not find."""
     assert isinstance(error, NotFoundError)
+    # the intake's receipt names a case and a person a moment before others hear of them
+    if error.what in HEARD_OF and await request.app.state.service.behind():
+        return not_here_yet(f"No such {error.what} is known here yet").response()
     return not_found(error.what).response()
 
 
@@ -153,6 +169,13 @@ async def on_too_large(request: Request, error: Exception) -> Response:
     """What was sent would make an event that no reader takes: nothing of it is stored."""
     assert isinstance(error, EventTooLargeError)
     return Problem(413, "too-large", "More than one event holds").response()
+
+
+async def on_conflict(request: Request, error: Exception) -> Response:
+    """Two changed, or created, the same thing at once: the later one is told to look again."""
+    if isinstance(error, IntegrityError) and not is_unique_violation(error):
+        return await on_unexpected(request, error)
+    return conflict().response()
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:

@@ -116,17 +116,24 @@ async def test_transition_that_the_state_does_not_allow_is_refused(desk: Desk):
     assert len(await desk.stored()) == 1
 
 
-async def test_draft_cannot_be_answered(desk: Desk):
+async def test_answer_that_comes_before_the_request_was_heard_is_asked_for_again(desk: Desk):
     draft = ReferralProposed(
         referral_id=uuid4(), case_id=uuid4(), person_id=uuid4(), proposal_id=uuid4(),
         partner_id=PARTNER, partner_kind=PartnerKind.MISSION_LOCALE, service_id=SERVICE,
     )  # fmt: skip
     await desk.hub.say(draft.person_id, draft)
     await desk.hub.hear()
-    body = answer_body(draft.referral_id)
-    response = await desk.post(body, signed(desk.secret, body, "m1"))
-    assert response.status_code == 409
-    assert response.json()["current_status"] == "draft"
+    for seen in (None, "requested"):
+        body = answer_body(draft.referral_id, expected_status=seen)
+        early = await desk.post(body, signed(desk.secret, body, "m1"))
+        assert early.status_code == 503
+        assert early.headers["retry-after"] == "1"
+        assert early.json()["type"].endswith("/not-here-yet")
+    known = {name: getattr(draft, name) for name in ("referral_id", "case_id", "person_id")}
+    await desk.hub.say(draft.person_id, desk.referral.model_copy(update=known))
+    await desk.hub.hear()
+    again = await desk.post(body, signed(desk.secret, body, "m1"))
+    assert again.status_code == 202
 
 
 async def test_two_quick_answers_are_both_accepted_before_anybody_decided(desk: Desk):

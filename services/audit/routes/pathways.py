@@ -10,8 +10,8 @@ from fastapi.responses import Response
 from contracts.audit import PathwayAsOf
 from contracts.types import Moment
 from infra.limits import require_unlimited
+from infra.missing import NotFoundError
 from infra.web.auth import Principal, RequireRole
-from infra.web.problems import not_found
 from services.audit.handlers.replay import StoredLog, UnknownSubjectError
 from services.audit.projections import MAX_ENTRIES, PathwayTooLongError, read_pathway
 from services.audit.routes.common import Index, as_of_then, nonsense
@@ -47,5 +47,5 @@ async def get_pathway(
         detail = f"more than {MAX_ENTRIES} entries: give an earlier position"
         raise nonsense("at", detail) from None
     except UnknownSubjectError:
-        raise not_found("person") from None
+        raise NotFoundError("person") from None
     return Response(orjson.dumps(pathway), media_type="application/json")

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from contracts.base import Strict
 from contracts.intake import FreeText
+from infra.missing import NotFoundError
 from infra.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
@@ -85,7 +86,7 @@ async def _refusing() -> AsyncIterator[None]:
     try:
         yield
     except UnknownSubjectError:
-        raise not_found("person") from None
+        raise NotFoundError("person") from None
     except PathwayTooLongError:
         raise Problem(
             422, "invalid", "The pathway is too long", f"more than {MAX_ENTRIES} entries"

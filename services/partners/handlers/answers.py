@@ -77,6 +77,10 @@ class StateChangedError(Exception):
         self.current = current
 
 
+class NotAskedError(Exception):
+    """Nobody asked the partner yet, as far as we have heard: that comes a moment later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proved:
     """An answer that is proved to come from a partner; ``seen``: the state it answers to.
@@ -122,8 +126,8 @@ class Answers:
 
         ``name``: by which a repeat is known, as by a ``webhook-id``.
 
-        Raises ``StateChangedError``, ``DuplicateIdError``, ``PersonErasedError`` and what the
-        model's ``check_…`` do.
+        Raises ``StateChangedError``, ``NotAskedError``, ``DuplicateIdError``,
+        ``PersonErasedError`` and what the model's ``check_…`` do.
         """
         said = orjson.dumps(answer.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
         return await self._take(partner_id, name, said, answer, seen)
@@ -175,6 +179,8 @@ class Answers:
         if known:
             return _repeat(known, signed)
         current = ReferralStatus(state["status"])
+        if current is ReferralStatus.DRAFT:
+            raise NotAskedError
         if signed.seen not in (None, current):
             raise StateChangedError(current)
         await self._check(tx, state, signed.answer)

@@ -12,13 +12,14 @@ from contracts.webhooks import AnswerWebhook
 from infra.database import is_infrastructure
 from infra.telemetry import next_hop
 from infra.vault import PersonErasedError
-from infra.web.problems import Problem, invalid
+from infra.web.problems import Problem, invalid, not_here_yet
 from infra.webhooks.signature import SignatureError, StaleTimestampError
 from services.partners.handlers.answers import (
     Answers,
     DuplicateIdError,
     MalformedAnswerError,
     NirError,
+    NotAskedError,
     StateChangedError,
 )
 from services.partners.model import (
@@ -106,6 +107,8 @@ def _conflict(error: Exception) -> Exception:
             current_status=error.current,
             asked_status=error.asked,
         )
+    if isinstance(error, NotAskedError):
+        return not_here_yet("The request that is answered has not reached us yet")
     if isinstance(error, CommissionNotMetError):
         return Problem(
             409,

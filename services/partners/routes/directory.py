@@ -14,7 +14,6 @@ from contracts.types import Day
 from contracts.values import PartnerKind
 from infra.clock import system_clock
 from infra.database import Database, driver
-from infra.eventstore.store import ConcurrencyError
 from infra.web.bodies import KIB, Body
 from infra.web.cause import cause_of
 from infra.web.problems import Problem, not_found
@@ -78,9 +77,6 @@ def _add_import(routes: APIRouter, importer: Importer) -> None:
             return asdict(await importer.run(documents, choices, meta))
         except ImportRefusedError as error:
             raise Problem(422, "import-refused", "Nothing was imported", str(error)) from error
-        except ConcurrencyError as error:
-            title = "Somebody changed the same entries meanwhile: send it again"
-            raise Problem(409, "conflict", title) from error
 
 
 def _add_export(routes: APIRouter, database: Database) -> None:

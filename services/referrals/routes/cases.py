@@ -19,9 +19,9 @@ from contracts.types import AheadMoment, Line
 from contracts.values import REFERRAL_LABELS, Author, CaseStatus, Reason, ReferralStatus
 from contracts.webhooks import OutcomeCode, SpokenAnswer
 from infra.database import Database, driver
+from infra.missing import NotFoundError
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
-from infra.web.problems import not_found
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers
@@ -280,7 +280,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
 async def _case(connection: AsyncConnection, case_id: UUID) -> dict[str, Any]:
     cases = await _cases(connection, tables.CASE, None, None, case_id, 1)
     if not cases:
-        raise not_found("case")
+        raise NotFoundError("case")
     return cases[0]
 
 

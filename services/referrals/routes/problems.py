@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.nir import find_nir
 from contracts.webhooks import SpokenAnswer
 from infra.database import Database
-from infra.eventstore.store import ConcurrencyError
 from infra.limits import Limit, LimitedError
 from infra.vault import PersonErasedError
 from infra.web.problems import Problem
@@ -38,9 +37,6 @@ _PROBLEMS: dict[type[Exception], Callable[[], Problem]] = {
     ),
     StaleProposalError: lambda: Problem(
         409, "stale-proposal", "The case has a newer proposal: look again"
-    ),
-    ConcurrencyError: lambda: Problem(
-        409, "conflict", "Somebody else moved it first: look again"
     ),
     PersonErasedError: lambda: Problem(410, "person-erased", "The person's data were erased"),
 }
