@@ -207,6 +207,9 @@ COMMANDS: dict[tuple[str, str, str], Callable[[Whole], Awaitable[Command]]] = {
     ("intake", "POST", "/v1/duplicates/dismiss"): dismiss,
     ("intake", "POST", PERSON + "/merge"): merge,
     ("intake", "POST", PERSON + "/unmerge"): unmerge,
+    ("intake", "POST", PERSON + "/share"): on(
+        person, "adviser", INTAKE + "/share", {"source": "https://other.example/desk"}
+    ),
     ("intake", "POST", PERSON + "/erasure"): on(person, "privacy", INTAKE + "/erasure", {}),
     ("intake", "POST", PERSON + "/objection"): on(
         person, "privacy", INTAKE + "/objection", WHY
