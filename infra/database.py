@@ -1,4 +1,4 @@
-"""One PostgreSQL schema and one role per service; a transaction is a SQLAlchemy connection.
+"""One PostgreSQL schema and one login per service; a transaction is a SQLAlchemy connection.
 
 Hot statements use asyncpg underneath (``driver``): two to three times faster, same transaction.
 """
@@ -10,11 +10,12 @@ from typing import Any
 
 import asyncpg
 import orjson
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from infra import wakeup
 
@@ -92,18 +93,28 @@ def render(url: URL) -> str:
 
 
 def role_of(schema: str) -> str:
-    """The database role that a service runs as."""
+    """The database role that a service logs in as."""
     return f"aiguillage_{schema}"
 
 
+def login_url(url: str, schema: str) -> URL:
+    """The URL by which a service logs in, as itself: whatever it runs, it stays who it is.
+
+    Its password is in the file that the URL's ``passfile`` names, as PostgreSQL's own tools
+    keep them; the embedded server needs none.
+    """
+    given, role = async_url(url), role_of(schema)
+    return given if given.username == role else given.set(username=role, password=None)
+
+
 class Database:
-    """The pool of one service: its role, its schema first on the search path."""
+    """The pool of one service: its own login, its schema first on the search path."""
 
     def __init__(self, url: str, schema: str, *, pool_size: int = 10) -> None:
         self.schema = schema
         self.url = url
         self.engine: AsyncEngine = create_async_engine(
-            async_url(url),
+            login_url(url, schema),
             pool_size=pool_size,
             max_overflow=10,
             pool_timeout=10,
@@ -112,7 +123,6 @@ class Database:
             connect_args={
                 "timeout": CONNECT_SECONDS,
                 "server_settings": {
-                    "role": role_of(schema),
                     "search_path": schema,
                     "application_name": f"aiguillage {schema}",
                     "statement_timeout": str(STATEMENT_SECONDS * 1000),
@@ -135,6 +145,12 @@ class Database:
         """A connection for reads: each statement by itself, nothing to begin and to end."""
         async with self._reader.connect() as connection:
             yield connection
+
+    async def probe(self) -> None:
+        """Log in anew and write: connections that are open outlive a server that is broken."""
+        engine = create_async_engine(self.engine.url, poolclass=NullPool)
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT pg_current_xact_id()"))  # commits to the log
 
     async def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """What a query answers, read on a connection of its own."""

@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -51,8 +51,7 @@ def locked(path: Path) -> Iterator[None]:
 
     A killed process leaves no lock behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with _lock_file(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -63,7 +62,36 @@ def locked(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def in_turn(path: Path) -> Iterator[None]:
     """Hold a lock file, waiting for whoever holds it: for changes that take a moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with _lock_file(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def using(path: Path) -> Iterator[Callable[[], bool]]:
+    """Hold a file with others, until the end or until one asks: was I the last who held it?
+
+    Whoever was the last holds it alone from then on. A killed process lets go of it.
+    """
+    with _lock_file(path) as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+
+        def last() -> bool:
+            fcntl.flock(file, fcntl.LOCK_UN)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        yield last
+
+
+@contextlib.contextmanager
+def _lock_file(path: Path) -> Iterator[int]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # touched by nobody who only asks
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

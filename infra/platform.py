@@ -1,12 +1,15 @@
 """What a process stands on: databases, keys, clock, and where subscriptions read from."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.requesters import Requesters
+from infra import datadir
 from infra.clock import Clock, system_clock
 from infra.database import Database, vault_url
 from infra.embedded import EmbeddedPostgres
@@ -15,6 +18,7 @@ from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Writer
 from infra.forgetting import remembering
 from infra.keyring import KeyRing
+from infra.logins import with_passwords
 from infra.masterkey import FileProvider, IndexKey, Provider
 from infra.requesters import load_requesters
 from infra.settings import Settings
@@ -24,6 +28,16 @@ from infra.subscription import Subscription
 from infra.vault import Vault
 
 DATABASE = "aiguillage"
+
+
+class Databases(NamedTuple):
+    """URLs of the main database and the keys', for their owner; the server, if it is ours."""
+
+    main: str
+    vault: str
+    server: EmbeddedPostgres | None
+
+
 RecordedHandler = Callable[[Sequence[Recorded], AsyncConnection], Awaitable[None]]
 
 
@@ -101,7 +115,7 @@ def open_vault(settings: Settings, url: str) -> Vault:
     """The vault and its master keys; nothing is connected, and no master key made, before one
     is needed."""
     database = Database(url, "vault", pool_size=4)
-    index = IndexKey(settings.data / "index.key")
+    index = IndexKey(settings.data / datadir.INDEX_KEY)
     ring = KeyRing(database, providers(settings), index, new_keys=settings.master_keys)
     return Vault(database, ring, settings.key_cache_seconds)
 
@@ -127,25 +141,48 @@ def providers(settings: Settings) -> list[Provider]:
     return found
 
 
-def resolve_urls(settings: Settings) -> tuple[str, str, EmbeddedPostgres | None]:
-    """URLs of the main database and the keys'; starts the embedded server if none given."""
-    server, url = None, settings.database_url
-    if url is None:
-        server = EmbeddedPostgres(settings.data)
-        server.start()
-        url = server.url(DATABASE)
-    return url, settings.vault_url or vault_url(url), server
+@asynccontextmanager
+async def databases_of(settings: Settings, *, create: bool) -> AsyncIterator[Databases]:
+    """The databases by URL, or on the embedded server, which whoever uses it last stops.
+
+    Only with ``create`` is anything made. Raises ``NoHubError`` or ``NotOwnerError``.
+    """
+    prepare = datadir.create if create else datadir.require
+    prepare(settings.data)
+    if settings.database_url is not None:
+        yield _by_url(settings, with_passwords(settings.database_url, settings.data), None)
+        return
+    with ExitStack() as stack:
+        used = EmbeddedPostgres(settings.data).used(create=create)
+        server = await asyncio.to_thread(stack.enter_context, used)
+        try:
+            yield _by_url(settings, server.url(DATABASE), server)
+        finally:
+            await asyncio.to_thread(stack.close)
+
+
+def _by_url(settings: Settings, url: str, server: EmbeddedPostgres | None) -> Databases:
+    keys_url = settings.vault_url
+    if keys_url is not None:
+        keys_url = with_passwords(keys_url, settings.data)
+    return Databases(url, keys_url or vault_url(url), server)
 
 
 @asynccontextmanager
 async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
-    """The platform of a command: the same databases and keys as the running hub."""
-    url, keys_url, _ = resolve_urls(settings)
-    platform = Platform(settings, url, keys_url)
-    try:
-        yield platform
-    finally:
-        await platform.close()
+    """The platform of a command: the same databases and keys as the running hub.
+
+    Raises ``NoHubError`` and ``NotOwnerError``, and what `infra.migrations.check` raises.
+    """
+    from infra.migrations import check  # services' processes check their own schema alone
+
+    async with databases_of(settings, create=False) as databases:
+        await check(databases.main, databases.vault)
+        platform = Platform(settings, databases.main, databases.vault)
+        try:
+            yield platform
+        finally:
+            await platform.close()
 
 
 @asynccontextmanager

@@ -18,17 +18,18 @@ import orjson
 from sqlalchemy.engine import URL, make_url
 
 from infra.clock import system_clock
+from infra.datadir import INDEX_KEY, make_private
 from infra.embedded import program
 from infra.erasures import LEDGER, append_lines, read_ledger, to_line
 from infra.eventstore.events import rfc3339
+from infra.files import write_whole
 from infra.migrations import create_roles, migrate
-from infra.platform import resolve_urls
+from infra.platform import Databases, Platform, databases_of, platform_of
 from infra.settings import Settings
 from infra.tlog.note import NoteError
 from services.audit.tables import Signed
 from services.logkeeping import log_files, newest_checkpoint, remind_signer
 
-INDEX_KEY = "index.key"
 LIVE_FILES = """
 SELECT 'master-' || epoch || '.key' FROM vault.epochs
 WHERE provider = 'file' AND destroyed_at IS NULL ORDER BY epoch
@@ -67,17 +68,16 @@ async def back_up(settings: Settings, directory: Path, keys: Path) -> Backup:
     erased in between, whom the ledger names.
     """
     _check_apart(directory, keys)
-    url, keys_url, _ = resolve_urls(settings)
-    for place in (directory, keys):
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    taken_at = rfc3339(system_clock())
-    await _dump(make_url(url), directory / MAIN)
-    await _dump(make_url(keys_url), keys / KEYS)
-    ledger = settings.data / LEDGER
-    if ledger.exists():
-        shutil.copy2(ledger, keys / LEDGER)
-    made = await _described(settings, taken_at, len(read_ledger(ledger)))
-    (directory / MANIFEST).write_bytes(orjson.dumps(asdict(made)))
+    async with platform_of(settings) as platform:
+        for place in (directory, keys):
+            make_private(place)
+        taken_at = rfc3339(system_clock())
+        await _dump(make_url(platform.database_url), directory / MAIN)
+        await _dump(make_url(platform.vault_url), keys / KEYS)
+        ledger = settings.data / LEDGER
+        write_whole(keys / LEDGER, ledger.read_bytes(), mode=0o600)
+        made = await _described(platform, taken_at, len(read_ledger(ledger)))
+        write_whole(directory / MANIFEST, orjson.dumps(asdict(made)), mode=0o600)
     return made
 
 
@@ -100,16 +100,22 @@ async def restore(
     manifest = orjson.loads((directory / MANIFEST).read_bytes())
     _check_keys(settings.data, manifest)
     newest = _newest(settings, manifest, checkpoints)
-    url, keys_url, _ = resolve_urls(settings)
+    async with databases_of(settings, create=True) as databases:
+        await _load_both(databases, directory, keys)
+        if newest is not None:
+            await remind_signer(settings, databases.vault, newest)
+    return _merge(settings.data / LEDGER, [keys / LEDGER, *ledgers])
+
+
+async def _load_both(databases: Databases, directory: Path, keys: Path) -> None:
+    url, keys_url, _ = databases
     for target in (url, keys_url):
         await _create(target)
-    await create_roles(url, keys_url)
+    for target in (url, keys_url):
+        await create_roles(target)
     await _load(make_url(url), directory / MAIN)
     await _load(make_url(keys_url), keys / KEYS)
     await migrate(url, keys_url)
-    if newest is not None:
-        await remind_signer(settings, keys_url, newest)
-    return _merge(settings.data / LEDGER, [keys / LEDGER, *ledgers])
 
 
 def _check_keys(data: Path, manifest: dict[str, Any]) -> None:
@@ -174,9 +180,9 @@ async def _create(url: str) -> None:
         await connection.execute(f'CREATE DATABASE "{name}"')
 
 
-async def _described(settings: Settings, taken_at: str, erasures: int) -> Backup:
-    url, keys_url, _ = resolve_urls(settings)
-    async with _connected(url) as main, _connected(keys_url) as keys:
+async def _described(platform: Platform, taken_at: str, erasures: int) -> Backup:
+    settings, urls = platform.settings, (platform.database_url, platform.vault_url)
+    async with _connected(urls[0]) as main, _connected(urls[1]) as keys:
         events = {
             service: await main.fetchval(f"SELECT count(*) FROM {service}.events")
             for service in ("intake", "referrals", "partners", "audit")
@@ -200,7 +206,6 @@ async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 async def _dump(url: URL, file: Path) -> None:
     draft = file.with_suffix(".part")
     await _run("pg_dump", url, "--format=custom", f"--file={draft}")
-    draft.chmod(0o600)
     draft.replace(file)
 
 
@@ -213,7 +218,7 @@ async def _run(tool: str, url: URL, *arguments: str) -> None:
     """Run one of PostgreSQL's tools; a password goes by the environment, not the command."""
     process = await asyncio.create_subprocess_exec(
         _path_of(tool), "--no-password", *arguments,
-        env=os.environ | _connection(url), stderr=asyncio.subprocess.PIPE,
+        env=os.environ | _connection(url), stderr=asyncio.subprocess.PIPE, umask=0o077,
     )  # fmt: skip
     async with asyncio.timeout(TOOL_SECONDS):
         _, complaint = await process.communicate()
@@ -229,6 +234,7 @@ def _connection(url: URL) -> dict[str, str]:
         "PGUSER": url.username,
         "PGPASSWORD": url.password,
         "PGDATABASE": url.database,
+        "PGPASSFILE": url.query.get("passfile"),
     }
     return {name: str(value) for name, value in given.items() if value}
 

@@ -1,17 +1,21 @@
 """What `aiguillage doctor` looks at where keys and secrets are kept."""
 
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.datadir import OPEN
+from infra.erasures import LEDGER
 from infra.keyring import Epoch, KeyRing
+from infra.logins import PASSWORDS
 from infra.masterkey import KeyUnavailableError
 from infra.platform import Platform
 from infra.rotation import Status
 from infra.settings import Settings
 from services.wrapped import rotation
 
-SECRET_FILES = ("*.key", "keys.json")
+SECRET_FILES = ("*.key", "keys.json", PASSWORDS, LEDGER)
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,18 @@ class Check:
     ok: bool
     detail: str
     repair: str = ""
+
+
+def data_directory(settings: Settings) -> Check:
+    """Whether the data directory can be written, and only by its owner; others may pass."""
+    mode = stat.S_IMODE(settings.data.stat().st_mode)
+    if not os.access(settings.data, os.W_OK):
+        repair = "give its owner the right to write, or mount it otherwise"
+        return Check("data directory", False, "cannot be written", repair)
+    if mode & OPEN:
+        detail = f"others may read or change it ({mode:o})"
+        return Check("data directory", False, detail, f"chmod go-rw {settings.data}")
+    return Check("data directory", True, str(settings.data))
 
 
 def secret_files(settings: Settings) -> Check:

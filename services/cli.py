@@ -4,6 +4,7 @@ A command imports what it needs: loading all of the hub takes two seconds.
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from random import Random
@@ -40,10 +41,13 @@ app.add_typer(privacy_app)
 Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port; 0 picks a free one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")]
+NO_HUB = 3
+"""Exit code of a verb where no hub is."""
 
 
 def main() -> None:
     """Entry point: errors in one line that names the repair."""
+    os.umask(os.umask(0o022) | 0o022)  # others never change what a verb writes
     try:
         app()
     except OSError as error:
@@ -54,7 +58,10 @@ def main() -> None:
 
 
 def _fail_as_known(error: Exception) -> None:
+    from infra.datadir import NoHubError, NotOwnerError
+    from infra.ddl import ForeignMigrationsError, NotMigratedError
     from infra.files import AlreadyRunningError
+    from infra.logins import UnknownPasswordError
     from infra.requesters import RequestersError
     from infra.tlog.keyring import NoKeyError
     from infra.tlog.policy import PolicyError
@@ -65,6 +72,11 @@ def _fail_as_known(error: Exception) -> None:
     from services.reconciliation import BusyError
 
     known: tuple[tuple[type[Exception], str], ...] = (
+        (NoHubError, "give the --data of a hub, or begin one: aiguillage up"),
+        (NotOwnerError, ""),
+        (NotMigratedError, "aiguillage migrate"),
+        (ForeignMigrationsError, "install the release that applied it"),
+        (UnknownPasswordError, "put the file of the hub that made it there, as pgpass"),
         (AlreadyRunningError, "stop it first, or give another --data"),
         (UnknownNameError, "aiguillage status"),
         (NoSuchAlarmError, "aiguillage alarms list"),
@@ -80,12 +92,13 @@ def _fail_as_known(error: Exception) -> None:
     )
     for kind, repair in known:
         if isinstance(error, kind):
-            _fail(str(error), repair)
+            code = NO_HUB if isinstance(error, NoHubError) else 1
+            _fail(str(error), getattr(error, "repair", repair), code)
 
 
-def _fail(what: str, repair: str) -> None:
+def _fail(what: str, repair: str, code: int = 1) -> None:
     typer.secho(f"✗ {what}\n  Repair: {repair}", err=True, fg="red")
-    raise SystemExit(1)
+    raise SystemExit(code)
 
 
 def _say(line: str) -> None:
@@ -161,12 +174,9 @@ def demo(
 @app.command()
 def migrate(data: Data = None) -> None:
     """Create databases, schemas and roles, and bring them up to date."""
-    from infra.migrations import migrate as migrate_all
-    from infra.platform import resolve_urls
+    from services import operations
 
-    settings = _settings(data=data)
-    url, keys_url, _ = resolve_urls(settings)
-    for schema, revision in asyncio.run(migrate_all(url, keys_url)).items():
+    for schema, revision in asyncio.run(operations.migrate_all(_settings(data=data))).items():
         _say(f"  ✓ {schema} at {revision}")
 
 

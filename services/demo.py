@@ -18,6 +18,7 @@ from rich.table import Table
 from contracts.examples import CCAS, FRONT_DESK, LIBRARY, agreement, envelope, person
 from contracts.intake import PublicContact
 from contracts.values import PartnerKind
+from infra import datadir
 from infra.broker import obtain_broker
 from infra.database import vault_url
 from infra.embedded import EmbeddedPostgres
@@ -311,6 +312,7 @@ async def scaled_out(
 
 async def prepare(directory: Path, url: str) -> dict[str, Any]:
     """What services need before they can work; answers how to reach it."""
+    datadir.create(directory)
     await migrate(url, vault_url(url))
     platform = Platform(Settings(data=directory), url, vault_url(url))
     keys = await first_keys(platform)

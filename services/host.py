@@ -16,10 +16,12 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
 from contracts.registry import SERVICES
+from infra import datadir
 from infra.database import Database
+from infra.ddl import ForeignMigrationsError
 from infra.embedded import EmbeddedPostgres
 from infra.files import locked
-from infra.platform import Platform, resolve_urls
+from infra.platform import Platform, databases_of
 from infra.relay import relay_subscription
 from infra.settings import Settings
 from infra.web.app import Service, create_app
@@ -68,33 +70,31 @@ async def all_services(settings: Settings, base_url: str) -> AsyncIterator[Runni
     from services.audit.handlers.signing import vkey
     from services.partners.handlers import seed
 
-    url, keys_url, server = await asyncio.to_thread(resolve_urls, settings)
-    await migrate(url, keys_url)
-    shown = settings.model_copy(
-        update={"public_url": settings.public_url or f"{base_url}/partners"}
-    )
-    platform = Platform(shown, url, keys_url)
-    services = [build(name, platform) for name in SERVICES]
-    watch = asyncio.create_task(_keep_running(server)) if server else None
-    try:
-        keys = await first_keys(platform)
-        if settings.seed:
-            await seed(platform, settings.seed)
-        reopened = await _reopened(platform, services)
-        for service in services:
-            await service.start()
-        await _erased_again(platform, reopened)
-        await _caught_up(services)
-        addresses = {name: f"{base_url}/{name}" for name in SERVICES}
-        address = {**addresses, "database_url": url, "vkey": vkey(shown), "keys": keys}
-        yield Running(address, platform, services)
-    finally:
-        if watch:
-            watch.cancel()
-        await asyncio.gather(*(service.stop() for service in services))
-        await platform.close()
-        if server:
-            await asyncio.to_thread(server.stop)
+    async with databases_of(settings, create=True) as (url, keys_url, server):
+        await migrate(url, keys_url)
+        shown = settings.model_copy(
+            update={"public_url": settings.public_url or f"{base_url}/partners"}
+        )
+        platform = Platform(shown, url, keys_url)
+        services = [build(name, platform) for name in SERVICES]
+        watch = asyncio.create_task(_keep_running(server)) if server else None
+        try:
+            keys = await first_keys(platform)
+            if settings.seed:
+                await seed(platform, settings.seed)
+            reopened = await _reopened(platform, services)
+            for service in services:
+                await service.start()
+            await _erased_again(platform, reopened)
+            await _caught_up(services)
+            addresses = {name: f"{base_url}/{name}" for name in SERVICES}
+            address = {**addresses, "database_url": url, "vkey": vkey(shown), "keys": keys}
+            yield Running(address, platform, services)
+        finally:
+            if watch:
+                watch.cancel()
+            await asyncio.gather(*(service.stop() for service in services))
+            await platform.close()
 
 
 def mounted(services: Sequence[Service]) -> Starlette:
@@ -107,6 +107,7 @@ def mounted(services: Sequence[Service]) -> Starlette:
 
 async def up(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> None:
     """Run everything in this process until told to stop."""
+    datadir.create(settings.data)
     with locked(settings.data / "lock"):
         listening = bind(settings.host, settings.port)
         base_url = url_of(settings.host, listening.getsockname()[1])
@@ -120,28 +121,34 @@ async def run(
 ) -> None:
     """Run one service (or the relay of all, or of ``only`` one) until told to stop.
 
-    Needs a migrated database; waits for it if it is not there yet.
+    Needs the key files in the data directory, and a migrated database; waits for that one if
+    it is not there yet. Raises ``NoHubError``, and what `infra.migrations.check` raises.
     """
-    url, keys_url, _ = await asyncio.to_thread(resolve_urls, settings)
-    listening = bind(settings.host, settings.port)
-    base_url = url_of(settings.host, listening.getsockname()[1])
-    shown = settings.model_copy(update={"public_url": settings.public_url or base_url})
-    platform = Platform(shown, url, keys_url)
-    service = relay(platform, only) if name == "relay" else build(name, platform)
-    door = Door(service.app)
-    opening = asyncio.create_task(_open(door, platform, service))
-    try:
-        await asyncio.wait({opening}, timeout=OPEN_SECONDS)
-        await serve(door, listening, lambda: announce({name: base_url}), opening)
-    finally:
-        opening.cancel()
-        await asyncio.gather(opening, return_exceptions=True)
-        await service.stop()
-        await platform.close()
+    async with databases_of(settings, create=False) as (url, keys_url, _):
+        listening = bind(settings.host, settings.port)
+        base_url = url_of(settings.host, listening.getsockname()[1])
+        shown = settings.model_copy(update={"public_url": settings.public_url or base_url})
+        platform = Platform(shown, url, keys_url)
+        service = relay(platform, only) if name == "relay" else build(name, platform)
+        door = Door(service.app)
+        opening = asyncio.create_task(_open(door, platform, service, only))
+        try:
+            await asyncio.wait({opening}, timeout=OPEN_SECONDS)
+            await serve(door, listening, lambda: announce({name: base_url}), opening)
+        finally:
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+            await service.stop()
+            await platform.close()
 
 
-async def _open(door: Door, platform: Platform, service: Service) -> None:
-    """Work and serve as soon as the database is there and nobody erased is back."""
+async def _open(door: Door, platform: Platform, service: Service, only: str | None) -> None:
+    """Work and serve as soon as the database is there, ours, and nobody erased is back."""
+    from infra.migrations import check
+
+    reads = [only] if only else SERVICES
+    schemas = reads if service.name == "relay" else (service.name, "vault")
+    await _patiently(lambda: check(platform.database_url, platform.vault_url, schemas))
     reopened = await _patiently(lambda: _reopened(platform, [service]))
     await service.start()
     await _patiently(lambda: _erased_again(platform, reopened))
@@ -153,7 +160,7 @@ async def _patiently(step: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await step()
-        except ErasuresNotReplayedError:
+        except (ErasuresNotReplayedError, ForeignMigrationsError):
             raise
         except Exception as error:
             log.warning("waiting for the database", error=type(error).__name__)

@@ -7,6 +7,7 @@ from typing import Any
 
 from infra.clock import system_clock
 from infra.database import Database
+from infra.datadir import require
 from infra.eventstore.events import rfc3339
 from infra.platform import Platform
 from infra.settings import Settings
@@ -74,8 +75,9 @@ async def remind_signer(settings: Settings, vault_url: str, signed: Signed) -> N
 def rotate_key(settings: Settings, overlap: timedelta) -> list[str]:
     """New keys for the log; answers the lines to publish: each key, from when, until when.
 
-    Raises ``NoKeyError`` before the log's first run.
+    Raises ``NoHubError``, and ``NoKeyError`` before the log's first run.
     """
+    require(settings.data)
     keys = log_keys(settings)
     keys.rotate(overlap)
     return [

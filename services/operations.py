@@ -3,23 +3,26 @@
 import importlib.util
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncpg
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.registry import SERVICES
-from infra.database import Database, driver
-from infra.migrations import pending
-from infra.platform import Platform, opened, platform_of, resolve_urls
+from infra.database import Database, driver, render
+from infra.datadir import require
+from infra.ddl import ForeignMigrationsError, NotMigratedError
+from infra.migrations import check, migrate
+from infra.platform import Databases, Platform, databases_of, opened, platform_of
 from infra.requesters import RequestersError, load_requesters
 from infra.settings import Settings
 from infra.subscription import Subscription, set_paused
 from infra.web.auth import create_key
 from services import alarms
 from services.audit import projections as audit
-from services.checks import Check, master_keys, secret_files
+from services.checks import Check, data_directory, master_keys, secret_files
 from services.host import build, relay
 from services.intake import projections as intake
 from services.logkeeping import log_state, signer_row
@@ -50,6 +53,12 @@ async def _database(settings: Settings, service: str) -> AsyncIterator[Database]
         raise UnknownNameError(f"no service {service}: one of {', '.join(SERVICES)}")
     async with opened(settings, service) as (_, database):
         yield database
+
+
+async def migrate_all(settings: Settings) -> dict[str, str]:
+    """Make what a hub needs, and bring every schema up to date; answers schema → revision."""
+    async with databases_of(settings, create=True) as found:
+        return await migrate(found.main, found.vault)
 
 
 async def seed_directory(settings: Settings, name: str) -> int:
@@ -164,39 +173,43 @@ async def count_services(url: str) -> int:
 
 
 async def doctor(settings: Settings) -> list[Check]:
-    """What the hub stands on, each failure with its repair."""
-    checks = [_writable(settings)]
+    """What the hub stands on, each failure with its repair; changes nothing.
+
+    Raises ``NoHubError`` and ``NotOwnerError``.
+    """
+    require(settings.data)
+    checks = [data_directory(settings)]
+    async with AsyncExitStack() as stack:
+        try:
+            found = await stack.enter_async_context(databases_of(settings, create=False))
+        except (OSError, RuntimeError) as error:
+            repair = "see postgresql/server.log in the data directory"
+            checks.append(Check("database", False, type(error).__name__, repair))
+        else:
+            checks += await _databases(settings, found)
+    return [*checks, secret_files(settings), _requesters(settings), _java(settings)]
+
+
+async def _databases(settings: Settings, found: Databases) -> list[Check]:
+    checks = [await _reachable(found.main, embedded=found.server is not None)]
+    if checks[-1].ok:
+        checks.append(await _migrated(found))
+    if not checks[-1].ok:
+        return checks
+    platform = Platform(settings, found.main, found.vault)
     try:
-        url, keys_url, server = resolve_urls(settings)
-    except Exception as error:
-        repair = "see server.log in the data directory, or set AIGUILLAGE_DATABASE_URL"
-        return [*checks, Check("database", False, type(error).__name__, repair)]
-    checks.append(await _reachable(url, embedded=server is not None))
-    if checks[-1].ok:
-        checks.append(await _migrated(url, keys_url))
-    if checks[-1].ok:
-        async with platform_of(settings) as platform:
-            checks += [*await master_keys(platform), await _signed(platform)]
-            checks.append(await alarms.check(platform))
-    checks += [secret_files(settings), _requesters(settings), _java(settings)]
+        checks += [*await master_keys(platform), await _signed(platform)]
+        checks.append(await alarms.check(platform))
+    finally:
+        await platform.close()
     return checks
-
-
-def _writable(settings: Settings) -> Check:
-    try:
-        settings.data.mkdir(parents=True, exist_ok=True)
-        (settings.data / ".writable").touch()
-        (settings.data / ".writable").unlink()
-    except OSError as error:
-        repair = "choose a directory of yours: --data DIR or AIGUILLAGE_DATA"
-        return Check("data directory", False, type(error).__name__, repair)
-    return Check("data directory", True, str(settings.data))
 
 
 async def _reachable(url: str, *, embedded: bool) -> Check:
     kind = "embedded" if embedded else "by URL"
     try:
-        connection = await asyncpg.connect(url.replace("/aiguillage?", "/postgres?"), timeout=5)
+        postgres = render(make_url(url).set(database="postgres"))
+        connection = await asyncpg.connect(postgres, timeout=5)
         version = await connection.fetchval("SHOW server_version")
         await connection.close()
     except Exception as error:
@@ -205,15 +218,14 @@ async def _reachable(url: str, *, embedded: bool) -> Check:
     return Check("database", True, f"PostgreSQL {version}, {kind}")
 
 
-async def _migrated(url: str, keys_url: str) -> Check:
+async def _migrated(found: Databases) -> Check:
     try:
-        missing = await pending(url, keys_url)
-    except Exception:
-        return Check("migrations", False, "no schema yet", "aiguillage migrate")
-    if missing:
-        detail = ", ".join(f"{schema} {' '.join(r)}" for schema, r in missing.items())
-        return Check("migrations", False, f"not applied: {detail}", "aiguillage migrate")
-    return Check("migrations", True, "up to date")
+        await check(found.main, found.vault)
+    except NotMigratedError as error:
+        return Check("migrations", False, str(error), "aiguillage migrate")
+    except ForeignMigrationsError as error:
+        return Check("migrations", False, str(error), "install the release that applied it")
+    return Check("migrations", True, "applied as this release has them")
 
 
 async def _signed(platform: Platform) -> Check:

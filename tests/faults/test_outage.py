@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from contracts.registry import SERVICES
+from infra import datadir
 from infra.broker import JarBroker, NoBroker, _free_port
 from infra.embedded import EmbeddedPostgres
 from infra.platform import DATABASE
@@ -67,6 +68,7 @@ async def mortal() -> AsyncIterator[Mortal]:
             "AIGUILLAGE_DATABASE_URL": url,
             "AIGUILLAGE_KAFKA_BOOTSTRAP": f"127.0.0.1:{port}",
         }
+        datadir.create(directory)
         hub = await scaled_hub(directory, environment, {})
         stack.push_async_callback(hub.stop)
         urls = [hub.address[name] for name in PROCESSES]

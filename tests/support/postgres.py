@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from infra import datadir
 from infra.database import Database, async_url, render, vault_url
 from infra.embedded import EmbeddedPostgres
 from infra.migrations import migrate
@@ -74,6 +75,7 @@ async def copied(
             # in memory, files are copied with half of what it takes to log each page
             how = f'TEMPLATE "{source}" STRATEGY FILE_COPY'
             await connection.execute(text(f'CREATE DATABASE "{target}" {how}'))
+    datadir.create(directory)
     urls = [render(make_url(postgres_url).set(database=n)) for n in names]
     yield Databases(urls[0], urls[1], directory)
     async with engine.connect() as connection:
