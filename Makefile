@@ -15,7 +15,18 @@ MEMORY := $(shell test -w /dev/shm && df -k --output=avail /dev/shm 2>/dev/null 
 # Tool and Debian package: Kafka's jars, AsyncAPI's schema and the tutorial's commands need them.
 TOOLS := java:default-jre-headless mvn:maven npm:npm node:nodejs curl:curl
 
-.PHONY: help install demo up test test-fast faults month bench lint schemas clean
+UV ?= uv
+LOCK = $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+  --no-header --no-strip-extras $(UPGRADE) pyproject.toml
+# Old pips (Debian's) want what was asked for with an extra pinned without it, too.
+define BARE
+/^[^ \#]/ { bare = $$0; sub(/\[[^]]*\]/, "", bare); extra = bare != $$0; printf "%s", held; held = "" }
+{ print; if (extra) { line = $$0; sub(/\[[^]]*\]/, "", line); held = held line "\n" } }
+END { printf "%s", held }
+endef
+export BARE
+
+.PHONY: help install demo up test test-fast faults month bench lint schemas locks clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -60,18 +71,24 @@ schemas: $(INSTALLED) ## Rewrite what is generated: JSON Schemas, OpenAPI, event
 	$(PY) -m services.openapi --write
 	$(PY) -m contracts.catalogue
 
+locks: ## Lock anew what runs it and what develops it (UV=uv; UPGRADE=--upgrade for newer releases)
+	$(LOCK) --group build --output-file requirements.lock
+	$(LOCK) --group dev --output-file requirements-dev.lock
+	@for lock in requirements.lock requirements-dev.lock; do \
+	  awk "$$BARE" $$lock > $$lock.part && mv $$lock.part $$lock; done
+
 clean: ## Remove what was installed and cached; data stay
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find contracts infra services tests -name __pycache__ -prune -exec rm -rf {} +
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements-dev.lock pyproject.toml
 	@mkdir -p .cache
 	@$(MAKE) --no-print-directory .tools
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip
 	@# the lock is whole: resolving anew would meet releases that came after it
-	$(PIP) install --no-deps --require-hashes -r requirements.lock
-	$(PIP) install --no-deps -e .
+	$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
 	$(PIP) check
 	$(PY) -m tests.support.asyncapi
 	$(PY) -c "from infra.broker import prepare; prepare()" || \

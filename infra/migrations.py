@@ -8,8 +8,10 @@ code stand in ``migrations.json``; ``python -m infra.migrations --freeze`` write
 import importlib
 import json
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from alembic import command
@@ -17,7 +19,7 @@ from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -86,11 +88,9 @@ async def migrate(url: str, keys_url: str) -> dict[str, str]:
 
 async def create_roles(url: str) -> None:
     """The logins alone: what a backup grants rights to must be there before it is loaded."""
-    engine = create_async_engine(async_url(url))
-    async with engine.begin() as connection:
+    async with _connected(async_url(url)) as connection, connection.begin():
         for name in SCHEMAS:
             await create_login(connection, name)
-    await engine.dispose()
 
 
 async def check(url: str, keys_url: str, schemas: Collection[str] = SCHEMAS) -> None:
@@ -120,15 +120,22 @@ def _missing(schema: str, applied: dict[str, str]) -> list[str]:
 
 
 async def _applied_as(url: str, schema: str) -> dict[str, str]:
-    engine = create_async_engine(login_url(url, schema))
     try:
-        async with engine.connect() as connection:
+        async with _connected(login_url(url, schema)) as connection:
             return await _applied(connection, schema)
     except (DBAPIError, asyncpg.PostgresError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if getattr(cause, "sqlstate", None) not in NEVER_MIGRATED:
             raise
         return {}
+
+
+@asynccontextmanager
+async def _connected(url: URL, **options: Any) -> AsyncIterator[AsyncConnection]:
+    engine = create_async_engine(url, **options)
+    try:
+        async with engine.connect() as connection:
+            yield connection
     finally:
         await engine.dispose()
 
@@ -152,22 +159,18 @@ def _scripts(schema: str) -> Iterator[Script]:
 
 async def _create_database(url: str) -> None:
     target = make_url(url)
-    engine = create_async_engine(
-        async_url(url).set(database="postgres"), isolation_level="AUTOCOMMIT"
-    )
-    async with engine.connect() as connection:
+    postgres = async_url(url).set(database="postgres")
+    async with _connected(postgres, isolation_level="AUTOCOMMIT") as connection:
         await connection.execute(text(f"SELECT pg_advisory_lock({_LOCK})"))
         known = await connection.scalar(
             text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": target.database}
         )
         if not known:
             await connection.execute(text(f'CREATE DATABASE "{target.database}"'))
-    await engine.dispose()
 
 
 async def _migrate_schema(url: str, schema: str) -> str:
-    engine = create_async_engine(async_url(url))
-    async with engine.begin() as connection:
+    async with _connected(async_url(url)) as connection, connection.begin():
         await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         for name in SCHEMAS:
             await create_login(connection, name)
@@ -178,7 +181,6 @@ async def _migrate_schema(url: str, schema: str) -> str:
         await connection.run_sync(_upgrade, schema)
         for revision in missing:
             await _remember(connection, schema, revision)
-    await engine.dispose()
     return list(checksums(schema))[-1]
 
 

@@ -1,7 +1,6 @@
 """The log, the events and the read tables compared: whatever was changed is found and named."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,6 @@ from sqlalchemy.engine import make_url
 
 from contracts.registry import SERVICES
 from contracts.values import PartnerKind, ReferralStatus
-from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
 from infra.platform import Platform
@@ -51,14 +49,14 @@ class Whole:
 
     async def change(self, *statements: str) -> None:
         """As somebody who owns the database."""
-        async with self.owner() as raw:
+        async with self.databases.owner() as raw:
             for statement in statements:
                 await raw.execute(statement)
 
     async def event(self, service: str, number: int) -> Any:
         """The ``number``-th event of a service."""
         query = f"SELECT * FROM {service}.events ORDER BY position LIMIT 1 OFFSET {number}"
-        async with self.owner() as raw:
+        async with self.databases.owner() as raw:
             return await raw.fetchrow(query)
 
     async def read(self, service: str, position: int) -> list[Recorded]:
@@ -68,16 +66,6 @@ class Whole:
             found = await EventStore(service, as_stored=True).read(tx, position - 1, 1)
         await database.close()
         return found
-
-    @asynccontextmanager
-    async def owner(self) -> AsyncIterator[Any]:
-        """A transaction that may do everything."""
-        database = self.databases.of("audit")
-        async with database.transaction() as tx:
-            raw = await driver(tx)
-            await raw.execute("SET LOCAL ROLE NONE")
-            yield raw
-        await database.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
@@ -33,6 +35,16 @@ class Databases:
     def of(self, schema: str) -> Database:
         """A pool as the service would have it."""
         return Database(self.url, schema)
+
+    @asynccontextmanager
+    async def owner(self) -> AsyncIterator[Any]:
+        """A transaction that may do everything, as no service's own can."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            async with connection.transaction():
+                yield connection
+        finally:
+            await connection.close()
 
     def vault(self) -> Vault:
         """A vault on the keys' database."""

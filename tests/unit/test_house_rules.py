@@ -16,6 +16,7 @@ from contracts.registry import SERVICES
 ROOT = Path(__file__).parents[2]
 SOURCES = ("contracts", "infra", "services")
 MAX_LINES = 400
+LOCKS = {"requirements.lock": ("build",), "requirements-dev.lock": ("build", "dev")}
 FILES_OF_A_SERVICE = {
     "__init__", "app", "handlers", "model", "pages", "projections", "routes",
     "subscriptions", "tables",
@@ -153,26 +154,45 @@ def test_no_text_names_a_place_on_a_machine() -> None:
     assert found == []
 
 
-def test_lock_holds_no_addresses_and_a_hash_for_everything() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize("name", LOCKS)
+def test_lock_holds_no_addresses_and_a_hash_for_everything(name: str) -> None:
+    lock = (ROOT / name).read_text()
     assert "://" not in lock
-    entries = re.split(r"\n(?=[a-z0-9])", lock.partition("\n")[2])
+    entries = re.split(r"\n(?=[a-z0-9])", lock)
     pinned = [entry for entry in entries if re.match(r"[a-z0-9]", entry)]
     assert len(pinned) > 50
     assert [entry.split()[0] for entry in pinned if "--hash=sha256:" not in entry] == []
 
 
-def test_lock_covers_what_the_project_asks_for() -> None:
+@pytest.mark.parametrize("name", LOCKS)
+def test_lock_covers_what_the_project_asks_for(name: str) -> None:
+    pins = _pins(name)
+    missing = [text for text in _wanted(name) if not _covered(Requirement(text), pins)]
+    assert missing == [], "make locks"
+
+
+def test_lock_for_running_holds_no_tool_of_the_tests() -> None:
+    tools = {"pytest", "mypy", "ruff", "hypothesis", "testcontainers"}
+    assert not tools & set(_pins("requirements.lock"))
+    shared = _pins("requirements.lock").items() - _pins("requirements-dev.lock").items()
+    assert shared == set()
+
+
+def _wanted(lock: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    pins = {
+    groups, wanted = project["dependency-groups"], list(project["project"]["dependencies"])
+    for group in LOCKS[lock]:
+        wanted += [found for found in groups[group] if isinstance(found, str)]
+    return wanted
+
+
+def _pins(lock: str) -> dict[NormalizedName, str]:
+    lines = (ROOT / lock).read_text().splitlines()
+    return {
         canonicalize_name(name.partition("[")[0]): version.split()[0]
         for name, found, version in (line.partition("==") for line in lines)
         if found and not name.lstrip().startswith("#")
     }
-    missing = [text for text in wanted if not _covered(Requirement(text), pins)]
-    assert missing == [], "see the command in the head of requirements.lock"
 
 
 def _covered(wanted: Requirement, pins: Mapping[NormalizedName, str]) -> bool:
