@@ -87,17 +87,14 @@ class Facts(Strict):
     mobility: Dated[Literal["none", "public-transport", "own-vehicle"]] | None = None
     project: Dated[FreeText] | None = None
 
-    def after(self, event: "FactsStated") -> "Facts":
-        """These facts after a statement: of two about the same thing, that which was true later
-        counts, whichever was said first; what puts something right always counts."""
-        if event.sealed is None:
-            return self
-        stated = event.sealed.facts
+    def with_newer(self, stated: "Facts", *, corrects: bool = False) -> "Facts":
+        """These facts after others were stated: of two about the same thing, that which was
+        true later counts, whichever was said first; what puts something right always does."""
         newer = {
             name: fact
             for name in stated.model_fields_set
             if (fact := getattr(stated, name)) is not None
-            and (event.corrects or not _older(fact, getattr(self, name)))
+            and (corrects or not _older(fact, getattr(self, name)))
         }
         return self.model_copy(update=newer)
 

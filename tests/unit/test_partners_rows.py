@@ -31,6 +31,7 @@ SERVICE = {
 }  # fmt: skip
 
 
+NOWHERE = "holds a code of no commune, EPCI or département of France"
 DEEP: list[Any] = []
 for _ in range(500):
     DEEP = [DEEP]
@@ -105,6 +106,8 @@ def refused(**given: Any) -> list[tuple[str, str]]:
          "holds a word encoded for mail"),
         ({"nom": "=?utf-8?q?=0D=0ABcc:_v@x?="}, "nom", "holds a word encoded for mail"),
         ({"a\0b": "x"}, "(row)", "has a heading with characters that cannot be shown"),
+        *(({"zone_eligibilite": ["59", code]}, "zone_eligibilite", NOWHERE)
+          for code in ("59990", "20", "R32", "059", "59999", "99109", "245900000")),
         ({"latitude": "NaN"}, "latitude", "must be a number"),
         ({"longitude": "-inf"}, "longitude", "must be a number"),
         ({"conditions_acces": "x" * MOST_BYTES}, "(row)", "has more than 64 KiB"),
@@ -134,6 +137,12 @@ def test_rows_of_empty_cells_are_no_rows_of_a_table():
 
 def test_words_and_places_that_only_look_wrong_are_taken():
     assert refused(description="Infinity", longitude="3.4829371049583", inconnu="x") == []
+
+
+def test_every_place_of_the_hierarchy_may_be_a_zone():
+    zones = ["59350", "59355", "75101", "2A", "59", "974", "988", "245901160", "99100",
+             "france", "97133"]  # fmt: skip
+    assert refused(zone_eligibilite=zones) == []
 
 
 def test_id_that_is_a_nir_is_not_shown():

@@ -6,11 +6,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.communes import zones_of
 from contracts.referrals import ProposalMade
 from contracts.values import PartnerKind
 from services.referrals.model.advice import propose_again
 from services.referrals.model.case import Case, Tried
-from services.referrals.model.conditions import in_zone, nearest_zones, zones_of
+from services.referrals.model.conditions import in_zone, nearest_zones
 from services.referrals.model.explain import Told, explain, in_words
 from services.referrals.model.loop import make_proposal
 from services.referrals.model.proposals import (
@@ -146,14 +147,28 @@ def test_unknown_ones_are_counted_as_possible():
 
 
 ZONES = st.sampled_from(
-    ["59459", "59606", "75056", "59", "75", "245901160", "200054781", "france", "97133"]
+    [
+        "59459",
+        "59606",
+        "75056",
+        "59",
+        "75",
+        "245901160",
+        "200054781",
+        "france",
+        "97133",
+        "99100",
+        "59350",
+        "59355",
+        "75101",
+    ]
 )
 
 
 @given(
     st.lists(ZONES, unique=True).map(tuple),
     st.integers(0, 300),
-    st.sampled_from(["59459", "59606", "75056", "97133", "99999"]),
+    st.sampled_from(["59459", "59606", "75056", "97133", "99999", "59350", "59355"]),
 )
 def test_the_zones_that_are_kept_give_the_same_verdict(
     zone: tuple[str, ...], more: int, commune: str

@@ -197,7 +197,25 @@ def test_question_about_a_disability_says_that_nobody_has_to_answer():
         ("59606", ("245901160",), "matched"),  # Valenciennes, same EPCI
         ("59350", ("245901160",), "failed"),  # Lille: same département, another EPCI
         ("59350", ("59",), "matched"),
-        ("75101", ("59", "245901160"), "unknown"),  # an arrondissement has no EPCI that we know
+        ("75101", ("59", "245901160"), "failed"),  # an arrondissement lies in Paris
+        ("75101", ("75056",), "matched"),
+        ("75101", ("200054781",), "matched"),
+        ("75056", ("75101",), "unknown"),  # who lives in Paris may live in the first
+        ("75102", ("75101",), "failed"),
+        ("59355", ("59350",), "matched"),  # Lomme is a part of Lille, and of its EPCI
+        ("59355", ("200093201",), "matched"),
+        ("59298", ("59350",), "matched"),
+        ("59298", ("59355",), "failed"),
+        ("59350", ("59355",), "unknown"),
+        ("59540", ("59183",), "matched"),  # Saint-Pol-sur-Mer, Dunkerque
+        ("59540", ("245900428",), "matched"),
+        ("74011", ("74010",), "matched"),  # Annecy-le-Vieux, Annecy
+        ("74011", ("200066793",), "matched"),
+        ("02285", ("59",), "matched"),  # Escaufourt, a part of a commune of the Nord
+        ("59459", ("99100",), "matched"),
+        ("98735", ("99100",), "matched"),
+        ("85113", ("85",), "matched"),  # L'Île-d'Yeu has no EPCI
+        ("85113", ("245901160",), "unknown"),
         ("75056", ("59",), "failed"),
         ("97411", ("974",), "matched"),
         ("75056", ("france",), "matched"),

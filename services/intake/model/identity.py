@@ -43,8 +43,9 @@ def profile(events: Iterable[Event]) -> Profile:
             case PersonRegistered() | PersonIdentified() if event.sealed:
                 given = event.sealed.identity.model_dump(exclude_none=True)
                 found = replace(found, identity=found.identity.model_copy(update=given))
-            case FactsStated():
-                found = replace(found, facts=found.facts.after(event))
+            case FactsStated() if event.sealed:
+                facts = found.facts.with_newer(event.sealed.facts, corrects=event.corrects)
+                found = replace(found, facts=facts)
     return found
 
 

@@ -15,6 +15,7 @@ import orjson
 from data_inclusion.schema.v1 import Service, Structure
 from pydantic import BaseModel, ValidationError
 
+from contracts.communes import zone_exists
 from contracts.nir import find_nir
 
 MOST_ROWS = 200_000
@@ -245,7 +246,7 @@ def _faults(row: Any, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
         yield place, "must not hold a NIR"
     else:
         yield from _unstorable(row)
-        yield from _misfits(row, schema)
+        yield from list(_misfits(row, schema)) or _nowhere(row)
 
 
 def _too_large(row: Row) -> str | None:
@@ -282,6 +283,14 @@ def _unstorable(row: Row) -> Iterator[tuple[str, str]]:
             yield name, "holds a word encoded for mail"
         if name in _NUMBERS and str(value).lower().strip("+- ") in _NO_NUMBERS:
             yield name, "must be a number"
+
+
+def _nowhere(row: Row) -> Iterator[tuple[str, str]]:
+    """A zone that nobody lies in would leave a service without anybody, in silence."""
+    name = "zone_eligibilite"
+    zones = _items(row.get(name))
+    if any(isinstance(zone, str) and not zone_exists(zone) for zone in zones):
+        yield name, "holds a code of no commune, EPCI or département of France"
 
 
 def _acts(text: str) -> bool:

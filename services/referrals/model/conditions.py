@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Set
 from typing import Any
 
-from contracts.communes import epci_of
+from contracts.communes import FRANCE, NO_EPCI, in_part, zones_of
 from contracts.explanation import Condition
 from services.referrals.model.rules import FAILED, MATCHED, UNKNOWN, Weights
 
@@ -18,21 +18,17 @@ def _condition(code: str, holds: bool | None) -> Condition:
     return _MADE[code, UNKNOWN if holds is None else MATCHED if holds else FAILED]
 
 
-def zones_of(commune: str) -> frozenset[str]:
-    """The zones a commune lies in: itself, its EPCI, its département, the country."""
-    department = commune[:3] if commune.startswith("97") else commune[:2]
-    return frozenset({commune, department, "france", epci_of(commune) or "no-epci"})
-
-
 def in_zone(zone: tuple[str, ...], zones: frozenset[str] | None) -> Condition:
-    """data·inclusion ``zone_eligibilite``: communes, EPCI, départements, ``france``; empty:
-    everywhere. A commune whose EPCI we do not know may lie in any."""
+    """data·inclusion ``zone_eligibilite``: communes and their parts, EPCI, départements, the
+    country; empty: everywhere. A commune whose EPCI we do not know may lie in any; whoever
+    lives in a commune may live in any part of it."""
     if not zone:
         return _condition("in-zone", True)
     if zones is None:
         return _condition("in-zone", None)
     inside = not zones.isdisjoint(zone)
-    unsure = "no-epci" in zones and any(len(z) == 9 for z in zone)
+    unsure = NO_EPCI in zones and any(len(z) == 9 for z in zone)
+    unsure = unsure or any(in_part(z, zones) for z in zone)
     return _condition("in-zone", True if inside else None if unsure else False)
 
 
@@ -42,7 +38,10 @@ MOST_ZONES = 12
 def nearest_zones(zone: tuple[str, ...], zones: Set[str]) -> list[str]:
     """As many of a service's zones as it takes to judge ``in_zone`` again, the person's first,
     then those of several communes: some services list hundreds."""
-    return sorted(zone, key=lambda z: (z not in zones, len(z) != 9, z))[:MOST_ZONES]
+    own = frozenset(zones)
+    return sorted(zone, key=lambda z: (z not in own and not in_part(z, own), len(z) != 9, z))[
+        :MOST_ZONES
+    ]
 
 
 def in_age(bounds: tuple[int | None, int | None], age: int | None) -> tuple[Condition, ...]:
@@ -101,7 +100,7 @@ def distance_of(place: str | None, zones: frozenset[str] | None, weights: Weight
     """Same commune, EPCI, département, or further; 0 where either is not known."""
     if place is None or zones is None or place in zones:
         return 0.0
-    near = zones_of(place) & zones - {"france", "no-epci"}
+    near = zones_of(place) & zones - FRANCE - {NO_EPCI}
     if any(len(zone) == 9 for zone in near):
         return weights.same_epci
     return weights.same_department if near else weights.further

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from contracts import intake, rights
 from contracts.base import Event
-from contracts.intake import AgreementGiven, Facts, FactsStated, Identity, NeedSealed
+from contracts.intake import AgreementGiven, Facts, Identity, NeedSealed
 from contracts.values import PartnerKind
 
 PERSON_EVENTS = frozenset(
@@ -42,9 +42,9 @@ class Person:
     agreements: tuple[AgreementGiven, ...] = ()
     restricted: bool = False
 
-    def stated(self, event: FactsStated) -> "Person":
-        """The person after new facts were stated."""
-        return replace(self, facts=self.facts.after(event))
+    def stated(self, facts: Facts, *, corrects: bool = False) -> "Person":
+        """The person after new facts were stated, or put right."""
+        return replace(self, facts=self.facts.with_newer(facts, corrects=corrects))
 
     def identified(self, identity: Identity) -> "Person":
         """The person after an identity was stated."""
@@ -114,8 +114,8 @@ def _told(person: Person, event: Event) -> Person:
     match event:
         case intake.PersonRegistered() | intake.PersonIdentified() if event.sealed:
             return person.identified(event.sealed.identity)
-        case intake.FactsStated():
-            return person.stated(event)
+        case intake.FactsStated() if event.sealed:
+            return person.stated(event.sealed.facts, corrects=event.corrects)
         case intake.AgreementGiven():
             return person.agreed(event)
         case intake.AgreementWithdrawn():

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence, Set
 from datetime import date
 
 from contracts.bounds import MOST_SERVICES
+from contracts.communes import zones_of
 from contracts.explanation import (
     MOST_NAMED,
     Candidate,
@@ -21,7 +22,7 @@ from contracts.explanation import (
     ServiceKnown,
 )
 from contracts.values import PartnerKind
-from services.referrals.model.conditions import nearest_zones, zones_of
+from services.referrals.model.conditions import nearest_zones
 from services.referrals.model.person import Person
 from services.referrals.model.routing import (
     DERIVED,

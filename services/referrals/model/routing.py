@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from contracts.communes import zones_of
 from contracts.explanation import Condition, FactUsed
 from contracts.intake import Facts
 from contracts.partners import Deadlines
@@ -20,7 +21,6 @@ from services.referrals.model.conditions import (
     in_age,
     in_publics,
     in_zone,
-    zones_of,
 )
 from services.referrals.model.person import Person, age_on, months_between
 from services.referrals.model.rules import FAILED, UNKNOWN, Rules, Weights
