@@ -5,6 +5,7 @@ erases it everywhere at once. A sealed part is ``version(1) ‖ key id(16) ‖ n
 ciphertext ‖ tag`` and authenticates event id, type and person (docs/adr/0005).
 """
 
+import asyncio
 import hmac
 import os
 import time
@@ -28,6 +29,7 @@ from infra.rewrap import Kept
 VERSION = b"\x01"
 CACHE_SECONDS = 60.0
 CACHE_SIZE = 20_000
+SWEEP_SECONDS = 1.0
 PERSON_ERASED = "AG001"
 
 
@@ -89,6 +91,7 @@ class Vault:
         self.index = master.index
         self._cache_seconds = cache_seconds
         self._cache: OrderedDict[UUID, tuple[float, PersonKey]] = OrderedDict()
+        self._sweep: asyncio.TimerHandle | None = None
 
     async def keys(self, person_ids: Iterable[UUID]) -> dict[UUID, PersonKey]:
         """The keys that exist; an erased or unknown person is absent."""
@@ -157,21 +160,42 @@ class Vault:
     async def close(self) -> None:
         """Close the connections and forget every key."""
         self._cache.clear()
+        if self._sweep:
+            self._sweep.cancel()
         self.master.forget()
         await self.database.close()
 
     def _cached(self, person_id: UUID) -> PersonKey | None:
+        self._forget_expired()
         entry = self._cache.get(person_id)
-        if entry is None or entry[0] < time.monotonic():
-            return None
-        return entry[1]
+        return entry[1] if entry else None
 
     def _remember(self, key: PersonKey) -> PersonKey:
+        self._forget_expired()
         self._cache[key.person_id] = (time.monotonic() + self._cache_seconds, key)
         self._cache.move_to_end(key.person_id)
         while len(self._cache) > CACHE_SIZE:
             self._cache.popitem(last=False)
+        if self._sweep is None:
+            self._sweep_later()
         return key
+
+    def _sweep_later(self) -> None:
+        """Also where nobody asks for a key any more, none stays for long."""
+        loop = asyncio.get_running_loop()
+        self._sweep = loop.call_later(self._cache_seconds + SWEEP_SECONDS, self._swept)
+
+    def _swept(self) -> None:
+        self._sweep = None
+        self._forget_expired()
+        if self._cache:
+            self._sweep_later()
+
+    def _forget_expired(self) -> None:
+        """Forget keys whose time is over: the oldest come first, all have the same time."""
+        now = time.monotonic()
+        while self._cache and next(iter(self._cache.values()))[0] <= now:
+            self._cache.popitem(last=False)
 
     async def _fetch(self, person_ids: list[UUID]) -> dict[UUID, PersonKey]:
         async with self.database.reading() as connection:

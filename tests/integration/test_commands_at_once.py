@@ -250,6 +250,10 @@ COMMANDS: dict[tuple[str, str, str], Callable[[Whole], Awaitable[Command]]] = {
     ("partners", "POST", "/v1/manual/{delivery_id}/unreached"): on(
         manual, "adviser", "/partners/v1/manual/{}/unreached", {}
     ),
+    ("partners", "POST", "/v1/partner/messages/acknowledge"): on(
+        own_key, "partner", "/partners/v1/partner/messages/acknowledge",
+        {"webhook_ids": ["dlv_" + "0" * 32]},
+    ),
     ("partners", "POST", OWN + "/ping"): on(
         own_endpoint, "partner", "/partners/v1/partner/endpoints/{}/ping"
     ),

@@ -2,7 +2,9 @@
 
 from datetime import date
 from typing import Any
+from uuid import UUID
 
+import httpx2
 import pytest
 from aiohttp import web
 
@@ -76,17 +78,52 @@ async def test_pulled_message_is_the_one_that_would_have_been_sent(
     assert pulled["webhook_id"] == sent.headers["webhook-id"]
 
 
-async def test_what_is_pulled_is_not_sent_again_and_counts_as_delivered(
+async def test_reading_messages_changes_nothing_of_their_delivery(
     hub: Hub, sink: Sink, partner: Partner
 ):
     await register(hub, sink.url)
     await hub.refer()
     await hub.hear()
     assert len((await partner.get("messages"))["messages"]) == 1
-    assert len((await partner.get("messages"))["messages"]) == 1  # it may ask again
+    assert len((await partner.get("messages"))["messages"]) == 1
+    assert await hub.events("delivery.succeeded") == []
+    await hub.turn()
+    assert len(sink.received) == 1
+
+
+async def test_what_is_acknowledged_is_not_sent_again_and_counts_as_delivered(
+    hub: Hub, sink: Sink, partner: Partner
+):
+    await register(hub, sink.url)
+    await hub.refer()
+    await hub.hear()
+    (message,) = (await partner.get("messages"))["messages"]
+    for expected in (1, 0):  # a repeat changes nothing
+        answer = await acknowledged(hub, partner, message["webhook_id"])
+        assert answer.json() == {"acknowledged": expected}
     await hub.turn()
     assert sink.received == []
     assert len(await hub.events("delivery.succeeded")) == 1
+
+
+async def test_only_a_partners_own_messages_that_were_given_out_are_acknowledged(
+    hub: Hub, partner: Partner
+):
+    await hub.refer()
+    await hub.hear()
+    (delivery,) = (await partner.get("deliveries"))["deliveries"]
+    name = f"dlv_{UUID(delivery['delivery_id']).hex}"
+    assert (await acknowledged(hub, partner, name)).json() == {"acknowledged": 0}
+    await partner.get("messages")
+    stranger = Partner(hub, await key_of(hub, await other_partner(hub)))
+    assert (await acknowledged(hub, stranger, name)).json() == {"acknowledged": 0}
+    assert (await acknowledged(hub, partner, "dlv_x")).status_code == 422
+
+
+async def acknowledged(hub: Hub, partner: Partner, name: str) -> httpx2.Response:
+    """What a partner is answered that says it has taken a message over."""
+    body, path = {"webhook_ids": [name]}, "/v1/partner/messages/acknowledge"
+    return await call(hub, "POST", path, headers=partner.headers, json=body)
 
 
 async def test_partner_without_an_address_pulls_and_the_disclosure_is_written_down(

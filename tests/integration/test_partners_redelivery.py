@@ -77,7 +77,7 @@ async def test_preview_counts_and_sends_nothing(hub: Hub, sink: Sink):
 
 async def test_what_failed_since_a_moment_is_sent_again(hub: Hub, sink: Sink):
     await failed(hub, sink, 3)
-    later = str(datetime.now(UTC) + timedelta(hours=1))
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     assert (await again(hub, since=later)).json()["redelivered"] == 0
     assert (await again(hub, partner_id="somebody-else")).json()["redelivered"] == 0
     assert (await again(hub, partner_id=PARTNER)).json()["redelivered"] == 3
@@ -211,3 +211,17 @@ async def test_nobody_but_administrators_sends_again(hub: Hub):
     answer = await call(hub, "POST", path, json={"reason": "x"}, headers={})
     assert answer.status_code == 401
     assert SERVICE not in answer.text
+
+
+async def test_delivery_that_waits_already_is_not_there_twice_and_says_so(hub: Hub, sink: Sink):
+    await register(hub, sink.url)
+    await hub.refer()
+    await hub.hear()
+    (waiting,) = await deliveries(hub)
+    assert waiting["state"] == "pending"
+    path = f"/v1/deliveries/{waiting['delivery_id']}/redeliver"
+    answer = await call(hub, "POST", path, json={"reason": "x"})
+    assert answer.status_code == 409
+    assert answer.json()["type"].endswith("/delivery-pending")
+    await hub.turn()
+    assert len(sink.received) == 1

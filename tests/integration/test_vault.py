@@ -6,7 +6,9 @@ import pytest
 
 from infra.platform import Platform
 from infra.settings import Settings
+from infra.vault import Vault
 from tests.support.masterkeys import Processes
+from tests.support.whole import until
 
 
 async def known(processes: Processes, seconds: float) -> dict[UUID, object]:
@@ -36,3 +38,15 @@ async def test_key_wrapped_in_a_newer_epoch_by_another_process_is_found_at_once(
     await processes.rotate()
     (person,) = await processes.persons(1)
     assert set(await slow.keys([person])) == {person}
+
+
+async def test_key_that_nobody_asks_for_any_more_leaves_the_memory(processes: Processes):
+    vault = Vault(processes.database(), processes.ring(), cache_seconds=0.1)
+    await processes.persons(3, vault)
+    assert len(vault._cache) == 3
+    await until(lambda: _nothing_in(vault))
+    assert await vault.keys([]) == {}
+
+
+async def _nothing_in(vault: Vault) -> bool:
+    return not vault._cache

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -20,8 +21,6 @@ from services.partners.handlers.compose import (
     webhook_id,
 )
 from services.partners.tables import messages as tables
-
-UNSENT = ("pending", "dead", "manual")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +45,29 @@ class Messages:
         """Messages after a cursor, in the order they were made.
 
         What must not leave any more (agreement ended, person erased, referral over) is left
-        out. What was not delivered before counts as delivered: it will not be sent again.
+        out. That a message was given out is written down where it discloses something; whether
+        it counts as delivered is for the partner to say (``acknowledge``).
         """
         async with self.database.transaction() as tx:
             raw = await driver(tx)
             rows = await raw.fetch(tables.MESSAGES, partner_id, cursor, limit)
             handed = await self._handed([row for row in rows if row["timely"]])
-            fresh = [row for row, _ in handed if row["state"] in UNSENT]
-            ids = [row["delivery_id"] for row in fresh]
-            await raw.execute(tables.FETCHED, ids, self.clock())
-            alive = await self.writer.vault.keys({row["person_id"] for row in fresh})
-            pending = [_fetched(row, meta) for row in fresh]
-            await self.writer.write(tx, pending + disclosures(fresh, alive, meta))
+            fresh = [row for row, _ in handed if not row["disclosed"]]
+            if fresh:
+                await raw.execute(tables.TOLD, [row["delivery_id"] for row in fresh])
+                alive = await self.writer.vault.keys({row["person_id"] for row in fresh})
+                await self.writer.write(tx, disclosures(fresh, alive, meta))
         last = rows[-1]["seq"] if rows else cursor
         return Page([message for _, message in handed], last, len(rows) == limit)
+
+    async def acknowledge(self, partner_id: str, taken: Sequence[UUID], meta: Meta) -> int:
+        """Deliveries whose messages the partner has taken over; answers how many were not
+        delivered before. They will not be sent again."""
+        async with self.database.transaction() as tx:
+            raw = await driver(tx)
+            rows = await raw.fetch(tables.ACKNOWLEDGE, partner_id, taken, self.clock())
+            await self.writer.write(tx, [_acknowledged(row, meta) for row in rows])
+        return len(rows)
 
     async def _handed(self, rows: Sequence[Any]) -> list[tuple[Any, dict[str, Any]]]:
         persons = await self.writer.vault.keys({row["person_id"] for row in rows})
@@ -72,6 +80,6 @@ class Messages:
         ]
 
 
-def _fetched(row: Any, meta: Meta) -> Pending:
-    succeeded = DeliverySucceeded(**about(row), attempts=row["attempts"] + 1)
+def _acknowledged(row: Any, meta: Meta) -> Pending:
+    succeeded = DeliverySucceeded(**about(row), attempts=row["attempts"])
     return Pending(f"delivery-{row['delivery_id']}", [succeeded], row["person_id"], meta)

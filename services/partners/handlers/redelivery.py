@@ -28,6 +28,10 @@ class NothingToRedeliverError(LookupError):
     """There is no such delivery, or the referral is over: nothing may be sent for it."""
 
 
+class StillWaitingError(Exception):
+    """The delivery waits for its next attempt already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which deliveries: one; or those of a partner, an endpoint or everybody, since a moment.
@@ -62,12 +66,16 @@ class Redelivery:
     async def again(self, choice: Choice, reason: str, meta: Meta) -> int:
         """Set them going; answers how many. Each is an event, with the reason sealed.
 
-        Raises ``NothingToRedeliverError`` if one was named and may not be sent.
+        Raises ``NothingToRedeliverError`` if one was named and may not be sent, and
+        ``StillWaitingError`` if it will be anyway.
         """
         async with self.database.transaction() as tx:
             raw = await driver(tx)
             rows = await raw.fetch(tables.REDELIVER, *_values(choice), self.clock(), MOST)
             if choice.delivery_id and not rows:
+                state = await raw.fetchval(tables.STATE, choice.delivery_id)
+                if state == "pending":
+                    raise StillWaitingError
                 raise NothingToRedeliverError("delivery")
             await self.writer.write(tx, await self._events(rows, reason, meta))
         return len(rows)

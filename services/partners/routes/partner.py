@@ -8,7 +8,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
+from pydantic import Field, StringConstraints
 
+from contracts.base import Strict
 from contracts.types import Count
 from infra.database import Database
 from infra.eventstore.events import Meta
@@ -29,6 +31,7 @@ from services.partners.routes.capacity import add_own
 from services.partners.tables import messages as messages_of
 
 Limit = Annotated[int, Query(ge=1, le=500)]
+WebhookId = Annotated[str, StringConstraints(pattern=r"^dlv_[0-9a-f]{32}$")]
 After = Annotated[Count, Query()]
 DAY = int(OVERLAP.total_seconds())
 Overlap = Annotated[
@@ -39,6 +42,12 @@ Overlap = Annotated[
         description="Seconds for which the old secrets still count; 0: not any more.",
     ),
 ]
+
+
+class Taken(Strict):
+    """Messages that the partner has taken over, by the ids that they came under."""
+
+    webhook_ids: Annotated[list[WebhookId], Field(min_length=1, max_length=500)]
 
 
 def partner_router(
@@ -110,12 +119,22 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -
     ) -> dict[str, Any]:
         """The messages themselves, after a cursor, in order: for a system that was away.
 
-        Go on with ``cursor``. What was not delivered yet counts as delivered now.
+        Go on with ``cursor``. Nothing counts as delivered before you acknowledge it.
         """
         page = await messages.after(
             id_of(partner), after, limit, cause_of_partner(request, partner)
         )
         return {"messages": page.messages, "cursor": page.cursor, "more": page.more}
+
+    @routes.post("/messages/acknowledge")
+    async def acknowledge_messages(
+        request: Request, partner: Partner, body: Taken
+    ) -> dict[str, Any]:
+        """Say which messages you have taken over: they will not be sent again; a repeat changes
+        nothing. ``acknowledged``: how many had not been delivered before."""
+        taken = [UUID(name.removeprefix("dlv_")) for name in body.webhook_ids]
+        meta = cause_of_partner(request, partner)
+        return {"acknowledged": await messages.acknowledge(id_of(partner), taken, meta)}
 
 
 async def rotated(

@@ -11,12 +11,13 @@ from contracts.intake import Ref
 from contracts.types import Moment, Words
 from contracts.values import MessageKind
 from infra.web.cause import cause_of
-from infra.web.problems import not_found
+from infra.web.problems import Problem, not_found
 from services.partners.handlers.redelivery import (
     Choice,
     NothingToRedeliverError,
     Redelivery,
     Scope,
+    StillWaitingError,
 )
 from services.partners.routes.callers import Admin, ErrorClass
 
@@ -64,4 +65,8 @@ def add(routes: APIRouter, redelivery: Redelivery) -> None:
             await redelivery.again(Choice(delivery_id=delivery_id), body.reason, meta)
         except NothingToRedeliverError as error:
             raise not_found(str(error)) from error
+        except StillWaitingError as error:
+            detail = "It is sent at its next attempt: see next_attempt_at"
+            title = "The delivery is waiting to be sent already"
+            raise Problem(409, "delivery-pending", title, detail) from error
         return {"delivery_id": delivery_id, "redelivered": 1}

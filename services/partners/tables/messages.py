@@ -29,8 +29,12 @@ WHERE d.partner_id = $1 AND d.seq > $2 AND d.state NOT IN ('cancelled', 'held')
   AND NOT ({KEPT_THERE})
 ORDER BY d.seq LIMIT $3 FOR UPDATE OF d
 """
-FETCHED = """
+TOLD = "UPDATE deliveries SET disclosed = true WHERE delivery_id = ANY($1::uuid[])"
+"""What a message says has been given out; its delivery goes on as it was."""
+ACKNOWLEDGE = """
 UPDATE deliveries SET state = 'succeeded', next_attempt_at = NULL, lease = NULL,
-  attempts = attempts + 1, disclosed = true, last_error = NULL, updated_at = $2
-WHERE delivery_id = ANY($1::uuid[])
+  attempts = attempts + 1, last_error = NULL, updated_at = $3
+WHERE partner_id = $1 AND delivery_id = ANY($2::uuid[]) AND disclosed
+  AND state IN ('pending', 'dead', 'manual')
+RETURNING delivery_id, referral_id, partner_id, person_id, message, attempts
 """

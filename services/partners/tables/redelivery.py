@@ -25,6 +25,7 @@ WHERE d.state = ANY($1::text[])
   AND {WANTED} AND NOT {RESTRICTED}
 """
 """A request or a reminder only while its referral is open; what ends one whenever."""
+STATE = "SELECT state FROM deliveries WHERE delivery_id = $1"
 COUNT_REDELIVERABLE = f"SELECT count(*) {_REDELIVERABLE}"
 REDELIVER = f"""
 WITH chosen AS (
