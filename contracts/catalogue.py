@@ -80,11 +80,11 @@ def _part(name: str, schema: dict[str, Any]) -> str:
 
 
 def _entry(name: str, model: type[BaseModel]) -> str:
-    size = f"At most {-(-largest(name) // 1024)} KiB.\n" if name in EVENT_TYPES else ""
+    size = [f"At most {-(-largest(name) // 1024)} KiB.\n"] if name in EVENT_TYPES else []
     lines = [
         f"### `{name}`\n",
         f"{cleandoc(model.__doc__ or '')} ([schema](../../contracts/schemas/{name}.json))\n",
-        size,
+        *size,
         *_fields(schema_of(name, model)),
     ]
     if name in EVENT_TYPES and (part := sealed_model(EVENT_TYPES[name])) is not Sealed:

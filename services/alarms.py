@@ -12,7 +12,7 @@ from services.checks import Check
 HOWTO = "docs/howto/alarms.md"
 
 
-class NoSuchAlarmError(LookupError):
+class NoSuchAlarmError(Exception):
     """No open alarm of that name, or none that can be acknowledged."""
 
 

@@ -43,7 +43,7 @@ REWINDABLE = {("referrals", "directory")}
 """Subscriptions that only fill read tables: handling everything again changes nothing else."""
 
 
-class UnknownNameError(LookupError):
+class UnknownNameError(Exception):
     """No service, subscription or key of that name; the text lists those there are."""
 
 

@@ -9,6 +9,7 @@ from services.referrals.handlers.advisers import Advisers
 from services.referrals.handlers.deadlines import DeadlineClock
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.rulebook import RuleBook
+from services.referrals.handlers.rulewatch import RuleWatch
 from services.referrals.projections import READ_TABLES
 from services.referrals.routes import router
 from services.referrals.subscriptions import subscriptions
@@ -16,6 +17,8 @@ from services.referrals.subscriptions import subscriptions
 RULES = Path(__file__).parent / "rules" / "petite-foret.json"
 DEADLINE_SECONDS = 60.0
 """How often the calendar is looked at: deadlines are days."""
+RULES_SECONDS = 60.0
+"""How often the directory's kinds are compared with the rules in force."""
 
 
 def build(platform: Platform) -> Service:
@@ -23,6 +26,7 @@ def build(platform: Platform) -> Service:
     database, hour = platform.database("referrals"), platform.settings.reconcile_hour
     messages = Messages(platform.writer("referrals"), RuleBook(RULES), platform.clock)
     clock = DeadlineClock(database, messages)
+    watch = RuleWatch(database, messages.rulebook)
     app = create_app(
         "Aiguillage: referrals",
         "Cases, proposals and referrals, for advisers.",
@@ -36,6 +40,7 @@ def build(platform: Platform) -> Service:
         [
             *subscriptions(platform, database, messages),
             Ticker("deadlines", clock.step, DEADLINE_SECONDS),
+            Ticker("rules", watch.step, RULES_SECONDS),
             READ_TABLES.nightly(database, platform.vault, platform.clock, hour),
         ],
         stuck_seconds=platform.settings.stuck_seconds,

@@ -17,6 +17,10 @@ PUBLISHED = """
 SELECT service_id, position, published::text AS published FROM services
 WHERE service_id = ANY($1) AND published IS NOT NULL
 """
+KINDS = """
+SELECT DISTINCT published->>'kind' AS kind FROM services WHERE published IS NOT NULL
+"""
+ALARMS_OF = "SELECT subject FROM alarms WHERE kind = $1"
 UPSERT_SERVICES = """
 INSERT INTO services (service_id, published, position)
 SELECT published->>'service_id', published, position
@@ -279,6 +283,10 @@ UNION ALL
 SELECT 'duplicate', NULL, person_id, NULL, since, false, NULL, NULL, NULL, NULL, NULL, NULL,
        other_id::text
 FROM duplicates
+UNION ALL
+SELECT 'no-rules', NULL, NULL, NULL, (since AT TIME ZONE 'Europe/Paris')::date, false, NULL,
+       NULL, subject, NULL, NULL, NULL, NULL
+FROM alarms WHERE kind = 'no-rules'
 ORDER BY urgent DESC, due_on NULLS FIRST, case_id, referral_id
 LIMIT $1 OFFSET $2
 """

@@ -33,8 +33,13 @@ class Hall:
     async def on(self, day: date) -> None:
         """The calendar reaches a day, and is looked at."""
         self.now = datetime(day.year, day.month, day.day, 9, tzinfo=UTC)
-        (clock,) = [w for w in self.service.workers if isinstance(w, Ticker)]
-        while await clock._step():
+        await self.tick("deadlines")
+
+    async def tick(self, name: str) -> None:
+        """What a worker does by the clock."""
+        (ticker,) = [w for w in self.service.workers if w.name == name]
+        assert isinstance(ticker, Ticker)
+        while await ticker._step():
             pass
 
     async def comes(self, occurred_at: datetime | None = None, **given: Any) -> UUID:

@@ -1,5 +1,6 @@
 """Whom the rules propose for a need, and why: each rule with its source, and laws of all."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from contracts.communes import epci_of
 from contracts.intake import Dated, Sensitive
 from contracts.values import CapacityStatus, Evidence, PartnerKind, Situation
+from services.referrals.model.disclosure import MINIMAL_FIELDS
 from services.referrals.model.person import Person, age_on, months_between
 from services.referrals.model.proposals import propose
 from services.referrals.model.routing import (
@@ -373,3 +375,19 @@ def test_age_rises_on_the_birthday_and_never_before(born: date, day: date):
 )
 def test_months_are_completed_months(start: date, day: date, months: int):
     assert months_between(start, day) == months
+
+
+@pytest.mark.parametrize("kind", PartnerKind)
+def test_kind_without_rules_is_proposed_to_nobody(kind: PartnerKind):
+    rest = {k: table for k, table in ALL_RULES.tables.items() if k != kind}
+    found = propose(JOB, person(), [service(kind)], replace(ALL_RULES, tables=rest), TODAY)
+    assert [c.verdict for c in found.candidates] == [NOT_ELIGIBLE]
+    assert "Aucun service ne convient" in found.summary
+
+
+@pytest.mark.parametrize("kind", PartnerKind)
+def test_it_is_known_what_each_kind_may_learn_and_by_which_rules_it_is_judged(
+    kind: PartnerKind,
+):
+    assert MINIMAL_FIELDS[kind]
+    assert ALL_RULES.tables[kind].rows

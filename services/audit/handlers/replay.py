@@ -66,7 +66,7 @@ class Log(Protocol):
     async def person_of(self, subject: Subject) -> str | None: ...
 
 
-class UnknownSubjectError(LookupError):
+class UnknownSubjectError(Exception):
     """The log says nothing of this person, case, referral or partner."""
 
 

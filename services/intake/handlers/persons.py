@@ -42,7 +42,7 @@ SHARED_BY_MANY = 20
 AUTOMATIC = "policy:agreed-identifier"
 
 
-class UnknownPersonError(LookupError):
+class UnknownPersonError(Exception):
     """There is no such person, or no such suspicion."""
 
 

@@ -112,15 +112,19 @@ class Seeded:
     told: tuple[tuple[Event, bool], ...] = ()
 
 
+class UnknownDirectoryError(Exception):
+    """No directory of that name comes with the project."""
+
+
 def load_seed(name: str) -> Seed:
     """Read a seed that comes with the project.
 
-    Raises ``LookupError`` if there is none of that name, ``ValidationError`` if it does not
-    fit data·inclusion v1.
+    Raises ``UnknownDirectoryError`` if there is none of that name, ``ValidationError`` if it
+    does not fit data·inclusion v1.
     """
     known = {path.stem: path for path in SEEDS.glob("*.json")}
     if name not in known:
-        raise LookupError(f"no such directory; there are: {', '.join(sorted(known))}")
+        raise UnknownDirectoryError(f"no such directory; there are: {', '.join(sorted(known))}")
     return Seed.model_validate_json(known[name].read_bytes())
 
 

@@ -29,6 +29,7 @@ from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
+from infra.missing import NotFoundError
 from infra.webhooks.guard import Guard, UnsafeUrlError
 from infra.webhooks.sender import ClientCertificate, client_context
 from infra.webhooks.signature import (
@@ -202,7 +203,7 @@ class Endpoints:
         is one. Until ``overlap`` has passed, messages are signed with the old ones as well, and
         answers signed with those are taken; with none, they are worth nothing from now on.
 
-        Raises ``LookupError`` for an endpoint that is not there, and ``TooManySecretsError``.
+        Raises ``NotFoundError`` for an endpoint that is not there, and ``TooManySecretsError``.
         """
         secret, now = new_secret(), self.clock()
         async with self.database.transaction() as tx:
@@ -232,7 +233,7 @@ class Endpoints:
     ) -> None:
         """Send nothing there any more, and take nothing that its secrets sign, from now on.
 
-        Raises ``LookupError`` for an endpoint that is not there, or is disabled already.
+        Raises ``NotFoundError`` for an endpoint that is not there, or is disabled already.
         """
         async with self.database.transaction() as tx:
             raw, now = await driver(tx), self.clock()
@@ -244,7 +245,7 @@ class Endpoints:
     async def _locked(self, raw: Any, endpoint_id: UUID, of_partner: str | None) -> str:
         partner_id: str | None = await raw.fetchval(tables.LOCK_ENDPOINT, endpoint_id)
         if partner_id is None or of_partner not in (None, partner_id):
-            raise LookupError("endpoint")
+            raise NotFoundError("endpoint")
         return partner_id
 
     async def _keep(self, raw: Any, endpoint_id: UUID, kind: str, secret: bytes) -> None:

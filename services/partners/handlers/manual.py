@@ -42,7 +42,7 @@ BY_HAND = ("manual", "dead")
 """States in which a human may still hand a message over."""
 
 
-class UnknownDeliveryError(LookupError):
+class UnknownDeliveryError(Exception):
     """There is no such delivery."""
 
 

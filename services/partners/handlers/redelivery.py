@@ -24,7 +24,7 @@ MOST = 5000
 Scope = Literal["failed", "missing"]
 
 
-class NothingToRedeliverError(LookupError):
+class NothingToRedeliverError(Exception):
     """There is no such delivery, or the referral is over: nothing may be sent for it."""
 
 

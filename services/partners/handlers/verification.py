@@ -18,6 +18,7 @@ from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
+from infra.missing import NotFoundError
 from infra.webhooks.sender import (
     ClientCertificate,
     Consent,
@@ -74,13 +75,13 @@ class Verification:
     async def ping(self, endpoint_id: UUID, partner_id: str | None = None) -> Sent:
         """Send a signed ping now, or ask for a token; answers what became of it.
 
-        Raises ``LookupError`` unless there is such an endpoint (of this partner) to send to.
+        Raises ``NotFoundError`` unless there is such an endpoint (of this partner) to send to.
         """
         async with self.database.reading() as connection:
             raw = await driver(connection)
             row = await raw.fetchrow(tables.ACTIVE_ENDPOINT, endpoint_id, partner_id)
         if row is None or row["channel"] not in (Channel.WEBHOOK, Channel.REST):
-            raise LookupError("endpoint")
+            raise NotFoundError("endpoint")
         known = await self._secrets([endpoint_id])
         if row["channel"] == Channel.REST:
             application = known.applications.get(endpoint_id)

@@ -143,10 +143,7 @@ def _add_endpoints(
     async def disable_endpoint(request: Request, admin: Admin, endpoint_id: UUID) -> None:
         """Send nothing there any more; its secrets are worth nothing from now on."""
         meta = cause_of(request, admin.actor)
-        try:
-            await endpoints.disable(endpoint_id, "by-operator", meta)
-        except LookupError as error:
-            raise not_found(str(error)) from error
+        await endpoints.disable(endpoint_id, "by-operator", meta)
 
     @routes.get("/endpoints", tags=["endpoints"])
     async def list_endpoints(admin: Admin, partner_id: Ref | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from contracts.base import Strict
 from contracts.types import Count
 from infra.database import Database
 from infra.eventstore.events import Meta
-from infra.web.problems import Problem, not_found
+from infra.web.problems import Problem
 from services.partners import tables
 from services.partners.handlers.capacity import Capacity, CapacityLinks
 from services.partners.handlers.endpoints import (
@@ -88,10 +88,7 @@ def _add_endpoints(
     ) -> None:
         """Send nothing there any more; its secrets are worth nothing from now on."""
         cause = cause_of_partner(request, partner)
-        try:
-            await endpoints.disable(endpoint_id, "by-partner", cause, id_of(partner))
-        except LookupError as error:
-            raise not_found(str(error)) from error
+        await endpoints.disable(endpoint_id, "by-partner", cause, id_of(partner))
 
     @routes.post("/endpoints/{endpoint_id}/ping")
     async def ping_my_endpoint(partner: Partner, endpoint_id: UUID) -> dict[str, Any]:
@@ -147,8 +144,6 @@ async def rotated(
     """An endpoint's new secrets; raises ``Problem`` 404, and 409 where too many still count."""
     try:
         new = await endpoints.rotate(endpoint_id, cause, timedelta(seconds=overlap), partner_id)
-    except LookupError as error:
-        raise not_found(str(error)) from error
     except TooManySecretsError as error:
         detail = f"{MOST_SECRETS} still count: wait for one to end, or ask for overlap=0"
         raise Problem(409, "too-many-secrets", "Too many old secrets count", detail) from error
@@ -161,10 +156,7 @@ async def pinged(
     verification: Verification, endpoint_id: UUID, partner_id: str | None = None
 ) -> dict[str, Any]:
     """What became of a ping; raises ``Problem`` 404 for an endpoint that is not there."""
-    try:
-        sent = await verification.ping(endpoint_id, partner_id)
-    except LookupError as error:
-        raise not_found(str(error)) from error
+    sent = await verification.ping(endpoint_id, partner_id)
     return {"outcome": sent.outcome, "status": sent.status, "error": sent.error}
 
 

@@ -146,6 +146,7 @@ def _service(candidate: Candidate) -> Service:
     )  # fmt: skip
 
 
+_OPEN_QUESTION = "Que faut-il encore savoir de votre situation ?"
 _ASKED = {
     "in-zone": ("commune", "Dans quelle commune habitez-vous ?"),
     "service-age": ("birth_date", "Quelle est votre date de naissance ?"),
@@ -177,9 +178,16 @@ def _questions(ranked: Sequence[Ranked], rules: Rules) -> list[Question]:
 
 
 def _asked(condition: Condition, kind: PartnerKind, rules: Rules) -> tuple[str, str]:
-    if condition.row is None:
+    if condition.row is None and condition.code in _ASKED:
         return _ASKED[condition.code]
-    row = rules.tables[kind].rows[condition.row]
+    rows = rules.tables[kind].rows
+    if condition.row is None:  # the table is silent: it may still have a question
+        asking = (row for row in rows.values() if row.condition == condition.code)
+        row = next((row for row in asking if row.question), None)
+        if row is None:
+            return condition.code, _OPEN_QUESTION
+    else:
+        row = rows[condition.row]
     unknown = next((name for name, cell in row.cells.items() if "null" in cell), condition.code)
     return _ORIGINS.get(unknown, unknown), row.question
 

@@ -20,6 +20,9 @@ DERIVED = ("age", "registered_months", "has_project")
 FIELDS = frozenset({*Facts.model_fields, *DERIVED} - {"project"})
 MOST_POINTS = 50_000
 _NUMBERS = re.compile(r"\d+")
+_QUOTED = re.compile(r'"([^"]*)"')
+_TEXTS = ("commune", "birth_date", "registered_with_france_travail_since")
+"""Facts that are codes or days: tried with the texts that the cells name, and with another."""
 _VALUES: Mapping[str, Sequence[Any]] = {
     "situation": [str(situation) for situation in Situation],
     "recognised_disability": [True, False],
@@ -119,6 +122,8 @@ def _axis(name: str, table: Table) -> list[Any]:
     if name in _VALUES:
         return [*_VALUES[name], None]
     cells = [row.cells.get(name, "") for row in table.rows.values()]
+    if name in _TEXTS:
+        return [*sorted({text for cell in cells for text in _QUOTED.findall(cell)}), "-", None]
     bounds = {int(n) for cell in cells for n in _NUMBERS.findall(cell)}
     near = {n + step for n in bounds for step in (-1, 0, 1)} | {0, 130}
     return [*sorted(n for n in near if n >= 0), None]

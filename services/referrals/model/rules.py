@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import orjson
@@ -67,8 +68,12 @@ class Table:
     )
 
     def conditions(self, facts: Facts) -> tuple[Condition, ...]:
-        """Each condition as applied to these facts; a fact that is absent is unknown."""
-        key = tuple([facts.get(name) for name in self.fields])
+        """Each condition as applied to these facts; a fact that is absent is unknown.
+
+        A condition that no row answers at this point, such as for a list where the table
+        compares with one value, is unknown: nobody suits because a table is silent.
+        """
+        key = tuple([_kept(facts.get(name)) for name in self.fields])
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = self._evaluate(key)
@@ -78,13 +83,23 @@ class Table:
 
     def _evaluate(self, values: Sequence[Any]) -> tuple[Condition, ...]:
         rows = [self.rows[name] for name in self.matching(values)]
-        return tuple(Condition(code=r.condition, result=r.result, row=r.name) for r in rows)
+        said = [Condition(code=r.condition, result=r.result, row=r.name) for r in rows]
+        silent = {row.condition for row in self.rows.values()} - {c.code for c in said}
+        said += [Condition(code=code, result=UNKNOWN) for code in sorted(silent)]
+        return tuple(said)
 
     def matching(self, values: Sequence[Any]) -> list[str]:
         """The names of the rows that match, as the engine traces them."""
         facts = dict(zip(self.fields, values, strict=True))
         trace = self.decision.evaluate(facts, {"trace": True})["trace"]
         return [hit["rule"]["_id"] for hit in trace["table"]["traceData"] or ()]
+
+
+def _kept(value: Any) -> Any:
+    """A fact as the engine takes it and a key may hold it: lists as tuples, days as text."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_kept, value))
+    return value.isoformat() if isinstance(value, date) else value
 
 
 @dataclass(frozen=True)

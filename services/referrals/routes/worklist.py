@@ -91,6 +91,10 @@ LABELS: dict[str, tuple[str, str]] = {
         "Réponse à éclaircir",
         "Le partenaire a répondu hors délai ou hors procédure : l'appeler.",
     ),
+    "no-rules": (
+        "Partenaires sans règles",
+        "Prévenir l'exploitant : publier des règles pour ce type de partenaire.",
+    ),
     "duplicate": (
         "Doublon possible",
         "Comparer les deux personnes, puis fusionner ou écarter.",

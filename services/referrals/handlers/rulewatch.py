@@ -1,0 +1,34 @@
+"""Kinds of partners that no rules are in force for: an alarm each, until there are rules."""
+
+from dataclasses import dataclass
+
+from infra.alarms import clear_alarm, raise_alarm
+from infra.database import Database, driver
+from services.referrals import tables
+from services.referrals.handlers.rulebook import RuleBook
+
+NO_RULES = "no-rules"
+"""The alarm's kind; its subject is the kind of partner. The worklist reads it too."""
+DETAIL = "no rules are in force for this kind of partner: it is proposed to nobody"
+
+
+@dataclass(frozen=True)
+class RuleWatch:
+    """Compares the kinds that the directory has with those of the rules in force."""
+
+    database: Database
+    rulebook: RuleBook
+
+    async def step(self) -> int:
+        """Raise and clear alarms; there is never more to do at once."""
+        async with self.database.transaction() as tx:
+            rules, _ = await self.rulebook.current(tx)
+            raw = await driver(tx)
+            kinds = {row["kind"] for row in await raw.fetch(tables.KINDS)}
+            raised = {row["subject"] for row in await raw.fetch(tables.ALARMS_OF, NO_RULES)}
+            missing = kinds - set(rules.tables)
+            for kind in sorted(missing - raised):
+                await raise_alarm(tx, NO_RULES, kind, DETAIL)
+            for kind in sorted(raised - missing):
+                await clear_alarm(tx, NO_RULES, kind)
+        return 0
