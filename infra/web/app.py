@@ -106,10 +106,12 @@ class Service:
     async def readiness(self) -> dict[str, int | None]:
         """Each subscription's lag; None where the other side does not say.
 
-        Raises an infrastructure error if the database does not answer.
+        Raises an infrastructure error if the database does not answer, takes no new connection
+        or cannot write.
         """
         async with asyncio.timeout(READY_SECONDS), self.database.reading() as connection:
             await connection.execute(text("SELECT 1"))
+            await self.database.probe()
         subscriptions = [w for w in self.workers if isinstance(w, Subscription)]
         lags = await asyncio.gather(*map(_lag, subscriptions))
         return {w.name: lag for w, lag in zip(subscriptions, lags, strict=True)}

@@ -199,6 +199,19 @@ def some(words: dict[str, list[str]], verbs: Iterable[str]) -> dict[str, list[st
     return {verb: words[verb] for verb in verbs}
 
 
+async def test_hub_whose_database_may_not_read_its_files_is_not_ready(up: Up):
+    hub = up.hub or await up.start()
+    files = EmbeddedPostgres(up.directory).pgdata / "global"
+    before = files.stat().st_mode
+    files.chmod(0)  # connections that are open go on, for a while
+    try:
+        async with hub.session.get(f"{hub.address['intake']}/readyz") as answer:
+            assert answer.status == 503
+    finally:
+        files.chmod(stat.S_IMODE(before))
+    assert await all_ready(hub)
+
+
 async def test_hub_starts_again_where_its_directory_was_moved_to(up: Up):
     first, event = up.hub or await up.start(), contact("moves", 2)
     receipt = await emit(first, event)

@@ -117,7 +117,7 @@ async def test_comparing_leaves_everything_as_it_was(whole: Whole) -> None:
     async def texts() -> list[str]:
         found = []
         for table in ("audit.entries", "referrals.referrals", "partners.services"):
-            async with whole.owner() as raw:
+            async with whole.databases.owner() as raw:
                 found += await raw.fetch(f"SELECT t::text FROM {table} t ORDER BY 1")
         return [row[0] for row in found]
 
@@ -299,7 +299,7 @@ async def test_every_changed_read_row_is_found_and_named(whole: Whole) -> None:
 
 
 async def test_two_at_once_are_one_too_many(whole: Whole) -> None:
-    async with whole.owner() as raw:
+    async with whole.databases.owner() as raw:
         await raw.execute("SELECT pg_advisory_xact_lock($1, 0)", reconciling.LOCK_CLASS)
         with pytest.raises(BusyError):
             await whole.compare()
