@@ -15,14 +15,13 @@ from uuid import UUID
 import orjson
 
 from contracts.base import dataschema
-from infra.eventstore.events import Meta, Recorded, rfc3339
+from infra.eventstore.events import MAX_NAME, UNREADABLE, Meta, Recorded, rfc3339
 from infra.telemetry import next_hop
 from infra.tlog.commitment import SALT_BYTES
 
 T = TypeVar("T")
 CONTENT_TYPE = "application/json"
 SOURCE_PREFIX = "urn:aiguillage:"
-MAX_TEXT = 1000
 ATTRIBUTES = frozenset(
     (
         "source", "id", "type", "subject", "time", "sequence", "personid", "position",
@@ -168,7 +167,7 @@ def _number(text: str) -> int:
 
 def _plain(text: str) -> str:
     """CloudEvents strings hold no control characters; PostgreSQL takes no NUL at all."""
-    if not text or len(text) > MAX_TEXT or re.search(r"[\x00-\x1f\x7f-\x9f]", text):
+    if not text or len(text) > MAX_NAME or UNREADABLE.search(text):
         raise ValueError
     return text
 

@@ -1,5 +1,6 @@
 """An event as it is stored, and the bytes of it that the audit log hashes."""
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,18 @@ from infra.ids import new_event_id
 from infra.tlog.commitment import DATA, HEADER, SEALED, commitment
 
 HUB = "hub"
+MAX_EVENT_BYTES = 896 * 1024
+"""Of data, and sealed part in base64: a record holds them, of which a producer sends 1 MiB."""
+MAX_NAME = 1000
+"""Characters of a stream, type or actor."""
+MAX_ENTRY_BYTES = 256
+"""Of the log's entry: three commitments, whatever the event is."""
+UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What no name may hold: CloudEvents strings have no control characters, PostgreSQL no NUL."""
+
+
+class EventTooLargeError(ValueError):
+    """An event that some reader would refuse: it is not written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +100,15 @@ class Recorded:
     def key(self) -> str:
         """What keeps events in order: the person, or the stream where there is none."""
         return str(self.person_id) if self.person_id else self.stream
+
+    def require_readable(self) -> None:
+        """Raise ``EventTooLargeError`` for what a relay, a topic or a verifier would refuse."""
+        size = len(self.data.encode()) + len(self.sealed or b"") * 4 // 3
+        if size > MAX_EVENT_BYTES:
+            raise EventTooLargeError(f"{self.type} has {size} bytes, {MAX_EVENT_BYTES} at most")
+        for name in (self.stream, self.type, self.meta.actor):
+            if len(name) > MAX_NAME or UNREADABLE.search(name):
+                raise EventTooLargeError(f"{self.type} has a name that nobody could read")
 
     def header(self) -> bytes:
         """Who, what and when, as the log's entry commits to it: the same bytes each time."""

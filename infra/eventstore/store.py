@@ -82,7 +82,8 @@ class EventStore:
         """Append to streams in one statement; the transaction must end at once after it.
 
         Draws the salts that hide each event in the log. Raises ``ConcurrencyError`` if a
-        stream is not at its expected version.
+        stream is not at its expected version, ``EventTooLargeError`` for what some reader
+        would refuse.
         """
         raw = await driver(tx)
         recorded = await self._versioned(raw, appends, recorded_at)
@@ -233,6 +234,7 @@ class _Salts:
 
 
 def _row(event: Recorded) -> tuple[Any, ...]:
+    event.require_readable()
     return (
         event.event_id, event.stream, event.version, event.type, event.person_id,
         event.occurred_at, event.recorded_at, event.data, event.sealed, event.meta.json(),

@@ -69,20 +69,18 @@ class _Export:
         _need(not odd, f"{min(odd, default='')} is not part of the export")
         return f"{held} of {self.size} entries are as signed, {self.erased} sealed parts erased"
 
-    def _file(self, path: str, at: int | None = None, code: int = 1) -> Path:
+    def _file(self, path: str, at: int | None, code: int = 1, most: int = MAX_FILE) -> Path:
         self.wrong: tuple[str, int | None, int] = f"{path} does not hold", at, code
-        self.used.add(str(self.folder / path))
-        _need((self.folder / path).is_file(), f"{path} is missing", at, 2)
-        return self.folder / path
+        self.used.add(str(file := self.folder / path))
+        _need(file.is_file(), f"{path} is missing", at, 2)
+        _need(not most or file.stat().st_size <= most, f"{path} is too large to be read", at, 2)
+        return file
 
     def _read(self, path: str, at: int | None = None, code: int = 1) -> bytes:
-        with self._file(path, at, code).open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-        _need(len(data) <= MAX_FILE, f"{path} is too large to be read", at, 2)
-        return data
+        return self._file(path, at, code).read_bytes()
 
     def _items(self, path: str, at: int | None = None, prefix: int = 4) -> Iterator[bytes]:
-        with self._file(path, at).open("rb") as file:
+        with self._file(path, at, 1, MAX_FILE * (prefix < 4)).open("rb") as file:
             while head := file.read(prefix):  # each after its length, which is 0 for nothing
                 size = int.from_bytes(head, "big")
                 _need(size <= MAX_ITEM, f"{path} has an item too large to be read", at, 2)

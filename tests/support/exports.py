@@ -44,6 +44,24 @@ def salt_of(n: int) -> bytes:
     return sha256(b"salt %d" % n).digest()
 
 
+def recorded(
+    *,
+    n: int = 0,
+    data: str = "{}",
+    sealed: bytes | None = None,
+    stream: str = "case-0",
+    version: int = 1,
+    type: str = "fr.test.v1",
+    actor: str = "hub",
+    person: int = 0,
+) -> Recorded:
+    """An event as it is stored."""
+    return Recorded(
+        "referrals", n + 1, UUID(int=n + 1), stream, version, type, UUID(int=person),
+        NOW, NOW, data, sealed, Meta(actor), salt_of(n), salt_of(n + 10**9) if sealed else None,
+    )  # fmt: skip
+
+
 def opened(event: Recorded, *, erased: bool = False) -> Logged:
     """An event as an export shows it."""
     sealed = b"" if erased else event.sealed or b""
@@ -55,10 +73,9 @@ def logged(n: int, stream: str, version: int, person: int, *, erased: bool = Fal
     """Entry ``n``; every third event has nothing personal."""
     data = orjson.dumps({"case_id": stream, "n": n}).decode()
     sealed = None if n % 3 == 0 else b"sealed %d" % n
-    event = Recorded(
-        "referrals", n + 1, UUID(int=n + 1), stream, version, "fr.test.v1", UUID(int=person),
-        NOW, NOW, data, sealed, Meta(), salt_of(n), salt_of(n + 10**9) if sealed else None,
-    )  # fmt: skip
+    event = recorded(
+        n=n, data=data, sealed=sealed, stream=stream, version=version, person=person
+    )
     return opened(event, erased=erased)
 
 
@@ -110,7 +127,8 @@ class MemoryLog:
     async def payload(self, bundle: Tile, file: BinaryIO) -> None:
         self.asked.append(f"payload {bundle.path}")
         span = slice(bundle.index * TILE_WIDTH, bundle.index * TILE_WIDTH + bundle.width)
-        file.write(encode_frames(p for logged in self.entries[span] for p in logged[1:]))
+        for logged in self.entries[span]:
+            file.write(encode_frames(logged[1:]))
 
 
 def exported(folder: Path, log: MemoryLog, **selected: Any) -> Manifest:
