@@ -1,9 +1,11 @@
 """`aiguillage audit export` and `verify`, as an auditor types them, on a hub that runs."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -11,13 +13,16 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from infra.eventstore.events import NewEvent
 from infra.tlog.exported import Exported
 from services import auditing
+from services.audit.handlers.export import PIECE_BYTES
 from services.audit.handlers.signing import vkey
+from services.audit.routes.log import PAGE_BYTES
 from services.cli import app
 from tests.integration.test_audit_pathway import CASE, PERSON, live_a_pathway
 from tests.integration.test_audit_verification import served
-from tests.support.audit_log import Hub, audit_hub, client_of, plain
+from tests.support.audit_log import START, Hub, audit_hub, client_of, plain
 from tests.support.postgres import Databases
 
 Run = Callable[..., Awaitable[Result]]
@@ -93,6 +98,31 @@ async def test_what_a_service_hands_out_is_what_its_database_holds(
             done = await run("export", there, *words, "--url", url, "--key", key)
             assert done.exit_code == 0, done.stderr
             assert files(here) == files(there)
+
+
+async def test_large_events_are_handed_out_a_few_at_a_time(
+    hub: Hub, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one piece of a payload, more than one page for a page's number of entries."""
+    large = NewEvent("fr.test.large.v1", "{}", START, PERSON, os.urandom(600_000))
+    events = [replace(large, event_id=uuid4()) for _ in range(40)]
+    assert sum(len(e.sealed or b"") for e in events) > max(PIECE_BYTES, 2 * PAGE_BYTES)
+    await hub.append("intake", f"person-{PERSON}", events)
+    await hub.read_all()
+    await hub.signer.step()
+    key = vkey(hub.platform.settings)
+    async with served(hub) as (url, auditor):
+        done = await run("export", tmp_path / "export", "--url", url, "--key", auditor)
+        assert done.exit_code == 0, done.stderr
+        remote = await run("verify", "--url", url, "--key", auditor, "--vkey", key)
+    assert (remote.exit_code, "40 entries lead" in remote.stderr) == (0, True), remote.stderr
+    checked = await run("verify", tmp_path / "export", "--vkey", key)
+    assert (checked.exit_code, "40 of 40 entries" in checked.stderr) == (0, True)
+    assert (tmp_path / "export/payload/000.p/40").stat().st_size > PIECE_BYTES
+    async with client_of(hub) as client:
+        page = (await client.get("/v1/entries?limit=40")).json()
+        assert [item["idx"] for item in page["entries"]] == list(range(13))
+        assert page["next"] == "/v1/entries?from=13&limit=40"
 
 
 PARTS: list[tuple[list[object], list[int]]] = [

@@ -282,6 +282,32 @@ async def test_an_answer_that_is_no_cosignature_is_kept_by_nobody(
             assert [row["name"] for row in rows] == [key.vkey.name]
 
 
+async def test_two_keys_of_a_witness_at_one_address_cost_one_request(
+    databases: Databases,
+) -> None:
+    """Every line is taken; a key that it does not have is not asked for again and again."""
+    keys = [witness_key(1), witness_key(1, ML_DSA_44), witness_key(2)]
+    script = Scripted([])
+    async with serving(script.app) as url:
+        lines = [f"witness k{n} {k.vkey.encode()} {url}" for n, k in enumerate(keys)]
+        lines[1] += "/"
+        async with witnessed(databases, *lines) as hub:
+            await hub.fill(10)
+            note = await served_checkpoint(hub)
+            both = line_for(note, keys[0]) + line_for(note, keys[1])
+            script.answers = [(200, TEXT, both)]
+            for _ in range(3):
+                await hub.tick("witness-k0+k1+k2")
+            assert len(script.asked) == 1
+            rows = await hub.rows("SELECT key_id FROM signatures")
+            assert {row["key_id"] for row in rows} == {key.vkey.key_id for key in keys[:2]}
+            async with client_of(hub) as client:
+                said = (await client.get("/v1/log")).json()["witnesses"]
+            assert [(w["name"], w["size"]) for w in said] == [
+                ("k0", 10), ("k1", 10), ("k2", None)
+            ]  # fmt: skip
+
+
 async def test_a_submission_bears_the_log_s_signatures_and_a_proof_that_holds(
     databases: Databases, towns: list[Town]
 ) -> None:

@@ -1,7 +1,7 @@
 """Have witnesses cosign what was signed (C2SP tlog-witness). Signing never waits for them."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from infra.alarms import Condition
 from infra.clock import Clock
 from infra.database import Database, driver
 from infra.tlog.cosignature import unpack
-from infra.tlog.note import Note, NoteError, Signature
+from infra.tlog.note import Note, NoteError, Signature, VKey
 from infra.tlog.policy import Party, Policy
 from infra.tlog.witness import SIZE_TYPE, Answer, Submission
 from infra.web.bodies import BodyTooLargeError, bounded_answer
@@ -41,16 +41,22 @@ class ContradictedError(NotCosignedError):
 
 @dataclass
 class Cosigning:
-    """Has one witness cosign the newest checkpoint; an alarm if it contradicts the log."""
+    """Has one witness cosign the newest checkpoint; an alarm if it contradicts the log.
 
-    name: str
-    party: Party
+    ``parties``: by their names in the policy, the keys of the witness at one address. It is
+    asked once for all of them: it answers with a line of each.
+    """
+
+    address: str
+    parties: Mapping[str, Party]
     database: Database
     origin: str
     clock: Clock
     session: Callable[[], aiohttp.ClientSession]
 
     def __post_init__(self) -> None:
+        self.name = "+".join(self.parties)
+        self._asked = -1
         self._contradicted = Condition(self.database, "witness-contradicts", self.name)
 
     @property
@@ -61,10 +67,11 @@ class Cosigning:
     async def step(self) -> int:
         """Ask once if there is anything new to cosign; raises ``NotCosignedError``."""
         newest, cosigned = await self._stand()
-        if newest is None or newest.size == cosigned:
+        if newest is None or newest.size == self._asked or set(cosigned) == {newest.size}:
             return 0
         try:
-            await self._keep(newest, await self._ask(newest, cosigned or 0))
+            old = max(size or 0 for size in cosigned)
+            await self._keep(newest, await self._ask(newest, old))
         except NotCosignedError as error:
             if isinstance(error, ContradictedError):
                 await self._contradicted.tell(str(error))
@@ -72,19 +79,21 @@ class Cosigning:
             else:
                 log.warning("not cosigned", witness=self.name, reason=str(error))
             raise
+        self._asked = newest.size  # also where it lacks a key that the policy gives it
         await self._contradicted.tell(None)
         return 0
 
-    async def cosigned(self, raw: Any) -> int | None:
-        """Entries under this witness's last cosignature; None before the first."""
-        vkey = self.party.vkey
+    async def cosigned(self, raw: Any, vkey: VKey) -> int | None:
+        """Entries under the last cosignature by a key; None before the first."""
         size = await raw.fetchval(tables.SIGNED_BY, self.origin, vkey.name, vkey.key_id)
         return int(size) if size is not None else None
 
-    async def _stand(self) -> tuple[Signed | None, int | None]:
+    async def _stand(self) -> tuple[Signed | None, list[int | None]]:
+        """What was signed last, and how far each key has cosigned."""
         async with self.database.reading() as tx:
             raw = await driver(tx)
-            return await tables.last_signed(raw, self.origin), await self.cosigned(raw)
+            sizes = [await self.cosigned(raw, party.vkey) for party in self.parties.values()]
+            return await tables.last_signed(raw, self.origin), sizes
 
     async def _ask(self, newest: Signed, old: int) -> list[Signature]:
         answer = await self._submit(newest, old)
@@ -112,7 +121,7 @@ class Cosigning:
         async with self.database.reading() as tx:
             proof = await consistency(tx, old, newest.size)
         body = Submission(old, proof, self._own(newest.note)).format()
-        url = f"{(self.party.url or '').rstrip('/')}/add-checkpoint"
+        url = f"{self.address}/add-checkpoint"
         try:
             session = self.session()
             async with session.post(url, data=body, allow_redirects=False) as response:
@@ -132,15 +141,16 @@ class Cosigning:
 
     def _lines(self, newest: Signed, body: str) -> list[Signature]:
         """The lines that are this witness's, each verified; all others are ignored."""
-        vkey = self.party.vkey
+        vkeys = [party.vkey for party in self.parties.values()]
         try:
             parsed = Note.parse(f"{Note.parse(newest.note).text}\n{body}".encode())
-            found = [line for line in parsed.signatures if vkey.made(line)]
-            for line in found:
+            made = [(v, line) for line in parsed.signatures for v in vkeys if v.made(line)]
+            for vkey, line in made:
                 vkey.check(parsed.text, line)
         except NoteError as error:
             raise NotCosignedError(f"its cosignature does not hold: {error}") from error
         # a cosignature without a time does not say that this is the newest that it has seen
+        found = [line for _, line in made]
         if not found or not all(unpack(line.value)[0] for line in found):
             raise NotCosignedError("it answered without a cosignature of its own")
         return found
@@ -159,10 +169,13 @@ class Witnesses:
 
     def __init__(self, database: Database, origin: str, policy: Policy, clock: Clock) -> None:
         self._session: aiohttp.ClientSession | None = None
+        at = dict[str, dict[str, Party]]()
+        for name, party in policy.witnesses.items():
+            if party.url:
+                at.setdefault(party.url.rstrip("/"), {})[_name(name)] = party
         self.all = [
-            Cosigning(_name(name), party, database, origin, clock, self._connections)
-            for name, party in policy.witnesses.items()
-            if party.url
+            Cosigning(address, parties, database, origin, clock, self._connections)
+            for address, parties in at.items()
         ]
 
     async def close(self) -> None:

@@ -57,7 +57,7 @@ async def describe_log(request: Request, tx: Reading) -> dict[str, Any]:
         "origin": keys.origin,
         "vkey": keys.newest().encode(),
         "keys": [_key(key) for key in keys.all()],
-        "witnesses": [await _witness(raw, witness) for witness in witnesses.all],
+        "witnesses": [shown for w in witnesses.all for shown in await _witness(raw, w)],
         "size": (await tables.load_frontier(raw)).size,
         "signed_size": last.size if last else None,
         "root": encoded(last.root) if last else None,
@@ -167,9 +167,13 @@ def _key(key: LogKey) -> dict[str, Any]:
     }
 
 
-async def _witness(raw: Any, witness: Cosigning) -> dict[str, Any]:
-    vkey, size = witness.party.vkey.encode(), await witness.cosigned(raw)
-    return {"name": witness.name, "vkey": vkey, "size": size, "alarm": witness.alarm}
+async def _witness(raw: Any, witness: Cosigning) -> list[dict[str, Any]]:
+    """Each key of a witness."""
+    shown = list[dict[str, Any]]()
+    for name, party in witness.parties.items():
+        size, vkey = await witness.cosigned(raw, party.vkey), party.vkey.encode()
+        shown.append({"name": name, "vkey": vkey, "size": size, "alarm": witness.alarm})
+    return shown
 
 
 def _entry(row: Any) -> dict[str, Any]:
