@@ -301,7 +301,8 @@ SELECT partner_id,
        percentile_cont(0.5) WITHIN GROUP
          (ORDER BY (answered_at AT TIME ZONE 'Europe/Paris')::date - requested_on)
          FILTER (WHERE answered_at IS NOT NULL) AS median_days
-FROM referrals WHERE requested_on >= $1 GROUP BY partner_id ORDER BY partner_id
+FROM referrals WHERE requested_on >= $1 AND partner_id > $2
+GROUP BY partner_id ORDER BY partner_id LIMIT $3
 """
 """Per partner, of what was requested since a day: what stays out, what lapsed, how fast."""
 BOUNCES = """
@@ -319,7 +320,7 @@ SELECT partner_id, before AS other_partner_id, count(*) AS persons,
        max(requested_on) AS last_on, (array_agg(referral_id ORDER BY requested_on DESC))[1:20]
          AS referrals
 FROM steps WHERE partner_id = first AND partner_id <> before
-GROUP BY partner_id, before ORDER BY persons DESC, partner_id, before
+GROUP BY partner_id, before ORDER BY persons DESC, partner_id, before LIMIT $2
 """
 """A → B → A: a person sent to one partner, to another, and back to the first."""
 

@@ -1,6 +1,7 @@
 """The directory as data: partners and services from a file, each change an event, once."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -173,6 +174,13 @@ async def _news(
     tx: AsyncConnection, writer: Writer, entries: Sequence[Entry], meta: Meta | None
 ) -> list[_News]:
     streams = await writer.store.load_many(tx, [stream for stream, _ in entries])
+    # thousands of rows are compared as JSON: elsewhere, so that other requests go on
+    return await asyncio.to_thread(_different, streams, entries, meta)
+
+
+def _different(
+    streams: Mapping[str, Sequence[Recorded]], entries: Sequence[Entry], meta: Meta | None
+) -> list[_News]:
     found = []
     for stream, event in entries:
         recorded = streams.get(stream, [])

@@ -34,6 +34,7 @@ from services.partners.routes.directory import add as add_directory
 from services.partners.routes.manual import add as add_manual
 from services.partners.routes.partner import (
     DAY,
+    Limit,
     Overlap,
     delivery_page,
     pinged,
@@ -204,16 +205,27 @@ def _add_deliveries(routes: APIRouter, database: Database) -> None:
 
 def _add_directory(routes: APIRouter, database: Database) -> None:
     @routes.get("/partners", tags=["directory"])
-    async def list_partners(reader: Reader) -> dict[str, Any]:
-        """The directory's organisations (data·inclusion structures)."""
-        rows = await database.rows(tables.PARTNERS)
-        return {"partners": [_with_json(row, "structure") for row in rows]}
+    async def list_partners(
+        reader: Reader, after: Ref | None = None, limit: Limit = 100
+    ) -> dict[str, Any]:
+        """The directory's organisations (data·inclusion structures), a page at a time."""
+        rows = await database.rows(tables.PARTNERS, after or "", limit)
+        following = rows[-1]["partner_id"] if len(rows) == limit else None
+        partners = [_with_json(row, "structure") for row in rows]
+        return {"partners": partners, "next": following}
 
     @routes.get("/services", tags=["directory"])
-    async def list_services(reader: Reader, partner_id: Ref | None = None) -> dict[str, Any]:
-        """What the partners offer (data·inclusion services)."""
-        rows = await database.rows(tables.SERVICES, partner_id)
-        return {"services": [orjson.loads(row.pop("published")) | row for row in rows]}
+    async def list_services(
+        reader: Reader,
+        partner_id: Ref | None = None,
+        after: Ref | None = None,
+        limit: Limit = 100,
+    ) -> dict[str, Any]:
+        """What the partners offer (data·inclusion services), a page at a time."""
+        rows = await database.rows(tables.SERVICES, partner_id, after or "", limit)
+        services = [orjson.loads(row.pop("published")) | row for row in rows]
+        following = services[-1]["service_id"] if len(rows) == limit else None
+        return {"services": services, "next": following}
 
 
 def _with_json(row: dict[str, Any], name: str) -> dict[str, Any]:

@@ -23,7 +23,10 @@ SET partner_id = excluded.partner_id, kind = excluded.kind, name = excluded.name
     policy = excluded.policy, commission = excluded.commission,
     published = excluded.published, withdrawn = false
 """
-PARTNERS = "SELECT partner_id, kind, name, structure::text FROM partners ORDER BY partner_id"
+PARTNERS = """
+SELECT partner_id, kind, name, structure::text FROM partners
+WHERE partner_id > $1 ORDER BY partner_id LIMIT $2
+"""
 LOCK_SERVICE = "SELECT 1 FROM services WHERE service_id = $1 FOR UPDATE"
 KEEP_CAPACITY = """
 UPDATE services SET capacity = $2, seats = $3, capacity_until = $4, capacity_at = $5,
@@ -35,7 +38,8 @@ SERVICE = "SELECT partner_id FROM services WHERE service_id = $1"
 SERVICES = """
 SELECT published::text AS published, capacity, seats, capacity_until, capacity_at, sessions,
        withdrawn
-FROM services WHERE $1::text IS NULL OR partner_id = $1 ORDER BY service_id
+FROM services WHERE ($1::text IS NULL OR partner_id = $1) AND service_id > $2
+ORDER BY service_id LIMIT $3
 """
 SERVICES_OF = "SELECT service_id FROM services WHERE partner_id = $1"
 PARTNER_KIND = "SELECT kind FROM partners WHERE partner_id = $1"

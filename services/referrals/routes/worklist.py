@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from contracts.days import local_day
+from contracts.intake import Ref
 from contracts.values import INTERNAL_KINDS
 from infra.clock import Clock
 from infra.database import Database, driver
@@ -14,6 +15,7 @@ from services.referrals import tables
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Days = Annotated[int, Query(ge=1, le=730, description="How far back, in days.")]
+Limit = Annotated[int, Query(ge=1, le=500)]
 LABELS: dict[str, tuple[str, str]] = {
     "to-confirm": (
         "Demande à confirmer",
@@ -109,7 +111,7 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
     @routes.get("/worklist")
     async def worklist(
         adviser: Adviser,
-        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        limit: Limit = 100,
         offset: Annotated[int, Query(ge=0, le=100_000)] = 0,
     ) -> dict[str, Any]:
         """What needs a human: urgent first, then by the day by which it is due."""
@@ -119,21 +121,26 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
         return {"today": local_day(clock()), "items": [_item(dict(row)) for row in rows]}
 
     @routes.get("/partners/silences")
-    async def silences(adviser: Adviser, days: Days = 90) -> dict[str, Any]:
-        """Per partner: what stays unanswered, what lapsed, how fast the answers come."""
+    async def silences(
+        adviser: Adviser, days: Days = 90, after: Ref | None = None, limit: Limit = 500
+    ) -> dict[str, Any]:
+        """Per partner: what stays unanswered, what lapsed, how fast the answers come; a page at
+        a time."""
         async with database.reading() as connection:
             raw = await driver(connection)
             since = local_day(clock()) - timedelta(days=days)
-            rows = await raw.fetch(tables.SILENCES, since)
-        return {"since": since, "partners": [dict(row) for row in rows]}
+            rows = await raw.fetch(tables.SILENCES, since, after or "", limit)
+        following = rows[-1]["partner_id"] if len(rows) == limit else None
+        return {"since": since, "partners": [dict(row) for row in rows], "next": following}
 
     @routes.get("/partners/bounces")
-    async def bounces(adviser: Adviser, days: Days = 365) -> dict[str, Any]:
-        """Persons sent to a partner, to another, and back to the first, for one need."""
+    async def bounces(adviser: Adviser, days: Days = 365, limit: Limit = 100) -> dict[str, Any]:
+        """Persons sent to a partner, to another, and back to the first, for one need; the
+        pairs of partners between whom most go."""
         async with database.reading() as connection:
             raw = await driver(connection)
             since = local_day(clock()) - timedelta(days=days)
-            rows = await raw.fetch(tables.BOUNCES, since)
+            rows = await raw.fetch(tables.BOUNCES, since, limit)
         return {"since": since, "bounces": [dict(row) for row in rows]}
 
 
