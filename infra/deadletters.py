@@ -49,7 +49,7 @@ class DeadLetters(Generic[E]):
         await raw.execute(
             "INSERT INTO dead_letters "
             '(subscription, source, partition, "offset", position, key, record, error) '
-            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             self._subscription, self._source.name, partition, message.offset,
             message.position, lane(message.key), self._kept(message),
             storable(error, MAX_ERROR),

@@ -15,6 +15,11 @@ from infra.settings import Settings
 START_SECONDS = 15.0
 STOP_SECONDS = 3.0
 REQUEST_MILLISECONDS = 10_000
+MAX_EVENT_BYTES = 2 * 1024 * 1024
+"""Of one record of ours, and of a batch: what is larger travels as a
+stand-in (``infra.relay``)."""
+MAX_PUBLIC_BYTES = 256 * 1024
+"""Of a stranger's record with its headers; of a batch as it is sent, so a little more."""
 log = structlog.get_logger()
 
 # Where aiokafka 0.14 keeps the tasks that ``stop()`` waits for.

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.requesters import Requesters
 from infra import datadir
+from infra.authentic import RecordKey
 from infra.clock import Clock, system_clock
 from infra.database import Database, vault_url
 from infra.embedded import EmbeddedPostgres
@@ -66,6 +67,10 @@ class Platform:
         """How one service appends."""
         return Writer(service, self.vault, self.clock)
 
+    def record_key(self) -> RecordKey:
+        """What our records on Kafka are known by."""
+        return RecordKey(self.vault.master)
+
     def source(
         self, database: Database, service: str, group: str, *, as_stored: bool = False
     ) -> Source[Recorded]:
@@ -76,7 +81,9 @@ class Platform:
         if self.settings.kafka_bootstrap:
             from infra.sources.kafka import KafkaSource
 
-            return KafkaSource(self.settings, service, group, as_stored=as_stored)
+            return KafkaSource(
+                self.settings, database, service, group, self.record_key(), as_stored=as_stored
+            )
         return PostgresSource(database, service, as_stored=as_stored)
 
     def subscription(

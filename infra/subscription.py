@@ -16,13 +16,14 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from infra.alarms import Condition, raise_alarm
 from infra.database import Database, driver, is_infrastructure
 from infra.deadletters import DeadLetters
 from infra.eventstore.store import ConcurrencyError
 from infra.failures import Failures, TooManyFailuresError
 from infra.faults import describe
 from infra.lag import LagWatch
-from infra.sources.base import Batch, Message, Source
+from infra.sources.base import Batch, Life, Message, Source, SourceBrokenError
 
 E = TypeVar("E")
 Handler = Callable[[Sequence[E], AsyncConnection], Awaitable[None]]
@@ -36,6 +37,7 @@ FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 10.0
 CONFLICT_RETRIES = 10
 REWIND_SECONDS = 1.0
+TOPIC = "topic"
 WAITS = "waits for an earlier message of the same person"
 
 
@@ -64,6 +66,7 @@ class Subscription(Generic[E]):
         self.dead_letters: DeadLetters[E] = DeadLetters(self.name, self.source)
         self._failures = Failures(self.max_parked_share)
         self.watch = LagWatch(self.name, self.database, self.source, self.alarm_seconds)
+        self._broken = Condition(self.database, TOPIC, self.name)
 
     async def run(self) -> None:
         """Read and apply until ``stop``; infrastructure errors are waited out, never fatal."""
@@ -87,6 +90,8 @@ class Subscription(Generic[E]):
                 delay = FIRST_RETRY_SECONDS
             except Exception as error:
                 self._report(error, delay)
+                if isinstance(error, SourceBrokenError):
+                    await self._tell(str(error))
                 await self._let_go()
                 started = False
                 await self._sleep(delay * random.uniform(0.5, 1))
@@ -105,6 +110,7 @@ class Subscription(Generic[E]):
             if self._stopping.is_set():
                 break
             applied += await self._apply(batch)
+            await self._broken.tell(None)
             self.last_step = time.monotonic()
         if not batches:
             await self._notice_rewind()
@@ -114,12 +120,19 @@ class Subscription(Generic[E]):
         """Messages not yet applied, over all partitions; raises an infrastructure error."""
         return await self.watch.lag()
 
-    async def next_offset(self, partition: int) -> int:
+    async def next_offset(self, partition: int, life: Life | None = None) -> int:
         """Where this subscription stands (for the source)."""
         async with self.database.transaction() as tx:
             following = (await self._lock(tx, partition))[0]
+            if life is not None:
+                following = await self._begin(tx, partition, life)
         self._reached[partition] = following
         return following
+
+    async def raise_alarm(self, kind: str, subject: str, detail: str) -> None:
+        """Tell humans what the source met."""
+        async with self.database.transaction() as tx:
+            await raise_alarm(tx, kind, subject, detail)
 
     async def rewind(self) -> None:
         """Start again from the beginning; only for handlers that rebuild read tables.
@@ -168,16 +181,18 @@ class Subscription(Generic[E]):
         raise TimeoutError(f"{CONFLICT_RETRIES} conflicts in a row")
 
     async def _apply_once(self, batch: Batch[E], *, careful: bool) -> int:
+        fresh: list[Message[E]] = []
         async with self.database.transaction() as tx:
             following, position, paused = await self._lock(tx, batch.partition)
             if paused or batch.start > following:
                 await self._seek(batch.partition, following)
-            elif fresh := _fresh(batch.messages, following, position):
-                await self._handle(tx, batch.partition, fresh, careful)
+            elif batch.end > following:
+                fresh = _fresh(batch.messages, following, position, self.source.inherits)
+                fresh = list(await self.source.complete(tx, fresh))
+                if fresh:
+                    await self._handle(tx, batch.partition, fresh, careful)
                 last = max([position, *(m.position for m in fresh if m.position is not None)])
                 await self._advance(tx, batch.partition, batch.end, last)
-            elif batch.end > following:
-                await self._advance(tx, batch.partition, batch.end, position)
             else:  # another member is ahead of us
                 await self._seek(batch.partition, following)
         if paused:
@@ -220,6 +235,8 @@ class Subscription(Generic[E]):
         self, tx: AsyncConnection, partition: int, message: Message[E], error: str
     ) -> None:
         await self.dead_letters.park(tx, partition, message, error)
+        if message.alarm:
+            await raise_alarm(tx, message.alarm, self.source.name, error)
         PARKED.labels(self.name).inc()
 
     async def _try(self, tx: AsyncConnection, message: Message[E]) -> str | None:
@@ -252,6 +269,24 @@ class Subscription(Generic[E]):
             row = await raw.fetchrow(query, *where)
         return row["next"], row["position"], row["paused"]  # type: ignore[index]
 
+    async def _begin(self, tx: AsyncConnection, partition: int, life: Life) -> int:
+        """Where to read in a life of the topic: its start, unless that is known already."""
+        raw = await driver(tx)
+        where = (self.name, self.source.name, partition)
+        row = await raw.fetchrow(
+            "UPDATE offsets o SET identity = $4, next = "
+            "CASE WHEN o.identity = $4 THEN o.next ELSE $5 END FROM offsets was "
+            "WHERE (o.subscription, o.source, o.partition) = ($1, $2, $3) "
+            "AND (was.subscription, was.source, was.partition) = ($1, $2, $3) "
+            "RETURNING o.next, was.identity IS DISTINCT FROM $4 "
+            "AND was.identity IS NOT NULL AS other",
+            *where, life.identity, life.start,
+        )  # fmt: skip
+        assert row is not None  # locked before
+        if row["other"] and life.told:
+            await raise_alarm(tx, TOPIC, f"{self.source.name} {partition}", life.told)
+        return int(row["next"])
+
     async def _advance(
         self, tx: AsyncConnection, partition: int, following: int, position: int
     ) -> None:
@@ -265,6 +300,12 @@ class Subscription(Generic[E]):
     async def _pause(self, reason: str) -> None:
         async with self.database.transaction() as tx:
             await set_paused(tx, self.name, True, reason)
+
+    async def _tell(self, detail: str) -> None:
+        try:
+            await self._broken.tell(detail)
+        except Exception as error:
+            log.warning("no alarm", subscription=self.name, error=type(error).__name__)
 
     def _report(self, error: Exception, delay: float) -> None:
         RETRIES.labels(self.name).inc()
@@ -309,8 +350,13 @@ class Subscription(Generic[E]):
             return
 
 
-def _fresh(messages: Sequence[Message[E]], following: int, position: int) -> list[Message[E]]:
-    """Those not applied yet, by offset and by position (also among themselves)."""
+def _fresh(
+    messages: Sequence[Message[E]], following: int, position: int, service: str | None
+) -> list[Message[E]]:
+    """Those not applied yet, by offset and by position (also among themselves).
+
+    Raises ``SourceBrokenError`` if one is missing between them.
+    """
     fresh = []
     for message in messages:
         if message.offset < following:
@@ -318,6 +364,11 @@ def _fresh(messages: Sequence[Message[E]], following: int, position: int) -> lis
         if message.position is not None:
             if message.position <= position:
                 continue
+            if message.previous > position:
+                raise SourceBrokenError(
+                    f"the event at {message.previous} is missing before {message.position}: "
+                    f"aiguillage republish {service}"
+                )
             position = message.position
         fresh.append(message)
     return fresh

@@ -13,6 +13,8 @@ from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
 from contracts.registry import SERVICES
 from infra.kafka import (
+    MAX_EVENT_BYTES,
+    MAX_PUBLIC_BYTES,
     REQUEST_MILLISECONDS,
     START_SECONDS,
     close,
@@ -27,13 +29,14 @@ _HUB = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
     "retention.bytes": "-1",
-    "max.message.bytes": str(2 * 1024 * 1024),
+    "max.message.bytes": str(MAX_EVENT_BYTES),
 }
 _PUBLIC = {
     "cleanup.policy": "delete",
     "retention.ms": str(PUBLIC_HOURS * _HOUR - _HOUR // 4),
     "segment.ms": str(_HOUR // 4),
     "message.timestamp.type": "LogAppendTime",
+    "max.message.bytes": str(MAX_PUBLIC_BYTES + 1024),
 }
 
 
@@ -43,15 +46,22 @@ async def create_topics(settings: Settings) -> None:
     await ensure_topics(settings, [*names, public_topic_of(settings)])
 
 
-async def ensure_topics(settings: Settings, names: Iterable[str]) -> None:
-    """Create the named ones if they are missing; those that exist are left as they are."""
+async def ensure_topics(
+    settings: Settings, names: Iterable[str], partitions: int | None = None
+) -> None:
+    """Create the named ones if they are missing; those that exist are left as they are.
+
+    With ``partitions``, or as many as the settings say.
+    """
     admin = AIOKafkaAdminClient(
         bootstrap_servers=settings.kafka_bootstrap, request_timeout_ms=REQUEST_MILLISECONDS
     )
     try:
         async with asyncio.timeout(START_SECONDS):
             await admin.start()
-            answer = await admin.create_topics([_topic(settings, name) for name in names])
+            answer = await admin.create_topics(
+                [_topic(settings, name, partitions) for name in names]
+            )
     finally:
         await close(admin)
     for name, code, *_ in answer.topic_errors:
@@ -60,10 +70,10 @@ async def ensure_topics(settings: Settings, names: Iterable[str]) -> None:
             raise error(name)
 
 
-def _topic(settings: Settings, name: str) -> NewTopic:
+def _topic(settings: Settings, name: str, partitions: int | None) -> NewTopic:
     return NewTopic(
         name,
-        settings.topic_partitions,
+        partitions or settings.topic_partitions,
         settings.topic_replication,
         topic_configs=_PUBLIC if name == public_topic_of(settings) else _HUB,
     )

@@ -17,6 +17,7 @@ import asyncpg
 import orjson
 from sqlalchemy.engine import URL, make_url
 
+from contracts.registry import SERVICES
 from infra.clock import system_clock
 from infra.datadir import INDEX_KEY, make_private
 from infra.embedded import program
@@ -116,6 +117,14 @@ async def _load_both(databases: Databases, directory: Path, keys: Path) -> None:
     await _load(make_url(url), directory / MAIN)
     await _load(make_url(keys_url), keys / KEYS)
     await migrate(url, keys_url)
+    await _publish_anew(url)
+
+
+async def _publish_anew(url: str) -> None:
+    """What Kafka holds from after the backup is void: the tables are published again."""
+    async with _connected(url) as connection:
+        for service in SERVICES:
+            await connection.execute(f"UPDATE {service}.publication SET generation = NULL")
 
 
 def _check_keys(data: Path, manifest: dict[str, Any]) -> None:

@@ -227,6 +227,15 @@ def status(data: Data = None, json: AsJson = False) -> None:
 
 
 @app.command()
+def republish(service: str, data: Data = None) -> None:
+    """Let the relay fill a service's Kafka topic again from its table; nothing is doubled."""
+    from services import operations
+
+    count = asyncio.run(operations.republish(_settings(data=data), service))
+    _say(f"  ✓ the relay publishes {count} events of {service} again")
+
+
+@app.command()
 def rebuild(service: str, data: Data = None) -> None:
     """Empty a service's read tables and fold its events again."""
     from services import operations

@@ -14,8 +14,10 @@ from contracts.registry import SERVICES
 from infra.database import Database, driver, render
 from infra.datadir import require
 from infra.ddl import ForeignMigrationsError, NotMigratedError
+from infra.eventstore.store import EventStore
 from infra.migrations import check, migrate
 from infra.platform import Databases, Platform, databases_of, opened, platform_of
+from infra.publications import end_generation
 from infra.requesters import RequestersError, load_requesters
 from infra.settings import Settings
 from infra.subscription import Subscription, set_paused
@@ -104,6 +106,17 @@ async def replay(settings: Settings, service: str, subscription: str) -> int:
     """Handle parked messages again, in order; answers how many are left."""
     async with _subscription(settings, service, subscription) as found:
         return await found.replay()
+
+
+async def republish(settings: Settings, service: str) -> int:
+    """Let the relay publish a service's table from its first event; answers how many there are.
+
+    The topic begins a new generation: what it held before counts no more, and readers go on
+    from their marks. Creates the topic, if it is gone.
+    """
+    async with _database(settings, service) as database, database.transaction() as tx:
+        await end_generation(tx)
+        return await EventStore(service).head(tx)
 
 
 async def rewind(settings: Settings, service: str, subscription: str) -> None:

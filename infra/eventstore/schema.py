@@ -62,6 +62,7 @@ def create_subscription_tables(schema: str, role: str) -> None:
           partition    int NOT NULL,
           next         bigint NOT NULL DEFAULT 0,   -- first offset not yet handled
           position     bigint NOT NULL DEFAULT 0,   -- last event position applied
+          identity     uuid,                        -- life of the topic that next belongs to
           updated_at   timestamptz NOT NULL DEFAULT now(),
           PRIMARY KEY (subscription, source, partition)
         );

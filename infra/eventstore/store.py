@@ -143,6 +143,25 @@ class EventStore:
         )  # fmt: skip
         return [(row["position"], row["key"]) for row in rows]
 
+    async def strange(self, tx: AsyncConnection, events: Sequence[Recorded]) -> list[int]:
+        """Positions at which the table has no event, or another than one of these."""
+        raw = await driver(tx)
+        rows = await raw.fetch(
+            "SELECT given.position FROM unnest($1::bigint[], $2::uuid[]) "
+            f"AS given (position, event_id) WHERE NOT EXISTS (SELECT FROM {self._table} e "
+            "WHERE e.position = given.position AND e.event_id = given.event_id) ORDER BY 1",
+            [event.position for event in events], [event.event_id for event in events],
+        )  # fmt: skip
+        return [row["position"] for row in rows]
+
+    async def at_all(self, tx: AsyncConnection, positions: Sequence[int]) -> list[Recorded]:
+        """Those events at these positions that are there, in commit order."""
+        raw = await driver(tx)
+        rows = await raw.fetch(
+            f"{self._select} WHERE position = ANY($1) ORDER BY position", list(positions)
+        )
+        return [self._recorded(row) for row in rows]
+
     async def head(self, tx: AsyncConnection) -> int:
         """The highest position, 0 if there is none."""
         raw = await driver(tx)

@@ -4,12 +4,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 E = TypeVar("E")
 PLACE_ONLY = b""
 """What is kept of a parked message where its place must do."""
+UNREADABLE, FOREIGN, GONE = "unreadable-records", "foreign-records", "records-gone"
+"""Kinds of alarms about records."""
+
+
+class SourceBrokenError(ConnectionError):
+    """Reading on would skip events, or take what is none: stop, until a human has repaired it.
+
+    The text becomes an alarm; it says what is wrong and names the verb, and nothing personal.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Which life of a topic a reader meets: offsets of another one mean nothing in this one.
+
+    ``start`` is where it begins. ``told`` is an alarm for a reader that had stood in another.
+    """
+
+    identity: UUID
+    start: int
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +40,11 @@ class Message(Generic[E]):
 
     ``offset`` numbers the records of a partition. ``position`` is the event's own, where it has
     one: a record that a crashed relay published twice has a new offset but its old position.
-    ``problem`` says why a record could not be read; then ``event`` is None. ``author`` is who
-    caused it, from outside; none: nobody did.
+    ``problem`` says why a record could not be read; then ``event`` is None, and ``alarm`` is
+    the kind of the alarm to be raised. ``author`` is who caused it, from outside; none: nobody
+    did. ``previous`` is the position of the event before it in its partition: if that was not
+    applied, something is missing. ``absent``: the event's data did not travel,
+    ``Source.complete`` fetches it.
     """
 
     offset: int
@@ -28,6 +53,9 @@ class Message(Generic[E]):
     position: int | None = None
     problem: str | None = None
     author: str | None = None
+    alarm: str = ""
+    previous: int = 0
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +76,13 @@ class ReadAgainError(ValueError):
 class Offsets(Protocol):
     """Where the subscription stands, according to its database."""
 
-    async def next_offset(self, partition: int) -> int: ...
+    async def next_offset(self, partition: int, life: Life | None = None) -> int:
+        """The first offset not handled yet: the start of ``life`` if it stood in another."""
+        ...
+
+    async def raise_alarm(self, kind: str, subject: str, detail: str) -> None:
+        """Tell humans what the source met."""
+        ...
 
 
 class Source(Protocol[E]):
@@ -72,6 +106,15 @@ class Source(Protocol[E]):
 
     async def seek(self, partition: int, offset: int) -> None:
         """Read again from ``offset``."""
+
+    async def complete(
+        self, tx: AsyncConnection, messages: Sequence[Message[E]]
+    ) -> Sequence[Message[E]]:
+        """Messages as they are to be handled, in the transaction that applies them.
+
+        Raises an infrastructure error if they do not hold any more.
+        """
+        ...
 
     async def ends(self) -> dict[int, int]:
         """Partition → the offset after its last message, asked of the other side, bounded.
@@ -107,10 +150,14 @@ class Source(Protocol[E]):
 
 @dataclass(frozen=True, slots=True)
 class ForeignRecord:
-    """A Kafka record that a stranger produced: nothing about it is known to be right."""
+    """A Kafka record that a stranger produced: nothing about it is known to be right.
+
+    ``size`` in bytes, with key and headers; one that is too large has nothing else.
+    """
 
     topic: str
     partition: int
     offset: int
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
+    size: int = 0

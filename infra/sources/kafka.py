@@ -1,276 +1,89 @@
-"""A Kafka topic as a source. The offset row in SQL decides where to read, not the broker.
+"""One service's events on its topic: ours are known by their code, and nothing else counts."""
 
-The group only shares partitions out. Partitions that a rebalance brings are held still until
-the offset row has been read in the reader's own task, where an error is seen and retried; in
-aiokafka's callback it would only be logged. A batch of a partition that has moved away in the
-meantime is harmless: the offset row fences it (docs/adr/0004).
-"""
-
-import asyncio
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-import structlog
-from aiokafka import (  # type: ignore[attr-defined, unused-ignore]
-    AIOKafkaConsumer,
-    ConsumerRebalanceListener,
-    TopicPartition,
-)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from infra.authentic import NotAuthenticError, RecordKey
 from infra.codec import SOURCE_PREFIX, NotOurEventError, from_kafka, parse_record, to_record
+from infra.database import Database
 from infra.eventstore.events import Recorded
+from infra.eventstore.store import EventStore
 from infra.eventstore.upcast import upcast
 from infra.faults import describe
-from infra.kafka import REQUEST_MILLISECONDS, START_SECONDS, close, public_topic_of, topic_of
+from infra.kafka import topic_of
+from infra.publications import Publication, read_publication
 from infra.settings import Settings
-from infra.sources.base import (
-    PLACE_ONLY,
-    Batch,
-    ForeignRecord,
-    Message,
-    Offsets,
-    ReadAgainError,
+from infra.sources.base import FOREIGN, Life, Message, SourceBrokenError
+from infra.sources.consumer import (
+    AnotherTopicError,
+    RecordsGoneError,
+    TopicSource,
+    place_of,
 )
-from infra.sources.observer import Observer, ends_of
-from infra.topics import ensure_topics
-
-E = TypeVar("E")
-log = structlog.get_logger()
-
-REBALANCE_SECONDS = 30
-MAX_POLL_SECONDS = 300
-SILENT_SECONDS = 45.0
-FETCH_BYTES = 8 * 1024 * 1024
+from infra.topicids import FoundTopic
 
 
-class StuckConsumerError(ConnectionError):
-    """aiokafka stopped making progress without saying so; a new consumer heals it."""
-
-
-class RecordsGoneError(ConnectionError):
-    """The topic no longer holds what was to be read next. Waits for a person to decide."""
-
-
-class _TopicSource(ABC, Generic[E]):
-    """One consumer group's share of one topic."""
-
-    inherits: str | None = None
-    first = 0
-    _forgets = False
-    """Whether records may be gone because the topic keeps them only for a while."""
-
-    def __init__(
-        self, settings: Settings, topic: str, group: str, *, session_seconds: float = 10
-    ) -> None:
-        self.name = topic
-        self.silent_seconds = SILENT_SECONDS
-        self._settings = settings
-        self._group = group
-        self._session_seconds = session_seconds
-        self._consumer: Any = None
-        self._offsets: Offsets | None = None
-        self._unplaced: set[Any] = set()
-        self._next: dict[int, int] = {}
-        self._heard = 0.0
-        self._rejoining_since: float | None = None
-
-    @abstractmethod
-    def _message(self, record: Any) -> Message[E]: ...
-
-    @abstractmethod
-    def dump(self, message: Message[E]) -> bytes:
-        """What is kept of a parked message."""
-
-    @abstractmethod
-    def parse(self, record: bytes) -> E:
-        """Read back what ``dump`` kept."""
-
-    async def start(self, offsets: Offsets) -> None:
-        """Join the group; raises aiokafka's ``KafkaError`` or ``TimeoutError`` if it cannot."""
-        self._offsets = offsets
-        self._lose_partitions()
-        self._consumer = consumer = AIOKafkaConsumer(**self._options())
-        consumer.subscribe([self.name], listener=_Rebalanced(self))
-        async with asyncio.timeout(START_SECONDS):
-            await consumer.start()
-        self._heard = time.time()
-
-    async def fetch(self, limit: int, seconds: float) -> list[Batch[E]]:
-        """The next records of the partitions that are ours now."""
-        await self._place()
-        async with asyncio.timeout(seconds + REBALANCE_SECONDS + START_SECONDS):
-            records = await self._consumer.getmany(
-                timeout_ms=int(seconds * 1000), max_records=limit
-            )
-        batches = [self._batch(tp.partition, r) for tp, r in records.items() if self._has(tp)]
-        if not batches:
-            self._watch()
-            batches = [b for number in list(self._next) if (b := await self._skip(number))]
-        return batches
-
-    async def seek(self, partition: int, offset: int) -> None:
-        """Read again from ``offset``; nothing happens if the partition is not ours (now)."""
-        if partition in self._next:
-            self._consumer.seek(TopicPartition(self.name, partition), offset)
-            self._next[partition] = offset
-
-    async def ends(self) -> dict[int, int]:
-        """As the broker says now; raises ``ConnectionError`` while not connected."""
-        if self._consumer is None:
-            raise ConnectionError("not connected to the broker")
-        partitions = self._consumer.partitions_for_topic(self.name)
-        if not partitions:
-            raise ConnectionError("no such topic is known")
-        return await ends_of(self._consumer, self.name, partitions)
-
-    async def oldest(self, standing: Mapping[int, int]) -> datetime | None:
-        """When the oldest record from these offsets on was written."""
-        async with Observer(self._settings) as topics:
-            return await topics.oldest(self.name, standing)
-
-    async def again(self, tx: AsyncConnection, source: str, partition: int, offset: int) -> E:
-        """Read a record anew, while the topic has it."""
-        if source != self.name:
-            raise ReadAgainError(f"it was parked from {source}")
-        async with Observer(self._settings) as topics:
-            message = self._message(await topics.record(self.name, partition, offset))
-        if message.event is None:
-            raise ReadAgainError(message.problem or "")
-        return message.event
-
-    async def stop(self) -> None:
-        """Leave the group, within a bound."""
-        consumer, self._consumer = self._consumer, None
-        self._lose_partitions()
-        if consumer is not None:
-            await close(consumer)
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "bootstrap_servers": self._settings.kafka_bootstrap,
-            "group_id": self._settings.topic_prefix + self._group,
-            "enable_auto_commit": False,
-            "auto_offset_reset": "none",
-            "isolation_level": "read_committed",
-            "session_timeout_ms": int(self._session_seconds * 1000),
-            "heartbeat_interval_ms": int(self._session_seconds * 1000 / 4),
-            "rebalance_timeout_ms": REBALANCE_SECONDS * 1000,
-            "max_poll_interval_ms": MAX_POLL_SECONDS * 1000,
-            "request_timeout_ms": REQUEST_MILLISECONDS,
-            "fetch_max_bytes": FETCH_BYTES,
-        }
-
-    def _lose_partitions(self) -> None:
-        self._unplaced, self._next = set(), {}
-
-    def _receive_partitions(self, assigned: Iterable[Any]) -> None:
-        self._lose_partitions()
-        self._unplaced = set(assigned)
-        for tp in self._unplaced:
-            self._consumer.seek(tp, 0)  # any position will do: none would be an error
-            self._consumer.pause(tp)
-
-    async def _place(self) -> None:
-        """Read each new partition's offset row, and let it go from there."""
-        while self._unplaced:
-            unplaced = self._unplaced  # a rebalance puts another set in its place
-            first = await self._consumer.beginning_offsets(list(unplaced))
-            for tp in list(unplaced):
-                following = await self._standing(tp.partition)
-                if unplaced is not self._unplaced:
-                    break
-                unplaced.discard(tp)
-                self._let_go(tp, following, first[tp])
-
-    def _let_go(self, tp: Any, following: int, first: int) -> None:
-        if following < first:
-            log.error("records are gone", topic=tp.topic, partition=tp.partition, first=first)
-            if not self._forgets:
-                raise RecordsGoneError(f"{tp.topic} begins at {first}, not at {following}")
-        self._next[tp.partition] = following
-        self._heard = time.time()
-        self._consumer.seek(tp, max(following, first))
-        self._consumer.resume(tp)
-
-    async def _standing(self, partition: int) -> int:
-        if self._offsets is None:
-            raise ConnectionError("not started")
-        return await self._offsets.next_offset(partition)
-
-    def _has(self, tp: Any) -> bool:
-        return tp.partition in self._next
-
-    def _batch(self, partition: int, records: list[Any]) -> Batch[E]:
-        start, end = self._next[partition], records[-1].offset + 1
-        self._next[partition] = end
-        self._heard = time.time()
-        return Batch(partition, start, end, [self._message(record) for record in records])
-
-    async def _skip(self, partition: int) -> Batch[E] | None:
-        """What the consumer passed over: markers of transactions, no records of anybody's."""
-        start = self._next.get(partition)
-        place = TopicPartition(self.name, partition)
-        if start is None or place not in self._consumer.assignment():
-            return None
-        end = int(await self._consumer.position(place))
-        if self._next.get(partition) != start or end <= start:
-            return None  # the first: a rebalance came in between
-        self._next[partition] = end
-        return Batch(partition, start, end, ())
-
-    def _watch(self) -> None:
-        """Notice a consumer that got stuck in a rebalance or a restart (aiokafka 1154)."""
-        for tp in self._consumer.assignment():
-            if self._has(tp):
-                answered = (self._consumer.last_poll_timestamp(tp) or 0) / 1000
-                if time.time() - max(answered, self._heard) > self.silent_seconds:
-                    raise StuckConsumerError("no answer from the broker")
-        coordinator = getattr(self._consumer, "_coordinator", None)
-        rejoin = getattr(coordinator, "_rejoin_needed_fut", None)
-        if rejoin is None or not rejoin.done():
-            self._rejoining_since = None
-            return
-        self._rejoining_since = self._rejoining_since or time.monotonic()
-        if time.monotonic() - self._rejoining_since > self.silent_seconds:
-            raise StuckConsumerError("wants to rejoin its group, and does not")
-
-
-class _Rebalanced(ConsumerRebalanceListener):  # type: ignore[misc, unused-ignore]
-    def __init__(self, source: _TopicSource[Any]) -> None:
-        self._source = source
-
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        self._source._lose_partitions()
-
-    def on_partitions_assigned(self, assigned: Any) -> None:
-        if self._source._consumer is not None:
-            self._source._receive_partitions(assigned)
-
-
-class KafkaSource(_TopicSource[Recorded]):
+class KafkaSource(TopicSource[Recorded]):
     """One service's events on its topic, in the order of their positions per partition.
 
-    ``as_stored``: in their own words (no upcasting), as the audit log hashes them.
+    A record without our code, or of another generation of the topic, is no event of ours and
+    moves no mark. ``as_stored``: in their own words (no upcasting), as the audit log hashes
+    them.
     """
 
     def __init__(
         self,
         settings: Settings,
+        database: Database,
         service: str,
         group: str,
+        key: RecordKey,
         *,
         as_stored: bool = False,
         session_seconds: float = 10,
     ) -> None:
         topic = topic_of(settings, service)
         super().__init__(settings, topic, group, session_seconds=session_seconds)
-        self.inherits = service
+        self.inherits = self._service = service
+        self._database = database
+        self._key = key
         self._as_stored = as_stored
+        self._table = EventStore(service, as_stored=True)
+        self._publication: Publication | None = None
+
+    async def complete(
+        self, tx: AsyncConnection, messages: Sequence[Message[Recorded]]
+    ) -> Sequence[Message[Recorded]]:
+        """Fetch from the table what was too large for the topic.
+
+        Raises ``AnotherTopicError`` if the topic has begun a new generation, and
+        ``SourceBrokenError`` for an event that the table does not have: it was put back to an
+        earlier state, and what it had said since is void.
+        """
+        if await read_publication(tx, self._service) != self._publication:
+            raise AnotherTopicError(f"{self.name} is published anew")
+        events = [message.event for message in messages if message.event is not None]
+        if strange := await self._table.strange(tx, events):
+            raise SourceBrokenError(
+                f"{self.name} holds {len(strange)} events that the table of {self._service} "
+                f"does not have, the first at position {strange[0]}: {_repair(self._service)}"
+            )
+        absent = [m.position for m in messages if m.absent and m.position is not None]
+        found = {e.position: e for e in await self._table.at_all(tx, absent)} if absent else {}
+        return [self._filled(m, found) if m.absent else m for m in messages]
+
+    async def again(
+        self, tx: AsyncConnection, source: str, partition: int, offset: int
+    ) -> Recorded:
+        """Read an event anew, from the table: the topic only says which."""
+        if source == self._service:
+            position = offset
+        else:
+            position = (await super().again(tx, source, partition, offset)).position
+        return self._in_our_words(await self._table.at(tx, position))
 
     def dump(self, message: Message[Recorded]) -> bytes:
         """A parked event, whole.
@@ -285,6 +98,39 @@ class KafkaSource(_TopicSource[Recorded]):
         """Read back a parked event."""
         return self._in_our_words(parse_record(record))
 
+    def _filled(
+        self, message: Message[Recorded], found: dict[int, Recorded]
+    ) -> Message[Recorded]:
+        event = found[message.position or 0]
+        return replace(message, event=self._in_our_words(event), absent=False)
+
+    async def _identified(self, found: FoundTopic | None) -> FoundTopic:
+        await self._key.ready()
+        async with self._database.reading() as connection:
+            self._publication = await read_publication(connection, self._service)
+        if self._publication is None:
+            raise AnotherTopicError(f"{self.name} is not published yet")
+        return self._publication.require(found, self.name, self._service)
+
+    async def _life(self, partition: int) -> Life:
+        if self._publication is None:
+            raise ConnectionError("not started")
+        return Life(self._publication.generation, self._publication.start(partition))
+
+    async def _first(self, tp: Any, following: int, begins: int, ends: int) -> int:
+        start = (await self._life(tp.partition)).start
+        if max(following, start) < begins:
+            raise RecordsGoneError(
+                f"{tp.topic} begins at {begins}, not at {following}, in partition "
+                f"{tp.partition}: {_repair(self._service)}"
+            )
+        if following > ends:
+            raise RecordsGoneError(
+                f"{tp.topic} ends at {ends}, before {following}, in partition "
+                f"{tp.partition}: {_repair(self._service)}"
+            )
+        return max(following, start)
+
     def _in_our_words(self, event: Recorded) -> Recorded:
         if self._as_stored:
             return event
@@ -293,49 +139,24 @@ class KafkaSource(_TopicSource[Recorded]):
 
     def _message(self, record: Any) -> Message[Recorded]:
         try:
+            stamp = self._key.verify(record.partition, record.value, record.headers)
             event = self._in_our_words(from_kafka(record.value, record.headers))
-            if event.service != self.inherits:
+            if event.service != self._service:
                 raise NotOurEventError(
-                    f"attribute source is not {SOURCE_PREFIX}{self.inherits}"
+                    f"attribute source is not {SOURCE_PREFIX}{self._service}"
                 )
         except Exception as error:  # whatever is on a topic, reading goes on behind it
-            problem = str(error) if isinstance(error, NotOurEventError) else describe(error)
-            return Message(record.offset, _place_of(record), None, problem=problem)
-        return Message(record.offset, event.key, event, event.position, author=event.author)
+            told = isinstance(error, (NotOurEventError, NotAuthenticError))
+            problem = str(error) if told else describe(error)
+            where = place_of(record)
+            return Message(record.offset, where, None, problem=problem, alarm=FOREIGN)
+        if self._publication is None or stamp.generation != self._publication.generation:
+            return Message(record.offset, event.key, event, position=0)  # of an earlier life
+        return Message(
+            record.offset, event.key, event, event.position, author=event.author,
+            previous=stamp.previous, absent=stamp.absent,
+        )  # fmt: skip
 
 
-class _PublicSource(_TopicSource[ForeignRecord]):
-    _forgets = True
-
-    async def start(self, offsets: Offsets) -> None:
-        await ensure_topics(self._settings, [self.name])  # no relay of ours creates this one
-        await super().start(offsets)
-
-    def dump(self, message: Message[ForeignRecord]) -> bytes:
-        """Nothing: its text is personal and in clear. While the topic has it, it is there."""
-        return PLACE_ONLY
-
-    def parse(self, record: bytes) -> ForeignRecord:
-        """Impossible, since nothing is kept."""
-        raise ReadAgainError("nothing was kept of it")
-
-    def _message(self, record: Any) -> Message[ForeignRecord]:
-        # The producer's own key may be a name or a number of the person: it is not kept.
-        foreign = ForeignRecord(
-            record.topic, record.partition, record.offset, record.value, tuple(record.headers)
-        )
-        # Nobody knows who produced it: all of them count as one author.
-        return Message(record.offset, _place_of(record), foreign, author=record.topic)
-
-
-def public_source(settings: Settings, group: str) -> _PublicSource:
-    """What municipal systems produce straight to Kafka; creates the topic if it is missing.
-
-    Every record stands alone (its key is its place): one that had to be parked is only on the
-    topic, which will forget it, so nothing may wait behind it.
-    """
-    return _PublicSource(settings, public_topic_of(settings), group)
-
-
-def _place_of(record: Any) -> str:
-    return f"{record.partition}-{record.offset}"
+def _repair(service: str) -> str:
+    return f"aiguillage republish {service}"

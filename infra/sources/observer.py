@@ -14,6 +14,7 @@ from aiokafka import (  # type: ignore[attr-defined, unused-ignore]
 from infra.kafka import START_SECONDS, close
 from infra.settings import Settings
 from infra.sources.base import ReadAgainError
+from infra.sources.batches import Guard
 
 LOOK_SECONDS = 5.0
 """Bound of one question: a broker that is paused answers never."""
@@ -32,7 +33,9 @@ class Observer:
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             request_timeout_ms=int(LOOK_SECONDS * 1000),
+            check_crcs=False,
         )
+        Guard().attach(self._consumer._client)
 
     async def __aenter__(self) -> Self:
         """Connect."""

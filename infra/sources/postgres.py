@@ -1,6 +1,6 @@
 """Another service's ``events`` table as a source: one partition, offsets are positions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -44,6 +44,12 @@ class PostgresSource:
     async def seek(self, partition: int, offset: int) -> None:
         """Read again from ``offset``."""
         self._next, self._drained = offset, False
+
+    async def complete(
+        self, tx: AsyncConnection, messages: Sequence[Message[Recorded]]
+    ) -> Sequence[Message[Recorded]]:
+        """They are: a table holds whole events, and no others."""
+        return messages
 
     async def ends(self) -> dict[int, int]:
         """What follows the table's head."""

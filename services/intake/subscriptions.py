@@ -23,6 +23,7 @@ from infra.clock import Clock
 from infra.database import Database, driver, is_infrastructure
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import ConcurrencyError
+from infra.kafka import MAX_PUBLIC_BYTES
 from infra.keyring import KeyRing, MasterKeys
 from infra.platform import Platform
 from infra.rewrap import Kept
@@ -46,7 +47,6 @@ from services.intake.handlers.persons import Persons
 from services.intake.handlers.retention import Retention
 
 KAFKA = Principal("kafka", "system", ("*",))
-MAX_RECORD_BYTES = 256 * 1024
 REPLAY_RECORDS = 200
 EXPIRED_RECORDS = 500
 RETENTION_SECONDS = 3600.0
@@ -81,7 +81,7 @@ def public_records(
     settings: Settings, database: Database, records: "PublicRecords"
 ) -> Subscription[ForeignRecord]:
     """``public``: the topic that municipal systems produce to."""
-    from infra.sources.kafka import public_source
+    from infra.sources.public import public_source
 
     return Subscription(
         "public",
@@ -153,8 +153,8 @@ class PublicRecords:
         return [outcome for one in arrivals for outcome in await self._apply(tx, [one])]
 
     def _admit(self, record: ForeignRecord) -> Arrival:
-        if len(record.value or b"") > MAX_RECORD_BYTES:
-            raise Problem(413, "too-large", f"A record has at most {MAX_RECORD_BYTES} bytes")
+        if record.size > MAX_PUBLIC_BYTES:
+            raise Problem(413, "too-large", f"A record has at most {MAX_PUBLIC_BYTES} bytes")
         found = _read(record)
         if (field := _nir_field(record, found)) is not None:
             raise nir_refused(field)

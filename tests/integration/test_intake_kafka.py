@@ -21,7 +21,7 @@ from contracts.intake import PublicContact, PublicWithdrawal
 from contracts.requesters import Requesters
 from infra.broker import Broker
 from infra.database import driver
-from infra.kafka import close, public_topic_of
+from infra.kafka import MAX_PUBLIC_BYTES, close, public_topic_of
 from infra.platform import Platform
 from infra.settings import Settings
 from infra.sources.base import ForeignRecord
@@ -33,7 +33,6 @@ from services.intake.app import build
 from services.intake.handlers.arrivals import Gate, Intake
 from services.intake.subscriptions import (
     EXPIRED_RECORDS,
-    MAX_RECORD_BYTES,
     PublicRecords,
     RefusedRetention,
     _opened,
@@ -161,7 +160,7 @@ async def test_bad_record_is_kept_with_its_reason_and_stops_no_other(topic: Topi
                     | {k: v for k, v in contact().items() if k != "data"}),
          "nir-refused", ["data.note"]),
         (structured({**event, "data": {"mode": "online"}}), "duplicate-id", ["id"]),
-        (structured(b"[" + b" " * MAX_RECORD_BYTES), "too-large", []),
+        (ForeignRecord("public", 0, 0, None, (), MAX_PUBLIC_BYTES + 1), "too-large", []),
         (replace(structured(contact()), headers=(("content-type", b"text/xml"),)),
          "unsupported-media-type", []),
         (structured(contact({"ref": "u", "facts": {"commune": {"value": "59999"}}})),

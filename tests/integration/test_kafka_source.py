@@ -16,11 +16,12 @@ from infra.codec import to_kafka
 from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.upcast import forget_upcaster, register_upcaster
-from infra.kafka import close, public_topic_of, topic_of
+from infra.kafka import MAX_PUBLIC_BYTES, close, public_topic_of, topic_of
 from infra.settings import Settings
-from infra.sources.base import ForeignRecord
-from infra.sources.kafka import KafkaSource, RecordsGoneError, public_source
+from infra.sources.base import FOREIGN, ForeignRecord
+from infra.sources.consumer import RecordsGoneError
 from infra.sources.postgres import PostgresSource
+from infra.sources.public import public_source
 from infra.subscription import Subscription
 from infra.topics import create_topics
 from tests.support.postgres import Databases
@@ -144,13 +145,10 @@ async def test_garbage_on_the_topic_is_parked_with_its_reason_and_stops_nobody(h
     await hub.settled(expected)
     await hub.quiet(member)
     parked = await hub.fetch("SELECT * FROM referrals.dead_letters ORDER BY id")
-    assert [row["error"] for row in parked] == [
-        "attribute source is missing",
-        "attribute source is missing",
-        "attribute source is not UTF-8",
-        "attribute id is missing",
-        "attribute source is not urn:aiguillage:intake",
-    ]
+    assert {row["error"] for row in parked} == {"without a code of this hub"}
+    (alarm,) = await hub.fetch("SELECT * FROM referrals.alarms")
+    assert (alarm["kind"], alarm["count"]) == (FOREIGN, len(bad))
+    assert alarm["subject"] == topic_of(hub.settings, "intake")
     assert len({row["key"] for row in parked}) == len(bad)
     assert not any(
         CANARY in str(dict(row)) or CANARY.encode() in row["record"] for row in parked
@@ -160,6 +158,7 @@ async def test_garbage_on_the_topic_is_parked_with_its_reason_and_stops_nobody(h
 
 async def test_records_of_an_aborted_transaction_are_never_seen(hub: World):
     expected = await hub.append(persons(4))
+    await copy(hub)
     topic = topic_of(hub.settings, "intake")
     async with producing(hub.settings) as producer:
         for aborted in (True, False):
@@ -167,6 +166,7 @@ async def test_records_of_an_aborted_transaction_are_never_seen(hub: World):
             for partition in range(hub.settings.topic_partitions):
                 await producer.send_and_wait(topic, b"garbage", partition=partition)
             await (producer.abort_transaction() if aborted else producer.commit_transaction())
+    expected += await hub.append(persons(4))
     await copy(hub)
     member = hub.subscription()
     hub.start(member)
@@ -186,6 +186,7 @@ async def test_topics_are_created_once_ours_for_ever_the_public_one_for_hours(hu
         found = [await _config(admin, name) for name in (names[0], public)]
     ours, theirs = found
     assert (ours["retention.ms"], ours["retention.bytes"]) == ("-1", "-1")
+    assert int(theirs["max.message.bytes"]) - MAX_PUBLIC_BYTES == 1024
     assert int(theirs["retention.ms"]) + int(theirs["segment.ms"]) == 6 * 3_600_000
     assert theirs["message.timestamp.type"] == "LogAppendTime"
     assert {ours["cleanup.policy"], theirs["cleanup.policy"]} == {"delete"}
@@ -335,7 +336,7 @@ def _message(event: Recorded):  # type: ignore[no-untyped-def]
 
 
 async def test_lag_is_not_known_while_there_is_no_connection(hub: World):
-    source = KafkaSource(hub.settings, "intake", "consumer")
+    source = hub.source()
     with pytest.raises(ConnectionError, match="not connected"):
         await source.ends()
 

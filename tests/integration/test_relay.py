@@ -14,7 +14,8 @@ from infra.codec import from_kafka, to_kafka
 from infra.eventstore.events import NewEvent, Recorded
 from infra.eventstore.store import Append, EventStore
 from infra.kafka import topic_of
-from infra.relay import BATCH_BYTES, Relay, RelayError
+from infra.relay import BATCH_BYTES, Relay
+from infra.sources.base import SourceBrokenError
 from infra.sources.postgres import PostgresSource
 from tests.support.postgres import Databases
 from tests.support.sources import World, persons, world
@@ -183,10 +184,13 @@ async def test_whatever_goes_wrong_is_tried_again_with_a_new_producer_and_parks_
 
 
 async def test_error_of_a_relay_tells_its_class_and_none_of_its_text(hub: World):
-    relay = Relay(hub.settings, hub.intake, "intake")
+    await hub.append(persons(1))
+    relay = Relay(hub.settings, hub.intake, "intake", hub.platform.record_key())
+    await relay.start(hub.relay())
+    await relay.stop()
     async with hub.intake.transaction() as tx:
-        with pytest.raises(RelayError, match="not published: AttributeError"):
-            await relay.publish([], tx)  # it has no producer: it was not started
+        with pytest.raises(SourceBrokenError, match=r"not published to .*: AttributeError"):
+            await relay.publish(await stored(hub), tx)  # it has no producer any more
 
 
 async def test_relay_reads_its_own_services_table_only(hub: World):

@@ -47,6 +47,7 @@ class World:
     settings: Settings
     intake: Database
     referrals: Database
+    platform: Platform
     _appended: int = 0
     _by_member: dict[int, asyncio.Task[None]] = field(default_factory=dict)
 
@@ -58,7 +59,14 @@ class World:
     def source(self, database: Database | None = None, **options: Any) -> Source[Recorded]:
         """A new reader of the intake's events, a member of the same group as the others."""
         if self.kafka:
-            return KafkaSource(self.settings, "intake", "consumer", **options)
+            return KafkaSource(
+                self.settings,
+                database or self.referrals,
+                "intake",
+                "consumer",
+                self.platform.record_key(),
+                **options,
+            )
         return PostgresSource(database or self.referrals, "intake")
 
     def subscription(
@@ -77,8 +85,7 @@ class World:
 
     def relay(self) -> Subscription[Recorded]:
         """What copies the intake's table to its topic."""
-        platform = Platform(self.settings, self.databases.url, self.databases.vault_url)
-        return relay_subscription(platform, self.intake, "intake")
+        return relay_subscription(self.platform, self.intake, "intake")
 
     async def append(self, persons: Sequence[UUID], rounds: int = 1) -> list[Effect]:
         """One event per person and round; answers the effects that they should have."""
@@ -155,6 +162,7 @@ class World:
         for task in self._by_member.values():
             task.cancel()
         await asyncio.gather(*self._by_member.values(), return_exceptions=True)
+        await self.platform.close()
         await self.intake.close()
         await self.referrals.close()
 
@@ -171,7 +179,8 @@ async def world(
         poll_seconds=0.05,
         **settings,
     )
-    made = World(databases, chosen, databases.of("intake"), databases.of("referrals"))
+    platform = Platform(chosen, databases.url, databases.vault_url)
+    made = World(databases, chosen, databases.of("intake"), databases.of("referrals"), platform)
     await made.fetch(
         "CREATE TABLE referrals.effects (id bigserial PRIMARY KEY, key text, n int, "
         "position bigint)"

@@ -4,6 +4,7 @@ from infra.database import role_of
 from infra.eventstore.schema import create_api_keys, create_events, create_subscription_tables
 from infra.forgetting import create_forgetting
 from infra.limits import create_limits
+from infra.publications import create_publication
 
 revision = "0001"
 down_revision = None
@@ -12,6 +13,7 @@ down_revision = None
 def upgrade() -> None:
     create_events("audit", role_of("audit"))
     create_subscription_tables("audit", role_of("audit"))
+    create_publication("audit", role_of("audit"))
     create_forgetting("audit", role_of("audit"))
     create_limits("audit", role_of("audit"))
     create_api_keys("audit", role_of("audit"))

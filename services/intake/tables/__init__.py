@@ -61,8 +61,11 @@ INSERT INTO refused_records (topic, partition, "offset", reason, fields, raw, re
 SELECT topic, partition, "offset", reason, string_to_array(fields, ' '), raw, $7
 FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::bytea[])
   AS new (topic, partition, "offset", reason, fields, raw)
-ON CONFLICT DO NOTHING
+ON CONFLICT (topic, partition, "offset") DO UPDATE
+SET reason = excluded.reason, fields = excluded.fields, raw = excluded.raw,
+    refused_at = excluded.refused_at, attempts = 1
 """
+"""A place may come again, when the topic was made again: the newer record is the one there."""
 REFUSED = """
 SELECT topic, partition, "offset", raw FROM refused_records
 WHERE (topic, partition, "offset") > ($1, $2, $3)
