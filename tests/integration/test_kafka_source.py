@@ -214,7 +214,8 @@ async def test_gap_in_one_of_our_topics_stops_the_reader_and_is_not_skipped(hub:
     member = hub.subscription()
     await member.source.start(member)
     with pytest.raises(RecordsGoneError, match="begins at 9, not at 0"):
-        await member.step()
+        while True:  # the first times, partitions are not shared out yet
+            await member.step()
     await member.source.stop()
     assert await hub.effects() == []
 

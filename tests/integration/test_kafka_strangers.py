@@ -65,9 +65,14 @@ class Municipal:
     async def has_seen(self, *values: bytes | None) -> bool:
         return [record.value for record in self.seen] == list(values)
 
-    async def alarm(self) -> Any:
-        (found,) = await self.hub.fetch("SELECT * FROM referrals.alarms")
-        return found
+    async def alarm(self, count: int = 1) -> Any:
+        """The only alarm, once it was raised so often."""
+        while True:
+            found = await self.hub.fetch("SELECT * FROM referrals.alarms")
+            if found and found[0]["count"] >= count:
+                assert len(found) == 1
+                return found[0]
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -86,9 +91,8 @@ async def test_record_that_unpacks_to_200_mib_is_stepped_over_with_an_alarm(hub:
         await municipal.produce(bytes(200 * 1024 * 1024), compression_type=codec)
     await municipal.produce(b"sound")
     await hub.until(lambda: municipal.has_seen(b"sound"))
-    alarm = await municipal.alarm()
+    alarm = await municipal.alarm(2)
     assert (alarm["kind"], alarm["subject"]) == (UNREADABLE, municipal.topic)
-    assert alarm["count"] == 2
     assert alarm["detail"].startswith("partition 0, offsets 1 to 1, ")
     parked = await hub.fetch("SELECT key FROM referrals.dead_letters ORDER BY id")
     assert [row["key"] for row in parked] == ["0-0", "0-1"]
