@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -143,14 +144,16 @@ class EventStore:
         )  # fmt: skip
         return [(row["position"], row["key"]) for row in rows]
 
-    async def strange(self, tx: AsyncConnection, events: Sequence[Recorded]) -> list[int]:
-        """Positions at which the table has no event, or another than one of these."""
+    async def strange(
+        self, tx: AsyncConnection, events: Sequence[tuple[int, UUID]]
+    ) -> list[int]:
+        """Those of these positions at which the table has no event, or one of another id."""
         raw = await driver(tx)
         rows = await raw.fetch(
             "SELECT given.position FROM unnest($1::bigint[], $2::uuid[]) "
             f"AS given (position, event_id) WHERE NOT EXISTS (SELECT FROM {self._table} e "
             "WHERE e.position = given.position AND e.event_id = given.event_id) ORDER BY 1",
-            [event.position for event in events], [event.event_id for event in events],
+            [position for position, _ in events], [event_id for _, event_id in events],
         )  # fmt: skip
         return [row["position"] for row in rows]
 

@@ -65,7 +65,11 @@ class KafkaSource(TopicSource[Recorded]):
         """
         if await read_publication(tx, self._service) != self._publication:
             raise AnotherTopicError(f"{self.name} is published anew")
-        events = [message.event for message in messages if message.event is not None]
+        events = [
+            (message.position, message.event.event_id)
+            for message in messages
+            if message.event is not None and message.position is not None
+        ]
         if strange := await self._table.strange(tx, events):
             raise SourceBrokenError(
                 f"{self.name} holds {len(strange)} events that the table of {self._service} "
