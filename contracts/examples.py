@@ -91,7 +91,7 @@ def person(random: Random) -> dict[str, Any]:
         "identity": {
             "family_name": family,
             "given_name": given,
-            "phone": f"+336{random.randrange(10**8):08d}",
+            "phone": f"+3361{random.randrange(10**7):07d}",
             "email": f"{random.randrange(10**9)}@example.org",
         },
         "facts": {

@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid5
 
 from contracts.base import Contract, Event, Sealed, Strict
 from contracts.bounds import FieldNames, Id, Name, Remark, Word
+from contracts.numbers import FranceTravailNumber, Phone
 from contracts.persons import (
     DuplicateDismissed,
     DuplicateSuspected,
@@ -40,8 +41,6 @@ Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0
 Commune = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}|2[AB])[0-9]{3}$")]
 """INSEE code of a commune (59459), not a postal code; existence is checked by the intake."""
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
-Phone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9][0-9 .()-]{5,24}$")]
-FranceTravailNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{10,11}$")]
 
 
 class Dated(Strict, Generic[T]):
@@ -370,8 +369,19 @@ class CreatedNeed(Contract):
     thematique: Thematique
 
 
+class LeftOut(Contract):
+    """A field of identity that could not be taken: which, and why; never what it held."""
+
+    field: str
+    reason: str
+
+
 class Receipt(Contract):
-    """What was created from one event; a repeat of the event gets the same receipt."""
+    """What was created from one event; a repeat of the event gets the same receipt.
+
+    ``left_out``: what was not taken of the person's identity, for it is badly written; send it
+    again with the person's facts.
+    """
 
     id: str
     source: str
@@ -380,6 +390,7 @@ class Receipt(Contract):
     contact_id: UUID | None = None
     needs: list[CreatedNeed] = []
     agreements: list[UUID] = []
+    left_out: list[LeftOut] = []
     recorded_at: datetime
 
 

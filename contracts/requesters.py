@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from contracts.base import Strict
-from contracts.intake import Code, Email, Phone, Ref, ShortText
+from contracts.intake import Code, Email, Ref, ShortText
+from contracts.numbers import Phone
 from contracts.sources import covers
 from contracts.values import SENSITIVE_REQUESTERS, RequesterKind
 

@@ -176,6 +176,48 @@ async def test_field_names_of_any_length_and_number_get_a_short_answer(intake_de
         assert answer.json()["errors"]
 
 
+BADLY_WRITTEN = {"phone": "le soir", "email": "ines", "france_travail_number": "12",
+                 "address": 5}  # fmt: skip
+LEFT_OUT = [
+    {"field": "data.person.identity.address", "reason": "Input should be a valid string"},
+    {"field": "data.person.identity.email",
+     "reason": "String should match pattern '^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$'"},
+    {"field": "data.person.identity.france_travail_number",
+     "reason": "must be 7 digits and a digit or letter, or 11 digits"},
+    {"field": "data.person.identity.phone", "reason": "must be a telephone number"},
+]  # fmt: skip
+
+
+async def test_visit_is_not_lost_for_a_badly_written_field_of_identity(intake_desk: Desk):
+    identity = {"family_name": "Nowak"} | BADLY_WRITTEN
+    event = contact(person={"ref": "u-1", "identity": identity})
+    answer = await intake_desk.send(event)
+    assert answer.status_code == 202
+    left_out = sorted(answer.json()["left_out"], key=lambda left: str(left["field"]))
+    assert left_out == LEFT_OUT
+    assert (await intake_desk.send(event)).content == answer.content
+    assert (await intake_desk.types())[:2] == ["person.registered.v1", "contact.recorded.v1"]
+    store = intake_desk.platform.writer("intake").store
+    async with intake_desk.service.database.reading() as tx:
+        (registered, _) = await store.read(tx, 0, 10)
+    clear = await intake_desk.platform.vault.unseal([registered])
+    assert orjson.loads(clear[registered.event_id]) == {"identity": {"family_name": "Nowak"}}
+
+
+async def test_fact_that_is_the_point_is_refused_where_it_is_badly_written(intake_desk: Desk):
+    person = {"ref": "u-1", "identity": {"phone": "le soir"}}
+    for event, field in (
+        (wrap(PublicFacts.TYPE, {"person": person}, Random()), "data.person.identity.phone"),
+        (contact(person={"ref": "u", "identity": {"fone": "1", "phone": "x"}}),
+         "data.person.identity.fone"),
+        (contact(person={"identity": {"phone": "x"}}), "data.person"),
+    ):  # fmt: skip
+        answer = await intake_desk.send(event)
+        assert answer.status_code == 422
+        assert field in [error["field"] for error in answer.json()["errors"]]
+    assert await intake_desk.all_rows() == []
+
+
 async def test_invalid_thematique_is_named_by_its_place(intake_desk: Desk):
     answer = await intake_desk.send(contact(needs=[{"thematique": "trouver-la-lune"}]))
     document = answer.json()

@@ -289,7 +289,7 @@ async def test_names_and_texts_are_in_no_table_in_clear(intake_desk: Desk, capfd
         "ref": f"{canary}-1",
         "identity": {"family_name": canary, "given_name": canary, "phone": "0612345678",
                      "email": f"{canary}@example.org", "address": f"1 rue {canary}",
-                     "france_travail_number": "4242424242"},
+                     "france_travail_number": "42424242424"},
         "facts": {"project": {"value": canary}},
     }  # fmt: skip
     event = contact(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from contracts.intake import Dated, Facts, FactsSealed, FactsStated, Identity
 from contracts.values import MatchKind
-from services.intake.model.identity import Profile, features, plain, profile, telephone
+from services.intake.model.identity import Profile, features, plain, profile
 from services.referrals.model.person import History
 
 BORN = date(2006, 5, 17)
@@ -92,19 +92,7 @@ def test_different_names_do_not_collide(one: str, other: str):
         assert spelt[0] != spelt[1]
 
 
-@pytest.mark.parametrize(
-    "spelt",
-    ["0612345678", "06 12 34 56 78", "+33612345678", "0033 6.12.34.56.78", "33612345678"],
-)
-def test_french_numbers_are_one_however_they_were_dialled(spelt: str):
-    assert telephone(spelt) == "+33612345678"
-
-
-def test_foreign_number_stays_what_it_is():
-    assert telephone("+32 475 12 34 56") == "+32475123456"
-
-
 def test_number_of_france_travail_counts_with_the_birth_date_only():
-    number = {"france_travail_number": "1234567890"}
+    number = {"france_travail_number": "12345678901"}
     assert MatchKind.FRANCE_TRAVAIL_NUMBER in of(**number)
     assert of(None, **number) == {}

@@ -22,8 +22,11 @@ from contracts.envelope import ContentTypeError, Envelope, EnvelopeError
 from contracts.intake import (
     PUBLIC_TYPES,
     Facts,
+    Identity,
+    LeftOut,
     Person,
     PublicEvent,
+    PublicFacts,
     PublicWithdrawal,
 )
 from contracts.nir import find_nir
@@ -53,7 +56,9 @@ from services.intake.model.statements import (
 from services.intake.tables import Received
 
 EVENTS = Counter("aiguillage_intake_events", "Public events received", ["result"])
+LEFT_OUT = Counter("aiguillage_intake_left_out", "Fields of identity that were not taken")
 CONFLICTS = 10
+_IDENTITY = "data.person.identity."
 PURPOSE = "intake-inbox"
 """Of the key under which what systems send is kept as digests."""
 
@@ -78,6 +83,7 @@ class Arrival:
     system: str
     meta: Meta
     requester: str | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     def receipt(self, created: bytes) -> bytes:
         """The ``Receipt`` as JSON; the same for a repeat, byte for byte."""
@@ -108,7 +114,7 @@ class Gate:
             raise _refusal("source-not-allowed", "The key may not speak for this source",
                            "source", status=403)  # fmt: skip
         content, now = _canonical(envelope.data), self._clock()
-        said = _validated(model, content, now)
+        said, left_out = _taken(model, content, now)
         _check_time(envelope.time, now)
         check_commune(said.person.facts if said.person else None)
         source, time = normal_source(envelope.source).encode(), envelope.time
@@ -125,6 +131,7 @@ class Gate:
             system=emitter.name,
             meta=Meta(emitter.actor, traceparent=_trace(traceparent, envelope)),
             requester=self._requesters.code_of(envelope.source, getattr(said, "site", None)),
+            left_out=left_out,
         )
 
     def _ref(self, source: bytes, person: Person | None) -> bytes | None:
@@ -294,6 +301,8 @@ class _Group:
 
     def _created(self, arrival: Arrival, person_id: UUID, events: list[Event]) -> bytes:
         body: dict[str, Any] = {"person_id": person_id, **created(events)}
+        body["left_out"] = [left.model_dump() for left in arrival.left_out]
+        LEFT_OUT.inc(len(arrival.left_out))
         answer = orjson.dumps(body | {"recorded_at": self._recorded_at})
         self.received[arrival.key] = Received(person_id, arrival.digest, answer)
         return answer
@@ -336,12 +345,34 @@ def _canonical(data: Any) -> bytes:
         raise _refusal("invalid", "The content is nested too deeply", "data") from None
 
 
-def _validated(model: type[PublicEvent], content: bytes, now: datetime) -> PublicEvent:
+def _taken(
+    model: type[PublicEvent], content: bytes, now: datetime
+) -> tuple[PublicEvent, tuple[LeftOut, ...]]:
+    """The event, without what is badly written of the identity of whom it is about; and what
+    that is. Nobody's visit is lost for a telephone number; what states facts must be right."""
+    said = _validated(model, content, now)
+    if not isinstance(said, Problem):
+        return said, ()
+    faults = {error["field"].removeprefix(_IDENTITY): error["detail"] for error in said.errors}
+    if model is PublicFacts or not faults.keys() <= Identity.model_fields.keys():
+        raise said
+    data = orjson.loads(content)
+    for name in faults:
+        del data["person"]["identity"][name]
+    said = _validated(model, orjson.dumps(data), now)
+    if isinstance(said, Problem):
+        raise said
+    return said, tuple(LeftOut(field=_IDENTITY + n, reason=r) for n, r in faults.items())
+
+
+def _validated(
+    model: type[PublicEvent], content: bytes, now: datetime
+) -> PublicEvent | Problem:
     try:
         with judged_at(now):
             return model.model_validate_json(content, strict=True)
     except ValidationError as error:
-        raise invalid(error, "data") from None
+        return invalid(error, "data")
 
 
 def _check_time(time: datetime | None, now: datetime) -> None:

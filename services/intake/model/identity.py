@@ -19,7 +19,6 @@ from contracts.intake import (
 from contracts.values import MatchKind
 
 _LIGATURES = str.maketrans({"œ": "oe", "æ": "ae", "ø": "o", "đ": "d", "ł": "l"})
-_FRENCH_PREFIXES = ("0033", "33")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ def features(person: Profile) -> dict[MatchKind, str]:
     names = sorted(filter(None, (plain(identity.family_name), plain(identity.given_name))))
     if len(names) == 2 and born:
         found[MatchKind.NAME_AND_BIRTH_DATE] = f"{'|'.join(names)}|{born}"
-    if identity.phone and (phone := telephone(identity.phone)):
-        found[MatchKind.PHONE] = phone
+    if identity.phone:
+        found[MatchKind.PHONE] = identity.phone
     if identity.email:
         found[MatchKind.EMAIL] = identity.email.casefold()
     if identity.france_travail_number and born:
@@ -76,14 +75,3 @@ def plain(text: str | None) -> str:
     folded = (text or "").casefold().translate(_LIGATURES)
     letters = unicodedata.normalize("NFKD", folded)
     return "".join(c for c in letters if c.isalnum() and not unicodedata.combining(c))
-
-
-def telephone(text: str) -> str:
-    """A number in E.164 as far as France goes: ``06 12…``, ``0033 6 12…`` are ``+336 12…``."""
-    digits = "".join(c for c in text if c.isdigit())
-    if text.strip().startswith("+"):
-        return f"+{digits}"
-    for prefix in _FRENCH_PREFIXES:
-        if digits.startswith(prefix) and len(digits) == len(prefix) + 9:
-            return f"+33{digits[len(prefix) :]}"
-    return f"+33{digits[1:]}" if len(digits) == 10 and digits.startswith("0") else digits
