@@ -134,10 +134,8 @@ async def audit_hub(
     databases: Databases, clock: Clock = system_clock, **given: Any
 ) -> AsyncIterator[Hub]:
     """A hub whose workers are stepped by hand."""
-    settings = Settings(
-        data=databases.directory, batch_size=100, poll_seconds=0.01, kafka_bootstrap=None,
-        **given,
-    )  # fmt: skip
+    usual = {"batch_size": 100, "poll_seconds": 0.01, "kafka_bootstrap": None}
+    settings = Settings(**{"data": databases.directory} | usual | given)
     platform = Platform(settings, databases.url, databases.vault_url, clock)
     hub = Hub(platform, build(platform))
     try:

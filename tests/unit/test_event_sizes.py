@@ -1,5 +1,6 @@
 """Every event type has a largest size, and no event that its model takes is larger."""
 
+import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from contracts.sizes import (
     largest_sealed,
 )
 from contracts.values import PartnerKind
+from infra.web.app import create_app
 from tests.support.largest import FILLS, largest_event
 
 
@@ -77,3 +79,17 @@ def test_all_that_may_be_disclosed_fits_what_an_event_discloses():
         schema = model.model_json_schema(mode="serialization")
         found += _largest(schema, schema.get("$defs", {}), model.__name__)
     assert found <= DISCLOSED_BYTES
+
+
+async def test_request_that_would_make_a_larger_event_is_told_so():
+    asked = create_app("test", "A service whose one route makes too much of what it is sent.")
+
+    @asked.get("/")
+    async def too_much() -> None:
+        raise EventTooLargeError("fr.test.v1", 2, 1)
+
+    transport = httpx2.ASGITransport(asked)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
+        answer = await http.get("/")
+    assert answer.status_code == 413
+    assert answer.json()["type"].endswith("/too-large")
