@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
 
-from contracts.days import local_day
+from contracts.days import PARIS, local_day
 
 STORED = {"stored": True}
 """Validation context of what comes from our own log: no horizons."""
@@ -33,6 +33,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", flags=re.ASCII)
 _MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", flags=re.ASCII
 )
+_LOCAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?", flags=re.ASCII)
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -78,6 +79,19 @@ def read_moment(text: str) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise ValueError("is not a date and time that exists")
+
+
+def read_local(text: str) -> datetime:
+    """A day and a time of it in France, as a page's form says it: ``2026-11-30T10:30``.
+
+    Raises ``ValueError``, never quoting the text.
+    """
+    if _LOCAL.fullmatch(text) is None:
+        raise ValueError("must be a day and a time of it, as 2026-11-30T10:30")
+    try:
+        return check_moment(datetime.fromisoformat(text).replace(tzinfo=PARIS))
+    except ValueError:
+        raise ValueError("is not a day and a time of it that exist") from None
 
 
 def check_moment(moment: datetime) -> datetime:

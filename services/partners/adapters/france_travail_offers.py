@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from contracts.types import check_moment, read_moment
 from infra.webhooks.sender import Sent
 from services.partners.adapters.france_travail_http import (
     CallError,
@@ -209,10 +210,9 @@ def _text(item: Any, *path: str, most: int = MAX_TEXT) -> str | None:
 
 def _moment(text: str | None) -> datetime | None:
     try:
-        read = datetime.fromisoformat(text or "")
+        return check_moment(read_moment(text or ""))
     except ValueError:
         return None
-    return read if read.tzinfo else None
 
 
 def _count(value: Any) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from contracts.partners import DeliveryAcknowledged
+from contracts.types import judged_at
 from contracts.webhooks import Answer
 from infra.channels.sftp import Account, Collected, SftpSender
 from infra.clock import Clock
@@ -116,7 +117,8 @@ class Files:
         """The lines that were taken, and those that were not."""
         if file.problem:
             return [], [LineError(1, "", file.problem)]
-        answers, errors = read(file.content)
+        with judged_at(self.clock()):
+            answers, errors = read(file.content)
         name, taken = hashlib.sha256(file.content).hexdigest()[:32], []
         for line, answer in answers:
             if wrong := await self._line(partner_id, f"csv_{name}_{line}", answer):

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from contracts.base import Strict
-from contracts.days import PARIS, local_day
-from contracts.types import AheadDay, AheadMoment
+from contracts.days import local_day
+from contracts.types import AheadDay, AheadMoment, read_local
 from contracts.values import CapacityStatus
 from services.partners.model.choices import FormError
 
@@ -72,6 +72,6 @@ def _text(form: Mapping[str, str], name: str) -> str:
 
 def _moment(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=PARIS)
+        return read_local(text)
     except ValueError as error:
         raise FormError("sessions", _WRONG["sessions"]) from error

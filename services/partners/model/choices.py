@@ -1,13 +1,12 @@
 """What a partner may answer on the page, as one choice each, in each state. Pure."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
 
-from contracts.days import PARIS
+from contracts.types import read_day, read_local
 from contracts.values import (
     AUTHOR_OF_REASON,
     Author,
@@ -161,9 +160,9 @@ def _field(name: str, text: str) -> Any:
         return None
     try:
         if name in ("commission_on", "no_capacity_until"):
-            return date.fromisoformat(text)
+            return read_day(text)
         if name == "appointment_at":
-            return datetime.fromisoformat(text).replace(tzinfo=PARIS)
+            return read_local(text)
     except ValueError as error:
         raise FormError(name, "Indiquez une date valable") from error
     return text
