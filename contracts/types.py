@@ -94,6 +94,11 @@ def read_local(text: str) -> datetime:
         raise ValueError("is not a day and a time of it that exist") from None
 
 
+def check_day(day: date) -> date:
+    """Raise ``ValueError`` unless a day lies within what anybody may ask about."""
+    return _within(day, FIRST_DAY, LAST_DAY)
+
+
 def check_moment(moment: datetime) -> datetime:
     """Raise ``ValueError`` unless a moment lies within what anybody may ask about."""
     _within(_day_of(moment), FIRST_DAY, LAST_DAY)
@@ -183,9 +188,7 @@ def _stated(day: date, now: datetime) -> None:
     _within(day, FIRST_DAY, _years_after(local_day(now), AHEAD_YEARS))
 
 
-Day = Annotated[
-    date, BeforeValidator(_day), _judge(lambda day, _: _within(day, FIRST_DAY, LAST_DAY))
-]
+Day = Annotated[date, BeforeValidator(_day), _judge(lambda day, _: check_day(day))]
 """A day that is asked about: 1900 to 2199."""
 BirthDate = Annotated[date, BeforeValidator(_day), _judge(_born)]
 """1900 to today."""

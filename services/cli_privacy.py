@@ -1,7 +1,7 @@
 """`aiguillage erase`, `retention`, `backup`, `restore`: data that go, and data that stay."""
 
 import asyncio
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from contracts.erasure import ErasureReason
+from services.arguments import day
 
 app = typer.Typer(no_args_is_help=True)
 retention_app = typer.Typer(no_args_is_help=True, help="What is archived and erased by time.")
@@ -35,14 +36,15 @@ def erase(
 @retention_app.command("preview")
 def preview(
     on: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day; today if not given.")
+        date | None,
+        typer.Option(parser=day, metavar="YYYY-MM-DD", help="Day; today if not given."),
     ] = None,
     data: Data = None,
 ) -> None:
     """Say what retention would do on a day, if nobody came until then."""
     from services import privacy
 
-    for item in asyncio.run(privacy.preview(on.date() if on else None, data)):
+    for item in asyncio.run(privacy.preview(on, data)):
         typer.echo(f"{item.step}\t{item.person_id}\t{item.last_contact_on}")
 
 

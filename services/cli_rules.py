@@ -1,11 +1,13 @@
 """`aiguillage rules`: check, publish, simulate, diff."""
 
 import asyncio
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from services.arguments import day
 
 app = typer.Typer(no_args_is_help=True, help="The rules of routing: check, publish, try.")
 File = Annotated[Path, typer.Argument(help="A decision graph (JDM).")]
@@ -55,7 +57,7 @@ def diff(
 @app.command()
 def simulate(
     file: File,
-    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])] = None,
+    since: Annotated[date | None, typer.Option(parser=day, metavar="YYYY-MM-DD")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many cases.")] = 1_000_000,
     json: Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")] = False,
     data: Data = None,

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 
 import orjson
@@ -47,17 +47,17 @@ async def _current(data: Path | None) -> Rules:
 
 
 async def simulate(
-    file: Path, since: datetime | None, limit: int, data: Path | None
+    file: Path, since: date | None, limit: int, data: Path | None
 ) -> handler.Simulation:
     """Try a rule set on past cases, with a progress bar on stderr."""
-    rules, day = handler.read(file), since.replace(tzinfo=UTC).date() if since else None
+    rules = handler.read(file)
     found = handler.Simulation()
     bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with opened(load_settings(data=data), "referrals") as (platform, database):
         writer = platform.writer("referrals")
         with Progress(*bar, console=Console(stderr=True)) as progress:
             task = progress.add_task("cases", total=None)
-            async for found in handler.simulate(database, writer, rules, day, limit):
+            async for found in handler.simulate(database, writer, rules, since, limit):
                 total = min(found.total, limit)
                 progress.update(task, total=total, completed=found.seen)
     return found

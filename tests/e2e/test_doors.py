@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +29,9 @@ UUID_TEXT = "01936d8a-7b5c-7c3e-9d2a-0123456789ab"
 TEXTS = (
     "\0", "a\0b", "\x1b[2J", "\u2028", "٠٠٠١-٠١-٠١", "0001-01-01", "9999-12-31",
     "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999Z",
-    "9999-12-31T23:59:59-12:00", "2026-11-30T10:00:60Z", "-1", str(2**63 - 1), str(2**63),
+    "9999-12-31T23:59:59-12:00", "2026-11-30T10:00:60Z",
+    "1900-01-01", "2199-12-31", "1900-01-01T00:00:00Z", "2199-12-31T22:59:59.999999Z",
+    "-1", str(2**63 - 1), str(2**63),
     str(-(2**63) - 1), "9" * 400, "1e400", "NaN", "sftp://[", "sftp://a:b@[::1]:99999/x",
     "sftp://x:0x16/%00", "https://[v1.x]/", "https://a:b/", "http://\u2100.example/", "..",
     "x" * 3000,
@@ -67,11 +70,12 @@ class Operation:
         content = self.described.get("requestBody", {}).get("content", {})
         return STRUCTURED if STRUCTURED in content else next(iter(content), None)
 
-    def body(self) -> Json:
-        """A body that fits, every field given."""
-        if self.media is None or "multipart" in self.media:
-            return None
-        return self._sample(self.described["requestBody"]["content"][self.media]["schema"])
+    def bodies(self) -> list[Json]:
+        """Bodies that fit: with every field, and with those that are required alone."""
+        if self.media is None:
+            return [None]
+        schema = self.described["requestBody"]["content"][self.media]["schema"]
+        return [self._sample(schema), self._sample(schema, only_required=True)]
 
     def usual(self) -> dict[str, str]:
         """Every parameter with a value that fits."""
@@ -88,20 +92,21 @@ class Operation:
                 query.append(f"{quote(name)}={text}")
         return path + ("?" + "&".join(query) if query else "")
 
-    def _sample(self, schema: Json, depth: int = 0) -> Json:
+    def _sample(self, schema: Json, *, only_required: bool = False) -> Json:
+        some = partial(self._sample, only_required=only_required)
         if "$ref" in schema:
-            return self._sample(self.schemas[schema["$ref"].rsplit("/", 1)[1]], depth + 1)
-        for several in ("anyOf", "oneOf", "allOf"):
-            if several in schema:
-                return self._sample(schema[several][0], depth + 1)
+            return some(self.schemas[schema["$ref"].rsplit("/", 1)[1]])
+        if several := schema.get("anyOf", schema.get("oneOf", schema.get("allOf"))):
+            return some(several[0])
         if "const" in schema or "enum" in schema:
             return schema.get("const", schema.get("enum", [None])[0])
         kind = schema.get("type", "string")
         if kind == "object":
-            named = schema.get("properties", {}) if depth < 12 else {}
-            return {name: self._sample(part, depth + 1) for name, part in named.items()}
+            named = schema.get("properties", {})
+            wanted = schema.get("required", ()) if only_required else named
+            return {name: some(named[name]) for name in wanted}
         if kind == "array":
-            return [self._sample(schema.get("items", {}), depth + 1)]
+            return [some(schema.get("items", {}))]
         plain = {"integer": max(1, schema.get("minimum", 1)), "boolean": True, "number": 1.0}
         return plain.get(kind) or _string(schema)
 
@@ -170,13 +175,18 @@ class Caller:
 
     async def walk(self, operation: Operation) -> None:
         """Each parameter and each part of the body, one at a time, by each hostile value."""
-        usual, body = operation.usual(), operation.body()
+        usual, (body, *others) = operation.usual(), operation.bodies()
         key = await self._key(operation, usual, body)
         for name in usual:
             for text in TEXTS:
                 await self._call(operation, key, usual | {name: text}, body)
-        for hostile in hostile_bodies(body) if body is not None else ():
-            await self._call(operation, key, usual, hostile)
+        for fitting in (body, *others) if operation.media else ():
+            for hostile in hostile_bodies(fitting):
+                await self._call(operation, key, usual, hostile)
+
+    async def call(self, operation: Operation, values: dict[str, str], body: Json) -> None:
+        """Call with a key that it takes."""
+        await self._call(operation, await self._key(operation, values, body), values, body)
 
     async def _key(self, operation: Operation, usual: dict[str, str], body: Json) -> str:
         for key in self._keys.values():
@@ -209,6 +219,21 @@ class Caller:
         return answer.status
 
 
+async def addresses(caller: Caller, known: list[Operation]) -> None:
+    """An address of each channel, by each hostile text."""
+    (register,) = [op for op in known if (op.path, op.method) == ("/v1/endpoints", "post")]
+    login = {"host_key": f"ssh-ed25519 {'A' * 68}", "password": "p"}
+    desk = {"auth_url": "https://x.example", "client_id": "i", "client_secret": "s"}
+    channels: dict[str, Json] = {
+        "webhook": {}, "email": {}, "sftp": {"credentials": login},
+        "rest": {"application": desk},
+    }  # fmt: skip
+    for channel, more in channels.items():
+        for url in (scheme + text for scheme in ("", "https://", "sftp://") for text in TEXTS):
+            body = {"partner_id": PARTNER, "channel": channel, "url": url} | more
+            await caller.call(register, {}, body)
+
+
 async def test_no_value_makes_any_operation_fail(hub: Hub) -> None:
     keys: dict[str, str] = dict(hub.address["keys"])
     path = f"/v1/partners/{PARTNER}/keys"
@@ -224,7 +249,9 @@ async def test_no_value_makes_any_operation_fail(hub: Hub) -> None:
             await caller.walk(operation)
 
     await asyncio.gather(*map(lane, lanes))
+    await addresses(caller, known)
     assert caller.calls > 5000
     assert caller.wrong == [], "\n".join(caller.wrong[:40])
-    async with hub.session.get(hub.address["intake"].rsplit("/", 1)[0] + "/livez") as answer:
-        assert answer.status == 200
+    for service in SERVICES:
+        async with hub.session.get(f"{hub.address[service]}/livez") as answer:
+            assert answer.status == 200

@@ -224,3 +224,20 @@ async def test_answers_route_is_in_the_openapi_document(desk: Desk):
         "timestamp",
         "data",
     }
+
+
+async def test_words_of_a_webhook_id_are_kept_nowhere_and_a_repeat_is_still_known(desk: Desk):
+    name = "Marie-Durand-0612345678"
+    first = await desk.answer("accepted", name, comment="oui")
+    again = await desk.answer("accepted", name, comment="oui")
+    assert first.status_code == again.status_code == 202
+    assert first.json() == again.json()
+    assert (await desk.answer("accepted", name, comment="non")).status_code == 409
+    tables = await desk.hub.rows(
+        "SELECT table_schema AS s, table_name AS t FROM information_schema.tables "
+        "WHERE table_schema = 'partners'"
+    )
+    for table in tables:
+        rows = await desk.hub.rows(f"SELECT x::text AS row FROM {table['s']}.{table['t']} x")
+        found = [row["row"] for row in rows]
+        assert not any(name in row or name.encode().hex() in row for row in found)

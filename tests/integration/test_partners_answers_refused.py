@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import orjson
 import pytest
 
 from infra.webhooks.signature import format_secret, new_secret
@@ -220,3 +221,23 @@ async def test_reason_of_an_adviser_is_not_the_partners(desk: Desk):
             {"field": "data.reason", "detail": "this reason is not one that a partner gives"}
         ],
     )
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [1_796_040_000, "1796040000", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z",
+     "2026-11-23T10:00:00", "2026-11-23", None, True],
+)  # fmt: skip
+async def test_moment_of_an_answer_is_an_rfc_3339_text_that_can_be(desk: Desk, timestamp: Any):
+    document = orjson.loads(answer_body(desk.id)) | {"timestamp": timestamp}
+    body = orjson.dumps(document)
+    response = await desk.post(body, signed(desk.secret, body, "m1"))
+    assert response.status_code == 422
+    assert [e["field"] for e in response.json()["errors"]] == ["timestamp"]
+    assert await desk.stored() == []
+
+
+async def test_outcome_holds_no_number_of_a_person(desk: Desk):
+    response = await desk.answer("completed", "m1", outcome="marie-durand-0612345678")
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == "data.outcome"

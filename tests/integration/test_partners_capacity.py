@@ -320,3 +320,23 @@ async def test_answer_to_another_state_than_expected_is_a_conflict_that_names_it
     )  # fmt: skip
     assert [e["status"] for e in await desk.stored()] == ["accepted"]
     assert (await desk.answer("in-progress", "m3", expected_status="accepted")).is_success
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("until", "9999-12-31"), ("until", "0001-01-01"), ("until", 20_000),
+        ("until", day(12 * 366)), ("sessions", ["9999-12-31T23:59:59Z"]),
+        ("sessions", ["0001-01-01T00:00:00+05:00"]), ("sessions", [1_800_000_000]),
+        ("sessions", [f"{day(12 * 366)}T10:00:00Z"]), ("seats", 2**63),
+    ],
+)  # fmt: skip
+async def test_capacity_of_a_day_that_cannot_be_names_the_field(
+    hub: Hub, field: str, value: Any
+):
+    answer = await with_key(
+        hub, f"services/{SERVICE}/capacity", {"status": "waitlist", field: value}
+    )
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"].split(".")[0] == field
+    assert await hub.events("capacity.reported") == []

@@ -243,3 +243,14 @@ async def test_capacity_may_be_reported_while_a_source_is_taken_in(hub: Hub):
     answers: list[Any] = await asyncio.gather(*reports, *(taken(hub, c) for c in changes))
     assert {answer.status_code for answer in answers[:6]} <= {201, 409}
     assert [report["changed"] for report in answers[6:]] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "changed", [631152000, "631152000", "0001-01-01", "9999-12-31", "2026-10-01T00:00:00"]
+)
+async def test_day_of_a_row_that_cannot_be_is_a_refused_row(hub: Hub, changed: Any):
+    rows = document(service("a", date_maj=changed), service("b"))
+    report = await taken(hub, rows)
+    refused = [(r["id"], r["field"]) for r in report["refused"]]
+    assert refused == [(f"{STRUCTURE['id']}--a", "date_maj")]
+    assert report["new"] == 2

@@ -8,15 +8,17 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 from unicodedata import bidirectional, category
 
 import orjson
 from data_inclusion.schema.v1 import Service, Structure
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from contracts.communes import zone_exists
 from contracts.nir import find_nir
+from contracts.types import PastDay
 
 MOST_ROWS = 200_000
 """Four times the services of a large national source; checked and compared in memory."""
@@ -27,6 +29,7 @@ LISTS = ("thematiques", "publics", "modes_accueil", "zone_eligibilite", "modes_m
          "mobilisable_par", "reseaux_porteurs")  # fmt: skip
 _IDS = ("source", "id", "structure_id")
 _NUMBERS = ("longitude", "latitude", "volume_horaire_hebdomadaire")
+_CHANGED: TypeAdapter[date] = TypeAdapter(PastDay)
 _DECIMAL = re.compile(r"[+-]?\d{1,3}\.\d+(?:e-\d+)?", re.IGNORECASE)
 _NO_NUMBERS = ("nan", "inf", "infinity")
 """The schema would take these words of a table for numbers; JSON has no such numbers."""
@@ -310,6 +313,7 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def _misfits(row: Row, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    told: dict[str, str] = {}
     try:
         schema.model_validate(row)
     except ValidationError as error:
@@ -317,7 +321,18 @@ def _misfits(row: Row, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
             (str(f["loc"][0]) if f["loc"] else "(row)"): _WRONG.get(f["type"], "is not valid")
             for f in error.errors(include_input=False, include_url=False)
         }
-        yield from told.items()
+    if wrong := _misdated(row):
+        told.setdefault("date_maj", wrong)
+    yield from told.items()
+
+
+def _misdated(row: Row) -> str | None:
+    """Why the day of a row cannot be; the schema takes numbers for days, and any year."""
+    try:
+        _CHANGED.validate_python(row.get("date_maj", "1970-01-01"))
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    return None
 
 
 def id_of(row: Any) -> str:
