@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -110,17 +110,25 @@ def unmapped(address: Address) -> Address:
     return mapped if mapped is not None else address
 
 
-@lru_cache(KEPT_URLS)
-def parse_url(url: str) -> SplitResult:
-    """The parts of an http(s) URL; raises ``UnsafeUrlError`` for what we never deliver to."""
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL of any scheme, all of them readable; raises ``UnsafeUrlError``."""
     if len(url) > MAX_URL or not url.isascii() or any(c <= " " or c == "\\" for c in url):
         raise UnsafeUrlError("the URL is malformed, or not in ASCII")
     try:
         parts = urlsplit(url)
-        hostname, _ = parts.hostname, parts.port
+        _ = parts.hostname, parts.port
     except ValueError as error:
         raise UnsafeUrlError("the URL is malformed") from error
-    if parts.scheme not in ("https", "http") or not hostname:
+    if not unquote(url).isprintable():
+        raise UnsafeUrlError("the URL holds control characters")
+    return parts
+
+
+@lru_cache(KEPT_URLS)
+def parse_url(url: str) -> SplitResult:
+    """The parts of an http(s) URL; raises ``UnsafeUrlError`` for what we never deliver to."""
+    parts = split_url(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
         raise UnsafeUrlError("give an absolute https URL")
     if "@" in parts.netloc:
         raise UnsafeUrlError("a URL must not hold a user name or password")

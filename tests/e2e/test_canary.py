@@ -90,7 +90,7 @@ class Scene:
     async def answer(self, data: dict[str, Any], **signed: Any) -> tuple[int, bytes]:
         """Answer a referral as its partner."""
         assert self.webhook is not None
-        now, identifier = datetime.now(UTC), f"msg_{token_hex(8)}"
+        now, identifier = datetime.now(UTC), f"{PLAIN}-{token_hex(8)}"
         message = {"type": "referral.answered", "timestamp": now.isoformat(), "data": signed}
         body = orjson.dumps(message).decode()
         headers = {

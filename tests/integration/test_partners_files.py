@@ -212,3 +212,16 @@ async def test_address_that_cannot_be_is_refused_with_its_field(
     )
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sftp://[", "sftp://a@[::1", "sftp://a@h:99999/x", "sftp://a@h:0x16/", "sftp://a@\u2100/",
+     "sftp://a@h/%00", "sftp://a%0A@h/", "sftp://a@h/ x"],
+)  # fmt: skip
+async def test_address_that_cannot_be_read_names_the_field(hub: Hub, url: str):
+    login = {"host_key": HOST_KEY, "password": "p"}
+    body = {"partner_id": PARTNER, "url": url, "channel": "sftp", "credentials": login}
+    answer = await call(hub, "POST", "/v1/endpoints", json=body)
+    assert answer.status_code == 422, answer.text
+    assert [e["field"] for e in answer.json()["errors"]] == ["url"]

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncssh
@@ -30,7 +29,7 @@ from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.missing import NotFoundError
-from infra.webhooks.guard import Guard, UnsafeUrlError
+from infra.webhooks.guard import Guard, UnsafeUrlError, split_url
 from infra.webhooks.sender import ClientCertificate, client_context
 from infra.webhooks.signature import (
     format_public_key,
@@ -154,7 +153,7 @@ class Endpoints:
             raise InvalidEndpointError("url", str(error)) from error
 
     async def _check_files(self, address: Address) -> None:
-        parts = urlsplit(address.url)
+        parts = split_url(address.url)
         if parts.scheme != "sftp" or not parts.hostname or not parts.username or parts.password:
             raise InvalidEndpointError("url", "give sftp://user@host:port/directory")
         if address.account is None:

@@ -92,7 +92,7 @@ def _from_here(request: Request, base_url: str) -> bool:
         return site in ("same-origin", "none")
     ours = {urlsplit(base_url).netloc, said.get("host")}
     origin = said.get("origin", "null")
-    return origin == "null" or urlsplit(origin).netloc in ours
+    return origin == "null" or origin.partition("://")[2] in ours
 
 
 async def form_of(request: Request) -> dict[str, str] | None:
