@@ -37,8 +37,9 @@ TEXTS = (
     "x" * 3000,
 )  # fmt: skip
 IN_BODIES = (
-    *TEXTS, 2**63, -(2**63) - 1, 10**40, 1.5, True, None, [], {}, [[]], "\ud800", float("nan"),
-    float("inf"),
+    "\0", "0001-01-01", "9999-12-31", "1900-01-01", "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59.999999Z", "2199-12-31T22:59:59.999999Z", "sftp://[", "x" * 3000,
+    2**63, -(2**63) - 1, 10**40, None, [], {}, "\ud800", float("nan"),
 )  # fmt: skip
 
 
@@ -237,6 +238,7 @@ async def addresses(caller: Caller, known: list[Operation]) -> None:
             await caller.call(register, {}, body)
 
 
+@pytest.mark.timeout(900)
 async def test_no_value_makes_any_operation_fail(hub: Hub) -> None:
     keys: dict[str, str] = dict(hub.address["keys"])
     path = f"/v1/partners/{PARTNER}/keys"

@@ -155,9 +155,9 @@ async def test_form_of_another_site_is_refused(post: Post):
     assert await post.hub.events("link.opened") == []
 
 
-@pytest.mark.parametrize("origin", ["http://[", "https://\u2100", "null\x01", "://"])
+@pytest.mark.parametrize("origin", ["http://[", "https://[v1.x]", "https://a:b", "://"])
 async def test_form_of_a_site_that_cannot_be_is_refused_too(post: Post, origin: str):
-    sent = FORM | {"origin": origin.encode("utf-8").decode("latin-1")}
+    sent = FORM | {"origin": origin}
     answer = await call(post.hub, "POST", f"{post.path}/open", headers=sent)
     assert answer.status_code == 403
 
