@@ -318,9 +318,13 @@ class AppointmentEvent(Event):
 
 
 class AppointmentSet(AppointmentEvent):
-    """An appointment was given, or moved. ``awaits``: the wait that this begins, if any."""
+    """An appointment was given, or moved: then ``moved_from`` says which it takes the place of.
+
+    ``awaits``: the wait that this begins, if any.
+    """
 
     type = "fr.aiguillage.referrals.appointment.set.v1"
+    moved_from: datetime | None = None
     awaits: Awaits | None = None
 
 

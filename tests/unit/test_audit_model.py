@@ -126,6 +126,11 @@ def test_an_appointment_is_kept_with_its_referral() -> None:
     pathway = folded(given, into=opened())
     assert pathway.referrals[str(REFERRAL)].appointment_at == "2026-01-09T14:00:00Z"
     assert sentence(given) == "Rendez-vous fixé le 09/01/2026 à 15 h 00 par l'accueil"
+    later = datetime(2026, 1, 12, 9, tzinfo=UTC)
+    moved = given.model_copy(update={"starts_at": later, "moved_from": moment})
+    assert sentence(moved) == (
+        "Rendez-vous déplacé du 09/01/2026 à 15 h 00 au 12/01/2026 à 10 h 00 par l'accueil"
+    )
     missed = referrals.AppointmentMissed(
         **about, author=Author.ADVISER, on_behalf_of=Author.PARTNER
     )

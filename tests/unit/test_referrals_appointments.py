@@ -199,3 +199,23 @@ def test_draft_is_sent_without_an_appointment_as_before():
     assert event.appointment_at is None
     assert event.awaits is not None
     assert event.awaits.expire_on == working_day(TODAY, 10)
+
+
+def test_moved_appointment_says_from_when_it_was_moved():
+    (first,) = set_appointment(sent(), WORLD, AT, NOW)
+    assert isinstance(first, AppointmentSet)
+    assert first.moved_from is None
+    later = AT + timedelta(days=7)
+    (moved,) = set_appointment(appointed(), WORLD, later, NOW)
+    assert isinstance(moved, AppointmentSet)
+    assert (moved.moved_from, moved.starts_at, moved.author) == (AT, later, Author.ADVISER)
+
+
+@pytest.mark.parametrize(("days", "moved_from"), [(0, None), (7, AT)])
+def test_partner_that_moves_an_appointment_says_from_when(days: int, moved_from: Any):
+    """The same appointment said again was moved from nowhere."""
+    at = AT + timedelta(days=days)
+    move = Move(S.ACCEPTED, Author.PARTNER, appointment_at=at)
+    said = move_referral(appointed(), move, NOW.date())
+    (told,) = [event for event in said if isinstance(event, AppointmentSet)]
+    assert (told.moved_from, told.starts_at, told.author) == (moved_from, at, Author.PARTNER)

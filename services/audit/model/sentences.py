@@ -214,7 +214,10 @@ SENTENCES: dict[type[Event], Callable[[Any], str]] = {
     referrals.ReferralRequested: _sentence_of_request,
     referrals.AnswerRefused: lambda e: "Réponse du partenaire non recevable ; rien n'a changé",
     referrals.AppointmentSet: lambda e: (
-        f"Rendez-vous fixé le {french_moment(e.starts_at)} par {_author(e)}"
+        f"Rendez-vous déplacé du {french_moment(e.moved_from)} au {french_moment(e.starts_at)} "
+        f"par {_author(e)}"
+        if e.moved_from
+        else f"Rendez-vous fixé le {french_moment(e.starts_at)} par {_author(e)}"
     ),
     referrals.AppointmentAttended: lambda e: f"Rendez-vous honoré, selon {_author(e)}",
     referrals.AppointmentMissed: lambda e: f"Absence au rendez-vous, selon {_author(e)}",

@@ -63,7 +63,8 @@ def set_appointment(
     if referral.appointment_at == starts_at:
         return ()
     wait = _wait(referral, world.deadlines(referral.service_id), starts_at, now)
-    return (AppointmentSet(**_said(referral, starts_at), awaits=wait),)
+    said, before = _said(referral, starts_at), referral.appointment_at
+    return (AppointmentSet(**said, moved_from=before, awaits=wait),)
 
 
 def end_appointment(

@@ -309,7 +309,10 @@ def _appointment(referral: Referral, move: Move, today: date) -> tuple[Event, ..
     A partner that starts its work on or after the day of the appointment has seen the person.
     """
     if move.appointment_at is not None:
-        return (AppointmentSet(**_said(referral, move, move.appointment_at)),)
+        before = referral.appointment_at
+        moved_from = before if before != move.appointment_at else None
+        said = _said(referral, move, move.appointment_at)
+        return (AppointmentSet(**said, moved_from=moved_from),)
     starts_at = referral.appointment_at
     ended = _ended(referral, move, today)
     return (ended(**_said(referral, move, starts_at)),) if ended and starts_at else ()
