@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from infra import wakeup
+from infra.pool import ElasticPool
 
 CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 60
@@ -115,6 +116,7 @@ class Database:
         self.url = url
         self.engine: AsyncEngine = create_async_engine(
             login_url(url, schema),
+            poolclass=ElasticPool,
             pool_size=pool_size,
             max_overflow=10,
             pool_timeout=10,

@@ -34,6 +34,7 @@ SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 OPTIONS = (
     "max_connections = 200\nshared_buffers = 256MB\nmax_wal_size = 2GB\nlisten_addresses = ''\n"
     "unix_socket_permissions = 0700\n"
+    "superuser_reserved_connections = 2\n"  # for an operator, when all others are taken
 )
 
 

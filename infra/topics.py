@@ -40,6 +40,11 @@ _PUBLIC = {
 }
 
 
+def configs_of(settings: Settings, name: str) -> dict[str, str]:
+    """The settings of one of our topics, or of the public one."""
+    return _PUBLIC if name == public_topic_of(settings) else _HUB
+
+
 async def create_topics(settings: Settings) -> None:
     """Create every topic of the hub that is missing; raises aiokafka's ``KafkaError``."""
     names = [topic_of(settings, service) for service in SERVICES]
@@ -75,5 +80,5 @@ def _topic(settings: Settings, name: str, partitions: int | None) -> NewTopic:
         name,
         partitions or settings.topic_partitions,
         settings.topic_replication,
-        topic_configs=_PUBLIC if name == public_topic_of(settings) else _HUB,
+        topic_configs=configs_of(settings, name),
     )

@@ -1,7 +1,5 @@
 """What an operator does: look, repair, rebuild. One function per command of the CLI."""
 
-import importlib.util
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -22,7 +20,7 @@ from infra.requesters import RequestersError, load_requesters
 from infra.settings import Settings
 from infra.subscription import Subscription, set_paused
 from infra.web.auth import create_key
-from services import alarms
+from services import alarms, broker
 from services.audit import projections as audit
 from services.checks import Check, data_directory, master_keys, secret_files
 from services.host import build, relay
@@ -152,6 +150,10 @@ async def status(settings: Settings) -> list[dict[str, Any]]:
             if service == "audit":
                 rows.append(await signer_row(platform, database))
             await database.close()
+    known = await broker.ends(settings, (r["source"] for r in rows if r["lag"] is None))
+    for row in rows:
+        if row["lag"] is None:
+            row["lag"] = broker.lag(row, known)
     return rows
 
 
@@ -168,7 +170,7 @@ async def _status(connection: AsyncConnection, service: str) -> list[dict[str, A
 
 
 async def _lag(raw: Any, row: asyncpg.Record) -> int | None:
-    """Events of the source's table that are not applied; unknown for a stranger's topic."""
+    """Events of the source's table that are not applied; of a topic, the broker knows."""
     if row["source"] not in SERVICES:
         return None
     head = await raw.fetchval(f"SELECT coalesce(max(position), 0) FROM {row['source']}.events")
@@ -200,7 +202,8 @@ async def doctor(settings: Settings) -> list[Check]:
             checks.append(Check("database", False, type(error).__name__, repair))
         else:
             checks += await _databases(settings, found)
-    return [*checks, secret_files(settings), _requesters(settings), _java(settings)]
+    checks += [secret_files(settings), _requesters(settings)]
+    return checks + await broker.checks(settings)
 
 
 async def _databases(settings: Settings, found: Databases) -> list[Check]:
@@ -262,11 +265,3 @@ def _requesters(settings: Settings) -> Check:
         return Check("desks that ask", False, str(error), repair)
     others = len(known.requesters)
     return Check("desks that ask", True, f"{known.default.name}, and {others} more")
-
-
-def _java(settings: Settings) -> Check:
-    if settings.kafka_bootstrap:
-        return Check("Kafka", True, f"broker at {settings.kafka_bootstrap}")
-    client = importlib.util.find_spec("aiokafka") is not None
-    java = "found" if shutil.which("java") else "not found (only for demo KAFKA=1)"
-    return Check("Kafka", client, f"not used; Java {java}", "make install")
