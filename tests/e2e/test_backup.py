@@ -1,6 +1,7 @@
 """A backup keeps keys apart, and the way back brings nobody back who was erased."""
 
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +140,8 @@ async def test_a_hub_that_was_stopped_before_its_backup_goes_on_signing_its_log(
     assert made.code == 0, made.err
     again = Up(tmp_path / "again", demo_environment() | QUICK)
     copied((*KEY_FILES, "keys.json"), live.directory, again.directory)
-    ledger = again.directory / "none-erased.ndjson"
-    ledger.touch()
+    ledger = live.directory / "erasures.ndjson"
+    assert ledger.read_bytes() == b""
     given = ("--ledger", str(ledger), "--checkpoint", str(published(live)))
     restored = await again.run("restore", data, "--keys", keys, *given)
     assert restored.code == 0, restored.err
@@ -162,7 +163,10 @@ async def test_data_and_keys_are_not_put_in_one_place(tmp_path: Path):
     made = await live.run("backup", str(place), "--keys", str(tmp_path / "keys"))
     assert made.code == 0, made.err
     assert {p.name for p in place.iterdir()} == {"aiguillage.dump", "backup.json"}
-    assert {p.name for p in (tmp_path / "keys").iterdir()} == {"vault.dump"}
+    assert {p.name for p in (tmp_path / "keys").iterdir()} == {"erasures.ndjson", "vault.dump"}
+    for directory in (place, tmp_path / "keys"):
+        found = [directory, *directory.iterdir()]
+        assert [p for p in found if stat.S_IMODE(p.stat().st_mode) & 0o077] == []
     assert orjson.loads((place / "backup.json").read_bytes())["erasures"] == 0
     await live.stop()
     given = ("--ledger", str(place), "--checkpoint", str(published(live)))
