@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from contracts.sources import covers
 from infra.database import Database, driver
 from infra.web.problems import Problem
+from infra.web.throttle import Failures
 
 PREFIX = "agk_"
 CACHE_SECONDS = 30
@@ -64,28 +65,32 @@ class Authenticator:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.failures = Failures()
         self._known: dict[bytes, tuple[float, Principal]] = {}
 
-    async def principal(self, authorization: str | None, *roles: str) -> Principal:
+    async def principal(self, caller: HTTPConnection, *roles: str) -> Principal:
         """The caller of a request, of any role if none is given.
 
-        Raises ``Problem`` 401 and 403.
+        Raises ``Problem`` 401 and 403, and 429 for one who has sent too many bad keys.
         """
-        scheme, _, key = (authorization or "").partition(" ")
+        scheme, _, key = caller.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             raise _unauthorized("Send Authorization: Bearer KEY")
-        principal = await self._find(digest(key.strip()))
+        address = caller.client.host if caller.client else None
+        principal = await self._find(digest(key.strip()), address)
         if principal is None:
+            self.failures.failed(address)
             raise _unauthorized("The key is not known, or was revoked")
         if roles and principal.role not in roles:
             raise Problem(403, "forbidden", f"A key of role {principal.role} may not do this")
         return principal
 
-    async def _find(self, wanted: bytes) -> Principal | None:
+    async def _find(self, wanted: bytes, address: str | None) -> Principal | None:
         expires, principal = self._known.get(wanted, (0.0, None))
         if principal is not None and expires > time.monotonic():
             return principal
-        found = await self._load(wanted)
+        async with self.failures.attempt(address):
+            found = await self._load(wanted)
         if found:
             if len(self._known) >= CACHE_SIZE:
                 self._known.clear()
@@ -111,7 +116,7 @@ class RequireRole:
 
     async def __call__(self, request: Request) -> Principal:
         authenticator: Authenticator = request.app.state.authenticator
-        return await authenticator.principal(request.headers.get("authorization"), *self._roles)
+        return await authenticator.principal(request, *self._roles)
 
 
 def _unauthorized(detail: str) -> Problem:

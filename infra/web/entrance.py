@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -56,7 +57,7 @@ class Entrance:
             raise _coded()
         body = body_at(scope["path"].removeprefix(scope.get("root_path", "")), self._bodies)
         if not body.open:
-            await _identify(scope, headers, body)
+            await _identify(scope, body)
         if body.unread:
             return receive
         content = await whole_body(scope, receive, body)
@@ -72,10 +73,9 @@ def _refusal(error: Exception) -> Response:
     raise error
 
 
-async def _identify(scope: Scope, headers: dict[bytes, bytes], body: Body) -> None:
+async def _identify(scope: Scope, body: Body) -> None:
     authenticator: Authenticator = scope["app"].state.authenticator
-    authorization = headers.get(b"authorization", b"").decode("latin-1")
-    await authenticator.principal(authorization, *body.roles)
+    await authenticator.principal(HTTPConnection(scope), *body.roles)
 
 
 def _head_size(scope: Scope) -> int:

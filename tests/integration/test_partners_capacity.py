@@ -125,6 +125,23 @@ async def mailed(databases: Databases) -> AsyncIterator[Mailed]:
         await hub.platform.close()
 
 
+async def test_mailbox_gets_one_link_of_a_service_an_hour(mailed: Mailed):
+    again = await mailed.send()
+    assert (again.status_code, again.headers["retry-after"]) == (429, "3600")
+    assert again.json()["type"].endswith("/mailed-lately")
+    assert len(mailed.box.recipients) == 1
+    mailed.now += timedelta(hours=1)
+    assert (await mailed.send()).status_code == 202
+    assert len(mailed.box.recipients) == 2
+
+
+async def test_link_that_could_not_be_mailed_may_be_asked_for_again_at_once(mailed: Mailed):
+    mailed.now += timedelta(hours=1)
+    mailed.box.replies.append("451 try again later")
+    assert (await mailed.send()).json()["outcome"] != "ok"
+    assert (await mailed.send()).json()["outcome"] == "ok"
+
+
 async def test_link_goes_to_the_registered_mailbox_and_reports(mailed: Mailed):
     assert mailed.box.recipients == [TO]
     page = await mailed.post("report", status="no-capacity", until=day(20))

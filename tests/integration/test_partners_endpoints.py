@@ -3,12 +3,15 @@
 from uuid import uuid4
 
 import orjson
+import pytest
 from standardwebhooks import Webhook
 
 from contracts.referrals import ReferralRequested
 from infra.clock import system_clock
 from infra.database import driver
 from infra.eventstore.events import Meta
+from infra.web import throttle
+from infra.web.auth import create_key
 from infra.webhooks.guard import Guard, parse_networks
 from infra.webhooks.signature import parse_secret
 from services.partners.handlers.endpoints import Address, Endpoints
@@ -162,3 +165,20 @@ async def test_secret_of_no_endpoint_is_not_renewed(hub: Hub):
     answer = await call(hub, "POST", f"/v1/endpoints/{uuid4()}/rotate")
     assert answer.status_code == 404
     assert answer.json()["type"].endswith("/not-found")
+
+
+async def test_many_bad_keys_are_told_to_wait_and_a_good_one_beside_them_passes(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(throttle, "EVERY_SECONDS", 3600)
+    codes = []
+    for n in range(25):
+        headers = {"authorization": f"Bearer agk_wrong{n}"}
+        answer = await call(hub, "GET", "/v1/endpoints", headers=headers)
+        codes.append(answer.status_code)
+    assert codes == [401] * 20 + [429] * 5
+    assert int(answer.headers["retry-after"]) >= 1
+    async with hub.database.transaction() as tx:
+        key = await create_key(tx, "just-made", "partner_admin")
+    fresh = {"authorization": f"Bearer {key}"}
+    assert (await call(hub, "GET", "/v1/endpoints", headers=fresh)).status_code == 200

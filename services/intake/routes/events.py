@@ -66,7 +66,7 @@ class EventsRoute:
     async def _answer(self, request: Request) -> Response:
         authenticator: Authenticator = request.app.state.authenticator
         headers = request.headers
-        emitter = await authenticator.principal(headers.get("authorization"), "municipal")
+        emitter = await authenticator.principal(request, "municipal")
         try:
             mode = envelope.http_mode(headers.get("content-type"), headers)
             body = await request.body()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,11 +14,12 @@ from infra.clock import Clock
 from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.webhooks.sender import Sent
+from infra.webhooks.sender import Outcome, Sent
 from services.partners import projections, tables
 from services.partners.handlers.compose import Letterhead
 from services.partners.handlers.tokens import (
     CAPACITY_PAGE,
+    RENEW_EVERY,
     TOKEN,
     LinkGoneError,
     expiry,
@@ -31,6 +32,9 @@ from services.partners.model import letters
 from services.partners.model.capacity import CapacityReport, reported
 from services.partners.model.choices import FormError
 from services.partners.tables import links as link_tables
+
+MAILS_AN_HOUR = 20
+"""To one mailbox, which may be that of many services."""
 
 
 class UnknownServiceError(Exception):
@@ -47,6 +51,14 @@ class PastReportError(Exception):
 
 class NoMailboxError(Exception):
     """Nobody knows a mailbox of the service, or there is no mail server: why, in words."""
+
+
+class MailedLatelyError(Exception):
+    """The mailbox got a link of the service, or many links, within the hour."""
+
+    def __init__(self, wait: timedelta) -> None:
+        super().__init__()
+        self.wait = wait
 
 
 async def keep_report(
@@ -119,7 +131,7 @@ class CapacityLinks:
     async def send(self, service_id: str, of_partner: str | None = None) -> Sent:
         """Mail a link to the service's mailbox; answers what became of the mail.
 
-        Raises ``UnknownServiceError`` and ``NoMailboxError``.
+        Raises ``UnknownServiceError``, ``NoMailboxError`` and ``MailedLatelyError``.
         """
         async with self.capacity.database.reading() as connection:
             raw = await driver(connection)
@@ -134,8 +146,16 @@ class CapacityLinks:
             )
         token = new_token()
         async with self.capacity.database.transaction() as tx:
-            await self._keep(await driver(tx), row, token)
-        return await self._mail(self.mail, row, token)
+            raw = await driver(tx)
+            await raw.execute(tables.LOCK_SERVICE, service_id)
+            await self._check_lately(raw, row)
+            await self._keep(raw, row, token)
+        sent = await self._mail(self.mail, row, token)
+        if sent.outcome is not Outcome.OK:  # nobody has the link: it may be asked for again
+            async with self.capacity.database.transaction() as tx:
+                raw = await driver(tx)
+                await raw.execute(link_tables.DROP_CAPACITY, token_digest(token))
+        return sent
 
     async def shown(self, token: str) -> Asked:
         """What to report on. Raises ``LinkGoneError``."""
@@ -167,6 +187,15 @@ class CapacityLinks:
         digest, statement = row["token_digest"], link_tables.RENEW_CAPACITY
         if await renewed(self.capacity.database, statement, digest, now, keep):
             await self._mail(self.mail, row, fresh)
+
+    async def _check_lately(self, raw: Any, row: Any) -> None:
+        """Raise ``MailedLatelyError`` if the mailbox has had enough for now."""
+        now, about = self.capacity.clock(), (row["service_id"], row["mailbox"])
+        lately = await raw.fetchrow(link_tables.CAPACITY_MAILED, *about, now - RENEW_EVERY)
+        full = lately["of_mailbox"] >= MAILS_AN_HOUR
+        since = lately["of_service"] or (lately["first"] if full else None)
+        if since is not None:
+            raise MailedLatelyError(since + RENEW_EVERY - now)
 
     async def _keep(self, raw: Any, row: Any, token: str) -> None:
         now = self.capacity.clock()

@@ -13,6 +13,7 @@ from infra.database import is_infrastructure
 from infra.telemetry import next_hop
 from infra.vault import PersonErasedError
 from infra.web.problems import Problem, invalid, not_here_yet
+from infra.web.throttle import Failures
 from infra.webhooks.signature import SignatureError, StaleTimestampError
 from services.partners.handlers.answers import (
     Answers,
@@ -35,10 +36,21 @@ ANSWERS = "/v1/answers"
 def add_answers(app: FastAPI, answers: Answers) -> None:
     """The partners' route: a bare one, because it is hot; so its documentation is by hand."""
 
+    failures = Failures()
+
     async def receive(request: Request) -> Response:
         body = await _body(request)
         trace = next_hop(request.headers.get("traceparent"))
-        accepted = await _refusing(lambda: answers.receive(request.headers, body, trace))
+        address = request.client.host if request.client else None
+        async with failures.attempt(address):
+            try:
+                accepted = await _refusing(
+                    lambda: answers.receive(request.headers, body, trace)
+                )
+            except Problem as problem:
+                if problem.slug == "signature-invalid":
+                    failures.failed(address)
+                raise
         content = {
             "answer_id": str(accepted.answer_id),
             "referral_id": str(accepted.referral_id),

@@ -1,5 +1,6 @@
 """Whether a service has room: reported with a key, or asked for by a mailed link."""
 
+import math
 from typing import Any, NoReturn
 
 from fastapi import APIRouter, Request
@@ -11,6 +12,7 @@ from infra.webhooks.sender import Sent
 from services.partners.handlers.capacity import (
     Capacity,
     CapacityLinks,
+    MailedLatelyError,
     NoMailboxError,
     PastReportError,
     UnknownServiceError,
@@ -78,4 +80,8 @@ def _refuse(error: Exception) -> NoReturn:
         raise wrong_field(422, "invalid", error.field, "must not be over already") from error
     if isinstance(error, NoMailboxError):
         raise Problem(409, "no-mailbox", "No link can be mailed", str(error)) from error
+    if isinstance(error, MailedLatelyError):
+        wait = {"retry-after": str(math.ceil(error.wait.total_seconds()))}
+        title = "A link was mailed there within the hour"
+        raise Problem(429, "mailed-lately", title, headers=wait) from error
     raise error

@@ -68,6 +68,12 @@ SELECT s.service_id, s.partner_id, s.name AS service, {_KNOWN_MAILBOX} AS mailbo
 FROM services s {_MAILBOX}
 WHERE s.service_id = $1 AND NOT s.withdrawn
 """
+CAPACITY_MAILED = """
+SELECT max(created_at) FILTER (WHERE service_id = $1) AS of_service,
+       count(*) AS of_mailbox, min(created_at) AS first
+FROM capacity_links WHERE mailbox = $2 AND created_at > $3
+"""
+DROP_CAPACITY = "DELETE FROM capacity_links WHERE token_digest = $1"
 INSERT_CAPACITY = """
 WITH old AS (DELETE FROM capacity_links WHERE expires_at < $5::timestamptz - interval '90 days')
 INSERT INTO capacity_links
