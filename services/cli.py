@@ -24,6 +24,8 @@ from services.cli_partners import app as partners_app
 from services.cli_privacy import app as privacy_app
 from services.cli_rules import app as rules_app
 
+MOST_NAME = 100
+"""Characters of a key's name: events say by it who did something."""
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 keys_app = typer.Typer(no_args_is_help=True, help="API keys of callers; the master key.")
 subscriptions_app = typer.Typer(no_args_is_help=True, help="Pause, resume, replay consumers.")
@@ -279,6 +281,8 @@ def keys_create(
     """Create a key (or replace the one of that name); it is shown only now."""
     from services import operations
 
+    if len(name) > MOST_NAME:
+        _fail(f"the name of a key has at most {MOST_NAME} characters", "give a shorter name")
     settings = _settings(data=data)
     key = asyncio.run(operations.create_api_key(settings, service, role, name, scope or []))
     sys.stdout.write(key + "\n")

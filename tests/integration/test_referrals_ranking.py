@@ -14,9 +14,12 @@ from infra.platform import Platform
 from infra.web.app import Service
 from services.referrals import projections
 from services.referrals.app import build
+from services.referrals.handlers import messages
+from services.referrals.model import advice
 from services.referrals.model.proposals import DESCRIBED
 from tests.support.platform import JOB, append, client, drain, resident
 from tests.support.referrals import ALL_RULES
+from tests.support.turns import Turn
 
 SERVICES = 2200
 """A département's directory for one need: as much as once did not fit the topic."""
@@ -142,6 +145,27 @@ async def test_newest_of_two_capacity_reports_counts_whichever_is_read_last(
     assert proposal["exact"]
     (known,) = [s for s in proposal["services"] if s["service_id"] == "s-0000"]
     assert known["parts"]["capacity"] == ALL_RULES.weights.no_capacity
+
+
+async def test_others_get_their_turn_while_cases_are_ranked(
+    platform: Platform, service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    turn = Turn(messages.open_case)
+    monkeypatch.setattr(messages, "open_case", turn)
+    async with turn.given():
+        case = await arrive(platform, service)
+    assert case["referrals"]
+
+
+async def test_others_get_their_turn_while_an_adviser_s_case_is_ranked_anew(
+    platform: Platform, service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    case = await arrive(platform, service)
+    turn = Turn(advice.propose_again)
+    monkeypatch.setattr(advice, "propose_again", turn)
+    async with await client(service, "adviser") as http, turn.given():
+        answer = await http.post(f"/v1/cases/{case['case_id']}/propose")
+    assert answer.status_code == 200
 
 
 async def test_ranking_of_an_unknown_proposal_is_not_found(service: Service):

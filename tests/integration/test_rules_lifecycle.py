@@ -18,6 +18,7 @@ from infra.web.app import Service
 from services.referrals.app import RULES, build
 from services.referrals.handlers import rules as handler
 from tests.support.platform import JOB, append, client, drain, resident
+from tests.support.turns import Turn
 
 CANARY = "Zébulonneau"
 
@@ -147,6 +148,27 @@ async def test_simulation_moves_exactly_those_whose_first_service_changes(
     assert "2006" not in repr(found)
 
 
+async def test_simulation_counts_all_that_move_and_keeps_so_many_one_by_one(
+    platform: Platform, service: Service, otherwise: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(handler, "MOST_MOVED", 1)
+    for _ in range(3):
+        await comes(platform, service)
+    found = await simulated(platform, service, otherwise)
+    assert (len(found.moved), found.flows.total()) == (1, 3)
+
+
+async def test_others_get_their_turn_while_past_cases_are_tried(
+    platform: Platform, service: Service, otherwise: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await comes(platform, service)
+    turn = Turn(handler._try)
+    monkeypatch.setattr(handler, "_try", turn)
+    async with turn.given():
+        found = await simulated(platform, service, otherwise)
+    assert found.seen == 1
+
+
 async def test_simulation_writes_nothing_and_skips_the_erased(
     platform: Platform, service: Service, otherwise: Path
 ):
@@ -197,7 +219,7 @@ async def test_rules_are_public_and_old_ones_stay_readable(
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
         now = (await http.get("/v1/rules")).json()
         old = (await http.get(f"/v1/rules/{handler.read(RULES).digest}")).json()
-        none = await http.get("/v1/rules/0000")
+        none = await http.get(f"/v1/rules/{64 * '0'}")
     assert (now["name"], now["version"]) == ("travail-first", 2)
     assert (old["name"], old["version"]) == ("petite-foret", 1)
     rows = {row["name"]: row for row in old["tables"]["mission-locale"]["rows"]}
