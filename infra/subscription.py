@@ -23,7 +23,7 @@ from infra.eventstore.store import ConcurrencyError
 from infra.failures import Failures, TooManyFailuresError
 from infra.faults import describe
 from infra.lag import LagWatch
-from infra.sources.base import Batch, Life, Message, Source, SourceBrokenError
+from infra.sources.base import GONE, Batch, Life, Message, Source, SourceBrokenError
 
 E = TypeVar("E")
 Handler = Callable[[Sequence[E], AsyncConnection], Awaitable[None]]
@@ -128,6 +128,17 @@ class Subscription(Generic[E]):
                 following = await self._begin(tx, partition, life)
         self._reached[partition] = following
         return following
+
+    async def pass_over(self, partition: int, first: int) -> None:
+        """Go on at ``first``, for what was before is gone: an alarm counts it, once."""
+        async with self.database.transaction() as tx:
+            following, position, _ = await self._lock(tx, partition)
+            if following < first:
+                await self._advance(tx, partition, first, position)
+                lost = f"gone before they were read: records from {following} to {first - 1}"
+                subject = f"{self.source.name} {partition}"
+                await raise_alarm(tx, GONE, subject, lost, first - following)
+        self._reached[partition] = first
 
     async def raise_alarm(self, kind: str, subject: str, detail: str) -> None:
         """Tell humans what the source met."""

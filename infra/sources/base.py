@@ -80,6 +80,10 @@ class Offsets(Protocol):
         """The first offset not handled yet: the start of ``life`` if it stood in another."""
         ...
 
+    async def pass_over(self, partition: int, first: int) -> None:
+        """Go on at ``first``, for what was before is gone: an alarm counts it, once."""
+        ...
+
     async def raise_alarm(self, kind: str, subject: str, detail: str) -> None:
         """Tell humans what the source met."""
         ...

@@ -53,18 +53,15 @@ class PublicSource(TopicSource[ForeignRecord]):
         return Life(self._topic.topic_id, 0, told)
 
     async def _first(self, tp: Any, following: int, begins: int, ends: int) -> int:
-        if begins <= following <= ends:
+        if begins <= following <= ends or self._offsets is None:
             return following
-        where = f"partition {tp.partition}"
-        if following > ends:
-            what = f"{where} ends at {ends}, before {following}"
-        else:
-            lost = f"{begins - following} records from {following} to {begins - 1}"
-            what = f"{where}: {lost} were not read"
         log.error("records are gone", topic=tp.topic, partition=tp.partition, first=begins)
-        if self._offsets is not None:
-            await self._offsets.raise_alarm(GONE, f"{tp.topic} {tp.partition}", what)
-        return max(begins, min(following, ends))
+        if following < begins:
+            await self._offsets.pass_over(tp.partition, begins)
+            return begins
+        what = f"it ends at {ends}, before {following}"
+        await self._offsets.raise_alarm(GONE, f"{tp.topic} {tp.partition}", what)
+        return ends
 
     def _message(self, record: Any) -> Message[ForeignRecord]:
         # The producer's own key may be a name or a number of the person: it is not kept.

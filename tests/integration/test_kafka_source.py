@@ -29,6 +29,7 @@ from tests.support.sources import (
     EVENT_TYPE,
     World,
     assert_once_and_in_order,
+    lag_is,
     persons,
     world,
     write_effects,
@@ -285,9 +286,39 @@ async def test_public_topic_that_forgot_what_was_not_read_is_read_from_where_it_
     hub.start(municipal.member)  # type: ignore[arg-type]
     await hub.until(lambda: municipal.has_seen(2))
     assert [record.value for record in municipal.seen] == [b"three", b"four"]
+    assert await _gone(hub) == [(2, "gone before they were read: records from 0 to 1")]
     municipal.seen.clear()
     await municipal.member.rewind()
     await hub.until(lambda: municipal.has_seen(2))
+
+
+async def test_what_retention_took_is_counted_once_and_stays_an_alarm(hub: World):
+    """Over restarts, until somebody takes note of it; what goes later counts anew."""
+    municipal = Municipal(hub)
+    await produce(hub, b"one", b"two", b"three")
+    await delete_first_records(hub, public_topic_of(hub.settings), 2)
+    for _ in range(2):
+        again = Municipal(hub)
+        task = hub.start(again.member)  # type: ignore[arg-type]
+        await hub.until(lambda again=again: lag_is(again.member, 0))
+        again.member.stop()
+        await task
+    assert await _gone(hub) == [(2, "gone before they were read: records from 0 to 1")]
+    await produce(hub, b"four", b"five")
+    await delete_first_records(hub, public_topic_of(hub.settings), 5)
+    hub.start(municipal.member)  # type: ignore[arg-type]
+    await hub.until(lambda: municipal.has_seen(1))
+    ((count, detail),) = await _gone(hub)
+    assert (count, detail.endswith(" to 4")) == (3, True)
+
+
+async def _gone(hub: World) -> list[tuple[int, str]]:
+    rows = await hub.fetch(
+        "SELECT count, detail FROM referrals.alarms "
+        "WHERE kind = 'records-gone' AND subject = $1",
+        f"{public_topic_of(hub.settings)} 0",
+    )
+    return [tuple(row) for row in rows]
 
 
 async def test_subscription_that_moves_from_the_table_to_the_topic_doubles_nothing(hub: World):
