@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: a free one.")
     public_url: str | None = Field(None, description="How partners reach us from outside.")
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path below which a proxy serves us, and which it takes off; empty: none.",
+    )
     delivery_allowed_networks: str = Field(
         "", description="Comma-separated CIDRs that deliveries may reach although private."
     )

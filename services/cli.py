@@ -4,6 +4,7 @@ A command imports what it needs: loading all of the hub takes two seconds.
 """
 
 import asyncio
+import errno
 import os
 import sys
 from pathlib import Path
@@ -53,10 +54,26 @@ def main() -> None:
     try:
         app()
     except OSError as error:
-        _fail(f"{type(error).__name__}: {error}", "aiguillage doctor")
+        _fail(f"{type(error).__name__}: {error}", _repair_of(error))
     except Exception as error:
         _fail_as_known(error)
         raise
+
+
+def _repair_of(error: OSError) -> str:
+    """What to do about what the system refused."""
+    about = f" ({error.filename})" if error.filename else ""
+    return {
+        errno.EADDRINUSE: "another program uses the port: stop it, or give another --port",
+        errno.EADDRNOTAVAIL: "this machine has no such address: give another --host",
+        errno.ENOSPC: f"the disk is full{about}: free some space, then run it again",
+        errno.EDQUOT: f"the user's share of the disk is used up{about}: free some space",
+        errno.EROFS: f"the disk may only be read{about}: give a --data that may be written",
+        errno.EACCES: f"the user lacks the right{about}: run it as the hub's owner, or give a "
+        "port from 1024 on",
+        errno.EPERM: f"the user lacks the right{about}: run it as the hub's owner",
+        errno.EMFILE: "the process may not open so many files: raise `ulimit -n`",
+    }.get(error.errno or 0, "aiguillage doctor")
 
 
 def _fail_as_known(error: Exception) -> None:

@@ -113,7 +113,12 @@ async def up(settings: Settings, announce: Callable[[dict[str, Any]], None]) -> 
         base_url = url_of(settings.host, listening.getsockname()[1])
         async with all_services(settings, base_url) as running:
             app = mounted(running.services)
-            await serve(app, listening, lambda: announce(running.address))
+            await serve(
+                app,
+                listening,
+                lambda: announce(running.address),
+                root_path=settings.root_path,
+            )
 
 
 async def run(
@@ -134,7 +139,8 @@ async def run(
         opening = asyncio.create_task(_open(door, platform, service, only))
         try:
             await asyncio.wait({opening}, timeout=OPEN_SECONDS)
-            await serve(door, listening, lambda: announce({name: base_url}), opening)
+            said = {name: base_url}
+            await serve(door, listening, lambda: announce(said), opening, settings.root_path)
         finally:
             opening.cancel()
             await asyncio.gather(opening, return_exceptions=True)

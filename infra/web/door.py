@@ -22,5 +22,6 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
-        app = self.app if self.opened or scope["path"] == ALWAYS else unavailable()
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        app = self.app if self.opened or path == ALWAYS else unavailable()
         await app(scope, receive, send)

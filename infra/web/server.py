@@ -85,8 +85,11 @@ async def serve(
     listening: socket.socket,
     ready: Callable[[], None],
     opening: asyncio.Task[None] | None = None,
+    root_path: str = "",
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let requests finish for a moment.
+
+    ``root_path``: below which a proxy serves us; it is in what we say of our own addresses.
 
     ``opening``: what still has to be done meanwhile; if it fails, serving ends with its error.
     The server's own log is off: a traceback may quote what a request held.
@@ -98,6 +101,7 @@ async def serve(
         ws="none",
         lifespan="off",
         access_log=False,
+        root_path=root_path,
         log_config=None,
         log_level="critical",
         backlog=2048,

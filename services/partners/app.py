@@ -9,6 +9,7 @@ from infra.settings import Settings
 from infra.ticker import Ticker
 from infra.web.app import Service, create_app
 from infra.web.bodies import Body
+from infra.web.server import url_of
 from infra.webhooks.guard import Guard, parse_networks
 from infra.webhooks.sender import Sender
 from infra.webhooks.worker import DeliveryWorker
@@ -147,5 +148,5 @@ def desk_of(settings: Settings) -> Desk | None:
 
 def answer_url(settings: Settings) -> str:
     """Where partners send their answers: under the address that they reach us by."""
-    base = settings.public_url or f"http://{settings.host}:{settings.port}"
+    base = settings.public_url or url_of(settings.host, settings.port)
     return base.rstrip("/") + ANSWERS

@@ -147,7 +147,9 @@ async def test_port_that_is_taken_is_one_line_with_the_repair(up: Up, hub: Hub):
     assert second.out == b""
     assert "already in use" in second.err
     assert len(second.err.strip().splitlines()) == 2
-    assert "Repair:" in second.err
+    assert (
+        "Repair: another program uses the port: stop it, or give another --port" in second.err
+    )
 
 
 @pytest.mark.usefixtures("hub")
