@@ -9,7 +9,7 @@ as its behaviour says. Started by the demo and the fault campaign; the secret co
 import argparse
 import asyncio
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -21,11 +21,11 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from contracts.days import local_day
 
 Step = dict[str, Any]
-TODAY, SUGGESTED = "today", "suggested"  # known when it runs
+TODAY, SOON, SUGGESTED = "today", "soon", "suggested"  # known when it runs
 BEHAVIOURS: dict[str, list[Step]] = {
     "accept": [
         {"status": "requested", "business_status": "received"},
-        {"status": "accepted", "appointment_at": "2027-01-11T09:30:00Z"},
+        {"status": "accepted", "appointment_at": SOON},
         {"status": "in-progress"},
         {"status": "completed", "outcome": "support-started"},
     ],
@@ -49,7 +49,7 @@ BEHAVIOURS: dict[str, list[Step]] = {
     ],
     "waitlist": [{"status": "requested", "business_status": "waitlisted"}],
     "no-show": [
-        {"status": "accepted", "appointment_at": "2027-01-11T09:30:00Z"},
+        {"status": "accepted", "appointment_at": SOON},
         {"status": "accepted", "business_status": "no-show"},
         {"status": "failed", "reason": "client-no-show"},
     ],
@@ -57,11 +57,12 @@ BEHAVIOURS: dict[str, list[Step]] = {
         {"status": "rejected", "reason": "referred-onward", "suggested_service_id": SUGGESTED}
     ],
     "remind": [
-        {"status": "accepted", "appointment_at": "2027-01-11T09:30:00Z"},
+        {"status": "accepted", "appointment_at": SOON},
         {"status": "in-progress"},
         {"status": "completed", "outcome": "support-started"},
     ],
 }
+SOON_AFTER = timedelta(days=14)
 WAKES = {"remind": "referral.reminded"}
 """Which message a behaviour answers, where it is not the request."""
 ANSWER_SECONDS = 10
@@ -140,7 +141,9 @@ class Partner:
 
     def _filled(self, step: Step) -> Step:
         # the day in UTC is never ahead of the day in France, by which the hub judges
-        known = {"commission_on": str(local_day(datetime.now(UTC)))}
+        now = datetime.now(UTC)
+        known = {"commission_on": str(local_day(now))}
+        known["appointment_at"] = (now + SOON_AFTER).isoformat(timespec="seconds")
         known["suggested_service_id"] = self._suggested or ""
         return step | {name: value for name, value in known.items() if name in step}
 

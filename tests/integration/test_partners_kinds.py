@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from contracts.days import PARIS, local_day
 from contracts.referrals import Disclosure
 from contracts.values import PartnerKind
+from infra.clock import system_clock
 from tests.support.advisers import Advisers
 from tests.support.mailbox import FORM, TO, Form, Mailbox, mailbox
 from tests.support.partners import Hub, call, platform_of, register
@@ -66,12 +69,14 @@ async def test_training_body_invites_to_an_information_session(mailed: tuple[Hub
     path, page = await opened(mailed, TRAINING, **given)
     form = Form(page.text)
     assert "information-session" in form.choices
+    day = local_day(system_clock() + timedelta(days=30))
     answer = form.hidden | {
-        "choice": "information-session", "appointment_at": "2027-01-12T14:00",
+        "choice": "information-session", "appointment_at": f"{day}T14:00",
     }  # fmt: skip
     hub, _ = mailed
     stored = await call(hub, "POST", f"{path}/answer", headers=FORM, data=answer)
     assert stored.status_code == 200
     last = (await hub.events("answer.received"))[-1]
     assert (last["status"], last["business_status"]) == ("requested", "appointment-scheduled")
-    assert last["appointment_at"] == "2027-01-12T14:00:00+01:00"
+    at = datetime.fromisoformat(f"{day}T14:00").replace(tzinfo=PARIS)
+    assert last["appointment_at"] == at.isoformat()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from contracts.days import PARIS, local_day
 from contracts.referrals import AppointmentExcused, AppointmentSet, ReferralCancelled
 from contracts.values import Author, ReferralStatus
 from tests.support.mailbox import FORM, TO, Form, Post, posted
@@ -74,13 +75,15 @@ async def test_every_field_of_the_form_has_a_label(post: Post):
 
 
 async def test_partner_accepts_with_an_appointment(post: Post):
+    day = local_day(post.now + timedelta(days=30))
     page = await post.answered(
-        "accepted", appointment_at="2027-01-11T10:30", partner_reference="D-42"
+        "accepted", appointment_at=f"{day}T10:30", partner_reference="D-42"
     )
     assert page.status_code == 200
     accepted = (await post.hub.events("answer.received"))[-1]
     assert accepted["status"] == "accepted"
-    assert accepted["appointment_at"] == "2027-01-11T10:30:00+01:00"
+    at = datetime.fromisoformat(f"{day}T10:30").replace(tzinfo=PARIS)
+    assert accepted["appointment_at"] == at.isoformat()
 
 
 async def test_page_shows_the_appointment_that_is_proposed_as_it_is_now(post: Post):

@@ -110,7 +110,7 @@ class Days:
         for referral in await self._referrals(2):
             answer = self.random.choice(
                 [
-                    {"status": "accepted", "appointment_at": "2027-01-04T09:00:00+01:00"},
+                    {"status": "accepted", "appointment_at": self.moment()},
                     {"status": "rejected", "reason": "no-capacity"},
                     {"status": "requested", "business_status": "under-study"},
                     {
