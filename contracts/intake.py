@@ -4,14 +4,14 @@ The public part is strict: a field that nobody knows is refused, so that a typin
 seen by whoever made it. Facts about the person never leave the sealed part of our own events.
 """
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
 from uuid_utils.compat import uuid5
 
-from contracts.base import Contract, Event, Sealed, Strict
+from contracts.base import Event, Sealed, Strict
 from contracts.bounds import FieldNames, Id, Name, Remark, Word
 from contracts.numbers import FranceTravailNumber, Phone
 from contracts.persons import (
@@ -359,39 +359,6 @@ EVENTS: tuple[type[Event], ...] = (
     DuplicateSuspected, DuplicateDismissed, PersonMerged, PersonUnmerged,
     PersonShared,
 )  # fmt: skip
-
-
-class CreatedNeed(Contract):
-    """A need that an event opened."""
-
-    need_id: UUID
-    case_id: UUID
-    thematique: Thematique
-
-
-class LeftOut(Contract):
-    """A field of identity that could not be taken: which, and why; never what it held."""
-
-    field: str
-    reason: str
-
-
-class Receipt(Contract):
-    """What was created from one event; a repeat of the event gets the same receipt.
-
-    ``left_out``: what was not taken of the person's identity, for it is badly written; send it
-    again with the person's facts.
-    """
-
-    id: str
-    source: str
-    type: str
-    person_id: UUID
-    contact_id: UUID | None = None
-    needs: list[CreatedNeed] = []
-    agreements: list[UUID] = []
-    left_out: list[LeftOut] = []
-    recorded_at: datetime
 
 
 def case_id_of(need_id: UUID) -> UUID:

@@ -6,8 +6,9 @@ from infra.groupcommit import GroupCommit
 from infra.platform import Platform
 from infra.ticker import Ticker
 from infra.web.app import Service, Worker, create_app
-from services.intake.handlers.arrivals import Arrival, Gate, Intake, Outcome
+from services.intake.handlers.arrivals import Intake, Outcome
 from services.intake.handlers.erasure import Erasing
+from services.intake.handlers.gate import Arrival, Gate
 from services.intake.handlers.persons import Persons
 from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rights

@@ -34,15 +34,9 @@ from infra.subscription import Subscription
 from infra.web.auth import Principal
 from infra.web.problems import Problem
 from services.intake import tables
-from services.intake.handlers.arrivals import (
-    Arrival,
-    Gate,
-    Intake,
-    Outcome,
-    envelope_problem,
-    nir_refused,
-)
+from services.intake.handlers.arrivals import Intake, Outcome
 from services.intake.handlers.erasure import Erasing
+from services.intake.handlers.gate import Arrival, Gate, envelope_problem, nir_refused
 from services.intake.handlers.persons import Persons
 from services.intake.handlers.retention import Retention
 

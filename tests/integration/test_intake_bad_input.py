@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import orjson
 
 from contracts.examples import envelope as wrap
-from contracts.intake import PublicContact, PublicFacts, PublicWithdrawal, Receipt
+from contracts.intake import PublicContact, PublicFacts, PublicWithdrawal
+from contracts.receipts import Receipt
 from tests.support.intake import (
     BATCH,
     NIR,

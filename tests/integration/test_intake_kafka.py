@@ -30,7 +30,8 @@ from infra.ticker import Ticker
 from infra.web.app import Service
 from infra.web.auth import create_key
 from services.intake.app import build
-from services.intake.handlers.arrivals import Gate, Intake
+from services.intake.handlers.arrivals import Intake
+from services.intake.handlers.gate import Gate
 from services.intake.subscriptions import (
     EXPIRED_RECORDS,
     PublicRecords,

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from contracts.base import Event
-from contracts.intake import Receipt
+from contracts.receipts import Receipt
 from contracts.referrals import CaseClosed, ReferralCompleted, ReferralProposed
 from contracts.rights import PersonRestricted
 from contracts.values import Author, CaseStatus, PartnerKind, ReferralStatus

@@ -18,7 +18,8 @@ from infra.platform import Platform
 from infra.settings import Settings
 from infra.sources.base import ForeignRecord
 from infra.webhooks.guard import Guard
-from services.intake.handlers.arrivals import Gate, Intake
+from services.intake.handlers.arrivals import Intake
+from services.intake.handlers.gate import Gate
 from services.intake.subscriptions import PublicRecords, refused
 from services.partners.handlers import seed
 from services.partners.handlers.endpoints import Address, Endpoints

@@ -12,7 +12,8 @@ from httpx2 import ASGITransport, AsyncClient
 
 from contracts.examples import FRONT_DESK
 from contracts.examples import envelope as wrap
-from contracts.intake import PublicContact, Receipt
+from contracts.intake import PublicContact
+from contracts.receipts import Receipt
 from infra.database import driver
 from infra.platform import Platform
 from infra.settings import Settings

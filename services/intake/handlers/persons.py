@@ -33,7 +33,7 @@ from infra.eventstore.writer import Pending, Writer
 from infra.limits import require_unlimited
 from infra.vault import PersonErasedError, keyed_digest
 from services.intake import tables
-from services.intake.handlers.arrivals import origin_of
+from services.intake.handlers.gate import origin_of
 from services.intake.model.identity import features, profile
 
 TELLING = frozenset(e.type for e in (PersonRegistered, PersonIdentified, FactsStated))

@@ -13,21 +13,17 @@ from starlette.responses import Response
 
 from contracts import envelope
 from contracts.envelope import ContentTypeError, EnvelopeError, Mode, NotJSONError
-from contracts.intake import PUBLIC_TYPES, Receipt
+from contracts.intake import PUBLIC_TYPES
 from contracts.nir import find_nir, may_hold_nir
+from contracts.receipts import Receipt
 from infra.database import is_infrastructure
 from infra.groupcommit import GroupCommit, OverloadedError, UnavailableError
 from infra.vault import PersonErasedError
 from infra.web.auth import Authenticator, Principal
 from infra.web.bodies import KIB, Body
 from infra.web.problems import Problem
-from services.intake.handlers.arrivals import (
-    Arrival,
-    Gate,
-    Outcome,
-    envelope_problem,
-    nir_refused,
-)
+from services.intake.handlers.arrivals import Outcome
+from services.intake.handlers.gate import Arrival, Gate, envelope_problem, nir_refused
 
 PATH = "/v1/events"
 MAX_BODY_BYTES = 256 * KIB

@@ -17,7 +17,7 @@ from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
 from infra.web.problems import Problem, not_found
 from services.intake import tables
-from services.intake.handlers.arrivals import refuse_nir
+from services.intake.handlers.gate import refuse_nir
 from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]

@@ -16,8 +16,8 @@ from infra.erasures import Erasure
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
 from infra.web.problems import not_found
-from services.intake.handlers.arrivals import check_commune, refuse_nir
 from services.intake.handlers.erasure import Erasing
+from services.intake.handlers.gate import check_commune, refuse_nir
 from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rectification, Rights
 from services.intake.model.retention import Step
