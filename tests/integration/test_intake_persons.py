@@ -171,6 +171,17 @@ async def test_dismissed_suspicion_stays_dismissed(town: Town):
     assert len(await town.events("duplicate-dismissed")) == 1
 
 
+async def test_merged_persons_are_not_said_to_be_two_before_the_merge_is_taken_back(town: Town):
+    first = await town.comes(DESK, **INES)
+    second = await town.comes(LIBRARY, **INES)
+    merge = {"into": str(first)}
+    assert (await town.post(f"/v1/persons/{second}/merge", merge)).status_code == 200
+    pair = {"person_id": str(first), "other_id": str(second)}
+    assert (await town.post("/v1/duplicates/dismiss", pair)).status_code == 409
+    assert (await town.post(f"/v1/persons/{second}/unmerge")).status_code == 200
+    assert (await town.post("/v1/duplicates/dismiss", pair)).status_code == 204
+
+
 async def test_merged_pathway_is_one_under_both_ids_and_two_before_and_after(town: Town):
     first = await town.comes(DESK, **INES)
     anonymous = await town.comes(LIBRARY)  # nobody asked for a name

@@ -156,9 +156,14 @@ class Persons:
         return unmerged
 
     async def dismiss(self, person_id: UUID, other_id: UUID, meta: Meta) -> None:
-        """Two persons are not one, for good. Raises ``UnknownPersonError``."""
+        """Two persons are not one, for good.
+
+        Raises ``UnknownPersonError`` and, of two that are merged, ``MergeRefusedError``.
+        """
         async with self.database.transaction() as tx:
             raw = await driver(tx)
+            if await raw.fetchval(tables.ARE_ONE, person_id, other_id):
+                raise MergeRefusedError("the two are merged: take the merge back")
             row = await raw.fetchrow(tables.SETTLE, person_id, other_id, "dismissed")
             if row is None:
                 raise UnknownPersonError("duplicate")

@@ -143,6 +143,10 @@ ADD_ALIAS = (
     "INSERT INTO aliases (person_id, into_id) VALUES ($1, $2) ON CONFLICT DO NOTHING "
     "RETURNING person_id"
 )
+ARE_ONE = (
+    "SELECT EXISTS (SELECT FROM aliases WHERE (person_id, into_id) "
+    "IN (($1::uuid, $2::uuid), ($2::uuid, $1::uuid)))"
+)
 DROP_ALIAS = "DELETE FROM aliases WHERE person_id = $1 RETURNING into_id"
 MEMBERS = """
 WITH RECURSIVE up AS (
