@@ -105,7 +105,12 @@ def login_url(url: str, schema: str) -> URL:
     keep them; the embedded server needs none.
     """
     given, role = async_url(url), role_of(schema)
-    return given if given.username == role else given.set(username=role, password=None)
+    if given.username == role:
+        return given
+    # not `set`: it takes a password of None for "as it was", the owner's
+    return URL.create(
+        given.drivername, role, None, given.host, given.port, given.database, given.query
+    )
 
 
 class Database:

@@ -156,7 +156,7 @@ async def databases_of(settings: Settings, *, create: bool) -> AsyncIterator[Dat
     """
     prepare = datadir.create if create else datadir.require
     prepare(settings.data)
-    if settings.database_url is not None:
+    if settings.database_url:
         yield _by_url(settings, with_passwords(settings.database_url, settings.data), None)
         return
     with ExitStack() as stack:
@@ -170,7 +170,7 @@ async def databases_of(settings: Settings, *, create: bool) -> AsyncIterator[Dat
 
 def _by_url(settings: Settings, url: str, server: EmbeddedPostgres | None) -> Databases:
     keys_url = settings.vault_url
-    if keys_url is not None:
+    if keys_url:
         keys_url = with_passwords(keys_url, settings.data)
     return Databases(url, keys_url or vault_url(url), server)
 

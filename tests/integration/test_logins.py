@@ -1,22 +1,32 @@
 """The wall around a service: what its own connection cannot do, whatever statement it runs."""
 
+import asyncio
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import randint
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from contracts.registry import SERVICES
 from infra.database import async_url, login_url, render, role_of
+from infra.embedded import EmbeddedPostgres
 from infra.logins import UnknownPasswordError, create_login, with_passwords
 from infra.migrations import SCHEMAS
+from infra.platform import platform_of
+from infra.settings import Settings
+from services.backups import back_up
+from services.operations import migrate_all
 from tests.support.postgres import Databases
+
+PUBLISHED = {"events", "publication"}
+"""What a service shows to the others: its events, and how far they are in topics."""
 
 
 @asynccontextmanager
@@ -66,7 +76,7 @@ async def test_service_may_nothing_outside_its_schema(
 
 
 @pytest.mark.parametrize("schema", SERVICES)
-async def test_service_reads_no_table_of_others_but_their_events_and_changes_none(
+async def test_service_reads_of_others_what_they_publish_and_changes_nothing(
     databases: Databases, schema: str
 ):
     async with as_service(databases, schema) as connection:
@@ -79,7 +89,7 @@ async def test_service_reads_no_table_of_others_but_their_events_and_changes_non
         for row in found:
             table = f"{row['schema']}.{row['name']}"
             foreign = row["schema"] != schema
-            if foreign and row["name"] == "events":
+            if foreign and row["name"] in PUBLISHED:
                 await connection.fetch(f"SELECT * FROM {table} LIMIT 1")
             elif foreign:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -123,18 +133,40 @@ async def test_logins_by_the_network_get_passwords_that_only_their_owner_reads(
     assert stat.S_IMODE((tmp_path / "pgpass").stat().st_mode) == 0o600
 
 
-async def test_login_of_another_hub_is_refused_and_not_overwritten(
-    databases: Databases, tmp_path: Path
-):
-    class Connection:
-        """A connection by the network; the query is the server's."""
+@asynccontextmanager
+async def by_the_network(directory: Path) -> AsyncIterator[str]:
+    """The URL of a server that asks everybody for a password; its user is no superuser."""
+    address = f"127.{randint(1, 250)}.{randint(1, 250)}.{randint(1, 250)}"
+    server = EmbeddedPostgres(directory)
+    await asyncio.to_thread(server.start)
+    try:
+        owner = await asyncpg.connect(server.url("postgres"))
+        await owner.execute("CREATE ROLE boss LOGIN CREATEROLE CREATEDB PASSWORD 'b0ss'")
+        await owner.execute(f"ALTER SYSTEM SET listen_addresses = '{address}'")
+        await owner.close()
+        (server.pgdata / "pg_hba.conf").write_text("host all all 127.0.0.0/8 scram-sha-256\n")
+        server.stop()
+        await asyncio.to_thread(server.start)
+        yield f"postgresql://boss:b0ss@{address}:5432/aiguillage"
+    finally:
+        server.stop("immediate")
 
-        engine = create_async_engine(
-            make_url(f"postgresql+asyncpg://o@db/x?passfile={tmp_path}/pgpass")
-        )
 
-        async def scalar(self, *_: object) -> bool:
-            return True
-
-    with pytest.raises(UnknownPasswordError, match="its password is not in"):
-        await create_login(Connection(), "audit")  # type: ignore[arg-type]
+async def test_by_the_network_each_service_logs_in_with_a_password_of_its_own(tmp_path: Path):
+    with TemporaryDirectory(prefix="aiguillage-logins-") as name:
+        async with by_the_network(Path(name)) as url:
+            settings = Settings(data=tmp_path / "hub", database_url=url)
+            assert set(await migrate_all(settings)) == set(SCHEMAS)
+            assert await migrate_all(settings)  # again, with the same passwords
+            passwords = (settings.data / "pgpass").read_text().splitlines()
+            assert len({line.rsplit(":", 1)[1] for line in passwords}) == len(SCHEMAS)
+            async with platform_of(settings) as platform:
+                for schema in SERVICES:
+                    database = platform.database(schema)
+                    (row,) = await database.rows("SELECT session_user::text AS who")
+                    assert row["who"] == role_of(schema)
+                    await database.close()
+            assert (await back_up(settings, tmp_path / "d", tmp_path / "k")).erasures == 0
+            other = settings.model_copy(update={"data": tmp_path / "another hub"})
+            with pytest.raises(UnknownPasswordError, match="its password is not in"):
+                await migrate_all(other)
