@@ -91,6 +91,7 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation -e .
 	$(PIP) check
 	$(PY) -m tests.support.asyncapi
+	$(PY) -m tests.support.cloudevents_js
 	$(PY) -c "from infra.broker import prepare; prepare()" || \
 	  echo "Kafka's jars could not be fetched: what needs a broker will say what to install" >&2
 	@touch $@

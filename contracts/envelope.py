@@ -283,20 +283,32 @@ def _content_type(headers: Headers) -> str | None:
 
 
 def _named(headers: Headers, prefix: str) -> dict[str, str]:
-    """Attribute → text, from the headers with a prefix; content-type is datacontenttype."""
+    """Attribute → text, from the headers with a prefix; content-type is datacontenttype.
+
+    Some SDKs give that one under its own name as well: only a contradiction is refused.
+    """
     named: dict[str, str] = {}
+    content_type: str | None = None
     for header, value in headers:
         name = header.lower()
         attribute = name[3:] if name.startswith(prefix) else ""
-        if attribute == "datacontenttype":
-            raise EnvelopeError(attribute, "belongs in content-type")
         if name == "content-type":
-            attribute = "datacontenttype"
-        if attribute in named:
+            content_type = _once(content_type, value)
+        elif attribute in named:
             raise EnvelopeError(_safe(attribute), "is given twice")
-        if attribute:
+        elif attribute:
             named[attribute] = value
+    if content_type is not None:
+        said = named.setdefault("datacontenttype", content_type)
+        if _media_type(said) != _media_type(content_type):
+            raise EnvelopeError("datacontenttype", "contradicts content-type")
     return named
+
+
+def _once(known: str | None, value: str) -> str:
+    if known is not None:
+        raise EnvelopeError("datacontenttype", "is given twice")
+    return value
 
 
 def _percent_decoded(name: str, value: str) -> str:

@@ -220,7 +220,8 @@ def test_data_in_both_forms_is_refused():
     ("extra", "attribute"),
     [
         ([("ce-id", "again")], "id"),
-        ([("ce-datacontenttype", "application/json")], "datacontenttype"),
+        ([("ce-datacontenttype", "text/a"), ("content-type", "text/b")], "datacontenttype"),
+        ([("content-type", "application/json")] * 2, "datacontenttype"),
         ([("ce-subject", "%ff")], "subject"),
     ],
 )

@@ -1,0 +1,3 @@
+from tests.support.cloudevents_js import installed
+
+installed()
