@@ -15,7 +15,7 @@ from infra.settings import Settings
 START_SECONDS = 15.0
 STOP_SECONDS = 3.0
 REQUEST_MILLISECONDS = 10_000
-MAX_EVENT_BYTES = 2 * 1024 * 1024
+MAX_TOPIC_BYTES = 2 * 1024 * 1024
 """Of one record of ours, and of a batch: what is larger travels as a
 stand-in (``infra.relay``)."""
 MAX_PUBLIC_BYTES = 256 * 1024

@@ -28,7 +28,7 @@ from infra.authentic import RecordKey, Stamp
 from infra.codec import Headers, to_kafka
 from infra.database import Database, is_infrastructure
 from infra.eventstore.events import Recorded
-from infra.kafka import MAX_EVENT_BYTES, REQUEST_MILLISECONDS, START_SECONDS, close, topic_of
+from infra.kafka import MAX_TOPIC_BYTES, REQUEST_MILLISECONDS, START_SECONDS, close, topic_of
 from infra.platform import Platform
 from infra.publications import (
     Publication,
@@ -51,7 +51,7 @@ LOOK_SECONDS = 5.0
 """How often a relay looks whether the topic is still the same."""
 MAX_BATCH = 500
 BATCH_BYTES = 128 * 1024
-MAX_RECORD_BYTES = MAX_EVENT_BYTES - 1024
+MAX_RECORD_BYTES = MAX_TOPIC_BYTES - 1024
 """What is larger travels as a stand-in: its attributes alone. The rest of a batch is head."""
 Record = tuple[bytes, bytes, Headers]
 STAND_INS = Counter(
@@ -108,7 +108,7 @@ class Relay(PostgresSource):
             acks="all",
             linger_ms=0,
             max_batch_size=BATCH_BYTES,
-            max_request_size=MAX_EVENT_BYTES,
+            max_request_size=MAX_TOPIC_BYTES,
             request_timeout_ms=REQUEST_MILLISECONDS,
         )
         async with asyncio.timeout(START_SECONDS):

@@ -13,8 +13,8 @@ from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
 from contracts.registry import SERVICES
 from infra.kafka import (
-    MAX_EVENT_BYTES,
     MAX_PUBLIC_BYTES,
+    MAX_TOPIC_BYTES,
     REQUEST_MILLISECONDS,
     START_SECONDS,
     close,
@@ -29,7 +29,7 @@ _HUB = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
     "retention.bytes": "-1",
-    "max.message.bytes": str(MAX_EVENT_BYTES),
+    "max.message.bytes": str(MAX_TOPIC_BYTES),
 }
 _PUBLIC = {
     "cleanup.policy": "delete",

@@ -8,7 +8,7 @@ from infra.platform import Platform
 from infra.rewrap import Kept, Place
 from infra.rotation import Rotation
 from infra.vault import PERSON_KEYS
-from services.intake.subscriptions import REFUSED
+from services.intake.handlers.kept import REFUSED
 from services.partners.handlers.secrets import SECRETS
 
 KEPT: Sequence[Kept] = (PERSON_KEYS, SECRETS, REFUSED)

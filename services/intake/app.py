@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from infra.groupcommit import GroupCommit
+from infra.kafka import public_topic_of
 from infra.platform import Platform
 from infra.ticker import Ticker
 from infra.web.app import Service, Worker, create_app
@@ -10,11 +11,13 @@ from services.intake.handlers.arrivals import Intake, Outcome
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.gate import Arrival, Gate
 from services.intake.handlers.persons import Persons
+from services.intake.handlers.refused import Refusals
 from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rights
 from services.intake.model.retention import Policy
 from services.intake.projections import READ_TABLES
 from services.intake.routes import persons as person_routes
+from services.intake.routes import refused as refused_routes
 from services.intake.routes import rights
 from services.intake.routes.events import BODIES, add_routes
 from services.intake.subscriptions import (
@@ -53,6 +56,8 @@ def build(platform: Platform) -> Service:
     app = create_app("Aiguillage: intake", "Takes what municipal systems emit.", clock, BODIES)
     add_routes(app, gate, group)
     app.include_router(person_routes.router(persons))
+    refusals = Refusals(database, platform.vault.master, platform.vault.index)
+    app.include_router(refused_routes.router(refusals, public_topic_of(settings)))
     app.include_router(rights.router(Rights(database, writer, clock), erasing, retention))
     return Service(
         "intake",

@@ -5,13 +5,11 @@ The latter is the same as by HTTP, without an answer. A record that cannot be ta
 encrypted, with the reason, and stops nobody.
 """
 
-import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import orjson
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,9 +22,8 @@ from infra.database import Database, driver, is_infrastructure
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import ConcurrencyError
 from infra.kafka import MAX_PUBLIC_BYTES
-from infra.keyring import KeyRing, MasterKeys
+from infra.keyring import KeyRing
 from infra.platform import Platform
-from infra.rewrap import Kept
 from infra.settings import Settings
 from infra.sources.base import ForeignRecord
 from infra.sources.postgres import PostgresSource
@@ -37,7 +34,9 @@ from services.intake import tables
 from services.intake.handlers.arrivals import Intake, Outcome
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.gate import Arrival, Gate, envelope_problem, nir_refused
+from services.intake.handlers.kept import closed, opened, place_of
 from services.intake.handlers.persons import Persons
+from services.intake.handlers.refused import named_source, sender_digest
 from services.intake.handlers.retention import Retention
 
 KAFKA = Principal("kafka", "system", ("*",))
@@ -109,10 +108,10 @@ class PublicRecords:
         after: tuple[str, int, int] = ("", 0, -1)
         while rows := await raw.fetch(tables.REFUSED, *after, REPLAY_RECORDS):
             keys = await self._master.keys(row["raw"] for row in rows)
-            records = [_opened(row, keys) for row in rows]
+            records = [opened(row, keys) for row in rows]
             problems = await self._take(records, tx)
             await self._settle(raw, records, problems)
-            after = _place(records[-1])
+            after = place_of(records[-1])
         return sum(count for _, count in await raw.fetch(tables.COUNT_REFUSED))
 
     async def _take(
@@ -160,17 +159,20 @@ class PublicRecords:
     ) -> None:
         keys = await self._master.keys()
         rows = [
-            (*_place(records[n]), p.slug, _known_fields(p), _closed(records[n], keys))
+            (
+                *place_of(records[n]), p.slug, _known_fields(p), closed(records[n], keys),
+                sender_digest(self._master.index, named_source(records[n])),
+            )
             for n, p in sorted(problems.items())
-        ]
-        await raw.execute(tables.REFUSE, *tables.columns(rows, 6), self._clock())
+        ]  # fmt: skip
+        await raw.execute(tables.REFUSE, *tables.columns(rows, 7), self._clock())
         keys.check()
 
     async def _settle(
         self, raw: tables.Raw, records: Sequence[ForeignRecord], problems: dict[int, Problem]
     ) -> None:
-        taken = [_place(r) for n, r in enumerate(records) if n not in problems]
-        again = [(*_place(records[n]), p.slug, _known_fields(p)) for n, p in problems.items()]
+        taken = [place_of(r) for n, r in enumerate(records) if n not in problems]
+        again = [(*place_of(records[n]), p.slug, _known_fields(p)) for n, p in problems.items()]
         await raw.execute(tables.ACCEPT_REFUSED, *tables.columns(taken, 3))
         await raw.execute(tables.REFUSE_AGAIN, *tables.columns(again, 5))
 
@@ -197,18 +199,6 @@ class RefusedRetention:
         return len(deleted)
 
 
-def _closed(record: ForeignRecord, keys: MasterKeys) -> bytes:
-    text = orjson.dumps([_base64(record.value), [[n, _base64(v)] for n, v in record.headers]])
-    return keys.wrap(text, _bound(*_place(record)))
-
-
-def _opened(row: Any, keys: MasterKeys) -> ForeignRecord:
-    place = (row["topic"], row["partition"], row["offset"])
-    value, headers = orjson.loads(keys.unwrap(row["raw"], _bound(*place)))
-    opened = tuple((name, _bytes(text)) for name, text in headers)
-    return ForeignRecord(*place, _bytes(value), opened)
-
-
 async def refused(tx: AsyncConnection) -> dict[str, int]:
     """How many refused records wait, by reason."""
     raw = await driver(tx)
@@ -226,31 +216,6 @@ def _nir_field(record: ForeignRecord, found: Envelope) -> str | None:
     texts = b"\n".join([record.value or b"", *(text or b"" for _, text in record.headers)])
     look = may_hold_nir(texts) or b"data_base64" in texts
     return find_nir(envelope.to_object(found)) if look else None
-
-
-def _place(record: ForeignRecord) -> tuple[str, int, int]:
-    return record.topic, record.partition, record.offset
-
-
-def _bound(topic: str, partition: int, offset: int) -> bytes:
-    return f"refused record {topic} {partition} {offset}".encode()
-
-
-REFUSED = Kept(
-    "intake",
-    "refused_records",
-    ("topic", "partition", "offset"),
-    "raw",
-    lambda row: _bound(row["topic"], row["partition"], row["offset"]),
-)
-
-
-def _base64(content: bytes | None) -> str | None:
-    return None if content is None else base64.b64encode(content).decode()
-
-
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else base64.b64decode(text)
 
 
 def _unexpected(error: Exception) -> Problem:

@@ -32,13 +32,14 @@ from infra.web.auth import create_key
 from services.intake.app import build
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.gate import Gate
+from services.intake.handlers.kept import opened
 from services.intake.subscriptions import (
     EXPIRED_RECORDS,
     PublicRecords,
     RefusedRetention,
-    _opened,
     refused,
 )
+from tests.support.platform import client
 from tests.support.postgres import Databases
 
 CANARY = "Zyxwanary"
@@ -205,7 +206,7 @@ async def test_an_attribute_without_a_value_is_missing_and_its_record_is_kept_wh
     assert await topic.replay() == 2
     keys = await platform.vault.master.keys()
     rows = await topic.rows("SELECT * FROM refused_records ORDER BY 1, 2, 3")
-    kept = [_opened(row, keys) for row in rows]
+    kept = [opened(row, keys) for row in rows]
     assert [(r.value, r.headers) for r in kept] == [
         (r.value, r.headers) for r in (without, unread)
     ]
@@ -390,3 +391,35 @@ async def _until(holds: Any) -> None:
     async with asyncio.timeout(60):
         while not await holds():
             await asyncio.sleep(0.05)
+
+
+async def test_producer_sees_which_of_its_records_were_refused_and_why(topic: Topic):
+    bad = contact(mode=CANARY)
+    other = {**contact(**{CANARY: CANARY}), "source": "urn:theatre"}
+    await topic.deliver(structured(bad), binary(other), structured(b"{"))
+    async with await client(topic.service, "municipal", ["urn:library"]) as library:
+        listed = await library.get("/v1/refused", params={"source": "URN:library"})
+        (found,) = listed.json()["records"]
+        assert (found["id"], found["reason"]) == (bad["id"], "invalid")
+        assert (found["partition"], found["offset"]) == (0, 0)
+        assert found["fields"] == ["data.mode"]
+        placed = await library.get("/v1/refused", params={"partition": 0, "offset": 2})
+        assert placed.json() == {"records": []}  # of the topic of the settings alone
+        forbidden = await library.get("/v1/refused", params={"source": "urn:theatre"})
+        assert forbidden.status_code == 403
+        nothing = await library.get("/v1/refused")
+        assert nothing.status_code == 422
+        assert nothing.json()["errors"][0]["field"] == "source"
+        assert CANARY not in listed.text + placed.text
+
+
+async def test_refused_record_is_found_by_the_place_that_the_broker_acknowledged(
+    topic: Topic, platform: Platform
+):
+    record = replace(structured(b"{"), topic=public_topic_of(platform.settings), offset=7)
+    async with topic.service.database.transaction() as tx:
+        await topic.records.handle([record], tx)
+    async with await client(topic.service, "municipal", ["urn:any"]) as system:
+        answer = await system.get("/v1/refused", params={"partition": 0, "offset": 7})
+    (found,) = answer.json()["records"]
+    assert (found["reason"], found["id"], found["fields"]) == ("malformed", None, [])

@@ -259,7 +259,7 @@ async def test_event_larger_than_its_topic_takes_is_fetched_from_the_table(hub: 
     async with hub.intake.transaction() as tx:
         large = [
             NewEvent("fr.test.v1", f'"{"x" * size}"', system_clock(), person)
-            for person, size in zip(everybody, (30_000, 3 << 20, 15_000), strict=False)
+            for person, size in zip(everybody, (30_000, 900_000, 15_000), strict=False)
         ]
         appends = [Append(f"large-{e.person_id}", [e]) for e in large]
         await EventStore("intake").append(tx, appends, system_clock())

@@ -42,10 +42,12 @@ def upgrade() -> None:
           reason     text NOT NULL,       -- slug of the problem
           fields     text[] NOT NULL,     -- names that we know, never a stranger's
           raw        bytea NOT NULL,      -- the record, wrapped under a master key
+          sender     bytea,               -- keyed digest of the source that it names
           attempts   int NOT NULL DEFAULT 1,
           refused_at timestamptz NOT NULL,
           PRIMARY KEY (topic, partition, "offset")
         );
+        CREATE INDEX refused_sender ON intake.refused_records (sender, refused_at);
         CREATE TABLE intake.person_index (
           person_id uuid NOT NULL,
           kind      text NOT NULL,

@@ -57,19 +57,29 @@ FROM same s JOIN person_sources p USING (person_id)
 """
 """Who may speak of persons: of a person with several ids, whoever may of any."""
 REFUSE = """
-INSERT INTO refused_records (topic, partition, "offset", reason, fields, raw, refused_at)
-SELECT topic, partition, "offset", reason, string_to_array(fields, ' '), raw, $7
-FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::bytea[])
-  AS new (topic, partition, "offset", reason, fields, raw)
+INSERT INTO refused_records
+  (topic, partition, "offset", reason, fields, raw, sender, refused_at)
+SELECT topic, partition, "offset", reason, string_to_array(fields, ' '), raw, sender, $8
+FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::bytea[],
+            $7::bytea[])
+  AS new (topic, partition, "offset", reason, fields, raw, sender)
 ON CONFLICT (topic, partition, "offset") DO UPDATE
 SET reason = excluded.reason, fields = excluded.fields, raw = excluded.raw,
-    refused_at = excluded.refused_at, attempts = 1
+    sender = excluded.sender, refused_at = excluded.refused_at, attempts = 1
 """
 """A place may come again, when the topic was made again: the newer record is the one there."""
 REFUSED = """
 SELECT topic, partition, "offset", raw FROM refused_records
 WHERE (topic, partition, "offset") > ($1, $2, $3)
 ORDER BY topic, partition, "offset" LIMIT $4 FOR UPDATE
+"""
+REFUSED_OF = """
+SELECT topic, partition, "offset", reason, fields, raw, refused_at FROM refused_records
+WHERE sender = $1 ORDER BY refused_at DESC, partition, "offset" DESC LIMIT 500
+"""
+REFUSED_AT = """
+SELECT topic, partition, "offset", reason, fields, refused_at FROM refused_records
+WHERE topic = $1 AND partition = $2 AND "offset" = $3
 """
 ACCEPT_REFUSED = """
 DELETE FROM refused_records USING unnest($1::text[], $2::int[], $3::bigint[])

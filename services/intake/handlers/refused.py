@@ -1,0 +1,96 @@
+"""What producers of the public topic are told: which of their records were refused, and why.
+
+Kafka has no answer to a producer. A record is asked for by its place, which a producer knows
+from the broker's acknowledgement, or by the source that it names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from contracts import envelope
+from contracts.sources import normal_source
+from infra.database import Database, driver
+from infra.keyring import KeyRing
+from infra.masterkey import IndexKey
+from infra.sources.base import ForeignRecord
+from infra.vault import keyed_digest
+from services.intake import tables
+from services.intake.handlers.kept import opened
+
+MAX_LISTED = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refused record: where it is, which event it names, what was wrong with which fields."""
+
+    id: str | None
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    fields: Sequence[str]
+    refused_at: datetime
+
+
+class Refusals:
+    """Reads what was refused, for whoever produced it."""
+
+    def __init__(self, database: Database, master: KeyRing, index: IndexKey) -> None:
+        self._database = database
+        self._master = master
+        self._index = index
+
+    async def of_source(self, source: str) -> list[Refused]:
+        """The newest refused records that name a source, with the ids that they name."""
+        rows = await self._rows(tables.REFUSED_OF, sender_digest(self._index, source))
+        keys = await self._master.keys(row["raw"] for row in rows)
+        return [_refused(row, _text_id(opened(row, keys))) for row in rows]
+
+    async def at(self, topic: str, partition: int, offset: int) -> list[Refused]:
+        """The refused record at a place, if there is one; nothing of its text."""
+        rows = await self._rows(tables.REFUSED_AT, topic, partition, offset)
+        return [_refused(row, None) for row in rows]
+
+    async def _rows(self, statement: str, *values: Any) -> list[Any]:
+        async with self._database.reading() as connection:
+            return list(await (await driver(connection)).fetch(statement, *values))
+
+
+def sender_digest(index: IndexKey, source: str | None) -> bytes | None:
+    """What a refused record is found by; none for one that names no source."""
+    if source is None:
+        return None
+    return keyed_digest(index.derive("intake-refused"), normal_source(source).encode())
+
+
+def named_source(record: ForeignRecord) -> str | None:
+    """The source that a record names, however wrong the rest of it is."""
+    return _named(record, "source")
+
+
+def _text_id(record: ForeignRecord) -> str | None:
+    return _named(record, "id")
+
+
+def _named(record: ForeignRecord, attribute: str) -> str | None:
+    for name, value in record.headers:
+        if name.lower() == f"ce_{attribute}" and value:
+            return value.decode("utf-8", "replace")[: envelope.MAX_ATTRIBUTE_CHARS]
+    try:
+        found = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    value = found.get(attribute) if isinstance(found, dict) else None
+    return value[: envelope.MAX_ATTRIBUTE_CHARS] if isinstance(value, str) else None
+
+
+def _refused(row: Any, event_id: str | None) -> Refused:
+    return Refused(
+        event_id, row["topic"], row["partition"], row["offset"],
+        row["reason"], list(row["fields"]), row["refused_at"],
+    )  # fmt: skip

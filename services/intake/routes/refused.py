@@ -1,0 +1,73 @@
+"""Refused records of the public topic, for the systems that produced them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from contracts.base import Strict
+from contracts.types import Count, Line
+from infra.web.auth import Principal, RequireRole
+from infra.web.problems import Problem
+from services.intake.handlers.refused import MAX_LISTED, Refusals, Refused
+
+System = Annotated[Principal, Depends(RequireRole("municipal"))]
+Source = Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
+
+
+class RefusedRecord(Strict):
+    """A record that was refused: where it is, and why. Nothing of its text but its id."""
+
+    id: str | None = Field(description="That the event names; only by `source`.")
+    topic: str
+    partition: int
+    offset: int
+    reason: str = Field(description="As the problem type that HTTP would have answered.")
+    fields: list[str] = Field(description="Those at fault; `*` for unknown names.")
+    refused_at: AwareDatetime
+
+
+class RefusedRecords(Strict):
+    """The newest first, at most 500; they are kept for 30 days unless set otherwise."""
+
+    records: list[RefusedRecord]
+
+
+def router(refusals: Refusals, topic: str) -> APIRouter:
+    """The route for systems."""
+    routes = APIRouter(prefix="/v1", tags=["intake"])
+
+    @routes.get("/refused")
+    async def refused_records(
+        system: System,
+        source: Annotated[Source | None, Query()] = None,
+        partition: Annotated[int | None, Query(ge=0, le=100_000)] = None,
+        offset: Annotated[Count | None, Query()] = None,
+    ) -> RefusedRecords:
+        """Records of the topic `municipal` that were refused.
+
+        Those of a source that the key may speak for, or the one at a place that the broker
+        had acknowledged.
+        """
+        if source is not None:
+            if not system.may_emit(source):
+                what = "The key may not speak for this source"
+                raise Problem(403, "source-not-allowed", what)
+            return _listed(await refusals.of_source(source))
+        if partition is None or offset is None:
+            errors = [{"field": "source", "detail": "give it, or partition and offset"}]
+            raise Problem(422, "invalid", "Nothing says which records", errors=errors)
+        return _listed(await refusals.at(topic, partition, offset))
+
+    return routes
+
+
+def _listed(found: list[Refused]) -> RefusedRecords:
+    records = [
+        RefusedRecord(
+            id=one.id, topic=one.topic, partition=one.partition, offset=one.offset,
+            reason=one.reason, fields=list(one.fields), refused_at=one.refused_at,
+        )
+        for one in found[:MAX_LISTED]
+    ]  # fmt: skip
+    return RefusedRecords(records=records)
