@@ -31,7 +31,7 @@ from infra.web.app import Service
 from infra.web.auth import create_key
 from services.intake.app import build
 from services.intake.handlers.arrivals import Intake
-from services.intake.handlers.gate import Gate
+from services.intake.handlers.gate import Gate, origin_of
 from services.intake.handlers.kept import opened
 from services.intake.subscriptions import (
     EXPIRED_RECORDS,
@@ -290,6 +290,10 @@ async def test_refused_record_is_taken_when_it_is_replayed_after_a_repair(topic:
         raw = await driver(tx)
         await raw.execute(
             "INSERT INTO persons VALUES ('00000000-0000-4000-8000-000000000007', now())"
+        )
+        await raw.execute(
+            "INSERT INTO person_sources (person_id, source) SELECT person_id, $1 FROM persons",
+            origin_of(topic.records._master.index, withdrawal["source"]),
         )
     await topic.records._intake._writer.vault.create(
         [row["person_id"] for row in await topic.rows("SELECT person_id FROM persons")]
