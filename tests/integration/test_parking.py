@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from infra.broker import Broker
 from infra.deadletters import MAX_KEPT_BYTES, MAX_KEY, DeadLetters, lane
 from infra.eventstore.events import Recorded, rfc3339
 from infra.faults import MAX_ERROR, describe
@@ -58,9 +59,9 @@ async def insert_rows(hub: World, rows: Sequence[Row]) -> None:
     columns = [list(column) for column in zip(*rows, strict=True)]
     await hub.fetch(
         "INSERT INTO intake.events (event_id, stream, version, type, person_id, occurred_at, "
-        "recorded_at, data, meta, entry) "
+        "recorded_at, data, meta, salt, entry) "
         "SELECT gen_random_uuid(), 's-' || n, 1, $1, person, moment::timestamptz, now(), "
-        "data::json, meta::json, '' "
+        "data::json, meta::json, sha256('salt'), '' "
         "FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) "
         "WITH ORDINALITY AS new (person, moment, meta, data, n) ORDER BY n",
         EVENT_TYPE, *columns,
@@ -250,3 +251,28 @@ def sound(row: tuple[int, str, Any, Any]) -> bool:
         and isinstance(data.get("n"), int)
         and abs(data["n"]) < 2**31
     )
+
+
+@pytest.mark.kafka
+async def test_a_relay_parks_what_cannot_be_read_and_publishes_everybody_elses(
+    databases: Databases, topic_prefix: str, broker: Broker
+):
+    """A moment at the calendar's end travels; readers of the topic miss nothing."""
+    somebody, others = uuid4(), [uuid4() for _ in range(20)]
+    async with world(databases, broker.bootstrap, topic_prefix) as made:
+        rows = [(somebody, NOW, "[]", '{"n": 1}'), (somebody, NOW, "{}", '{"n": 2}')]
+        rows += [
+            (other, moment, "{}", '{"n": 3}') for other in others for moment in (NOW, *ENDS)
+        ]
+        rows += [(others[0], "infinity", "{}", '{"n": 4}')]
+        await insert_rows(made, rows)
+        made.start(made.relay())
+        made.start(made.subscription())
+        await made.until(lambda: _effects(made, len(rows) - 2))
+        parked = await made.fetch("SELECT key, position FROM intake.dead_letters ORDER BY 2")
+        assert [tuple(row) for row in parked] == [(str(somebody), 1), (str(somebody), 2)]
+        assert await made.parked() == []
+
+
+async def _effects(hub: World, count: int) -> bool:
+    return len(await hub.effects()) == count
