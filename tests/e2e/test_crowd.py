@@ -199,13 +199,9 @@ async def test_a_process_without_descriptors_serves_and_keeps_quiet(tmp_path: Pa
 
 
 async def test_one_service_of_its_own_is_held_too(hub: Hub, tmp_path: Path):
-    environment = {
-        **demo_environment(), "AIGUILLAGE_DATABASE_URL": hub.address["database_url"],
-    }  # fmt: skip
-    child = Child(
-        "audit", limited(200, "run", "audit", "--data", str(tmp_path)), tmp_path / "log",
-        environment,
-    )  # fmt: skip
+    data = hub.children["hub"].log.with_name("data")
+    arguments = limited(200, "run", "audit", "--data", str(data))
+    child = Child("audit", arguments, tmp_path / "log", demo_environment())
     url = orjson.loads(await child.start())["audit"]
     try:
         async with crowd(url, slow("/v1/persons/x/access")):

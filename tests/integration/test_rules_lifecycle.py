@@ -218,7 +218,9 @@ async def test_rules_are_public_and_old_ones_stay_readable(
     transport = httpx2.ASGITransport(service.app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
         now = (await http.get("/v1/rules")).json()
-        old = (await http.get(f"/v1/rules/{handler.read(RULES).digest}")).json()
+        answer = await http.get(f"/v1/rules/{handler.read(RULES).digest}")
+        assert "immutable" in answer.headers["cache-control"]
+        old = answer.json()
         none = await http.get(f"/v1/rules/{64 * '0'}")
     assert (now["name"], now["version"]) == ("travail-first", 2)
     assert (old["name"], old["version"]) == ("petite-foret", 1)

@@ -78,9 +78,11 @@ def add(routes: APIRouter, database: Database, advisers: Advisers) -> None:
         return await _published(tables.RULES_IN_FORCE)
 
     @routes.get("/rules/{digest}", tags=["rules"])
-    async def rules_of_digest(digest: Digest) -> dict[str, Any]:
+    async def rules_of_digest(response: Response, digest: Digest) -> dict[str, Any]:
         """Rules of former days, by the digest that a proposal names. No key is needed."""
-        return await _published(tables.RULES_OF_DIGEST, digest)
+        found = await _published(tables.RULES_OF_DIGEST, digest)
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return found
 
     async def _published(statement: str, *values: Any) -> dict[str, Any]:
         async with database.reading() as connection:
