@@ -1,6 +1,11 @@
 """Fixtures shared by all tests: one PostgreSQL per session, one pair of databases per test."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from infra.web import problems
 
 # no test asserts how long something takes, on a machine that does other things besides
 settings.register_profile(
@@ -23,3 +28,13 @@ pytest_plugins = [
     "tests.support.transit",
     "tests.support.masterkeys",
 ]
+
+
+@pytest.fixture(autouse=True)
+def described(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails whatever test has an operation answer with a problem that its OpenAPI does not
+    name."""
+    undeclared: list[tuple[str, str]] = []
+    monkeypatch.setattr(problems, "on_undeclared", lambda *found: undeclared.append(found))
+    yield
+    assert undeclared == []

@@ -32,6 +32,7 @@ from infra.web import problems
 from infra.web.auth import Authenticator
 from infra.web.bodies import Bodies
 from infra.web.entrance import Entrance
+from infra.web.openapi import describe
 
 log = structlog.get_logger()
 READY_SECONDS = 5.0
@@ -76,6 +77,7 @@ class Service:
         app.state.authenticator = Authenticator(database)
         app.state.service = self
         _add_health(app, self)
+        describe(app)
 
     async def start(self) -> None:
         """Start the workers."""

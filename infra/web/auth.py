@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection, Request
 
 from contracts.sources import covers
 from infra.database import Database, driver
-from infra.web.problems import Problem
+from infra.web.problems import Forbidden, Problem, Unauthorized
 from infra.web.throttle import Failures
 
 PREFIX = "agk_"
@@ -82,7 +82,7 @@ class Authenticator:
             self.failures.failed(address)
             raise _unauthorized("The key is not known, or was revoked")
         if roles and principal.role not in roles:
-            raise Problem(403, "forbidden", f"A key of role {principal.role} may not do this")
+            raise Forbidden(f"A key of role {principal.role} may not do this")
         return principal
 
     async def _find(self, wanted: bytes, address: str | None) -> Principal | None:
@@ -112,14 +112,12 @@ class RequireRole:
     """FastAPI dependency: the caller, who must have one of these roles."""
 
     def __init__(self, *roles: str) -> None:
-        self._roles = roles
+        self.roles = roles
 
     async def __call__(self, request: Request) -> Principal:
         authenticator: Authenticator = request.app.state.authenticator
-        return await authenticator.principal(request, *self._roles)
+        return await authenticator.principal(request, *self.roles)
 
 
 def _unauthorized(detail: str) -> Problem:
-    return Problem(
-        401, "unauthorized", "No valid key", detail, headers={"www-authenticate": "Bearer"}
-    )
+    return Unauthorized(detail, headers={"www-authenticate": "Bearer"})

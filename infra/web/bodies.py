@@ -8,7 +8,7 @@ import aiohttp
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
-from infra.web.problems import Problem
+from infra.web.problems import Problem, RequestTimeout, TooLarge
 
 KIB = 1024
 
@@ -71,7 +71,7 @@ async def whole_body(scope: Scope, receive: Receive, body: Body) -> bytes | None
                 if not message.get("more_body", False):
                     return parts[0] if len(parts) == 1 else b"".join(parts)
     except TimeoutError as error:
-        raise Problem(408, "request-timeout", "The body did not come in time") from error
+        raise RequestTimeout("The body did not come in time") from error
 
 
 async def bounded_body(request: Request, most: int, seconds: float) -> bytes:
@@ -102,5 +102,4 @@ async def bounded_answer(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 
 def _too_large(most: int) -> Problem:
-    detail = f"A body has at most {most} bytes here"
-    return Problem(413, "too-large", "The body is too large", detail)
+    return TooLarge(f"A body has at most {most} bytes here")

@@ -12,7 +12,14 @@ from typing import Any
 from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from infra.web.problems import CONTENT_TYPE, Problem, overloaded
+from infra.web.problems import (
+    CONTENT_TYPE,
+    HeadersTooLarge,
+    Malformed,
+    Problem,
+    RequestTimeout,
+    overloaded,
+)
 
 HEAD_BYTES = 32 * 1024
 """Of a request line with its headers; and of anything else that is not a body."""
@@ -163,7 +170,7 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
-        self._refuse("malformed", Problem(400, "malformed", "This is not an HTTP request"))
+        self._refuse("malformed", Malformed("This is not an HTTP request"))
 
     def look(self, now: float) -> None:
         """Cut the connection if the caller is late."""
@@ -207,9 +214,9 @@ class Connection(HttpToolsProtocol):
 def too_long() -> Problem:
     """A request line and headers larger than allowed."""
     detail = f"The request line and the headers have at most {HEAD_BYTES} bytes"
-    return Problem(431, "headers-too-large", "The headers are too large", detail)
+    return HeadersTooLarge(detail)
 
 
 def late() -> Problem:
     """A request, or its body, that did not come in time."""
-    return Problem(408, "request-timeout", "The request did not come in time")
+    return RequestTimeout()

@@ -10,7 +10,7 @@ from infra.database import is_infrastructure
 from infra.web.auth import Authenticator
 from infra.web.bodies import Bodies, Body, body_at, has_body, whole_body
 from infra.web.connections import HEAD_BYTES, too_long
-from infra.web.problems import Problem, unavailable
+from infra.web.problems import Problem, UnsupportedMediaType, unavailable
 
 PRIVATE = (b"cache-control", b"no-store")
 
@@ -98,9 +98,5 @@ def _replayed(content: bytes, receive: Receive) -> Receive:
 
 
 def _coded() -> Problem:
-    return Problem(
-        415,
-        "unsupported-media-type",
-        "Send the body as it is, without a content coding",
-        headers={"accept-encoding": "identity"},
-    )
+    detail = "Send the body as it is, without a content coding"
+    return UnsupportedMediaType(detail, headers={"accept-encoding": "identity"})

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from infra.web.problems import Problem
+from infra.web.problems import Problem, TooManyFailures
 
 BURST = 20
 """Failures of one address before it is told to wait."""
@@ -71,4 +71,4 @@ def _of(address: str | None) -> str:
 def _too_many(seconds: float) -> Problem:
     wait = {"retry-after": str(max(1, math.ceil(seconds)))}
     detail = "Mend the key or the signature before you try again"
-    return Problem(429, "too-many-failures", "Too many failures", detail, headers=wait)
+    return TooManyFailures(detail, headers=wait)

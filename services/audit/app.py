@@ -13,7 +13,6 @@ from infra.ticker import Ticker
 from infra.tlog.policy import Policy
 from infra.tlog.tilefiles import TileFiles
 from infra.web.app import Service, Worker, create_app
-from infra.web.problems import Problem
 from services.audit.handlers.access import Access
 from services.audit.handlers.erasure import Erasing
 from services.audit.handlers.memory import SignerMemory
@@ -21,6 +20,7 @@ from services.audit.handlers.publishing import Publisher
 from services.audit.handlers.reconciling import Reconciler
 from services.audit.handlers.signing import Signing, log_keys
 from services.audit.handlers.witnessing import Witnesses
+from services.audit.problems import LogDamaged
 from services.audit.projections import READ_TABLES
 from services.audit.routes import router
 from services.audit.routes.replay import AT_ONCE
@@ -94,4 +94,4 @@ def _outward(platform: Platform, database: Database, witnesses: Witnesses) -> li
 
 
 async def _on_damage(request: Request, error: Exception) -> Response:
-    return Problem(500, "log-damaged", "Rows of the log are missing").response()
+    return LogDamaged().response()

@@ -29,7 +29,7 @@ from infra.sources.base import ForeignRecord
 from infra.sources.postgres import PostgresSource
 from infra.subscription import Subscription
 from infra.web.auth import Principal
-from infra.web.problems import Problem
+from infra.web.problems import Internal, Problem, TooLarge
 from services.intake import tables
 from services.intake.handlers.arrivals import Intake, Outcome
 from services.intake.handlers.erasure import Erasing
@@ -147,7 +147,7 @@ class PublicRecords:
 
     def _admit(self, record: ForeignRecord) -> Arrival:
         if record.size > MAX_PUBLIC_BYTES:
-            raise Problem(413, "too-large", f"A record has at most {MAX_PUBLIC_BYTES} bytes")
+            raise TooLarge(f"A record has at most {MAX_PUBLIC_BYTES} bytes")
         found = _read(record)
         if (field := _nir_field(record, found)) is not None:
             raise nir_refused(field)
@@ -221,7 +221,7 @@ def _nir_field(record: ForeignRecord, found: Envelope) -> str | None:
 def _unexpected(error: Exception) -> Problem:
     """A fault of ours, for which a record is kept until we are repaired."""
     log.error("record not taken", exc_info=error)
-    return Problem(500, "internal", "Something went wrong on our side")
+    return Internal()
 
 
 def _names(schema: Any) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from contracts import catalogue
-from contracts.registry import EVENT_TYPES
+from contracts.registry import EVENT_TYPES, SERVICES
 from infra.settings import Settings
+from infra.web.problems import Problem
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -50,23 +52,14 @@ def _is_text(node: ast.Constant) -> bool:
 
 
 def slugs() -> set[str]:
-    """Kinds of problem that the code can answer with.
-
-    The second argument of ``Problem``, and whatever is passed to a function of the same module
-    as its argument ``slug``.
-    """
-    found = {"method-not-allowed", "http"}  # infra.web.problems.on_http_error picks by status
-    for path in SOURCES:
-        tree = ast.parse(path.read_text())
-        places = {"Problem": 1}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef):
-                names = [argument.arg for argument in node.args.args]
-                if "slug" in names and node.name != "__init__":
-                    places[node.name] = names.index("slug")
-        for name, call in calls(tree):
-            if name in places and (slug := text_at(call, places[name])):
-                found.add(slug)
+    """Kinds of problem that the code can answer with: every class of them."""
+    for service in SERVICES:
+        import_module(f"services.{service}.problems")
+    waiting, found = [Problem], set()
+    while waiting:
+        for kind in waiting.pop().__subclasses__():
+            waiting.append(kind)
+            found.add(kind.slug)
     return found
 
 

@@ -13,7 +13,7 @@ from infra.tlog.keyring import LogKeys
 from infra.tlog.note import MAX_SIZE
 from infra.tlog.tiles import Tile
 from infra.web.auth import RequireRole
-from infra.web.problems import Problem
+from infra.web.problems import Invalid, NotFound, Problem
 from services.audit import tables
 from services.audit.handlers.replay import AsOf, StoredLog
 from services.audit.handlers.signing import Signing
@@ -46,9 +46,7 @@ async def signed_now(request: Request, tx: Reading) -> Signed:
     """The newest checkpoint; raises ``Problem`` 404 before the first."""
     signed = await tables.last_signed(await driver(tx), keys_of(request).origin)
     if signed is None:
-        raise Problem(
-            404, "not-found", "No such checkpoint", "Nothing is signed yet", headers=NEVER
-        )
+        raise NotFound("Nothing is signed yet", headers=NEVER)
     return signed
 
 
@@ -76,13 +74,12 @@ def tile_named(path: str) -> Tile:
 
 def no_tile() -> Problem:
     """There is none of that name, or not yet."""
-    return Problem(404, "not-found", "No such tile", headers=NEVER)
+    return NotFound("No such tile", headers=NEVER)
 
 
 def nonsense(field: str, detail: str) -> Problem:
     """A parameter that makes no sense."""
-    errors = [{"field": field, "detail": detail}]
-    return Problem(422, "invalid", "The request is not valid", errors=errors)
+    return Invalid.at(field, detail)
 
 
 def encoded(value: bytes) -> str:

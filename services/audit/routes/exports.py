@@ -8,7 +8,9 @@ from contracts.types import Moment
 from infra.database import Database, driver
 from infra.tlog import tiles
 from infra.tlog.tiles import ENTRIES
+from infra.web.problems import NotFound, raises
 from services.audit.handlers.export import payload_of, span_between
+from services.audit.problems import LogDamaged
 from services.audit.routes.common import (
     BYTES,
     NEVER,
@@ -27,6 +29,7 @@ router = APIRouter(dependencies=ONLY_AUDITORS)
     "/v1/payload/{path:path}", tags=["log"], response_class=StreamingResponse,
     responses={200: {"content": {BYTES: {}}}},
 )  # fmt: skip
+@raises(LogDamaged)
 async def get_payload(request: Request, path: str) -> StreamingResponse:
     """What the entries of the bundle of this name commit to, and the salts that show it.
 
@@ -45,6 +48,7 @@ async def get_payload(request: Request, path: str) -> StreamingResponse:
 
 
 @router.get("/v1/span", tags=["log"], response_model=EntrySpan)
+@raises(NotFound)
 async def get_span(
     tx: Reading, signed: SignedNow, since: Moment, until: Moment
 ) -> dict[str, int]:

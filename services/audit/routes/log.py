@@ -16,10 +16,12 @@ from infra.tlog import tiles
 from infra.tlog.keyring import LogKey
 from infra.tlog.note import MAX_SIZE
 from infra.tlog.tiles import ENTRIES, Tile
+from infra.web.problems import NotFound, raises
 from services.audit import tables
 from services.audit.handlers.export import opening_of
 from services.audit.handlers.signing import Signing
 from services.audit.handlers.witnessing import Cosigning, Witnesses
+from services.audit.problems import LogDamaged
 from services.audit.routes.common import (
     BYTES,
     MAX_LIMIT,
@@ -47,6 +49,7 @@ router = APIRouter()
 
 
 @router.get("/v1/log", tags=["log"], response_model=LogDescription)
+@raises(LogDamaged)
 async def describe_log(request: Request, tx: Reading) -> dict[str, Any]:
     """The log's name, all keys it was ever signed with, its size, how much of it is signed."""
     signing: Signing = request.app.state.signing
@@ -67,12 +70,14 @@ async def describe_log(request: Request, tx: Reading) -> dict[str, Any]:
 
 @router.head("/checkpoint", include_in_schema=False)
 @router.get("/checkpoint", tags=["log"], response_class=PlainTextResponse)
+@raises(NotFound)
 async def get_checkpoint(signed: SignedNow) -> Response:
     """The newest signed checkpoint, with the cosignatures there are (C2SP tlog-checkpoint)."""
     return Response(signed.note, headers=BRIEF, media_type=TEXT)
 
 
 @router.get("/v1/checkpoints", tags=["log"], response_model=Checkpoints)
+@raises(NotFound)
 async def list_checkpoints(
     request: Request,
     tx: Reading,
@@ -91,6 +96,7 @@ async def list_checkpoints(
     "/tile/entries/{path:path}", tags=["log"], dependencies=ONLY_AUDITORS,
     response_class=Response, responses={200: {"content": {BYTES: {}}}},
 )  # fmt: skip
+@raises(LogDamaged)
 async def get_bundle(request: Request, path: str, tx: Reading, signed: SignedNow) -> Response:
     """An entry bundle (C2SP tlog-tiles), never beyond what is signed."""
     data = await _contents(tile_named(f"entries/{path}"), tx, signed)
@@ -102,6 +108,7 @@ async def get_bundle(request: Request, path: str, tx: Reading, signed: SignedNow
     "/tile/{path:path}", tags=["log"], response_class=Response,
     responses={200: {"content": {BYTES: {}}}},
 )  # fmt: skip
+@raises(LogDamaged)
 async def get_tile(path: str, tx: Reading, signed: SignedNow) -> Response:
     """A tile of hashes (C2SP tlog-tiles), never beyond what is signed."""
     tile = tile_named(path)
@@ -120,6 +127,7 @@ async def _contents(tile: Tile, tx: Reading, signed: Signed) -> bytes:
     "/v1/entries", tags=["log"], dependencies=ONLY_AUDITORS,
     response_class=Response, responses={200: {"model": Entries}},
 )  # fmt: skip
+@raises(LogDamaged)
 async def list_entries(
     request: Request,
     tx: Reading,

@@ -12,6 +12,7 @@ from contracts.types import Moment
 from infra.limits import require_unlimited
 from infra.missing import NotFoundError
 from infra.web.auth import Principal, RequireRole
+from infra.web.problems import ABOUT_PERSON, raises
 from services.audit.handlers.replay import StoredLog, UnknownSubjectError
 from services.audit.projections import MAX_ENTRIES, PathwayTooLongError, read_pathway
 from services.audit.routes.common import Index, as_of_then, nonsense
@@ -24,6 +25,7 @@ router = APIRouter()
     "/v1/persons/{person_id}/pathway", tags=["pathways"], response_class=Response,
     responses={200: {"model": PathwayAsOf}},
 )  # fmt: skip
+@raises(*ABOUT_PERSON)
 async def get_pathway(
     caller: Caller,
     person_id: UUID,

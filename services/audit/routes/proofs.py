@@ -8,9 +8,10 @@ from fastapi.responses import PlainTextResponse, Response
 
 from contracts.audit import ConsistencyProof, InclusionProof
 from infra.database import driver
-from infra.web.problems import not_found
+from infra.web.problems import NotFound, not_found, raises
 from services.audit import tables
 from services.audit.handlers import proofs
+from services.audit.problems import LogDamaged
 from services.audit.routes.common import (
     Index,
     Reading,
@@ -26,6 +27,7 @@ router = APIRouter()
 
 
 @router.get("/v1/proofs/inclusion", tags=["proofs"], response_model=InclusionProof)
+@raises(LogDamaged, NotFound)
 async def prove_inclusion(
     tx: Reading,
     signed: SignedNow,
@@ -55,6 +57,7 @@ async def prove_inclusion(
 
 
 @router.get("/v1/proofs/consistency", tags=["proofs"], response_model=ConsistencyProof)
+@raises(LogDamaged, NotFound)
 async def prove_consistency(
     tx: Reading,
     signed: SignedNow,
@@ -78,6 +81,7 @@ async def prove_consistency(
 @router.get(
     "/v1/proofs/{event_id}.tlog-proof", tags=["proofs"], response_class=PlainTextResponse
 )
+@raises(LogDamaged)
 async def prove_event(
     request: Request, event_id: UUID, tx: Reading, signed: SignedNow
 ) -> Response:

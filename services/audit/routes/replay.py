@@ -17,10 +17,11 @@ from starlette.types import Receive, Scope, Send
 
 from contracts.audit import ReplayLine
 from contracts.types import Line, Moment
-from infra.web.problems import Problem, not_found
+from infra.web.problems import ABOUT_PERSON, NotFound, Overloaded, not_found, raises
 from services.audit.handlers import replay
 from services.audit.handlers.replay import AsOf, Lines, StoredLog, UnknownSubjectError
 from services.audit.model.replay import Of, Subject
+from services.audit.problems import LogDamaged
 from services.audit.routes.common import NEVER, ONLY_AUDITORS, Index, as_of_then, nonsense
 
 AT_ONCE = 2
@@ -58,6 +59,7 @@ Asked = Annotated[Subject, Depends(_subject)]
     "/v1/replay", tags=["replay"], response_class=StreamingResponse, responses=LINES,
     dependencies=ONLY_AUDITORS,
 )  # fmt: skip
+@raises(*ABOUT_PERSON, LogDamaged, NotFound, Overloaded)
 async def get_replay(
     request: Request,
     subject: Asked,
@@ -82,6 +84,7 @@ async def get_replay(
     "/v1/differences", tags=["replay"], response_class=StreamingResponse, responses=LINES,
     dependencies=ONLY_AUDITORS,
 )  # fmt: skip
+@raises(*ABOUT_PERSON, LogDamaged, NotFound, Overloaded)
 async def get_differences(
     request: Request, subject: Asked, a: Then, b: Then, statistics: bool = False
 ) -> StreamingResponse:
@@ -127,7 +130,7 @@ async def _streamed(request: Request, lines: Lines, subject: Subject) -> Streami
 async def _chunks(places: asyncio.Semaphore, lines: Lines) -> Chunks:
     """Lines, some at a time, while there is a place; raises ``Problem`` where there is none."""
     if places.locked():
-        raise Problem(503, "overloaded", "Other replays are running", headers=LATER)
+        raise Overloaded("Other replays are running", headers=LATER)
     async with places, aclosing(lines):
         waiting: list[bytes] = []
         async for line in lines:

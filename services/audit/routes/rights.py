@@ -14,7 +14,7 @@ from infra.missing import NotFoundError
 from infra.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
-from infra.web.problems import Problem, not_found
+from infra.web.problems import ABOUT_PERSON, Invalid, PersonErasedProblem, not_found, raises
 from services.audit import pages
 from services.audit.handlers.access import Access, receipts
 from services.audit.handlers.replay import UnknownSubjectError
@@ -44,6 +44,7 @@ def _access(request: Request) -> Access:
 
 
 @router.post("/persons/{person_id}/unmask")
+@raises(*ABOUT_PERSON)
 async def unmask(
     request: Request, response: Response, caller: Controller, person_id: UUID, body: Unmask
 ) -> dict[str, Any]:
@@ -59,6 +60,7 @@ async def unmask(
     responses={200: {"content": {"text/html": {}}}},
     response_model=None,
 )
+@raises(*ABOUT_PERSON)
 async def give_access(
     request: Request, response: Response, caller: Privacy, person_id: UUID, body: AccessRequest
 ) -> Response | dict[str, Any]:
@@ -88,8 +90,6 @@ async def _refusing() -> AsyncIterator[None]:
     except UnknownSubjectError:
         raise NotFoundError("person") from None
     except PathwayTooLongError:
-        raise Problem(
-            422, "invalid", "The pathway is too long", f"more than {MAX_ENTRIES} entries"
-        ) from None
+        raise Invalid(f"The pathway has more than {MAX_ENTRIES} entries") from None
     except PersonErasedError as error:
-        raise Problem(410, "person-erased", "The person was erased") from error
+        raise PersonErasedProblem from error

@@ -22,9 +22,9 @@ from infra.eventstore.events import rfc3339
 from infra.eventstore.store import ANY, ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.ids import new_contact_id, new_person_id
-from infra.web.problems import Problem
+from infra.web.problems import Invalid, PersonErasedProblem, Problem
 from services.intake import tables
-from services.intake.handlers.gate import Arrival, refusal
+from services.intake.handlers.gate import Arrival
 from services.intake.model.statements import (
     Known,
     Statement,
@@ -33,6 +33,7 @@ from services.intake.model.statements import (
     decide,
     fold,
 )
+from services.intake.problems import DuplicateId, UnknownAgreement, UnknownPerson
 from services.intake.tables import Received
 
 EVENTS = Counter("aiguillage_intake_events", "Public events received", ["result"])
@@ -136,9 +137,7 @@ class _Group:
             known = self._known.get(person_id, Known())
             events = decide(known, self._statement(arrival, person_id))
         except UnknownAgreementError:
-            return refusal(
-                "unknown-agreement", "The person never gave this agreement", "data.agreement_id"
-            )
+            return UnknownAgreement.at("data.agreement_id", UnknownAgreement.title)
         except Problem as problem:
             return problem
         self._remember(arrival, person_id, known, events)
@@ -152,9 +151,9 @@ class _Group:
         else:
             found = person.person_id
             if found not in self._known:
-                raise _unknown_person()
+                raise UnknownPerson.at("data.person.person_id", UnknownPerson.title)
         if found in self._erased:
-            raise _erased()
+            raise PersonErasedProblem
         if person is not None and person.person_id is not None:
             self._check_named(arrival, found, referred)
         return found
@@ -162,10 +161,9 @@ class _Group:
     def _check_named(self, arrival: Arrival, named: UUID, referred: UUID | None) -> None:
         """Whoever only knows an id is not told that it is a person's."""
         if (named, arrival.origin) not in self._speakers:
-            raise _unknown_person()
+            raise UnknownPerson.at("data.person.person_id", UnknownPerson.title)
         if referred not in (None, named):
-            raise refusal("invalid", "Another person has this reference",
-                           "data.person.ref")  # fmt: skip
+            raise Invalid.at("data.person.ref", "Another person has this reference")
 
     def _statement(self, arrival: Arrival, person_id: UUID) -> Statement:
         return Statement(
@@ -210,11 +208,10 @@ class _Group:
 def _outcome(group: _Group, inbox: dict[bytes, Received | None], arrival: Arrival) -> Outcome:
     before = inbox.get(arrival.key) or group.received.get(arrival.key)
     if before is None:
-        return _erased() if arrival.key in inbox else group.add(arrival)
+        return PersonErasedProblem() if arrival.key in inbox else group.add(arrival)
     if before.digest == arrival.digest:
         return before.created
-    return refusal("duplicate-id", "An event of this source and id came before, with other "
-                    "content", "id", status=409)  # fmt: skip
+    return DuplicateId.at("id", DuplicateId.title)
 
 
 def _count(outcomes: Sequence[Outcome], new: int) -> None:
@@ -222,11 +219,3 @@ def _count(outcomes: Sequence[Outcome], new: int) -> None:
     EVENTS.labels("created").inc(new)
     EVENTS.labels("repeated").inc(len(outcomes) - refused - new)
     EVENTS.labels("refused").inc(refused)
-
-
-def _erased() -> Problem:
-    return Problem(410, "person-erased", "The person was erased")
-
-
-def _unknown_person() -> Problem:
-    return refusal("unknown-person", "No such person", "data.person.person_id")

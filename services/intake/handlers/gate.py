@@ -31,7 +31,15 @@ from infra.masterkey import IndexKey
 from infra.telemetry import TRACEPARENT, new_traceparent
 from infra.vault import keyed_digest
 from infra.web.auth import Principal
-from infra.web.problems import Problem, invalid
+from infra.web.problems import (
+    Invalid,
+    Malformed,
+    NirRefused,
+    Problem,
+    UnsupportedMediaType,
+    invalid,
+)
+from services.intake.problems import SourceNotAllowed, UnknownType
 
 _IDENTITY = "data.person.identity."
 PURPOSE = "intake-inbox"
@@ -80,10 +88,9 @@ class Gate:
         """The event, ready to be applied; raises ``Problem``."""
         model = PUBLIC_TYPES.get(envelope.type)
         if model is None:
-            raise refusal("unknown-type", "Nobody knows this type of event", "type")
+            raise UnknownType.at("type", UnknownType.title)
         if not emitter.may_emit(envelope.source):
-            raise refusal("source-not-allowed", "The key may not speak for this source",
-                           "source", status=403)  # fmt: skip
+            raise SourceNotAllowed.at("source", SourceNotAllowed.title)
         content, now = _canonical(envelope.data), self._clock()
         said, left_out = _taken(model, content, now)
         _check_time(envelope.time, now)
@@ -116,17 +123,12 @@ def origin_of(index: IndexKey, source: str) -> bytes:
     return keyed_digest(index.derive(PURPOSE), b"source", normal_source(source).encode())
 
 
-def refusal(slug: str, title: str, field: str, status: int = 422) -> Problem:
-    """A refused event, and the field at fault."""
-    return Problem(status, slug, title, errors=[{"field": field, "detail": title}])
-
-
 def _canonical(data: Any) -> bytes:
     """Data as JSON with sorted names: what a repeat is compared by."""
     try:
         return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
-        raise refusal("invalid", "The content is nested too deeply", "data") from None
+        raise Invalid.at("data", "The content is nested too deeply") from None
 
 
 def _taken(
@@ -165,14 +167,14 @@ def _check_time(time: datetime | None, now: datetime) -> None:
         if time is not None:
             check_contact(time, now)
     except ValueError as error:
-        raise refusal("invalid", str(error), "time") from None
+        raise Invalid.at("time", str(error)) from None
 
 
 def check_commune(facts: Facts | None, field: str = "data.person.facts.commune.value") -> None:
     """Raise ``Problem`` if a commune is stated that there is not."""
     stated = facts.commune if facts else None
     if stated is not None and not commune_exists(stated.value):
-        raise refusal("invalid", "There is no commune of this INSEE code", field)
+        raise Invalid.at(field, "There is no commune of this INSEE code")
 
 
 def _trace(header: str | None, envelope: Envelope) -> str:
@@ -184,7 +186,7 @@ def _trace(header: str | None, envelope: Envelope) -> str:
 
 def nir_refused(field: str) -> Problem:
     """A NIR was sent in a field."""
-    return refusal("nir-refused", "A NIR (social security number) is never taken", field)
+    return NirRefused.at(field, NirRefused.title)
 
 
 def refuse_nir(body: BaseModel) -> None:
@@ -196,9 +198,8 @@ def refuse_nir(body: BaseModel) -> None:
 def envelope_problem(error: ValueError) -> Problem:
     """What is wrong with a message that is no CloudEvent."""
     if isinstance(error, EnvelopeError):
-        field = {"field": error.attribute, "detail": error.detail}
-        return Problem(422, "invalid", "This is not a CloudEvent", errors=[field])
+        wrong = {"field": error.attribute, "detail": error.detail}
+        return Invalid("This is not a CloudEvent", [wrong])
     if isinstance(error, ContentTypeError):
-        return Problem(415, "unsupported-media-type", "The content type is not read here",
-                       str(error))  # fmt: skip
-    return Problem(400, "malformed", "This is not JSON", str(error))
+        return UnsupportedMediaType(str(error))
+    return Malformed(str(error))

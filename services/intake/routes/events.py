@@ -21,9 +21,30 @@ from infra.groupcommit import GroupCommit, OverloadedError, UnavailableError
 from infra.vault import PersonErasedError
 from infra.web.auth import Authenticator, Principal
 from infra.web.bodies import KIB, Body
-from infra.web.problems import Problem
+from infra.web.openapi import REFERENCE, add_operation, refusals, security
+from infra.web.problems import (
+    ALWAYS,
+    LATER,
+    WITH_BODY,
+    WITH_KEY,
+    Invalid,
+    NirRefused,
+    Overloaded,
+    PersonErasedProblem,
+    Problem,
+    Unavailable,
+    raises,
+)
 from services.intake.handlers.arrivals import Outcome
 from services.intake.handlers.gate import Arrival, Gate, envelope_problem, nir_refused
+from services.intake.problems import (
+    DuplicateId,
+    SourceNotAllowed,
+    TooManyEvents,
+    UnknownAgreement,
+    UnknownPerson,
+    UnknownType,
+)
 
 PATH = "/v1/events"
 MAX_BODY_BYTES = 256 * KIB
@@ -49,14 +70,14 @@ class EventsRoute:
             PROBLEMS.labels(problem.slug).inc()
             raise
         except OverloadedError:
-            raise _later("overloaded", "Too much is waiting already", 1) from None
+            raise Overloaded(headers={"retry-after": "1"}) from None
         except (UnavailableError, TimeoutError):
-            raise _later("unavailable", "The event could not be stored now", 5) from None
+            raise Unavailable("The event could not be stored", headers=LATER) from None
         except PersonErasedError:
-            raise Problem(410, "person-erased", "The person was erased") from None
+            raise PersonErasedProblem from None
         except Exception as error:
             if is_infrastructure(error):
-                raise _later("unavailable", "The event could not be stored now", 5) from None
+                raise Unavailable("The event could not be stored", headers=LATER) from None
             raise
 
     async def _answer(self, request: Request) -> Response:
@@ -86,8 +107,7 @@ class EventsRoute:
     async def _batch(self, request: Request, emitter: Principal, body: bytes) -> Response:
         events = envelope.batch_items(body)
         if len(events) > MAX_BATCH_EVENTS:
-            raise Problem(413, "too-many-events",
-                          f"A batch has at most {MAX_BATCH_EVENTS} events")  # fmt: skip
+            raise TooManyEvents(f"A batch has at most {MAX_BATCH_EVENTS} events")
         look = may_hold_nir(body)
         tried = [self._try(request, emitter, event, look=look) for event in events]
         arrivals = [item for item in tried if isinstance(item, Arrival)]
@@ -125,11 +145,12 @@ def add_routes(app: FastAPI, gate: Gate, group: GroupCommit[Arrival, Outcome]) -
     """Put the route on the application, past FastAPI's own machinery."""
     route = EventsRoute(gate, group)
 
+    @raises(*REFUSALS)
     async def post_events(request: Request) -> Response:
         return await route(request)
 
     app.add_route(PATH, post_events, methods=["POST"])
-    _document(app)
+    add_operation(app, "post", PATH, _operation(), _component_schemas())
 
 
 def _result(item: Arrival | Problem, outcomes: Any) -> bytes:
@@ -143,22 +164,6 @@ def _result(item: Arrival | Problem, outcomes: Any) -> bytes:
 
 def _accepted(body: bytes) -> Response:
     return Response(body, 202, media_type="application/json")
-
-
-def _document(app: FastAPI) -> None:
-    """Describe the route in the OpenAPI, which knows only FastAPI's own."""
-    undocumented = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = undocumented()
-            components = schema.setdefault("components", {})
-            components.setdefault("schemas", {}).update(_component_schemas())
-            components.setdefault("securitySchemes", {})["key"] = _KEY
-            schema["paths"][PATH] = {"post": _operation()}
-        return app.openapi_schema or {}
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _component_schemas() -> dict[str, Any]:
@@ -203,44 +208,27 @@ def _operation() -> dict[str, Any]:
         "tags": ["intake"],
         "summary": "Emit one CloudEvent, or a batch",
         "description": _DESCRIPTION,
-        "security": [{"key": []}],
+        "security": security(["municipal"]),
         "requestBody": {
             "required": True,
             "content": {kind: {"schema": schema} for kind, schema in bodies.items()},
         },
-        "responses": {"202": accepted} | {code: _problem(w) for code, w in _REFUSALS.items()},
+        "responses": {"202": accepted} | refusals(REFUSALS),
     }
 
 
-def _problem(description: str) -> dict[str, Any]:
-    schema = {"$ref": _REF + "Problem"}
-    return {
-        "description": description,
-        "content": {"application/problem+json": {"schema": schema}},
-    }
-
-
-_REF = "#/components/schemas/"
-_KEY = {"type": "http", "scheme": "bearer", "description": "A key of role municipal."}
+_REF = REFERENCE
 _DESCRIPTION = (
     "Structured, batch, or binary (`ce-` headers; the body is the data). 202 is sent once all "
     "accepted events are durable. An event is known by its source and id: a repeat gets the "
     "same answer. In a batch each event has its own result; one that is refused stops no other."
 )
-_REFUSALS = {
-    "400": "`malformed`: not JSON",
-    "401": "`unauthorized`: no valid key",
-    "403": "`forbidden`: another role; `source-not-allowed`: outside the key's scope",
-    "408": "`request-timeout`: the body did not come in time",
-    "409": "`duplicate-id`: same source and id, other content",
-    "410": "`person-erased`: nothing is recorded about the person any more",
-    "413": f"`too-large`: over {MAX_BODY_BYTES} bytes; `too-many-events`: over "
-    f"{MAX_BATCH_EVENTS} in a batch",
-    "415": "`unsupported-media-type`",
-    "422": "`invalid`, `unknown-type`, `unknown-person`, `unknown-agreement`, `nir-refused`",
-    "503": "`overloaded`, `unavailable`: nothing is stored; repeat after Retry-After seconds",
-}
-_TEXT = {"type": "string"}
+REFUSALS = (
+    *ALWAYS, *WITH_KEY, *WITH_BODY, DuplicateId, Invalid, NirRefused, Overloaded,
+    PersonErasedProblem, SourceNotAllowed, TooManyEvents, UnknownAgreement, UnknownPerson,
+    UnknownType,
+)  # fmt: skip
+"""What the route may answer with, and each event of a batch."""
 _ANSWERS: dict[str, Any] = {
     "BatchAnswer": {
         "type": "object",
@@ -261,23 +249,4 @@ _ANSWERS: dict[str, Any] = {
             }
         },
     },
-    "Problem": {
-        "type": "object",
-        "description": "RFC 9457.",
-        "required": ["type", "title", "status"],
-        "properties": {
-            "type": {"type": "string", "format": "uri"},
-            "title": _TEXT,
-            "status": {"type": "integer"},
-            "detail": _TEXT,
-            "errors": {
-                "type": "array",
-                "items": {"type": "object", "properties": {"field": _TEXT, "detail": _TEXT}},
-            },
-        },
-    },
 }
-
-
-def _later(slug: str, title: str, seconds: int) -> Problem:
-    return Problem(503, slug, title, headers={"retry-after": str(seconds)})

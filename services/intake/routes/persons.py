@@ -15,10 +15,11 @@ from infra.database import driver
 from infra.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
-from infra.web.problems import Problem, not_found
+from infra.web.problems import ABOUT_PERSON, NotFound, PersonErasedProblem, not_found, raises
 from services.intake import tables
 from services.intake.handlers.gate import refuse_nir
 from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError
+from services.intake.problems import MergeRefused
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Source = Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
@@ -62,6 +63,7 @@ def router(persons: Persons) -> APIRouter:
         return {"duplicates": [dict(row) for row in rows]}
 
     @routes.post("/duplicates/dismiss", status_code=204)
+    @raises(*ABOUT_PERSON, NotFound)
     async def dismiss(request: Request, adviser: Adviser, body: Pair) -> None:
         """Two persons are not one: they are not suspected again."""
         async with refusing():
@@ -70,6 +72,7 @@ def router(persons: Persons) -> APIRouter:
             )
 
     @routes.post("/persons/{person_id}/merge")
+    @raises(*ABOUT_PERSON, MergeRefused)
     async def merge(
         request: Request, adviser: Adviser, person_id: UUID, body: Merge
     ) -> dict[str, Any]:
@@ -81,6 +84,7 @@ def router(persons: Persons) -> APIRouter:
         return {"person_id": merged.person_id, "into": merged.into}
 
     @routes.post("/persons/{person_id}/unmerge")
+    @raises(*ABOUT_PERSON, MergeRefused)
     async def unmerge(request: Request, adviser: Adviser, person_id: UUID) -> dict[str, Any]:
         """They were two after all: everything is again as it was recorded."""
         async with refusing():
@@ -88,6 +92,7 @@ def router(persons: Persons) -> APIRouter:
         return {"person_id": unmerged.person_id, "from": unmerged.from_id}
 
     @routes.post("/persons/{person_id}/share", status_code=204)
+    @raises(*ABOUT_PERSON)
     async def share(request: Request, adviser: Adviser, person_id: UUID, body: Share) -> None:
         """Let another municipal system speak of a person whom it did not bring."""
         refuse_nir(body)
@@ -106,8 +111,6 @@ async def refusing() -> AsyncIterator[None]:
     except UnknownPersonError as error:
         raise not_found(str(error)) from error
     except MergeRefusedError as error:
-        raise Problem(
-            409, "merge-refused", "The persons cannot be merged so", str(error)
-        ) from error
+        raise MergeRefused(str(error)) from error
     except PersonErasedError as error:
-        raise Problem(410, "person-erased", "The person was erased") from error
+        raise PersonErasedProblem from error

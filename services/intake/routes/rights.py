@@ -15,7 +15,7 @@ from contracts.types import Day
 from infra.erasures import Erasure
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
-from infra.web.problems import not_found
+from infra.web.problems import ABOUT_PERSON, NirRefused, not_found, raises
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.gate import check_commune, refuse_nir
 from services.intake.handlers.retention import Retention
@@ -72,6 +72,7 @@ def router(rights: Rights, erasing: Erasing, retention: Retention) -> APIRouter:
 
 def _add_erasure(routes: APIRouter, erasing: Erasing) -> None:
     @routes.post("/persons/{person_id}/erasure", status_code=202)
+    @raises(*ABOUT_PERSON)
     async def request_erasure(
         request: Request, privacy: Privacy, person_id: UUID, body: ErasureRequest
     ) -> dict[str, Any]:
@@ -92,6 +93,7 @@ def _add_erasure(routes: APIRouter, erasing: Erasing) -> None:
 
 def _add_limits(routes: APIRouter, rights: Rights) -> None:
     @routes.post("/persons/{person_id}/objection", status_code=204)
+    @raises(*ABOUT_PERSON)
     async def object_to_it(
         request: Request, privacy: Privacy, person_id: UUID, body: Why
     ) -> None:
@@ -101,6 +103,7 @@ def _add_limits(routes: APIRouter, rights: Rights) -> None:
             await rights.object(person_id, body.reason, cause_of(request, privacy.actor))
 
     @routes.post("/persons/{person_id}/restriction", status_code=204)
+    @raises(*ABOUT_PERSON)
     async def restrict(request: Request, privacy: Privacy, person_id: UUID, body: Why) -> None:
         """Keep the data, and do nothing else with them, until the restriction is lifted."""
         refuse_nir(body)
@@ -108,6 +111,7 @@ def _add_limits(routes: APIRouter, rights: Rights) -> None:
             await rights.restrict(person_id, body.reason, cause_of(request, privacy.actor))
 
     @routes.delete("/persons/{person_id}/restriction", status_code=204)
+    @raises(*ABOUT_PERSON)
     async def lift(request: Request, privacy: Privacy, person_id: UUID) -> None:
         """Lift a restriction: what waited goes on."""
         async with refusing():
@@ -116,6 +120,7 @@ def _add_limits(routes: APIRouter, rights: Rights) -> None:
 
 def _add_profile(routes: APIRouter, rights: Rights) -> None:
     @routes.post("/persons/{person_id}/rectification", status_code=204)
+    @raises(*ABOUT_PERSON, NirRefused)
     async def rectify(
         request: Request, staff: Staff, person_id: UUID, body: RectificationRequest
     ) -> None:
@@ -127,6 +132,7 @@ def _add_profile(routes: APIRouter, rights: Rights) -> None:
             await rights.rectify(person_id, change, cause_of(request, staff.actor))
 
     @routes.post("/persons/{person_id}/profile")
+    @raises(*ABOUT_PERSON)
     async def show_profile(
         request: Request, response: Response, staff: Staff, person_id: UUID, body: ProfileShown
     ) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from infra.channels.sftp import Account
 from infra.database import Database, driver
 from infra.web.auth import create_key
 from infra.web.cause import cause_of
-from infra.web.problems import not_found
+from infra.web.problems import Invalid, not_found, raises
 from infra.webhooks.guard import MAX_URL
 from infra.webhooks.sender import ClientCertificate
 from services.partners import tables
@@ -26,7 +26,7 @@ from services.partners.handlers.imports import Importer
 from services.partners.handlers.manual import Manual
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.verification import Verification
-from services.partners.routes.answers import wrong_field
+from services.partners.problems import TooManySecrets
 from services.partners.routes.applications import EndpointApplication
 from services.partners.routes.callers import Admin, Reader, State
 from services.partners.routes.capacity import add as add_capacity
@@ -127,13 +127,14 @@ def _add_endpoints(
             address = _address(body)
             new = await endpoints.register(address, meta)
         except InvalidEndpointError as error:
-            raise wrong_field(422, "invalid", error.field, error.detail) from error
+            raise Invalid.at(error.field, error.detail) from error
         shown = {"endpoint_id": new.endpoint_id, "secret": new.secret}
         kept = {"ordering": address.ordering, "concurrency": address.concurrency}
         public = {"public_key": new.public_key} | body.model_dump(exclude=HIDDEN)
         return shown | public | kept
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201, tags=["endpoints"])
+    @raises(TooManySecrets)
     async def rotate_secret(
         request: Request, admin: Admin, endpoint_id: UUID, overlap: Overlap = DAY
     ) -> dict[str, Any]:

@@ -12,7 +12,22 @@ from contracts.webhooks import AnswerWebhook
 from infra.database import is_infrastructure
 from infra.telemetry import next_hop
 from infra.vault import PersonErasedError
-from infra.web.problems import Problem, invalid, not_here_yet
+from infra.web.openapi import REFERENCE, add_operation, refusals
+from infra.web.problems import (
+    ALWAYS,
+    LATER,
+    WITH_BODY,
+    Invalid,
+    Malformed,
+    NirRefused,
+    NotHereYet,
+    Problem,
+    TooManyFailures,
+    Unavailable,
+    UnsupportedMediaType,
+    invalid,
+    not_here_yet,
+)
 from infra.web.throttle import Failures
 from infra.webhooks.signature import SignatureError, StaleTimestampError
 from services.partners.handlers.answers import (
@@ -28,6 +43,16 @@ from services.partners.model import (
     CommissionNotMetError,
     ForbiddenTransitionError,
     ReasonNotYoursError,
+)
+from services.partners.problems import (
+    CommissionNotMet,
+    DuplicateId,
+    Erased,
+    ForbiddenTransition,
+    ReasonNotYours,
+    SignatureInvalid,
+    StateChanged,
+    TimestampStale,
 )
 
 ANSWERS = "/v1/answers"
@@ -59,13 +84,13 @@ def add_answers(app: FastAPI, answers: Answers) -> None:
         return Response(orjson.dumps(content), 202, media_type="application/json")
 
     app.add_route(ANSWERS, receive, methods=["POST"], include_in_schema=False)
-    _document(app)
+    add_operation(app, "post", ANSWERS, _operation(), _schemas())
 
 
 async def _body(request: Request) -> bytes:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
-        raise Problem(415, "unsupported-media-type", "Send application/json")
+        raise UnsupportedMediaType("Send application/json")
     return await request.body()
 
 
@@ -74,19 +99,16 @@ async def _refusing(receive: Callable[[], Awaitable[Any]]) -> Any:
     try:
         return await receive()
     except MalformedAnswerError as error:
-        raise Problem(400, "malformed", "The body cannot be read", str(error)) from error
+        raise Malformed(str(error)) from error
     except StaleTimestampError as error:
-        raise Problem(
-            401,
-            "timestamp-stale",
-            "The message was signed too long ago",
-            "webhook-timestamp must be within five minutes of our clock; sign again",
+        raise TimestampStale(
+            "webhook-timestamp must be within five minutes of our clock; sign again"
         ) from error
     except SignatureError as error:
         # the same for an unknown referral: whether one exists is nobody's business
-        raise Problem(401, "signature-invalid", "The signature is not valid") from error
+        raise SignatureInvalid from error
     except NirError as error:
-        raise wrong_field(422, "nir-refused", error.field, "must not hold a NIR") from error
+        raise NirRefused.at(error.field, "must not hold a NIR") from error
     except ValidationError as error:
         raise invalid(error) from error
     except Exception as error:
@@ -97,59 +119,30 @@ def _refused(error: Exception) -> Exception:
     """What a well-formed answer may be refused for."""
     if isinstance(error, ReasonNotYoursError):
         detail = "this reason is not one that a partner gives"
-        return wrong_field(422, "reason-not-yours", "data.reason", detail)
+        return ReasonNotYours.at("data.reason", detail)
     if isinstance(error, AnswerFieldError):
-        return wrong_field(422, "invalid", f"data.{error.field}", error.detail)
+        return Invalid.at(f"data.{error.field}", error.detail)
     return _conflict(error)
 
 
 def _conflict(error: Exception) -> Exception:
     if isinstance(error, StateChangedError):
-        return Problem(
-            409,
-            "state-changed",
-            "The referral is no longer in the state that you saw",
-            current_status=error.current,
-        )
+        return StateChanged(current_status=error.current)
     if isinstance(error, ForbiddenTransitionError):
-        return Problem(
-            409,
-            "forbidden-transition",
-            "The referral's state does not allow this",
-            current_status=error.current,
-            asked_status=error.asked,
-        )
+        return ForbiddenTransition(current_status=error.current, asked_status=error.asked)
     if isinstance(error, NotAskedError):
         return not_here_yet("The request that is answered has not reached us yet")
     if isinstance(error, CommissionNotMetError):
-        return Problem(
-            409,
-            "commission-not-met",
-            "The commission has not met yet",
-            "Answer commission-scheduled with commission_on; accept from that day on",
+        return CommissionNotMet(
+            "Answer commission-scheduled with commission_on; accept from that day on"
         )
     if isinstance(error, DuplicateIdError):
-        return Problem(409, "duplicate-id", "This webhook-id was used for another message")
+        return DuplicateId()
     if isinstance(error, PersonErasedError):
-        return Problem(410, "erased", "The person asked to be forgotten")
+        return Erased()
     if is_infrastructure(error):
-        return Problem(
-            503,
-            "unavailable",
-            "Not stored; send it again",
-            headers={"retry-after": "5"},
-        )
+        return Unavailable("Not stored; send it again", headers=LATER)
     return error
-
-
-def wrong_field(status: int, slug: str, name: str, detail: str) -> Problem:
-    """A problem of one field."""
-    return Problem(
-        status,
-        slug,
-        "The content does not fit its schema",
-        errors=[{"field": name, "detail": detail}],
-    )
 
 
 _HEADERS = {
@@ -157,36 +150,23 @@ _HEADERS = {
     "webhook-timestamp": "When it was signed, in seconds since 1970.",
     "webhook-signature": "v1,<base64 HMAC-SHA-256 of id.timestamp.body>; several by spaces.",
 }
-_ANSWERS = {
-    "202": "Stored. A repeat gets the same answer.",
-    "400": "Not JSON, or without data.referral_id.",
-    "401": "Not signed with a secret of the partner, or too long ago.",
-    "409": "The referral's state does not allow it, or the id was used before.",
-    "410": "The person was erased.",
-    "413": "Too large.",
-    "415": "Not application/json.",
-    "422": "A field is wrong; `errors` names it.",
-    "503": "Not stored; send it again.",
-}
+REFUSALS = (
+    *ALWAYS, *WITH_BODY, CommissionNotMet, DuplicateId, Erased, ForbiddenTransition, Invalid,
+    NirRefused, NotHereYet, ReasonNotYours, SignatureInvalid, StateChanged, TimestampStale,
+    TooManyFailures,
+)  # fmt: skip
+"""What an answer may be refused for."""
 
 
-def _document(app: FastAPI) -> None:
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = generate()
-        if ANSWERS not in schema["paths"]:
-            body = AnswerWebhook.model_json_schema(ref_template="#/components/schemas/{model}")
-            components = schema.setdefault("components", {}).setdefault("schemas", {})
-            components |= body.pop("$defs", {}) | {"AnswerWebhook": body}
-            schema["paths"][ANSWERS] = {"post": _operation()}
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
+def _schemas() -> dict[str, Any]:
+    body = AnswerWebhook.model_json_schema(ref_template=REFERENCE + "{model}")
+    inner: dict[str, Any] = body.pop("$defs", {})
+    return inner | {"AnswerWebhook": body}
 
 
 def _operation() -> dict[str, Any]:
-    reference = {"$ref": "#/components/schemas/AnswerWebhook"}
+    reference = {"$ref": REFERENCE + "AnswerWebhook"}
+    accepted = {"description": "Stored; a repeat gets the same answer."}
     return {
         "tags": ["answers"],
         "summary": "Answer a referral",
@@ -199,7 +179,8 @@ def _operation() -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": reference}},
         },
-        "responses": {status: {"description": text} for status, text in _ANSWERS.items()},
+        "security": [],  # the signature says who it is
+        "responses": {"202": accepted} | refusals(REFUSALS),
     }  # fmt: skip
 
 

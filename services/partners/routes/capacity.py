@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 
 from contracts.intake import Ref
 from infra.web.cause import cause_of
-from infra.web.problems import Problem, not_found
+from infra.web.problems import Invalid, not_found, raises
 from infra.webhooks.sender import Sent
 from services.partners.handlers.capacity import (
     Capacity,
@@ -18,7 +18,7 @@ from services.partners.handlers.capacity import (
     UnknownServiceError,
 )
 from services.partners.model.capacity import CapacityReport
-from services.partners.routes.answers import wrong_field
+from services.partners.problems import MailedLately, NoMailbox
 from services.partners.routes.callers import Admin, Partner, cause_of_partner, id_of
 
 
@@ -37,6 +37,7 @@ def add(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
         return said.model_dump(mode="json", exclude={"sealed"})
 
     @routes.post("/services/{service_id}/capacity-link", status_code=202, tags=["directory"])
+    @raises(MailedLately, NoMailbox)
     async def send_capacity_link(admin: Admin, service_id: Ref) -> dict[str, Any]:
         """Mail the service's mailbox a link by which to report, and say what became of it."""
         try:
@@ -61,6 +62,7 @@ def add_own(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None
         return said.model_dump(mode="json", exclude={"sealed"})
 
     @routes.post("/services/{service_id}/capacity-link", status_code=202)
+    @raises(MailedLately, NoMailbox)
     async def send_my_capacity_link(partner: Partner, service_id: Ref) -> dict[str, Any]:
         """Have a link mailed to the service's mailbox by which somebody there can report."""
         try:
@@ -77,11 +79,10 @@ def _refuse(error: Exception) -> NoReturn:
     if isinstance(error, UnknownServiceError):
         raise not_found("service") from error
     if isinstance(error, PastReportError):
-        raise wrong_field(422, "invalid", error.field, "must not be over already") from error
+        raise Invalid.at(error.field, "must not be over already") from error
     if isinstance(error, NoMailboxError):
-        raise Problem(409, "no-mailbox", "No link can be mailed", str(error)) from error
+        raise NoMailbox(str(error)) from error
     if isinstance(error, MailedLatelyError):
         wait = {"retry-after": str(math.ceil(error.wait.total_seconds()))}
-        title = "A link was mailed there within the hour"
-        raise Problem(429, "mailed-lately", title, headers=wait) from error
+        raise MailedLately(headers=wait) from error
     raise error

@@ -16,10 +16,11 @@ from infra.clock import system_clock
 from infra.database import Database, driver
 from infra.web.bodies import KIB, Body
 from infra.web.cause import cause_of
-from infra.web.problems import Problem, not_found
+from infra.web.problems import Malformed, UnsupportedMediaType, not_found, raises
 from services.partners.handlers.hsds import read_hsds
 from services.partners.handlers.imports import Choices, Importer, export
 from services.partners.handlers.rows import Documents, ImportRefusedError, read
+from services.partners.problems import ImportRefused
 from services.partners.routes.callers import Admin, Reader
 from services.partners.tables import directory as tables
 
@@ -56,6 +57,7 @@ def add(routes: APIRouter, database: Database, importer: Importer) -> None:
 
 def _add_import(routes: APIRouter, importer: Importer) -> None:
     @routes.post("/directory/import", tags=["directory"], openapi_extra={"requestBody": _BODY})
+    @raises(ImportRefused)
     async def import_directory(
         request: Request,
         admin: Admin,
@@ -76,7 +78,7 @@ def _add_import(routes: APIRouter, importer: Importer) -> None:
             documents = await asyncio.to_thread(_read, format, first, second, source)
             return asdict(await importer.run(documents, choices, meta))
         except ImportRefusedError as error:
-            raise Problem(422, "import-refused", "Nothing was imported", str(error)) from error
+            raise ImportRefused(str(error)) from error
 
 
 def _add_export(routes: APIRouter, database: Database) -> None:
@@ -120,14 +122,14 @@ async def _content(request: Request) -> tuple[bytes, bytes | None]:
     media = request.headers.get("content-type", "application/json")
     kind = media.partition(";")[0].strip().lower()
     if kind not in ("application/json", "multipart/form-data"):
-        raise Problem(415, "unsupported-media-type", "Send JSON, or a form with two tables")
+        raise UnsupportedMediaType("Send JSON, or a form with two tables")
     body = await request.body()
     if kind == "application/json":
         return body, None
     parts = await asyncio.to_thread(_parts, media, body)
     if "structures" not in parts:
         detail = "a form has the part `structures`, and `services`"
-        raise Problem(400, "malformed", "The body cannot be read", detail)
+        raise Malformed(detail)
     return parts["structures"], parts.get("services")
 
 

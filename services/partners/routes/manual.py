@@ -15,7 +15,7 @@ from contracts.types import Words
 from contracts.values import HandedTo, HandOver
 from infra.vault import PersonErasedError
 from infra.web.cause import cause_of
-from infra.web.problems import Problem, not_found
+from infra.web.problems import ABOUT_PERSON, NirRefused, PersonErasedProblem, not_found, raises
 from services.partners.handlers.manual import (
     HandedOver,
     KeptBackError,
@@ -26,7 +26,7 @@ from services.partners.handlers.manual import (
 )
 from services.partners.model.choices import partner_reasons
 from services.partners.pages import sheet_page
-from services.partners.routes.answers import wrong_field
+from services.partners.problems import AgreementMissing, NotByHand
 from services.partners.routes.callers import Adviser
 
 Note = Annotated[Words, StringConstraints(min_length=1, max_length=1000)]
@@ -62,6 +62,7 @@ def _add_reading(routes: APIRouter, manual: Manual) -> None:
     @routes.get(
         "/manual/{delivery_id}/sheet", tags=["manual"], responses=_HTML, response_model=None
     )
+    @raises(*ABOUT_PERSON, AgreementMissing, NotByHand)
     async def open_sheet(
         request: Request, adviser: Adviser, delivery_id: UUID
     ) -> Response | dict[str, Any]:
@@ -80,6 +81,7 @@ def _add_reading(routes: APIRouter, manual: Manual) -> None:
 
 def _add_reports(routes: APIRouter, manual: Manual) -> None:
     @routes.post("/manual/{delivery_id}/handed-over", tags=["manual"])
+    @raises(*ABOUT_PERSON, AgreementMissing, NirRefused, NotByHand)
     async def handed_over(
         request: Request, adviser: Adviser, delivery_id: UUID, body: HandOverReport
     ) -> dict[str, Any]:
@@ -93,6 +95,7 @@ def _add_reports(routes: APIRouter, manual: Manual) -> None:
         return {"delivery_id": delivery_id, "state": "succeeded"}
 
     @routes.post("/manual/{delivery_id}/unreached", tags=["manual"])
+    @raises(*ABOUT_PERSON, AgreementMissing, NirRefused, NotByHand)
     async def unreached(
         request: Request, adviser: Adviser, delivery_id: UUID, body: CallReport
     ) -> dict[str, Any]:
@@ -108,23 +111,19 @@ def _add_reports(routes: APIRouter, manual: Manual) -> None:
 
 def _check_note(note: str | None) -> None:
     if find_nir({"note": note}) is not None:
-        raise wrong_field(422, "nir-refused", "note", "must not hold a NIR")
+        raise NirRefused.at("note", "must not hold a NIR")
 
 
 def _refuse(error: Exception) -> NoReturn:
     if isinstance(error, UnknownDeliveryError):
         raise not_found("delivery") from error
     if isinstance(error, NotByHandError):
-        raise Problem(
-            409, "not-by-hand", "The message is not to be handed over (any more)"
-        ) from error
+        raise NotByHand from error
     if isinstance(error, KeptBackError) and error.why.startswith("agreement-"):
-        raise Problem(
-            409, "agreement-missing", "The agreement has ended: nothing may be handed over"
-        ) from error
+        raise AgreementMissing("It has ended: nothing may be handed over") from error
     erased = isinstance(error, KeptBackError) and error.why == "person-erased"
     if erased or isinstance(error, PersonErasedError):
-        raise Problem(410, "person-erased", "The person was erased") from error
+        raise PersonErasedProblem from error
     raise error
 
 

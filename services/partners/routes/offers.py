@@ -7,12 +7,18 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import StringConstraints
 
 from infra.web.auth import Principal, RequireRole
-from infra.web.problems import Problem
+from infra.web.problems import Problem, raises
 from infra.webhooks.sender import Outcome, Sent
 from services.partners.adapters.france_travail_clients import TooManySearchesError
 from services.partners.adapters.france_travail_http import CallError
 from services.partners.adapters.france_travail_offers import OfferSearch
 from services.partners.handlers.offers import NoCredentialsError, OfferSearches
+from services.partners.problems import (
+    FranceTravailAway,
+    FranceTravailRefuses,
+    NoCredentials,
+    TooManySearches,
+)
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Commune = Annotated[str, Query(pattern=r"^(?:[0-9]{2}|2[AB])[0-9]{3}$")]
@@ -25,6 +31,7 @@ def offers_router(searches: OfferSearches) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["offers"])
 
     @routes.get("/offers")
+    @raises(FranceTravailAway, FranceTravailRefuses, NoCredentials, TooManySearches)
     async def list_offers(
         adviser: Adviser,
         commune: Commune,
@@ -39,8 +46,7 @@ def offers_router(searches: OfferSearches) -> APIRouter:
         try:
             return asdict(await searches.search(wanted))
         except NoCredentialsError as error:
-            title = "No credentials of France Travail are registered"
-            raise Problem(404, "no-credentials", title) from error
+            raise NoCredentials from error
         except TooManySearchesError as error:
             raise _later(WAIT_SECONDS) from error
         except CallError as error:
@@ -52,16 +58,12 @@ def offers_router(searches: OfferSearches) -> APIRouter:
 def _problem(sent: Sent) -> Problem:
     """What France Travail did, as a class of errors and no other word."""
     if sent.outcome is Outcome.PERMANENT:
-        title = "France Travail refuses our credentials, or what we ask"
-        return Problem(502, "france-travail-refuses", title, sent.error)
+        return FranceTravailRefuses(sent.error)
     wait = WAIT_SECONDS if sent.retry_after is None else round(sent.retry_after)
     if sent.status == 429:
         return _later(wait)
-    again = {"retry-after": str(wait)}
-    title = "France Travail does not answer just now"
-    return Problem(503, "france-travail-away", title, sent.error, headers=again)
+    return FranceTravailAway(sent.error, headers={"retry-after": str(wait)})
 
 
 def _later(wait: int) -> Problem:
-    again = {"retry-after": str(wait)}
-    return Problem(429, "too-many-searches", "Search again in a moment", headers=again)
+    return TooManySearches(headers={"retry-after": str(wait)})

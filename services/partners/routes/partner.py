@@ -14,7 +14,7 @@ from contracts.base import Strict
 from contracts.types import Count
 from infra.database import Database
 from infra.eventstore.events import Meta
-from infra.web.problems import Problem
+from infra.web.problems import raises
 from services.partners import tables
 from services.partners.handlers.capacity import Capacity, CapacityLinks
 from services.partners.handlers.endpoints import (
@@ -26,6 +26,7 @@ from services.partners.handlers.endpoints import (
 )
 from services.partners.handlers.messages import Messages
 from services.partners.handlers.verification import Verification
+from services.partners.problems import TooManySecrets
 from services.partners.routes.callers import Partner, State, cause_of_partner, id_of
 from services.partners.routes.capacity import add_own
 from services.partners.tables import messages as messages_of
@@ -75,6 +76,7 @@ def _add_endpoints(
         return {"endpoints": await database.rows(tables.ENDPOINTS, id_of(partner))}
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201)
+    @raises(TooManySecrets)
     async def rotate_my_secret(
         request: Request, partner: Partner, endpoint_id: UUID, overlap: Overlap = DAY
     ) -> dict[str, Any]:
@@ -146,7 +148,7 @@ async def rotated(
         new = await endpoints.rotate(endpoint_id, cause, timedelta(seconds=overlap), partner_id)
     except TooManySecretsError as error:
         detail = f"{MOST_SECRETS} still count: wait for one to end, or ask for overlap=0"
-        raise Problem(409, "too-many-secrets", "Too many old secrets count", detail) from error
+        raise TooManySecrets(detail) from error
     return {
         "endpoint_id": new.endpoint_id, "secret": new.secret, "public_key": new.public_key,
     }  # fmt: skip

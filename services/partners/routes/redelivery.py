@@ -11,7 +11,7 @@ from contracts.intake import Ref
 from contracts.types import Moment, Words
 from contracts.values import MessageKind
 from infra.web.cause import cause_of
-from infra.web.problems import Problem, not_found
+from infra.web.problems import not_found, raises
 from services.partners.handlers.redelivery import (
     Choice,
     NothingToRedeliverError,
@@ -19,6 +19,7 @@ from services.partners.handlers.redelivery import (
     Scope,
     StillWaitingError,
 )
+from services.partners.problems import DeliveryPending
 from services.partners.routes.callers import Admin, ErrorClass
 
 Why = Annotated[Words, StringConstraints(min_length=1, max_length=1000)]
@@ -56,6 +57,7 @@ def add(routes: APIRouter, redelivery: Redelivery) -> None:
         return {"matching": done + await redelivery.count(choice), "redelivered": done}
 
     @routes.post("/deliveries/{delivery_id}/redeliver", status_code=202, tags=["deliveries"])
+    @raises(DeliveryPending)
     async def redeliver_one(
         request: Request, admin: Admin, delivery_id: UUID, body: Again
     ) -> dict[str, Any]:
@@ -67,6 +69,5 @@ def add(routes: APIRouter, redelivery: Redelivery) -> None:
             raise not_found(str(error)) from error
         except StillWaitingError as error:
             detail = "It is sent at its next attempt: see next_attempt_at"
-            title = "The delivery is waiting to be sent already"
-            raise Problem(409, "delivery-pending", title, detail) from error
+            raise DeliveryPending(detail) from error
         return {"delivery_id": delivery_id, "redelivered": 1}

@@ -22,6 +22,7 @@ from infra.database import Database, driver
 from infra.missing import NotFoundError
 from infra.web.auth import Principal, RequireRole
 from infra.web.cause import cause_of
+from infra.web.problems import raises
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers
@@ -32,7 +33,7 @@ from services.referrals.model.referral import (
     Move,
     Referral,
 )
-from services.referrals.routes.problems import deciding, refuse_nir
+from services.referrals.routes.problems import DECIDING, deciding, refuse_nir
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 PROPOSED = "An appointment that you propose: in the future, with its time zone."
@@ -131,6 +132,7 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
             return await _case(connection, case_id)
 
     @routes.get("/proposals/{proposal_id}")
+    @raises(*DECIDING)
     async def get_proposal(
         request: Request, adviser: Adviser, proposal_id: UUID
     ) -> dict[str, Any]:
@@ -144,6 +146,7 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
         return _proposal(told)
 
     @routes.get("/referrals/{referral_id}/answers")
+    @raises(*DECIDING)
     async def list_answers(
         request: Request, adviser: Adviser, referral_id: UUID
     ) -> dict[str, Any]:
@@ -168,6 +171,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
             )
 
     @routes.post("/referrals/{referral_id}/confirm")
+    @raises(*DECIDING)
     async def confirm(
         request: Request,
         adviser: Adviser,
@@ -180,6 +184,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
             return _shown(await advisers.confirm(tx, referral_id, meta, at))
 
     @routes.post("/referrals/{referral_id}/cancel")
+    @raises(*DECIDING)
     async def cancel(
         request: Request, adviser: Adviser, referral_id: UUID, body: Cancellation
     ) -> dict[str, Any]:
@@ -188,6 +193,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
         return await moved(request, adviser, referral_id, move)
 
     @routes.post("/referrals/{referral_id}/correct")
+    @raises(*DECIDING)
     async def correct(
         request: Request, adviser: Adviser, referral_id: UUID, body: Correction
     ) -> dict[str, Any]:
@@ -196,6 +202,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
         return await moved(request, adviser, referral_id, move)
 
     @routes.post("/referrals/{referral_id}/answer")
+    @raises(*DECIDING)
     async def answer(
         request: Request, adviser: Adviser, referral_id: UUID, body: SpokenAnswer
     ) -> dict[str, Any]:
@@ -213,6 +220,7 @@ def add_appointments(routes: APIRouter, database: Database, advisers: Advisers) 
     """What advisers do with a referral's appointment."""
 
     @routes.post("/referrals/{referral_id}/appointment")
+    @raises(*DECIDING)
     async def appoint(
         request: Request, adviser: Adviser, referral_id: UUID, body: Appointment
     ) -> dict[str, Any]:
@@ -222,6 +230,7 @@ def add_appointments(routes: APIRouter, database: Database, advisers: Advisers) 
             return _shown(await advisers.appoint(tx, referral_id, at, meta))
 
     @routes.post("/referrals/{referral_id}/appointment/outcome")
+    @raises(*DECIDING)
     async def met(
         request: Request, adviser: Adviser, referral_id: UUID, body: AppointmentResult
     ) -> dict[str, Any]:
@@ -235,6 +244,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
     """What advisers do with a proposal and a case."""
 
     @routes.post("/proposals/{proposal_id}/choose")
+    @raises(*DECIDING)
     async def choose(
         request: Request, adviser: Adviser, proposal_id: UUID, body: Choice
     ) -> dict[str, Any]:
@@ -247,6 +257,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
             return await _case(tx, case.case_id)
 
     @routes.post("/proposals/{proposal_id}/refuse")
+    @raises(*DECIDING)
     async def refuse(
         request: Request, adviser: Adviser, proposal_id: UUID, body: Refusal
     ) -> dict[str, Any]:
@@ -257,6 +268,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
             return await _case(tx, case.case_id)
 
     @routes.post("/cases/{case_id}/propose")
+    @raises(*DECIDING)
     async def propose(request: Request, adviser: Adviser, case_id: UUID) -> dict[str, Any]:
         """Propose again, with what is known today."""
         async with deciding(database) as tx:
@@ -264,6 +276,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
             return await _case(tx, case_id)
 
     @routes.post("/cases/{case_id}/close")
+    @raises(*DECIDING)
     async def close(
         request: Request, adviser: Adviser, case_id: UUID, body: Closing
     ) -> dict[str, Any]:

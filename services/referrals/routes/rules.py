@@ -9,7 +9,7 @@ from pydantic import StringConstraints
 
 from infra.database import Database, driver
 from infra.web.cause import cause_of
-from infra.web.problems import not_found
+from infra.web.problems import not_found, raises
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers
@@ -17,7 +17,7 @@ from services.referrals.handlers.ranking import rank_again
 from services.referrals.model.explain import explain, in_words
 from services.referrals.model.routing import Ranked
 from services.referrals.model.rules import Rules
-from services.referrals.routes.problems import deciding
+from services.referrals.routes.problems import DECIDING, deciding
 from services.referrals.routes.worklist import Adviser
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -32,6 +32,7 @@ def add(routes: APIRouter, database: Database, advisers: Advisers) -> None:
         responses={200: {"content": {"text/plain": {}}}},
         response_model=None,
     )
+    @raises(*DECIDING)
     async def explanation(
         request: Request, adviser: Adviser, proposal_id: UUID
     ) -> Response | dict[str, Any]:
@@ -48,6 +49,7 @@ def add(routes: APIRouter, database: Database, advisers: Advisers) -> None:
         return explained
 
     @routes.get("/proposals/{proposal_id}/ranking")
+    @raises(*DECIDING)
     async def ranking(
         request: Request,
         adviser: Adviser,

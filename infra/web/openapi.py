@@ -1,0 +1,156 @@
+"""The OpenAPI document of a service, true by construction.
+
+What an operation may refuse follows from what it takes (a key, a body, parameters) and from
+what it says of itself (``problems.raises``); who may call it from the roles that it asks for.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from infra.web.auth import RequireRole
+from infra.web.problems import (
+    ALWAYS,
+    CONTENT_TYPE,
+    WITH_BODY,
+    WITH_KEY,
+    Conflict,
+    Invalid,
+    NotFound,
+    NotHereYet,
+    Problem,
+)
+
+REFERENCE = "#/components/schemas/"
+LICENSE = {"name": "EUPL-1.2", "identifier": "EUPL-1.2"}
+KEY = {"type": "http", "scheme": "bearer", "description": "A key; the roles are listed."}
+SAFE = {"GET", "HEAD", "OPTIONS"}
+_TEXT = {"type": "string"}
+PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "Why a request was refused (RFC 9457).",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": _TEXT,
+        "errors": {"type": "array", "items": {"$ref": REFERENCE + "FieldError"}},
+    },
+}
+FIELD_ERROR = {
+    "type": "object",
+    "title": "FieldError",
+    "description": "A field at fault, and why.",
+    "required": ["field", "detail"],
+    "properties": {"field": _TEXT, "detail": _TEXT},
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Have an application answer with this description; called once all routes are there."""
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            route.described_problems = frozenset(problems_of(route))  # type: ignore[attr-defined]
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def add_operation(
+    app: FastAPI, method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]
+) -> None:
+    """Describe a route that is none of FastAPI's, with the schemas that it refers to."""
+    if not hasattr(app.state, "operations"):
+        app.state.operations = []
+    app.state.operations.append((method, path, operation, schemas))
+
+
+def problems_of(route: APIRoute) -> Iterator[type[Problem]]:
+    """Every kind of problem that an operation of ours may answer with."""
+    yield from ALWAYS
+    if roles_of(route.dependant):
+        yield from WITH_KEY
+    if route.body_field or "requestBody" in (route.openapi_extra or {}):
+        yield from (*WITH_BODY, Invalid)
+    if any(_parameters(route.dependant)):
+        yield Invalid
+    if route.param_convertors:
+        yield from (NotFound, NotHereYet)
+    if not (route.methods or set()) <= SAFE:
+        yield Conflict
+    yield from getattr(route.endpoint, "problems", ())
+
+
+def roles_of(dependant: Dependant) -> set[str]:
+    """The roles of which a caller must have one; none where no key is asked for."""
+    roles = set(dependant.call.roles) if isinstance(dependant.call, RequireRole) else set()
+    return roles.union(*(roles_of(inner) for inner in dependant.dependencies))
+
+
+def refusals(kinds: Iterable[type[Problem]]) -> dict[str, Any]:
+    """Kinds of problem as the responses of an operation, by status."""
+    by_status: dict[int, dict[str, str]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, {})[kind.slug] = kind.title
+    return {
+        str(status): {
+            "description": "; ".join(f"`{slug}`: {title}" for slug, title in named.items()),
+            "content": {CONTENT_TYPE: {"schema": {"$ref": REFERENCE + "Problem"}}},
+        }
+        for status, named in sorted(by_status.items())
+    }
+
+
+def security(roles: Iterable[str]) -> list[dict[str, list[str]]]:
+    """Any one of the roles will do (OpenAPI 3.1: role names of a key)."""
+    return [{"key": [role]} for role in sorted(roles)]
+
+
+def _parameters(dependant: Dependant) -> Iterator[Any]:
+    yield from dependant.path_params
+    yield from dependant.query_params
+    yield from dependant.header_params
+    for inner in dependant.dependencies:
+        yield from _parameters(inner)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    schema = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        license_info=LICENSE,
+        servers=app.servers or [{"url": "/"}],
+    )
+    components = schema.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            for method in route.methods or ():
+                _complete(schema["paths"][route.path_format][method.lower()], route)
+    for method, path, operation, needed in getattr(app.state, "operations", ()):
+        schemas |= needed
+        schema["paths"].setdefault(path, {})[method.lower()] = operation
+    schemas |= {"Problem": PROBLEM, "FieldError": FIELD_ERROR}
+    components["securitySchemes"] = {"key": KEY}
+    return schema
+
+
+def _complete(operation: dict[str, Any], route: APIRoute) -> None:
+    responses = operation["responses"]
+    responses.pop("422", None)
+    responses |= refusals(dict.fromkeys(problems_of(route)))
+    operation["security"] = security(roles_of(route.dependant))

@@ -1,0 +1,42 @@
+"""Why the referral service refuses something, besides what every service may say."""
+
+from infra.web.problems import Problem
+
+
+class AgreementMissing(Problem):
+    """The person's agreement does not cover this partner, or has ended."""
+
+    status, slug = 409, "agreement-missing"
+    title = "The person's agreement does not cover this partner"
+
+
+class AlreadyTried(Problem):
+    """The service was asked before in this case: no service is asked twice."""
+
+    status, slug, title = 409, "already-tried", "The service was asked before in this case"
+
+
+class AppointmentRefused(Problem):
+    """The referral can have no appointment now, or has none to say anything of."""
+
+    status, slug, title = 409, "appointment-refused", "This appointment cannot be"
+
+
+class CaseClosed(Problem):
+    """The case has ended: nothing more is decided in it."""
+
+    status, slug, title = 409, "case-closed", "The case has ended"
+
+
+class ForbiddenTransition(Problem):
+    """The referral's state does not lead where the adviser asks."""
+
+    status, slug = 409, "forbidden-transition"
+    title = "The referral's state does not allow this"
+
+
+class StaleProposal(Problem):
+    """The case has a newer proposal: that one is confirmed, changed or refused."""
+
+    status, slug = 409, "stale-proposal"
+    title = "The case has a newer proposal: look again"
