@@ -165,7 +165,7 @@ async def test_what_is_no_tile_of_the_signed_log_is_not_found(
     await hub.append("intake", "s-1", plain(100))
     await hub.read_all()
     answer = await client.get(f"/{path}")
-    assert (answer.status_code, answer.json()["title"]) == (404, "No such tile")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "No such tile")
     assert answer.headers["cache-control"] == "no-store"
 
 

@@ -23,7 +23,7 @@ from tests.support.intake import (
 )
 
 MALFORMED = "not JSON at line 1, column 2"
-INVALID = "The content does not fit its schema"
+INVALID = "The request is not valid"
 NO_ENVELOPE = "This is not a CloudEvent"
 NO_NIR = "A NIR (social security number) is never taken"
 NO_COMMUNE = "There is no commune of this INSEE code"
@@ -34,8 +34,9 @@ NO_MEDIA = problem(
 )  # fmt: skip
 
 
-def invalid(field: str, detail: str, title: str = INVALID) -> dict[str, Any]:
-    return problem("invalid", 422, title, errors=[{"field": field, "detail": detail}])
+def invalid(field: str, wrong: str, detail: str | None = None) -> dict[str, Any]:
+    more = {"detail": detail} if detail else {}
+    return problem("invalid", 422, INVALID, errors=[{"field": field, "detail": wrong}], **more)
 
 
 BAD_EVENTS = {
@@ -78,7 +79,7 @@ BAD_EVENTS = {
     ),
     "commune that does not exist": (
         contact(person={"ref": "u", "facts": {"commune": {"value": "59999"}}}),
-        fault("invalid", NO_COMMUNE, "data.person.facts.commune.value"),
+        invalid("data.person.facts.commune.value", NO_COMMUNE),
     ),
     "unknown person": (
         contact(person={"person_id": str(UUID(int=7, version=4))}),
@@ -233,11 +234,11 @@ async def test_invalid_thematique_is_named_by_its_place(intake_desk: Desk):
 BAD_REQUESTS: dict[str, tuple[bytes, dict[str, str], dict[str, Any]]] = {
     "malformed JSON": (
         b"{", STRUCTURED,
-        problem("malformed", 400, "This is not JSON", detail=MALFORMED),
+        problem("malformed", 400, "The request cannot be read", detail=MALFORMED),
     ),
     "malformed batch": (
         b"{}", BATCH,
-        problem("malformed", 400, "This is not JSON",
+        problem("malformed", 400, "The request cannot be read",
                 detail="a batch is a JSON array of events"),
     ),
     "plain JSON": (b"{}", {"content-type": "application/json"}, NO_MEDIA),
@@ -251,8 +252,7 @@ BAD_REQUESTS: dict[str, tuple[bytes, dict[str, str], dict[str, Any]]] = {
     ),
     "binary without an id": (
         b"{}", {"content-type": "application/json", "ce-specversion": "1.0"},
-        problem("invalid", 422, NO_ENVELOPE,
-                errors=[{"field": "id", "detail": "is missing"}]),
+        invalid("id", "is missing", NO_ENVELOPE),
     ),
     "NIR in a binary header": (
         b"{}", {"content-type": "application/json", "ce-specversion": "1.0", "ce-id": "1",
@@ -262,12 +262,13 @@ BAD_REQUESTS: dict[str, tuple[bytes, dict[str, str], dict[str, Any]]] = {
     ),
     "over 256 KiB": (
         b" " * (256 * 1024 + 1), STRUCTURED,
-        problem("too-large", 413, "The body is too large",
+        problem("too-large", 413, "The content is too large",
                 detail="A body has at most 262144 bytes here"),
     ),
     "over 500 events": (
         orjson.dumps([{}] * 501), BATCH,
-        problem("too-many-events", 413, "A batch has at most 500 events"),
+        problem("too-many-events", 413, "There are too many events in the batch",
+                detail="A batch has at most 500 events"),
     ),
     "wrong key": (
         b"{}", STRUCTURED | {"authorization": "Bearer nonsense"},
@@ -280,7 +281,8 @@ BAD_REQUESTS: dict[str, tuple[bytes, dict[str, str], dict[str, Any]]] = {
     ),
     "a key of another role": (
         b"{}", STRUCTURED | {"authorization": "Bearer adviser-key"},
-        problem("forbidden", 403, "A key of role adviser may not do this"),
+        problem("forbidden", 403, "The key may not do this",
+                detail="A key of role adviser may not do this"),
     ),
     "a source outside the key's scope": (
         orjson.dumps(contact() | {"source": "https://elsewhere.example"}),
@@ -336,9 +338,7 @@ async def test_reference_of_another_person_is_refused(intake_desk: Desk):
     answer = await intake_desk.send(
         contact(person={"ref": "u-2", "person_id": str(first.person_id)})
     )
-    assert answer.json() == fault(
-        "invalid", "Another person has this reference", "data.person.ref"
-    )
+    assert answer.json() == invalid("data.person.ref", "Another person has this reference")
     assert await intake_desk.all_rows() == before
 
 

@@ -208,7 +208,9 @@ async def test_database_that_is_away_is_said_and_nothing_acknowledged(desk: Desk
         )
     assert response.status_code == 503
     assert response.headers["retry-after"] == "5"
-    assert response.json() == problem("unavailable", "Not stored; send it again", 503)
+    assert response.json() == problem(
+        "unavailable", "Try again in a moment", 503, detail="Not stored; send it again"
+    )
     await hub.close()
     await hub.platform.close()
 

@@ -124,7 +124,7 @@ async def test_body_that_cannot_be_read_is_malformed(desk: Desk, body: bytes, de
     response = await desk.post(body, signed(desk.secret, body, "m1"))
     assert response.status_code == 400
     assert response.json() == problem(
-        "malformed", "The body cannot be read", 400, detail=detail
+        "malformed", "The request cannot be read", 400, detail=detail
     )
 
 
@@ -133,13 +133,21 @@ async def test_too_large_and_other_content_types_are_refused(desk: Desk):
     large = await desk.post(body, signed(desk.secret, body, "m1"))
     assert large.status_code == 413
     assert large.json() == problem(
-        "too-large", "The body is too large", 413, detail="A body has at most 65536 bytes here"
+        "too-large",
+        "The content is too large",
+        413,
+        detail="A body has at most 65536 bytes here",
     )
     body = answer_body(desk.id)
     headers = signed(desk.secret, body, "m1") | {"content-type": "text/plain"}
     plain = await desk.post(body, headers)
     assert plain.status_code == 415
-    assert plain.json() == problem("unsupported-media-type", "Send application/json", 415)
+    assert plain.json() == problem(
+        "unsupported-media-type",
+        "The content type is not read here",
+        415,
+        detail="Send application/json",
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,7 +184,7 @@ async def test_answer_that_does_not_fit_names_the_field(
     assert response.status_code == 422
     assert response.json() == problem(
         "invalid",
-        "The content does not fit its schema",
+        "The request is not valid",
         422,
         errors=[{"field": field, "detail": detail}],
     )
@@ -199,11 +207,11 @@ async def test_status_that_no_partner_may_ask_for_is_invalid(desk: Desk, status:
 
 @pytest.mark.parametrize("field", ["comment", "partner_reference"])
 async def test_nir_is_refused_wherever_words_are_written(desk: Desk, field: str):
-    response = await desk.answer("accepted", "m1", **{field: "n° 2 85 05 59 123 456 78"})
+    response = await desk.answer("accepted", "m1", **{field: "n° 2 85 05 59 123 456 67"})
     assert response.status_code == 422
     assert response.json() == problem(
         "nir-refused",
-        "The content does not fit its schema",
+        "A NIR (social security number) is never taken",
         422,
         errors=[{"field": f"data.{field}", "detail": "must not hold a NIR"}],
     )
@@ -215,7 +223,7 @@ async def test_reason_of_an_adviser_is_not_the_partners(desk: Desk):
     assert response.status_code == 422
     assert response.json() == problem(
         "reason-not-yours",
-        "The content does not fit its schema",
+        "The reason is not one that a partner gives",
         422,
         errors=[
             {"field": "data.reason", "detail": "this reason is not one that a partner gives"}

@@ -64,7 +64,9 @@ async def test_partner_reports_on_its_own_service(hub: Hub):
 async def test_service_of_another_partner_is_not_found(hub: Hub, path: str):
     body = {"status": "capacity"} if path == "capacity" else None
     answer = await with_key(hub, f"services/{OTHERS}/{path}", body)
-    assert answer.json() == problem("not-found", "No such service", 404)
+    assert answer.json() == problem(
+        "not-found", "There is no such thing", 404, detail="No such service"
+    )
     assert await hub.events("capacity.reported") == []
 
 

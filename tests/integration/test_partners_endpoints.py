@@ -84,7 +84,7 @@ async def test_endpoint_is_registered_only_for_known_partners_services_and_safe_
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json() == {
             "type": "https://aiguillage.fr/problems/invalid",
-            "title": "The content does not fit its schema",
+            "title": "The request is not valid",
             "status": 422,
             "errors": [{"field": field, "detail": detail}],
         }

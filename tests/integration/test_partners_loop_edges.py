@@ -150,7 +150,9 @@ async def test_report_that_contradicts_itself_names_the_field(
 
 async def test_report_about_an_unknown_service_is_refused(hub: Hub):
     answer = await call(hub, "POST", "/v1/services/none/capacity", json={"status": "capacity"})
-    assert answer.json() == problem("not-found", "No such service", 404)
+    assert answer.json() == problem(
+        "not-found", "There is no such thing", 404, detail="No such service"
+    )
 
 
 async def test_report_that_holds_until_tonight_is_taken(hub: Hub):

@@ -164,7 +164,9 @@ async def test_sheet_of_nothing_is_not_found(advisers: Advisers):
         await advisers.sheet(str(uuid4())),
         await advisers.handed_over(str(uuid4())),
     ):
-        assert answer.json() == problem("not-found", "No such delivery", 404)
+        assert answer.json() == problem(
+            "not-found", "There is no such thing", 404, detail="No such delivery"
+        )
 
 
 # --- the hand-over ------------------------------------------------------------------------

@@ -171,4 +171,4 @@ async def test_others_get_their_turn_while_an_adviser_s_case_is_ranked_anew(
 async def test_ranking_of_an_unknown_proposal_is_not_found(service: Service):
     async with await client(service, "adviser") as http:
         answer = await http.get(f"/v1/proposals/{uuid4()}/ranking")
-    assert (answer.status_code, answer.json()["title"]) == (404, "No such proposal")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "No such proposal")
