@@ -8,8 +8,9 @@ from pydantic import AwareDatetime, Field, StringConstraints
 from contracts.base import Strict
 from contracts.types import Count, Line
 from infra.web.auth import Principal, RequireRole
-from infra.web.problems import Problem
+from infra.web.problems import Invalid, raises
 from services.intake.handlers.refused import MAX_LISTED, Refusals, Refused
+from services.intake.problems import SourceNotAllowed
 
 System = Annotated[Principal, Depends(RequireRole("municipal"))]
 Source = Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
@@ -38,6 +39,7 @@ def router(refusals: Refusals, topic: str) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["intake"])
 
     @routes.get("/refused")
+    @raises(SourceNotAllowed)
     async def refused_records(
         system: System,
         source: Annotated[Source | None, Query()] = None,
@@ -51,12 +53,10 @@ def router(refusals: Refusals, topic: str) -> APIRouter:
         """
         if source is not None:
             if not system.may_emit(source):
-                what = "The key may not speak for this source"
-                raise Problem(403, "source-not-allowed", what)
+                raise SourceNotAllowed
             return _listed(await refusals.of_source(source))
         if partition is None or offset is None:
-            errors = [{"field": "source", "detail": "give it, or partition and offset"}]
-            raise Problem(422, "invalid", "Nothing says which records", errors=errors)
+            raise Invalid.at("source", "give it, or partition and offset")
         return _listed(await refusals.at(topic, partition, offset))
 
     return routes
