@@ -30,7 +30,7 @@ Short = Annotated[str, StringConstraints(pattern=r"^[a-z-]{1,20}$")]
 """A verdict, a result, a part of a score."""
 Remark = Annotated[str, StringConstraints(max_length=4000)]
 """Free text that somebody wrote: always sealed."""
-Sentence = Annotated[str, StringConstraints(max_length=1000)]
+Sentence = Annotated[str, StringConstraints(max_length=1024)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{1,64}$")]
 FieldNames = Annotated[list[Word], Field(max_length=60)]
 RowPart = Annotated[list[str], Field(json_schema_extra={MAX_BYTES: ROW_BYTES})]
