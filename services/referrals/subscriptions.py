@@ -22,12 +22,18 @@ def subscriptions(
     """
     erasing = Erasing(heard)
 
+    async def routed(messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        await heard.on_intake(messages, tx)
+        routing.batch_size = heard.directory.cases_at_once(platform.settings.batch_size)
+
     async def directory(messages: Sequence[Recorded], tx: AsyncConnection) -> None:
         await projections.keep_services(tx, messages)
 
+    routing = platform.subscription("routing", database, "intake", routed)
+    routing.batch_size = heard.directory.cases_at_once(platform.settings.batch_size)
     return [
         platform.subscription("directory", database, "partners", directory),
-        platform.subscription("routing", database, "intake", heard.on_intake),
+        routing,
         platform.subscription("answers", database, "partners", heard.on_partners),
         platform.subscription(
             "rights", database, "intake", erasing.on_intake, of_forgotten=True

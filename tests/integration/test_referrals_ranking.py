@@ -11,10 +11,17 @@ from contracts.base import Event
 from contracts.partners import CapacityReported, ServicePublished, ServiceWithdrawn
 from contracts.values import CapacityStatus, PartnerKind
 from infra.platform import Platform
+from infra.subscription import Subscription
 from infra.web.app import Service
 from services.referrals import projections
 from services.referrals.app import build
 from services.referrals.handlers import messages
+from services.referrals.handlers.directory import (
+    RANKED_AT_ONCE,
+    UNKNOWN_AT_ONCE,
+    Directory,
+    as_service,
+)
 from services.referrals.model import advice
 from services.referrals.model.proposals import DESCRIBED
 from tests.support.platform import JOB, append, client, drain, resident
@@ -145,6 +152,18 @@ async def test_newest_of_two_capacity_reports_counts_whichever_is_read_last(
     assert proposal["exact"]
     (known,) = [s for s in proposal["services"] if s["service_id"] == "s-0000"]
     assert known["parts"]["capacity"] == ALL_RULES.weights.no_capacity
+
+
+async def test_larger_directory_makes_smaller_batches(platform: Platform, service: Service):
+    """So that a transaction ends before the database, or whoever watches, gives it up."""
+    (routing,) = [w for w in service.workers if w.name == "routing"]
+    assert isinstance(routing, Subscription)
+    first = routing.batch_size
+    await arrive(platform, service)
+    assert (first, routing.batch_size) == (UNKNOWN_AT_ONCE, RANKED_AT_ONCE // SERVICES)
+    assert Directory().cases_at_once(20) == 20
+    known = {f"s-{n}": (1, as_service(offered(n))) for n in range(3)}
+    assert Directory(known).cases_at_once(500) == 500
 
 
 async def test_others_get_their_turn_while_cases_are_ranked(

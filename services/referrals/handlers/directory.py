@@ -17,6 +17,10 @@ from services.referrals.model.routing import Service
 
 AT_ONCE = 500
 """Services parsed before others get their turn."""
+RANKED_AT_ONCE = 200_000
+"""Services ranked in one transaction, all its cases together: some ten seconds."""
+UNKNOWN_AT_ONCE = 50
+"""Cases before it is known how large the directory is."""
 
 
 class DirectoryNotLoadedError(TimeoutError):
@@ -32,6 +36,11 @@ class Directory:
     """Every service as it is now; ``_known``: service id → position of its word, and itself."""
 
     _known: dict[str, tuple[int, Service]] = field(default_factory=dict)
+
+    def cases_at_once(self, most: int) -> int:
+        """How many cases one transaction may route: it must end within seconds."""
+        known = len(self._known)
+        return max(1, min(most, RANKED_AT_ONCE // known if known else UNKNOWN_AT_ONCE))
 
     async def read(
         self, tx: AsyncConnection, today: date
