@@ -55,6 +55,7 @@ WRITING: dict[str, tuple[str, ...]] = {
     "keys rotate-master": (),
     "partners import": ("{there}/structures.json",),
     "rebuild": ("referrals",),
+    "republish": ("intake",),
     "retention run": (),
     "rules publish": (RULES,),
     "seed": (),
