@@ -13,6 +13,7 @@ from contracts.base import Strict
 from contracts.intake import Code, Email, Ref, ShortText
 from contracts.numbers import Phone
 from contracts.sources import covers
+from contracts.types import Slug
 from contracts.values import SENSITIVE_REQUESTERS, RequesterKind
 
 Source = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -34,7 +35,7 @@ class ListedRequester(Requester):
     sources: Annotated[list[Source], Field(max_length=100)] = Field(
         [], description="CloudEvents sources: exact, or `prefix/*`."
     )
-    sites: Annotated[list[Code], Field(max_length=100)] = []
+    sites: Annotated[list[Slug], Field(max_length=100)] = []
     shown_to: Annotated[list[Ref], Field(max_length=200)] = Field(
         [], description="Partners, or kinds of partners, that may know a sensitive one."
     )
