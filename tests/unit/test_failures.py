@@ -84,7 +84,7 @@ def test_whatever_one_author_sends_pauses_nothing_unless_others_fail_too(
 
 def recorded(meta: Meta) -> Recorded:
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    return Recorded("intake", 1, uuid4(), "s", 1, "t", uuid4(), at, at, "{}", None, meta)
+    return Recorded("intake", 1, uuid4(), "s", 1, "t", uuid4(), at, at, "{}", None, meta, b"")
 
 
 @pytest.mark.parametrize(
