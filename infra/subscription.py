@@ -16,7 +16,7 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.alarms import Condition, raise_alarm
+from infra.alarms import clear_alarm, raise_alarm
 from infra.database import Database, driver, is_infrastructure
 from infra.deadletters import DeadLetters
 from infra.eventstore.store import ConcurrencyError
@@ -61,12 +61,12 @@ class Subscription(Generic[E]):
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _reached: dict[int, int] = field(default_factory=dict)
     _looked: float = 0.0
+    _sound: bool = False
 
     def __post_init__(self) -> None:
         self.dead_letters: DeadLetters[E] = DeadLetters(self.name, self.source)
         self._failures = Failures(self.max_parked_share)
         self.watch = LagWatch(self.name, self.database, self.source, self.alarm_seconds)
-        self._broken = Condition(self.database, TOPIC, self.name)
 
     async def run(self) -> None:
         """Read and apply until ``stop``; infrastructure errors are waited out, never fatal."""
@@ -110,9 +110,10 @@ class Subscription(Generic[E]):
             if self._stopping.is_set():
                 break
             applied += await self._apply(batch)
-            await self._broken.tell(None)
             self.last_step = time.monotonic()
-        if not batches:
+        if batches:
+            await self._clear()
+        else:
             await self._notice_rewind()
         return applied
 
@@ -313,10 +314,19 @@ class Subscription(Generic[E]):
             await set_paused(tx, self.name, True, reason)
 
     async def _tell(self, detail: str) -> None:
+        """Every time anew: another member, with other partitions, may have cleared it."""
+        self._sound = False
         try:
-            await self._broken.tell(detail)
+            await self.raise_alarm(TOPIC, self.name, detail)
         except Exception as error:
             log.warning("no alarm", subscription=self.name, error=type(error).__name__)
+
+    async def _clear(self) -> None:
+        """What was read went through: whatever was wrong with the source is over."""
+        if not self._sound:
+            async with self.database.transaction() as tx:
+                await clear_alarm(tx, TOPIC, self.name)
+            self._sound = True
 
     def _report(self, error: Exception, delay: float) -> None:
         RETRIES.labels(self.name).inc()
