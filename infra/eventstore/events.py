@@ -103,12 +103,16 @@ class Recorded:
 
     def require_readable(self) -> None:
         """Raise ``EventTooLargeError`` for what a relay, a topic or a verifier would refuse."""
-        size = len(self.data.encode()) + len(self.sealed or b"") * 4 // 3
-        if size > MAX_EVENT_BYTES:
-            raise EventTooLargeError(f"{self.type} has {size} bytes, {MAX_EVENT_BYTES} at most")
-        for name in (self.stream, self.type, self.meta.actor):
-            if len(name) > MAX_NAME or UNREADABLE.search(name):
-                raise EventTooLargeError(f"{self.type} has a name that nobody could read")
+        sealed = len(self.sealed or b"") * 4 // 3
+        if (
+            4 * len(self.data) + sealed
+            > MAX_EVENT_BYTES  # so many bytes at most: seldom counted
+            and (size := len(self.data.encode()) + sealed) > MAX_EVENT_BYTES
+        ):
+            raise EventTooLargeError(f"an event of {size} bytes, {MAX_EVENT_BYTES} at most")
+        names = self.stream, self.type, self.meta.actor
+        if UNREADABLE.search("".join(names)) or any(len(name) > MAX_NAME for name in names):
+            raise EventTooLargeError("an event with a name that nobody could read")
 
     def header(self) -> bytes:
         """Who, what and when, as the log's entry commits to it: the same bytes each time."""
@@ -128,9 +132,13 @@ class Recorded:
 
     def entry(self) -> bytes:
         """The canonical bytes that the audit log hashes (see ``entry_bytes``)."""
+        return self.entry_with(self.committed_seal())
+
+    def entry_with(self, seal: bytes | None) -> bytes:
+        """``entry``, where ``committed_seal`` is at hand."""
         header = commitment(HEADER, self.salt, self.header())
         data = commitment(DATA, self.salt, self.data.encode())
-        return entry_bytes(header, data, self.committed_seal())
+        return entry_bytes(header, data, seal)
 
     def committed_seal(self) -> bytes | None:
         """What the entry says of the personal part, there or gone; None if there never was."""

@@ -6,7 +6,7 @@ misses an event (docs/adr/0003). Therefore: append last, commit at once.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -189,7 +189,7 @@ class EventStore:
         unknown = [a.stream for a in appends if a.expected == ANY]
         versions = await self._current(raw, unknown) if unknown else {}
         recorded: list[Recorded] = []
-        salts = _Salts(sum(len(append.events) for append in appends))
+        salts = _salts(2 * sum(len(append.events) for append in appends))
         for append in appends:
             start = append.expected if append.expected != ANY else None
             version = versions.get(append.stream, 0) if start is None else start
@@ -221,12 +221,17 @@ class EventStore:
         return list(range(last - len(rows) + 1, last + 1))  # drawn under the lock: no holes
 
     def _numbered(
-        self, event: NewEvent, stream: str, version: int, recorded_at: datetime, salts: "_Salts"
+        self,
+        event: NewEvent,
+        stream: str,
+        version: int,
+        recorded_at: datetime,
+        salts: Iterator[bytes],
     ) -> Recorded:
         return Recorded(
             self.service, 0, event.event_id, stream, version, event.type, event.person_id,
             event.occurred_at, recorded_at, event.data, event.sealed, event.meta,
-            salts.draw(), salts.draw() if event.sealed is not None else None,
+            next(salts), next(salts) if event.sealed is not None else None,
         )  # fmt: skip
 
     def _recorded(self, row: Any) -> Recorded:
@@ -241,26 +246,19 @@ class EventStore:
         )  # fmt: skip
 
 
-class _Salts:
-    """Random salts for so many events, from one call to the system."""
-
-    def __init__(self, events: int) -> None:
-        self._drawn = memoryview(os.urandom(2 * SALT_BYTES * events))
-        self._used = 0
-
-    def draw(self) -> bytes:
-        """The next one; none is given out twice."""
-        start = self._used
-        self._used += SALT_BYTES
-        return bytes(self._drawn[start : self._used])
+def _salts(count: int) -> Iterator[bytes]:
+    """So many random salts, from one call to the system."""
+    drawn = os.urandom(SALT_BYTES * count)
+    return (drawn[n : n + SALT_BYTES] for n in range(0, len(drawn), SALT_BYTES))
 
 
 def _row(event: Recorded) -> tuple[Any, ...]:
     event.require_readable()
+    seal = event.committed_seal()
     return (
         event.event_id, event.stream, event.version, event.type, event.person_id,
         event.occurred_at, event.recorded_at, event.data, event.sealed, event.meta.json(),
-        event.salt, event.sealed_salt, event.committed_seal(), event.entry(),
+        event.salt, event.sealed_salt, seal, event.entry_with(seal),
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ ENTRIES = """
 INSERT INTO audit.entries
 SELECT n, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'old', n + 1,
   'case-' || n / 4, n % 4 + 1, 'fr.bench.v1', gen_random_uuid(), now(), now(), 'hub', '{}',
-  NULL, '{}', int8send(n), sha256(int8send(n))
+  '{}', NULL, sha256(int8send(n)), NULL, '{}', int8send(n), sha256(int8send(n))
 FROM generate_series(0::bigint, $1 - 1) AS n
 """
 STREAMS = """

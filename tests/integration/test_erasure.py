@@ -1,6 +1,7 @@
 """A person is erased everywhere, while everything that was proved stays proved."""
 
 import re
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -10,7 +11,11 @@ from contracts.erasure import FORGOTTEN
 from infra.database import Database
 from infra.erasures import LEDGER
 from infra.subscription import Subscription, set_paused
-from infra.tlog.audit import LoggedEntry, Verdict, verify_log
+from infra.tlog.audit import LoggedEntry, Outcome, Verdict, verify_log
+from infra.tlog.export import Export, Wanted
+from infra.tlog.layout import Selection
+from services.audit.handlers.export import StoredExport
+from tests.support.exports import both
 from tests.support.intake import contact, with_data
 from tests.support.whole import CANARY, Whole, until
 
@@ -49,6 +54,8 @@ async def test_nothing_of_an_erased_person_is_left_and_the_log_stays_whole(whole
     assert end["reason"] == "asked"
     for schema in ("intake", "referrals", "partners", "audit"):
         table = "entries" if schema == "audit" else "events"
+        salts = f"SELECT count(sealed_salt) FROM {schema}.{table} WHERE person_id = $1"
+        assert (await whole.rows(salts, person))[0]["count"] == 0, schema
         query = (
             f"SELECT count(*) FROM {schema}.{table} WHERE person_id = $1 AND sealed IS NOT NULL"
         )
@@ -235,7 +242,9 @@ async def test_what_was_parked_of_a_person_goes_but_enters_the_log_without_them(
 
     async def stripped() -> bool:
         rows = await whole.rows("SELECT record FROM audit.dead_letters")
-        return bool(rows) and not any(b'"sealed":' in row["record"] for row in rows)
+        return bool(rows) and not any(
+            b'"sealed":' in row["record"] or b'"sealedsalt":' in row["record"] for row in rows
+        )
 
     await until(stripped)
     await whole.rows("ALTER TABLE audit.entries DROP CONSTRAINT poison")
@@ -245,6 +254,29 @@ async def test_what_was_parked_of_a_person_goes_but_enters_the_log_without_them(
         assert await subscription.replay() == 0
     await erased(whole, person)
     assert (await verdict(whole)).exit_code == 0
+
+
+async def test_an_export_after_an_erasure_is_intact_for_both_verifiers(
+    whole: Whole, tmp_path: Path
+):
+    """Entries are what they were; of the sealed parts nothing is left that shows them."""
+    person = await whole.comes()
+    await whole.quiet()
+    before = await whole.rows("SELECT entry FROM audit.entries ORDER BY idx")
+    await erase(whole, person)
+    await erased(whole, person)
+    after = await whole.rows("SELECT entry FROM audit.entries ORDER BY idx")
+    assert after[: len(before)] == before
+    audit = next(s for s in whole.running.services if s.name == "audit")
+    vkey = whole.running.address["vkey"]
+
+    async def everything(size: int) -> Selection:
+        return Selection(size, stop=size)
+
+    source = StoredExport(audit.database, vkey.split("+")[0])
+    said = await Export(source, tmp_path / "export", Wanted({}, everything)).run([vkey])
+    assert said.erased > 0
+    assert both(tmp_path / "export", vkey).outcome is Outcome.INTACT
 
 
 async def verdict(whole: Whole) -> Verdict:
