@@ -119,7 +119,7 @@ class RemoteLog:
             page = (await self.json(signed))["checkpoints"]
             for item in page:
                 yield str(item["note"]).encode()
-            after = int(page[-1]["size"]) if len(page) == PAGE else to
+            after = int(page[-1]["size"]) if page else to
 
 
 @asynccontextmanager

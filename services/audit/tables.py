@@ -61,8 +61,12 @@ ADD_CHECKPOINT = (
     "INSERT INTO checkpoints (origin, size, root, note, signed_at) VALUES ($1, $2, $3, $4, $5)"
 )
 CHECKPOINTS = (
-    f"{_SIGNED} WHERE c.size > $1 AND c.size <= $2 AND c.origin = $4 ORDER BY c.size LIMIT $3"
+    "SELECT size, note FROM (SELECT size, note, row_number() OVER (ORDER BY size) AS n, "
+    f"sum(octet_length(note)) OVER (ORDER BY size) AS bytes FROM ({_SIGNED} WHERE c.size > $1 "
+    "AND c.size <= $2 AND c.origin = $4 ORDER BY c.size LIMIT $3) AS listed) AS page "
+    "WHERE bytes <= $5 OR n = 1 ORDER BY size"
 )
+"""As many as asked for, or as few as fit into so many bytes; one in any case."""
 COSIGNED = (
     f"{_SIGNED} WHERE c.size > $1 AND c.origin = $2 AND EXISTS (SELECT FROM signatures x "
     "WHERE x.origin = c.origin AND x.size = c.size) ORDER BY c.size DESC LIMIT $3"

@@ -51,7 +51,8 @@ async def roots(hub: Hub) -> dict[int, bytes]:
     """Size and root of everything that readers may have seen."""
     keys = hub.signing.keys
     notes = [
-        row["note"] for row in await hub.rows(tables.CHECKPOINTS, -1, 2**62, 99, keys.origin)
+        row["note"]
+        for row in await hub.rows(tables.CHECKPOINTS, -1, 2**62, 99, keys.origin, 2**40)
     ]
     opened = [open_checkpoint(note, keys.vkeys(), keys.origin) for note in notes]
     return {checkpoint.size: checkpoint.root for checkpoint in opened}

@@ -45,11 +45,11 @@ class StoredExport:
     async def checkpoints(self, after: int, to: int) -> AsyncIterator[bytes]:
         """Those of more than ``after`` and at most ``to`` entries, oldest first."""
         while after < to:
-            values = after, to, CHECKPOINTS_AT_ONCE, self._origin
+            values = after, to, CHECKPOINTS_AT_ONCE, self._origin, PIECE_BYTES
             rows = await self._database.rows(tables.CHECKPOINTS, *values)
             for row in rows:
                 yield row["note"]
-            after = rows[-1]["size"] if len(rows) == CHECKPOINTS_AT_ONCE else to
+            after = rows[-1]["size"] if rows else to
 
     async def tile(self, tile: Tile) -> bytes:
         """A tile or an entry bundle."""

@@ -43,7 +43,7 @@ AUDITORS = {"cache-control": "private, max-age=31536000, immutable"}
 TEXT = "text/plain; charset=utf-8"
 GZIP_LEVEL = 6
 PAGE_BYTES = 8 * 1024 * 1024
-"""Data and sealed parts on a page of entries, but for one that is larger alone."""
+"""Data and sealed parts on a page of entries, or checkpoints on one; one in any case."""
 
 router = APIRouter()
 
@@ -85,9 +85,12 @@ async def list_checkpoints(
     to: Index = MAX_SIZE,
     limit: Limit = MAX_LIMIT,
 ) -> dict[str, Any]:
-    """Signed checkpoints of more than ``after`` and at most ``to`` entries, oldest first."""
+    """Signed checkpoints of more than ``after`` and at most ``to`` entries, oldest first.
+
+    As many as fit on a page; there are no more where it is empty.
+    """
     raw, origin = await driver(tx), keys_of(request).origin
-    rows = await raw.fetch(tables.CHECKPOINTS, after, to, limit, origin)
+    rows = await raw.fetch(tables.CHECKPOINTS, after, to, limit, origin, PAGE_BYTES)
     return {"checkpoints": [{"size": r["size"], "note": r["note"].decode()} for r in rows]}
 
 
