@@ -23,6 +23,7 @@ from infra.eventstore.store import ConcurrencyError
 from infra.failures import Failures, TooManyFailuresError
 from infra.faults import describe
 from infra.lag import LagWatch
+from infra.lives import TOPIC, begin_life
 from infra.sources.base import GONE, Batch, Life, Message, Source, SourceBrokenError
 
 E = TypeVar("E")
@@ -37,7 +38,6 @@ FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 10.0
 CONFLICT_RETRIES = 10
 REWIND_SECONDS = 1.0
-TOPIC = "topic"
 WAITS = "waits for an earlier message of the same person"
 
 
@@ -126,7 +126,8 @@ class Subscription(Generic[E]):
         async with self.database.transaction() as tx:
             following = (await self._lock(tx, partition))[0]
             if life is not None:
-                following = await self._begin(tx, partition, life)
+                where = (self.name, self.source.name, partition)
+                following = await begin_life(tx, *where, life)
         self._reached[partition] = following
         return following
 
@@ -280,24 +281,6 @@ class Subscription(Generic[E]):
             )  # fmt: skip
             row = await raw.fetchrow(query, *where)
         return row["next"], row["position"], row["paused"]  # type: ignore[index]
-
-    async def _begin(self, tx: AsyncConnection, partition: int, life: Life) -> int:
-        """Where to read in a life of the topic: its start, unless that is known already."""
-        raw = await driver(tx)
-        where = (self.name, self.source.name, partition)
-        row = await raw.fetchrow(
-            "UPDATE offsets o SET identity = $4, next = "
-            "CASE WHEN o.identity = $4 THEN o.next ELSE $5 END FROM offsets was "
-            "WHERE (o.subscription, o.source, o.partition) = ($1, $2, $3) "
-            "AND (was.subscription, was.source, was.partition) = ($1, $2, $3) "
-            "RETURNING o.next, was.identity IS DISTINCT FROM $4 "
-            "AND was.identity IS NOT NULL AS other",
-            *where, life.identity, life.start,
-        )  # fmt: skip
-        assert row is not None  # locked before
-        if row["other"] and life.told:
-            await raise_alarm(tx, TOPIC, f"{self.source.name} {partition}", life.told)
-        return int(row["next"])
 
     async def _advance(
         self, tx: AsyncConnection, partition: int, following: int, position: int

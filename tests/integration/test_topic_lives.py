@@ -14,9 +14,10 @@ from infra.clock import system_clock
 from infra.eventstore.events import NewEvent
 from infra.eventstore.store import Append, EventStore
 from infra.kafka import public_topic_of, topic_of
+from infra.lives import TOPIC
 from infra.sources.base import ForeignRecord
 from infra.sources.public import public_source
-from infra.subscription import TOPIC, Subscription
+from infra.subscription import Subscription
 from infra.topicids import find_topic
 from services.operations import republish
 from tests.support.postgres import Databases
