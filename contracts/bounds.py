@@ -14,7 +14,7 @@ ROW_BYTES = 128 * 1024
 RULES_BYTES = 256 * 1024
 DISCLOSED_BYTES = 80 * 1024
 """Of what a partner may learn of a person: every disclosable field at its longest."""
-MOST_SERVICES = 40
+MOST_SERVICES = 33
 """Services that one proposal describes."""
 
 Id = Annotated[str, StringConstraints(max_length=150)]
@@ -26,6 +26,8 @@ Word = Annotated[str, StringConstraints(max_length=120)]
 """A code of ours, or one that a door has checked."""
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
 """The name of a row, a condition, a value of data·inclusion: nothing that JSON escapes."""
+RowName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+"""Of a condition, or of the row of a table that answers it."""
 Short = Annotated[str, StringConstraints(pattern=r"^[a-z-]{1,20}$")]
 """A verdict, a result, a part of a score."""
 Remark = Annotated[str, StringConstraints(max_length=4000)]

@@ -13,6 +13,7 @@ from contracts.bounds import (
     Id,
     Key,
     Name,
+    RowName,
     Sentence,
     Short,
     Word,
@@ -21,7 +22,7 @@ from contracts.values import CapacityStatus, PartnerKind
 
 Place = Annotated[str, StringConstraints(max_length=20)]
 """A code of a zone, as the directory writes it."""
-MOST_NAMED = 10
+MOST_NAMED = 3
 """Services that a question names."""
 CLOSED: dict[str, JsonValue] = {"additionalProperties": False}
 
@@ -43,9 +44,9 @@ class Condition(Contract):
     age, publics).
     """
 
-    code: Key
+    code: RowName
     result: Short
-    row: Key | None = None
+    row: RowName | None = None
 
 
 class ServiceKnown(Contract):
@@ -88,8 +89,8 @@ class LeftOut(Contract):
 
     count: int
     verdict: Short
-    code: Key | None = None
-    row: Key | None = None
+    code: RowName | None = None
+    row: RowName | None = None
 
 
 class Question(Contract):

@@ -29,7 +29,7 @@ MOST_ROWS = 250
 MOST_CONDITIONS = 15
 """Of one table: a proposal tells each of them, for each service."""
 MOST_TEXT = 400
-_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 Facts = Mapping[str, Any]
 
 
