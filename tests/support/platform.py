@@ -43,12 +43,13 @@ async def append(
     """Append as ``service`` would."""
     database = platform.database(service)
     pending = Pending(stream, events, person_id, Meta("test"), occurred_at=occurred_at)
-    async with database.transaction() as tx:
-        recorded = await platform.writer(service).write(
-            tx, [pending], new_persons=service == "intake"
-        )
-    await database.close()
-    return recorded
+    try:
+        async with database.transaction() as tx:
+            return await platform.writer(service).write(
+                tx, [pending], new_persons=service == "intake"
+            )
+    finally:
+        await database.close()
 
 
 async def drain(service: Service) -> int:
