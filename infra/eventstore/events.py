@@ -15,7 +15,7 @@ from infra.tlog.commitment import DATA, HEADER, SEALED, commitment
 
 HUB = "hub"
 MAX_EVENT_BYTES = 896 * 1024
-"""Of data, and sealed part in base64: a record holds them, of which a producer sends 1 MiB."""
+"""Of data, and sealed part in base64: a record holds them, far below what a topic takes."""
 MAX_NAME = 1000
 """Characters of a stream, type or actor."""
 MAX_ENTRY_BYTES = 256

@@ -1,6 +1,5 @@
 """Whatever a reader refuses, a writer cannot make: the table of limits is that of the code."""
 
-import inspect
 import re
 from importlib import import_module
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import NamedTuple
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from infra.codec import to_kafka, to_record
 from infra.eventstore import events
@@ -55,9 +53,7 @@ def _number(text: str) -> int:
 
 
 def value(place: str) -> int:
-    """What a constant, a default or a topic's setting is in the code."""
-    if default := re.fullmatch(r"aiokafka\.AIOKafkaProducer\((\w+)\)", place):
-        return int(inspect.signature(AIOKafkaProducer.__init__).parameters[default[1]].default)
+    """What a constant or a topic's setting is in the code."""
     named, _, key = place.partition("[")
     module, _, name = named.rpartition(".")
     found = getattr(import_module(module), name)
@@ -83,9 +79,7 @@ def test_the_largest_event_is_a_record_that_producers_and_topics_take(
     largest.require_readable()
     key, content, headers = to_kafka(largest)
     size = len(key) + len(content) + sum(len(n) + len(v) for n, v in headers)
-    for place in ("aiokafka.AIOKafkaProducer(max_request_size)",
-                  "infra.topics._HUB[max.message.bytes]"):  # fmt: skip
-        assert size < value(place)
+    assert size < value("infra.relay.MAX_RECORD_BYTES")
     assert len(to_record(largest)) < 3 * events.MAX_EVENT_BYTES
 
 

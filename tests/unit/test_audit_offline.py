@@ -5,7 +5,6 @@ changed at will.
 """
 
 import shutil
-import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -17,15 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.eventstore.events import MAX_EVENT_BYTES
 from infra.tlog import merkle, tiles
 from infra.tlog.audit import Outcome
-from infra.tlog.export import ExportRefusedError
-from infra.tlog.exported import Exported
 from infra.tlog.layout import (
     FRAMES,
-    MAX_FILE_BYTES,
-    MAX_ITEM_BYTES,
     NOT_EVIDENCE,
     encode_frames,
     read_frames,
@@ -44,8 +38,6 @@ from tests.support.exports import (
     exported,
     log_of,
     logged,
-    opened,
-    recorded,
     salt_of,
 )
 
@@ -316,90 +308,6 @@ def test_a_forked_log_is_refused(size: int, tmp_path: Path) -> None:
     forked = memory_log(log_of(SIZE, streams=5))
     verdict = both(made("whole"), last=kept(tmp_path / "x", forked.sign(size)))
     assert str(verdict) == f"broken: another history of {size} entries was signed"
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        b"",
-        b"<!doctype html><title>404</title>",
-        memory_log().sign(300).replace(b"\n", b"\r\n"),
-        memory_log().sign(300).replace(b"\n300\n", b"\n301\n"),
-        memory_log().sign(300)[:-20],
-        replace(memory_log(), signer=Signer(ORIGIN, bytes([1] * 32))).sign(300),
-        replace(memory_log(), signer=Signer("another/log", bytes(32))).sign(300),
-        b"x" * (MAX_FILE_BYTES + 1),
-    ],
-    ids=["empty", "page", "crlf", "changed", "cut", "key", "log", "large"],
-)
-def test_a_kept_file_that_is_no_checkpoint_of_the_log_says_nothing_of_it(
-    given: bytes, tmp_path: Path
-) -> None:
-    verdict = both(made("whole"), last=kept(tmp_path / "x", given))
-    assert verdict.outcome is Outcome.INCOMPLETE
-
-
-def test_a_kept_file_that_is_not_there_says_nothing_of_the_log(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none"):
-        assert both(made("whole"), last=path).outcome is Outcome.INCOMPLETE
-
-
-@pytest.mark.parametrize("key", ["", "nonsense", f"{VKEY}\n", "a+00000000+"])
-def test_a_key_that_cannot_be_read_says_nothing_of_the_log(key: str) -> None:
-    assert both(made("whole"), key).outcome is Outcome.INCOMPLETE
-
-
-def test_a_policy_that_cannot_be_read_says_nothing_of_the_log(tmp_path: Path) -> None:
-    (tmp_path / "page").write_bytes(b"<html>")
-    (tmp_path / "large").write_bytes(b"x" * (2 << 20))
-    for policy in (tmp_path / "page", tmp_path / "large", tmp_path / "none", tmp_path):
-        verdict = verify_export(made("whole"), [VKEY], policy=policy, workers=1)
-        assert verdict.outcome is Outcome.INCOMPLETE, policy
-
-
-def test_a_bundle_with_more_than_256_mib_beside_it_is_intact_and_checked_in_flat_memory(
-    tmp_path: Path,
-) -> None:
-    """More than a writer would make: nothing depends on that."""
-    sealed = b"x" * (MAX_EVENT_BYTES + MAX_EVENT_BYTES // 4)
-    events = [
-        recorded(n=n, stream=f"case-{n}", data=f'{{"n":{n}}}', sealed=sealed)
-        for n in range(280)
-    ]
-    log = MemoryLog([opened(event) for event in events])
-    exported(tmp_path, log)
-    assert (tmp_path / "payload/000").stat().st_size > 256 << 20
-    tracemalloc.start()
-    verdict = both(tmp_path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert (verdict.outcome, verdict.checked) == (Outcome.INTACT, 280)
-    assert peak < 48 << 20
-    assert sum(1 for _ in Exported.open(tmp_path).rows()) == 280
-
-
-@pytest.mark.parametrize("path", ["payload/000", "checkpoints/0", "tile/entries/000"])
-def test_what_is_too_large_to_be_read_is_not_called_broken(
-    path: str, copy: Callable[[str], Path]
-) -> None:
-    folder = copy("whole")
-    with (folder / path).open("r+b") as file:
-        if path.startswith("tile"):
-            file.truncate(MAX_FILE_BYTES + 1)  # a hole: nothing is written
-        else:
-            file.write((MAX_ITEM_BYTES + 1).to_bytes(4, "big"))
-            file.truncate(MAX_ITEM_BYTES + 1000)
-    verdict = both(folder)
-    assert verdict.outcome is Outcome.INCOMPLETE
-    assert "too large to be read" in verdict.reason
-
-
-def test_an_export_is_not_made_of_what_its_verifiers_would_not_read(tmp_path: Path) -> None:
-    log = memory_log(log_of(20))
-    log.entries[7] = log.entries[7]._replace(sealed=bytes(MAX_ITEM_BYTES + 1))
-    with pytest.raises(ExportRefusedError, match="too large to be read"):
-        exported(tmp_path, log)
-    assert not (tmp_path / "manifest.json").exists()
 
 
 def test_earlier_checkpoints_of_another_history_are_refused(tmp_path: Path) -> None:
