@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
 from infra.web.auth import RequireRole
 from infra.web.problems import (
@@ -54,9 +54,9 @@ FIELD_ERROR = {
 
 def describe(app: FastAPI) -> None:
     """Have an application answer with this description; called once all routes are there."""
-    for route in app.routes:
-        if isinstance(route, APIRoute):
-            route.described_problems = frozenset(problems_of(route))  # type: ignore[attr-defined]
+    for route in _api_routes(app):
+        described = frozenset(problems_of(route))
+        route.original_route.described_problems = described  # type: ignore[attr-defined]
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -75,7 +75,7 @@ def add_operation(
     app.state.operations.append((method, path, operation, schemas))
 
 
-def problems_of(route: APIRoute) -> Iterator[type[Problem]]:
+def problems_of(route: RouteContext) -> Iterator[type[Problem]]:
     """Every kind of problem that an operation of ours may answer with."""
     yield from ALWAYS
     if roles_of(route.dependant):
@@ -116,6 +116,13 @@ def security(roles: Iterable[str]) -> list[dict[str, list[str]]]:
     return [{"key": [role]} for role in sorted(roles)]
 
 
+def _api_routes(app: FastAPI) -> Iterator[RouteContext]:
+    """The operations of FastAPI's kind, those of included routers among them."""
+    for route in iter_route_contexts(app.routes):
+        if isinstance(route.original_route, APIRoute):
+            yield route
+
+
 def _parameters(dependant: Dependant) -> Iterator[Any]:
     yield from dependant.path_params
     yield from dependant.query_params
@@ -137,8 +144,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.include_in_schema:
+    for route in _api_routes(app):
+        if route.include_in_schema and route.path_format:
             for method in route.methods or ():
                 _complete(schema["paths"][route.path_format][method.lower()], route)
     for method, path, operation, needed in getattr(app.state, "operations", ()):
@@ -149,7 +156,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return schema
 
 
-def _complete(operation: dict[str, Any], route: APIRoute) -> None:
+def _complete(operation: dict[str, Any], route: RouteContext) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
     responses |= refusals(dict.fromkeys(problems_of(route)))
