@@ -19,7 +19,7 @@ from contracts.sizes import largest
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "events.md"
 SHORT_LIST = 10
-DATED = "Dated_"  # how pydantic names a statement about some type
+DATED = ("Dated", "Sensitive")  # how statements about the person are named
 HEAD = """\
 # Events and messages
 
@@ -60,7 +60,7 @@ def _parts() -> dict[str, dict[str, Any]]:
     for name, model in published().items():
         definitions = schema_of(name, model).get("$defs", {})
         for title, schema in definitions.items():
-            if DATED not in title:
+            if not title.startswith(DATED):
                 found[title] = {**schema, "$defs": definitions}
     return {title: schema for title, schema in found.items() if not _is_short(schema)}
 
@@ -104,7 +104,7 @@ def _fields(schema: dict[str, Any]) -> Iterator[str]:
 def _type(node: dict[str, Any], definitions: dict[str, Any]) -> str:
     if "$ref" in node:
         name = node["$ref"].removeprefix("#/$defs/")
-        if DATED in name:
+        if name.startswith(DATED):
             value = definitions[name]["properties"]["value"]
             return f"statement of {_type(value, definitions)}"
         values = definitions[name].get("enum", ())

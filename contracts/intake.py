@@ -59,6 +59,46 @@ class Sensitive(Dated[T]):
     agreement: Evidence = Field(description="How the person agreed that this is recorded.")
 
 
+class DatedBirthDate(Dated[BirthDate]):
+    """The day of birth."""
+
+
+class DatedCommune(Dated[Commune]):
+    """The commune of residence (INSEE code)."""
+
+
+class DatedSituation(Dated[Situation]):
+    """The situation towards employment."""
+
+
+class DatedRegistration(Dated[PastDay]):
+    """Since which day the person is registered with France Travail."""
+
+
+class DatedBenefit(Dated[Literal["rsa", "ass", "aah", "none"]]):
+    """The minimum benefit that the person receives."""
+
+
+class DatedNeighbourhood(Dated[Literal["yes", "no", "unknown"]]):
+    """Whether the person lives in a priority neighbourhood (QPV)."""
+
+
+class DatedStudyLevel(Dated[Literal["none", "cap-bep", "bac", "bac+2", "bac+3-or-more"]]):
+    """The highest level of studies."""
+
+
+class DatedMobility(Dated[Literal["none", "public-transport", "own-vehicle"]]):
+    """How the person gets about."""
+
+
+class DatedProject(Dated[FreeText]):
+    """What the person wants to do, in words."""
+
+
+class SensitiveDisability(Sensitive[bool]):
+    """Whether the person is recognised as a disabled worker (RQTH)."""
+
+
 class Identity(Strict):
     """Who the person is. Always sealed; a NIR is refused in every field."""
 
@@ -73,18 +113,16 @@ class Identity(Strict):
 class Facts(Strict):
     """What is known about the person, each statement with its source. Always sealed."""
 
-    birth_date: Dated[BirthDate] | None = None
-    commune: Dated[Commune] | None = None
-    situation: Dated[Situation] | None = None
-    registered_with_france_travail_since: Dated[PastDay] | None = None
-    minimum_benefit: Dated[Literal["rsa", "ass", "aah", "none"]] | None = None
-    recognised_disability: Sensitive[bool] | None = None
-    priority_neighbourhood: Dated[Literal["yes", "no", "unknown"]] | None = None
-    study_level: Dated[Literal["none", "cap-bep", "bac", "bac+2", "bac+3-or-more"]] | None = (
-        None
-    )
-    mobility: Dated[Literal["none", "public-transport", "own-vehicle"]] | None = None
-    project: Dated[FreeText] | None = None
+    birth_date: DatedBirthDate | None = None
+    commune: DatedCommune | None = None
+    situation: DatedSituation | None = None
+    registered_with_france_travail_since: DatedRegistration | None = None
+    minimum_benefit: DatedBenefit | None = None
+    recognised_disability: SensitiveDisability | None = None
+    priority_neighbourhood: DatedNeighbourhood | None = None
+    study_level: DatedStudyLevel | None = None
+    mobility: DatedMobility | None = None
+    project: DatedProject | None = None
 
     def with_newer(self, stated: "Facts", *, corrects: bool = False) -> "Facts":
         """These facts after others were stated: of two about the same thing, that which was

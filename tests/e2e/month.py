@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from contracts.base import Event
 from contracts.days import local_day
-from contracts.intake import Dated, Facts, FactsSealed, FactsStated
+from contracts.intake import DatedBirthDate, Facts, FactsSealed, FactsStated
 from contracts.partners import AnswerReceived, CapacityReported
 from contracts.referrals import DeadlinePassed, ReferralRequested
 from contracts.registry import parse_event
@@ -266,7 +266,7 @@ class Month:
 
     async def _ask(self, items: list[Any]) -> None:
         """The persons answer the open questions; what they say comes in by the intake."""
-        facts = FactsSealed(facts=Facts(birth_date=Dated(value=date(1990, 1, 1))))
+        facts = FactsSealed(facts=Facts(birth_date=DatedBirthDate(value=date(1990, 1, 1))))
         persons = {i["person_id"] for i in items if i["reason"] == "unknown-facts"}
         pending = [
             Pending(f"person-{p}", [FactsStated(person_id=p, sealed=facts)], p)

@@ -58,7 +58,7 @@ def _facts(random: Random, day: date) -> intake.Facts:
         "study_level": random.choice(["none", "cap-bep", "bac"]),
     }
     stated = {name: value for name, value in known.items() if random.random() < 0.85}
-    dated: dict[str, Any] = {name: intake.Dated(value=v) for name, v in stated.items()}
+    dated: dict[str, Any] = {name: {"value": v} for name, v in stated.items()}
     return intake.Facts(**dated)
 
 

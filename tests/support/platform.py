@@ -90,9 +90,9 @@ def resident(
     identity = intake.Identity(family_name=name, given_name="Inès", phone="+33612345678")
     named = intake.IdentitySealed(identity=identity)
     facts = intake.Facts(
-        birth_date=intake.Dated(value=born),
-        commune=intake.Dated(value="59459"),
-        situation=intake.Dated(value=Situation.JOB_SEEKER),
+        birth_date=intake.DatedBirthDate(value=born),
+        commune=intake.DatedCommune(value="59459"),
+        situation=intake.DatedSituation(value=Situation.JOB_SEEKER),
     )
     agreements = [
         intake.AgreementGiven(

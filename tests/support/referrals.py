@@ -7,10 +7,7 @@ from uuid import uuid4
 from contracts.base import Event
 from contracts.intake import (
     AgreementGiven,
-    Dated,
     Facts,
-    FactsSealed,
-    FactsStated,
     Identity,
 )
 from contracts.referrals import CaseOpened, DirectoryRead
@@ -56,7 +53,7 @@ def person(born: date | None = date(2006, 5, 17), **facts: Any) -> Person:
         "situation": Situation.JOB_SEEKER,
         **facts,
     }
-    dated: dict[str, Any] = {n: Dated(value=v) for n, v in stated.items() if v is not None}
+    dated: dict[str, Any] = {n: {"value": v} for n, v in stated.items() if v is not None}
     return Person(
         Identity(family_name="Dubrulle", given_name="Inès", phone="+33612345678"),
         Facts(**dated),
@@ -66,8 +63,7 @@ def person(born: date | None = date(2006, 5, 17), **facts: Any) -> Person:
 
 def stated(who: Person, **facts: Any) -> Person:
     """A person after some facts were stated."""
-    said = FactsSealed(facts=Facts(**facts))
-    return who.stated(FactsStated(person_id=uuid4(), sealed=said))
+    return who.stated(Facts(**facts))
 
 
 def agreement(

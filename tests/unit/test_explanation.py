@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from contracts.intake import Dated, Sensitive
+from contracts.intake import DatedBenefit, SensitiveDisability
 from contracts.referrals import (
     CommentSealed,
     ProposalChanged,
@@ -73,7 +73,7 @@ def test_choice_and_refusal_of_an_adviser_are_told_with_their_reasons():
 
 
 def test_data_are_listed_with_source_and_date():
-    fact = Dated[Any](value="rsa", source=FactSource.DOCUMENT, as_of=date(2026, 11, 2))
+    fact = DatedBenefit(value="rsa", source=FactSource.DOCUMENT, as_of=date(2026, 11, 2))
     found = told(stated(person(date(1984, 2, 3)), minimum_benefit=fact))
     (benefit,) = [d for d in found["data"] if d["fact"] == "minimum_benefit"]
     assert benefit == {
@@ -119,7 +119,7 @@ def test_text_says_the_same_in_plain_french():
 
 def test_municipality_proposes_and_neither_decides_nor_orients():
     """The commune is not among those who orient job seekers (loi 2023-1196)."""
-    disabled = Sensitive[bool](value=True, agreement=Evidence.SIGNED)
+    disabled = SensitiveDisability(value=True, agreement=Evidence.SIGNED)
     who = stated(person(), recognised_disability=disabled)
     services = [service(kind) for kind in PartnerKind]
     text = in_words(explain(Told(made(who, *services), ALL_RULES))).lower()

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.intake import Dated, Facts, FactsSealed, FactsStated, Identity
+from contracts.intake import (
+    DatedBirthDate,
+    DatedMobility,
+    Facts,
+    FactsSealed,
+    FactsStated,
+    Identity,
+)
 from contracts.values import MatchKind
 from services.intake.model.identity import Profile, features, plain, profile
 from services.referrals.model.person import History
@@ -18,12 +25,12 @@ BORN = date(2006, 5, 17)
 
 
 def of(born: date | None = BORN, **identity: Any) -> dict[MatchKind, str]:
-    facts = Facts(birth_date=Dated(value=born)) if born else Facts()
+    facts = Facts(birth_date=DatedBirthDate(value=born)) if born else Facts()
     return features(Profile(Identity(**identity), facts))
 
 
 def stated(value: str, as_of: date, *, corrects: bool = False) -> FactsStated:
-    facts = Facts(mobility=Dated(value=value, as_of=as_of))  # type: ignore[arg-type]
+    facts = Facts(mobility=DatedMobility(value=value, as_of=as_of))  # type: ignore[arg-type]
     sealed = FactsSealed(facts=facts)
     return FactsStated(person_id=UUID(int=1), corrects=corrects, sealed=sealed)
 

@@ -9,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.communes import epci_of
-from contracts.intake import Dated, Sensitive
+from contracts.intake import (
+    DatedRegistration,
+    DatedSituation,
+    SensitiveDisability,
+)
 from contracts.values import CapacityStatus, Evidence, PartnerKind, Situation
 from services.referrals.model.disclosure import MINIMAL_FIELDS
 from services.referrals.model.person import Person, age_on, months_between
@@ -38,8 +42,8 @@ BORN_27 = date(1999, 5, 1)
 IN_SCHOOL = Situation.IN_SCHOOL
 
 
-def disability(value: bool) -> Sensitive[bool]:
-    return Sensitive[bool](value=value, agreement=Evidence.ORAL)
+def disability(value: bool) -> SensitiveDisability:
+    return SensitiveDisability(value=value, agreement=Evidence.ORAL)
 
 
 def verdict(who: Person, of: Service, day: date = TODAY) -> str:
@@ -262,7 +266,7 @@ def test_worker_who_may_be_registered_is_asked_not_excluded():
     of = service(PartnerKind.DIGITAL_SPACE, publics=("demandeurs-emploi",))
     working = person(situation=Situation.IN_EMPLOYMENT)
     assert verdict(working, of) == UNKNOWN
-    since = Dated[date](value=date(2026, 1, 1))
+    since = DatedRegistration(value=date(2026, 1, 1))
     assert verdict(stated(working, registered_with_france_travail_since=since), of) == ELIGIBLE
 
 
@@ -336,16 +340,16 @@ def test_nothing_is_asked_for_a_service_that_is_out_anyway():
 
 def test_later_truth_counts_whichever_was_said_first():
     day = date(2026, 11, 1)
-    new = Dated[Situation](value=Situation.IN_EMPLOYMENT, as_of=day)
-    old = Dated[Situation](value=Situation.JOB_SEEKER, as_of=day - timedelta(days=90))
+    new = DatedSituation(value=Situation.IN_EMPLOYMENT, as_of=day)
+    old = DatedSituation(value=Situation.JOB_SEEKER, as_of=day - timedelta(days=90))
     said = stated(stated(Person(), situation=new), situation=old)
     assert said.facts.situation == new
-    same_day = Dated[Situation](value=Situation.INACTIVE, as_of=day)
+    same_day = DatedSituation(value=Situation.INACTIVE, as_of=day)
     assert stated(said, situation=same_day).facts.situation == same_day
 
 
 def test_what_becomes_true_later_is_not_known_yet():
-    fact = Dated[Situation](value=Situation.IN_TRAINING, as_of=date(2027, 1, 4))
+    fact = DatedSituation(value=Situation.IN_TRAINING, as_of=date(2027, 1, 4))
     who = stated(Person(), situation=fact)
     assert "situation" not in known_facts(who, TODAY)
     assert "situation" in known_facts(who, date(2027, 1, 4))

@@ -1,13 +1,12 @@
 """Laws of every proposal, whoever the person and whatever the need."""
 
 from datetime import date
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.explanation import Explanation
-from contracts.intake import Dated
+from contracts.intake import DatedMobility
 from contracts.values import Situation, Thematique
 from services.referrals.model.loop import open_case
 from services.referrals.model.person import Person
@@ -50,7 +49,7 @@ def test_proposal_depends_on_nothing_but_its_arguments(order: list[Service], who
 @given(PEOPLE, st.sampled_from(["none", "public-transport", "own-vehicle"]))
 def test_fact_that_no_rule_asks_for_changes_no_ranking(who: Person, mobility: str):
     plain = propose(JOB, who, SEED_SERVICES, ALL_RULES, TODAY)
-    more = stated(who, mobility=Dated[Any](value=mobility))
+    more = stated(who, mobility=DatedMobility(value=mobility))
     assert plain.candidates == propose(JOB, more, SEED_SERVICES, ALL_RULES, TODAY).candidates
 
 
