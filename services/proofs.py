@@ -142,8 +142,10 @@ def _opened(data: bytes) -> Opening:
 def _shown(entry: bytes, opening: Opening) -> dict[str, Any]:
     """What an entry says, by its opening; raises ``ProofError`` if it is not this entry's."""
     try:
-        if (part := opening.differs(orjson.loads(entry))) is not None:
-            raise ProofError(f"the entry is proven, but not what is said of it: {part} differs")
-        return {**orjson.loads(opening.header), "data": orjson.loads(opening.data)}
+        part = opening.differs(orjson.loads(entry))
+        shown = {**orjson.loads(opening.header), "data": orjson.loads(opening.data)}
     except (KeyError, TypeError, ValueError) as error:
         raise ProofError("the entry cannot be opened") from error
+    if part is not None:
+        raise ProofError(f"the entry is proven, but not what is said of it: {part} differs")
+    return shown

@@ -167,7 +167,7 @@ async def test_what_a_proof_proves_is_shown_with_an_auditors_opening(land: Land)
     await land.recorded("opened", land.towns[0])
     file, opening = land.directory / "shown.tlog-proof", land.directory / "shown.json"
     where = ("--url", land.hub.address["audit"], "--output", str(file))
-    named = ("--opening", str(opening), "--key", land.hub.keys["auditor"])
+    named = ("--opening", str(opening), "--key", land.hub.address["keys"]["auditor"])
     fetched = await aiguillage("audit", "proof", await land.last(), *where, *named)
     assert fetched.code == 0, fetched.err
     shown = proofs.check(file, [land.log], None, None, opening)
