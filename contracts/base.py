@@ -28,6 +28,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
+class Answered(BaseModel):
+    """What an operation of an API answers, field by field.
+
+    A field that is not named here is a fault of ours and fails; it is never dropped in
+    silence. To readers the answer stays open: it may gain fields (``infra.web.openapi``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
 class Sealed(Contract):
     """The part of an event that says something about the person; stored encrypted only."""
 

@@ -33,6 +33,15 @@ from services.referrals.model.referral import (
     Move,
     Referral,
 )
+from services.referrals.routes.models import (
+    Case,
+    CasePage,
+    CaseReferral,
+    PartnerAnswer,
+    PartnerAnswers,
+    Proposal,
+    ReferralState,
+)
 from services.referrals.routes.problems import DECIDING, deciding, refuse_nir
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
@@ -118,24 +127,21 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
         status: CaseStatus | None = None,
         after: UUID | None = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    ) -> dict[str, Any]:
+    ) -> CasePage:
         """Cases with their referrals; of one person, or all, a page at a time."""
         async with database.reading() as connection:
             cases = await _cases(connection, tables.CASES, person_id, status, after, limit)
-        following = cases[-1]["case_id"] if len(cases) == limit else None
-        return {"cases": cases, "next": following}
+        return CasePage(cases=cases, next=cases[-1].case_id if len(cases) == limit else None)
 
     @routes.get("/cases/{case_id}")
-    async def get_case(adviser: Adviser, case_id: UUID) -> dict[str, Any]:
+    async def get_case(adviser: Adviser, case_id: UUID) -> Case:
         """One case with its referrals."""
         async with database.reading() as connection:
             return await _case(connection, case_id)
 
     @routes.get("/proposals/{proposal_id}")
     @raises(*DECIDING)
-    async def get_proposal(
-        request: Request, adviser: Adviser, proposal_id: UUID
-    ) -> dict[str, Any]:
+    async def get_proposal(request: Request, adviser: Adviser, proposal_id: UUID) -> Proposal:
         """A proposal with its explanation: facts used, conditions, ranking, questions.
 
         It shows facts: who looked is an event of the person's pathway.
@@ -149,14 +155,15 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
     @raises(*DECIDING)
     async def list_answers(
         request: Request, adviser: Adviser, referral_id: UUID
-    ) -> dict[str, Any]:
+    ) -> PartnerAnswers:
         """What the partner answered, oldest first, with its own number of the file.
 
         It shows words about a person: who looked is an event of the person's pathway.
         """
         writer, meta = advisers.messages.writer, cause_of(request, adviser.actor)
         async with deciding(database) as tx:
-            return {"answers": await show_answers(tx, writer, referral_id, meta)}
+            found = await show_answers(tx, writer, referral_id, meta)
+        return PartnerAnswers(answers=[PartnerAnswer(**answer) for answer in found])
 
 
 def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> None:
@@ -164,7 +171,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
 
     async def moved(
         request: Request, adviser: Principal, referral_id: UUID, move: Move
-    ) -> dict[str, Any]:
+    ) -> ReferralState:
         async with deciding(database) as tx:
             return _shown(
                 await advisers.move(tx, referral_id, move, cause_of(request, adviser.actor))
@@ -177,7 +184,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
         adviser: Adviser,
         referral_id: UUID,
         body: Confirmation | None = None,
-    ) -> dict[str, Any]:
+    ) -> ReferralState:
         """Send a draft to its partner, perhaps with an appointment."""
         meta, at = cause_of(request, adviser.actor), body.appointment_at if body else None
         async with deciding(database) as tx:
@@ -187,7 +194,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
     @raises(*DECIDING)
     async def cancel(
         request: Request, adviser: Adviser, referral_id: UUID, body: Cancellation
-    ) -> dict[str, Any]:
+    ) -> ReferralState:
         """Stop a referral that the partner has not finished."""
         move = Move(ReferralStatus.CANCELLED, Author.ADVISER, body.reason, body.comment)
         return await moved(request, adviser, referral_id, move)
@@ -196,7 +203,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
     @raises(*DECIDING)
     async def correct(
         request: Request, adviser: Adviser, referral_id: UUID, body: Correction
-    ) -> dict[str, Any]:
+    ) -> ReferralState:
         """Mark a referral as entered in error, from any state."""
         move = Move(ReferralStatus.ENTERED_IN_ERROR, Author.ADVISER, comment=body.comment)
         return await moved(request, adviser, referral_id, move)
@@ -205,7 +212,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
     @raises(*DECIDING)
     async def answer(
         request: Request, adviser: Adviser, referral_id: UUID, body: SpokenAnswer
-    ) -> dict[str, Any]:
+    ) -> ReferralState:
         """Type in what the partner said by phone or on paper: both are recorded."""
         refuse_nir(body)
         move = Move(
@@ -223,7 +230,7 @@ def add_appointments(routes: APIRouter, database: Database, advisers: Advisers) 
     @raises(*DECIDING)
     async def appoint(
         request: Request, adviser: Adviser, referral_id: UUID, body: Appointment
-    ) -> dict[str, Any]:
+    ) -> ReferralState:
         """Give the person an appointment, or move it."""
         meta, at = cause_of(request, adviser.actor), body.appointment_at
         async with deciding(database) as tx:
@@ -233,7 +240,7 @@ def add_appointments(routes: APIRouter, database: Database, advisers: Advisers) 
     @raises(*DECIDING)
     async def met(
         request: Request, adviser: Adviser, referral_id: UUID, body: AppointmentResult
-    ) -> dict[str, Any]:
+    ) -> ReferralState:
         """Say what came of it: the person came, did not come, or it was called off."""
         meta = cause_of(request, adviser.actor)
         async with deciding(database) as tx:
@@ -247,7 +254,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
     @raises(*DECIDING)
     async def choose(
         request: Request, adviser: Adviser, proposal_id: UUID, body: Choice
-    ) -> dict[str, Any]:
+    ) -> Case:
         """Send the case to other services than proposed, and say why."""
         meta, chosen = cause_of(request, adviser.actor), body.service_ids
         async with deciding(database) as tx:
@@ -260,7 +267,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
     @raises(*DECIDING)
     async def refuse(
         request: Request, adviser: Adviser, proposal_id: UUID, body: Refusal
-    ) -> dict[str, Any]:
+    ) -> Case:
         """Refuse a proposal: nothing is sent, the case stays on the worklist."""
         meta = cause_of(request, adviser.actor)
         async with deciding(database) as tx:
@@ -269,7 +276,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
 
     @routes.post("/cases/{case_id}/propose")
     @raises(*DECIDING)
-    async def propose(request: Request, adviser: Adviser, case_id: UUID) -> dict[str, Any]:
+    async def propose(request: Request, adviser: Adviser, case_id: UUID) -> Case:
         """Propose again, with what is known today."""
         async with deciding(database) as tx:
             await advisers.propose_again(tx, case_id, cause_of(request, adviser.actor))
@@ -277,9 +284,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
 
     @routes.post("/cases/{case_id}/close")
     @raises(*DECIDING)
-    async def close(
-        request: Request, adviser: Adviser, case_id: UUID, body: Closing
-    ) -> dict[str, Any]:
+    async def close(request: Request, adviser: Adviser, case_id: UUID, body: Closing) -> Case:
         """Close a case; partners who are still asked are told."""
         ending = Move(
             ReferralStatus.CANCELLED, Author.ADVISER, body.reason, body.comment, body.outcome
@@ -290,38 +295,36 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
             return await _case(tx, case_id)
 
 
-async def _case(connection: AsyncConnection, case_id: UUID) -> dict[str, Any]:
+async def _case(connection: AsyncConnection, case_id: UUID) -> Case:
     cases = await _cases(connection, tables.CASE, None, None, case_id, 1)
     if not cases:
         raise NotFoundError("case")
     return cases[0]
 
 
-async def _cases(connection: AsyncConnection, query: str, *values: Any) -> list[dict[str, Any]]:
+async def _cases(connection: AsyncConnection, query: str, *values: Any) -> list[Case]:
     raw = await driver(connection)
-    cases = [dict(row) | {"referrals": []} for row in await raw.fetch(query, *values)]
-    by_id = {case["case_id"]: case for case in cases}
-    for row in await raw.fetch(tables.REFERRALS_OF_CASES, list(by_id)):
-        label = {"label": REFERRAL_LABELS[ReferralStatus(row["status"])]}
-        by_id[row["case_id"]]["referrals"].append(dict(row) | label)
-    return cases
+    rows = await raw.fetch(query, *values)
+    referrals: dict[UUID, list[CaseReferral]] = {row["case_id"]: [] for row in rows}
+    for row in await raw.fetch(tables.REFERRALS_OF_CASES, list(referrals)):
+        label = REFERRAL_LABELS[ReferralStatus(row["status"])]
+        referrals[row["case_id"]].append(CaseReferral(**row, label=label))
+    return [Case(**row, referrals=referrals[row["case_id"]]) for row in rows]
 
 
-def _proposal(told: Told) -> dict[str, Any]:
-    shown = told.made.model_dump(mode="json", exclude={"sealed"}, exclude_none=True)
-    sealed = told.made.sealed
-    explained = sealed.model_dump(mode="json") if sealed else None
-    found: dict[str, Any] = shown | {"explanation": explained, "erased": explained is None}
-    return found
+def _proposal(told: Told) -> Proposal:
+    shown = told.made.model_dump(exclude={"sealed"})
+    explained = told.made.sealed
+    return Proposal(**shown, explanation=explained, erased=explained is None)
 
 
-def _shown(referral: Referral) -> dict[str, Any]:
-    return {
-        "referral_id": referral.referral_id,
-        "case_id": referral.case_id,
-        "partner_id": referral.partner_id,
-        "service_id": referral.service_id,
-        "status": referral.status,
-        "label": REFERRAL_LABELS[referral.status],
-        "appointment_at": referral.appointment_at,
-    }
+def _shown(referral: Referral) -> ReferralState:
+    return ReferralState(
+        referral_id=referral.referral_id,
+        case_id=referral.case_id,
+        partner_id=referral.partner_id,
+        service_id=referral.service_id,
+        status=referral.status,
+        label=REFERRAL_LABELS[referral.status],
+        appointment_at=referral.appointment_at,
+    )

@@ -12,6 +12,14 @@ from infra.clock import Clock
 from infra.database import Database, driver
 from infra.web.auth import Principal, RequireRole
 from services.referrals import tables
+from services.referrals.routes.models import (
+    Bounces,
+    PartnerBounce,
+    PartnerSilence,
+    Silences,
+    Worklist,
+    WorklistItem,
+)
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Days = Annotated[int, Query(ge=1, le=730, description="How far back, in days.")]
@@ -113,17 +121,17 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
         adviser: Adviser,
         limit: Limit = 100,
         offset: Annotated[int, Query(ge=0, le=100_000)] = 0,
-    ) -> dict[str, Any]:
+    ) -> Worklist:
         """What needs a human: urgent first, then by the day by which it is due."""
         async with database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(tables.WORKLIST, limit, offset)
-        return {"today": local_day(clock()), "items": [_item(dict(row)) for row in rows]}
+        return Worklist(today=local_day(clock()), items=[_item(dict(row)) for row in rows])
 
     @routes.get("/partners/silences")
     async def silences(
         adviser: Adviser, days: Days = 90, after: Ref | None = None, limit: Limit = 500
-    ) -> dict[str, Any]:
+    ) -> Silences:
         """Per partner: what stays unanswered, what lapsed, how fast the answers come; a page at
         a time."""
         async with database.reading() as connection:
@@ -131,22 +139,23 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
             since = local_day(clock()) - timedelta(days=days)
             rows = await raw.fetch(tables.SILENCES, since, after or "", limit)
         following = rows[-1]["partner_id"] if len(rows) == limit else None
-        return {"since": since, "partners": [dict(row) for row in rows], "next": following}
+        partners = [PartnerSilence(**row) for row in rows]
+        return Silences(since=since, partners=partners, next=following)
 
     @routes.get("/partners/bounces")
-    async def bounces(adviser: Adviser, days: Days = 365, limit: Limit = 100) -> dict[str, Any]:
+    async def bounces(adviser: Adviser, days: Days = 365, limit: Limit = 100) -> Bounces:
         """Persons sent to a partner, to another, and back to the first, for one need; the
         pairs of partners between whom most go."""
         async with database.reading() as connection:
             raw = await driver(connection)
             since = local_day(clock()) - timedelta(days=days)
             rows = await raw.fetch(tables.BOUNCES, since, limit)
-        return {"since": since, "bounces": [dict(row) for row in rows]}
+        return Bounces(since=since, bounces=[PartnerBounce(**row) for row in rows])
 
 
-def _item(row: dict[str, Any]) -> dict[str, Any]:
+def _item(row: dict[str, Any]) -> WorklistItem:
     internal = row["partner_kind"] in INTERNAL_KINDS
     if row["reason"] == "delivery-manual" and internal:
         row["reason"] = "delivery-internal"
     label, next_step = LABELS[row["reason"]]
-    return row | {"label": label, "next_step": next_step}
+    return WorklistItem(**row, label=label, next_step=next_step)
