@@ -1,6 +1,7 @@
 """JSON for administrators of partners: endpoints, deliveries, the directory, capacity."""
 
-from typing import Annotated, Any, Literal
+from dataclasses import asdict
+from typing import Annotated, Literal
 from uuid import UUID
 
 import orjson
@@ -31,17 +32,33 @@ from services.partners.routes.applications import EndpointApplication
 from services.partners.routes.callers import Admin, Reader, State
 from services.partners.routes.capacity import add as add_capacity
 from services.partners.routes.directory import add as add_directory
+from services.partners.routes.directory_models import (
+    ListedPartner,
+    ListedService,
+    PartnerPage,
+    ServicePage,
+)
 from services.partners.routes.manual import add as add_manual
+from services.partners.routes.models import (
+    DeliveryAttempts,
+    DeliveryPage,
+    NewEndpoint,
+    NewSecret,
+    PartnerKey,
+    PingResult,
+)
+from services.partners.routes.models import Endpoints as EndpointsListed
 from services.partners.routes.partner import (
     DAY,
     Limit,
     Overlap,
+    attempts,
     delivery_page,
+    listed,
     pinged,
     rotated,
 )
 from services.partners.routes.redelivery import add as add_redelivery
-from services.partners.tables import messages
 
 HIDDEN = {"credentials", "client_certificate", "application"}
 """What is never shown again."""
@@ -120,7 +137,7 @@ def _add_endpoints(
     @routes.post("/endpoints", status_code=201, tags=["endpoints"])
     async def register_endpoint(
         request: Request, admin: Admin, body: EndpointRequest
-    ) -> dict[str, Any]:
+    ) -> NewEndpoint:
         """Register an address. The secret is in this answer, and in no other."""
         meta = cause_of(request, admin.actor)
         try:
@@ -128,16 +145,15 @@ def _add_endpoints(
             new = await endpoints.register(address, meta)
         except InvalidEndpointError as error:
             raise Invalid.at(error.field, error.detail) from error
-        shown = {"endpoint_id": new.endpoint_id, "secret": new.secret}
         kept = {"ordering": address.ordering, "concurrency": address.concurrency}
-        public = {"public_key": new.public_key} | body.model_dump(exclude=HIDDEN)
-        return shown | public | kept
+        shown = asdict(new) | body.model_dump(exclude=HIDDEN) | kept
+        return NewEndpoint(**shown)
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201, tags=["endpoints"])
     @raises(TooManySecrets)
     async def rotate_secret(
         request: Request, admin: Admin, endpoint_id: UUID, overlap: Overlap = DAY
-    ) -> dict[str, Any]:
+    ) -> NewSecret:
         """New signing secrets, shown once; the old ones count for ``overlap``, else a day."""
         return await rotated(endpoints, endpoint_id, cause_of(request, admin.actor), overlap)
 
@@ -148,19 +164,19 @@ def _add_endpoints(
         await endpoints.disable(endpoint_id, "by-operator", meta)
 
     @routes.get("/endpoints", tags=["endpoints"])
-    async def list_endpoints(admin: Admin, partner_id: Ref | None = None) -> dict[str, Any]:
+    async def list_endpoints(admin: Admin, partner_id: Ref | None = None) -> EndpointsListed:
         """Addresses, oldest first; without their secrets."""
-        return {"endpoints": await database.rows(tables.ENDPOINTS, partner_id)}
+        return await listed(database, partner_id)
 
     @routes.post("/endpoints/{endpoint_id}/ping", tags=["endpoints"])
-    async def ping_endpoint(admin: Admin, endpoint_id: UUID) -> dict[str, Any]:
+    async def ping_endpoint(admin: Admin, endpoint_id: UUID) -> PingResult:
         """Send a signed ``endpoint.ping`` now, and say what became of it."""
         return await pinged(verification, endpoint_id)
 
 
 def _add_keys(routes: APIRouter, database: Database) -> None:
     @routes.post("/partners/{partner_id}/keys", status_code=201, tags=["endpoints"])
-    async def create_partner_key(admin: Admin, partner_id: Ref, body: NewKey) -> dict[str, Any]:
+    async def create_partner_key(admin: Admin, partner_id: Ref, body: NewKey) -> PartnerKey:
         """A key with which the partner sees what concerns it; shown once."""
         async with database.transaction() as tx:
             raw = await driver(tx)
@@ -168,7 +184,7 @@ def _add_keys(routes: APIRouter, database: Database) -> None:
                 raise not_found("partner")
             name = f"{partner_id}:{body.name}"
             key = await create_key(tx, name, "partner", [partner_id])
-        return {"name": name, "key": key}
+        return PartnerKey(name=name, key=key)
 
 
 def _address(body: EndpointRequest) -> Address:
@@ -187,9 +203,9 @@ def _address(body: EndpointRequest) -> Address:
 
 def _add_deliveries(routes: APIRouter, database: Database) -> None:
     @routes.get("/deliveries/{delivery_id}/attempts", tags=["deliveries"])
-    async def list_attempts(admin: Admin, delivery_id: UUID) -> dict[str, Any]:
+    async def list_attempts(admin: Admin, delivery_id: UUID) -> DeliveryAttempts:
         """Every attempt to send a message: when, by which channel, what became of it."""
-        return {"attempts": await database.rows(messages.ATTEMPTS, delivery_id, None)}
+        return await attempts(database, delivery_id)
 
     @routes.get("/deliveries", tags=["deliveries"])
     async def list_deliveries(
@@ -199,7 +215,7 @@ def _add_deliveries(routes: APIRouter, database: Database) -> None:
         referral_id: UUID | None = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
         after: Count = 0,
-    ) -> dict[str, Any]:
+    ) -> DeliveryPage:
         """Deliveries in the order they were made, a page at a time; nothing of the person."""
         return await delivery_page(database, after, state, partner_id, referral_id, limit)
 
@@ -208,26 +224,24 @@ def _add_directory(routes: APIRouter, database: Database) -> None:
     @routes.get("/partners", tags=["directory"])
     async def list_partners(
         reader: Reader, after: Ref | None = None, limit: Limit = 100
-    ) -> dict[str, Any]:
+    ) -> PartnerPage:
         """The directory's organisations (data·inclusion structures), a page at a time."""
         rows = await database.rows(tables.PARTNERS, after or "", limit)
         following = rows[-1]["partner_id"] if len(rows) == limit else None
-        partners = [_with_json(row, "structure") for row in rows]
-        return {"partners": partners, "next": following}
+        partners = [
+            ListedPartner(**row | {"structure": orjson.loads(row["structure"])}) for row in rows
+        ]
+        return PartnerPage(partners=partners, next=following)
 
-    @routes.get("/services", tags=["directory"])
+    @routes.get("/services", tags=["directory"], response_model_exclude_unset=True)
     async def list_services(
         reader: Reader,
         partner_id: Ref | None = None,
         after: Ref | None = None,
         limit: Limit = 100,
-    ) -> dict[str, Any]:
+    ) -> ServicePage:
         """What the partners offer (data·inclusion services), a page at a time."""
         rows = await database.rows(tables.SERVICES, partner_id, after or "", limit)
-        services = [orjson.loads(row.pop("published")) | row for row in rows]
-        following = services[-1]["service_id"] if len(rows) == limit else None
-        return {"services": services, "next": following}
-
-
-def _with_json(row: dict[str, Any], name: str) -> dict[str, Any]:
-    return row | {name: orjson.loads(row[name])}
+        services = [ListedService(**orjson.loads(row.pop("published")) | row) for row in rows]
+        following = services[-1].service_id if len(rows) == limit else None
+        return ServicePage(services=services, next=following)

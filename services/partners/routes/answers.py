@@ -3,9 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from contracts.webhooks import AnswerWebhook
@@ -54,6 +53,7 @@ from services.partners.problems import (
     StateChanged,
     TimestampStale,
 )
+from services.partners.routes.models import AnswerReceipt
 
 ANSWERS = "/v1/answers"
 
@@ -76,12 +76,12 @@ def add_answers(app: FastAPI, answers: Answers) -> None:
                 if problem.slug == "signature-invalid":
                     failures.failed(address)
                 raise
-        content = {
-            "answer_id": str(accepted.answer_id),
-            "referral_id": str(accepted.referral_id),
-            "status": accepted.status,
-        }
-        return Response(orjson.dumps(content), 202, media_type="application/json")
+        receipt = AnswerReceipt(
+            answer_id=accepted.answer_id,
+            referral_id=accepted.referral_id,
+            status=accepted.status,
+        )
+        return Response(receipt.model_dump_json(), 202, media_type="application/json")
 
     app.add_route(ANSWERS, receive, methods=["POST"], include_in_schema=False)
     add_operation(app, "post", ANSWERS, _operation(), _schemas())
@@ -159,14 +159,15 @@ REFUSALS = (
 
 
 def _schemas() -> dict[str, Any]:
-    body = AnswerWebhook.model_json_schema(ref_template=REFERENCE + "{model}")
-    inner: dict[str, Any] = body.pop("$defs", {})
-    return inner | {"AnswerWebhook": body}
+    schemas: dict[str, Any] = {}
+    for model in (AnswerWebhook, AnswerReceipt):
+        schema = model.model_json_schema(ref_template=REFERENCE + "{model}")
+        schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
+    return schemas
 
 
 def _operation() -> dict[str, Any]:
-    reference = {"$ref": REFERENCE + "AnswerWebhook"}
-    accepted = {"description": "Stored; a repeat gets the same answer."}
+    accepted = {"description": "Stored; a repeat gets the same answer."} | _json(AnswerReceipt)
     return {
         "tags": ["answers"],
         "summary": "Answer a referral",
@@ -175,13 +176,15 @@ def _operation() -> dict[str, Any]:
         "parameters": [
             _header(name, text) for name, text in _HEADERS.items()
         ],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": reference}},
-        },
+        "requestBody": {"required": True} | _json(AnswerWebhook),
         "security": [],  # the signature says who it is
         "responses": {"202": accepted} | refusals(REFUSALS),
     }  # fmt: skip
+
+
+def _json(model: type[BaseModel]) -> dict[str, Any]:
+    reference = {"$ref": REFERENCE + model.__name__}
+    return {"content": {"application/json": {"schema": reference}}}
 
 
 def _header(name: str, text: str) -> dict[str, Any]:

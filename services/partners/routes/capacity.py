@@ -1,7 +1,7 @@
 """Whether a service has room: reported with a key, or asked for by a mailed link."""
 
 import math
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from fastapi import APIRouter, Request
 
@@ -20,6 +20,7 @@ from services.partners.handlers.capacity import (
 from services.partners.model.capacity import CapacityReport
 from services.partners.problems import MailedLately, NoMailbox
 from services.partners.routes.callers import Admin, Partner, cause_of_partner, id_of
+from services.partners.routes.models import MailResult, ReportedCapacity
 
 
 def add(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
@@ -28,17 +29,17 @@ def add(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
     @routes.post("/services/{service_id}/capacity", status_code=201, tags=["directory"])
     async def report_capacity(
         request: Request, admin: Admin, service_id: Ref, body: CapacityReport
-    ) -> dict[str, Any]:
+    ) -> ReportedCapacity:
         """Say whether a service takes people now; the newest report counts."""
         try:
             said = await capacity.report(service_id, body, cause_of(request, admin.actor))
         except Exception as error:
             _refuse(error)
-        return said.model_dump(mode="json", exclude={"sealed"})
+        return ReportedCapacity(**said.model_dump(exclude={"sealed"}))
 
     @routes.post("/services/{service_id}/capacity-link", status_code=202, tags=["directory"])
     @raises(MailedLately, NoMailbox)
-    async def send_capacity_link(admin: Admin, service_id: Ref) -> dict[str, Any]:
+    async def send_capacity_link(admin: Admin, service_id: Ref) -> MailResult:
         """Mail the service's mailbox a link by which to report, and say what became of it."""
         try:
             return _mailed(await links.send(service_id))
@@ -52,18 +53,18 @@ def add_own(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None
     @routes.post("/services/{service_id}/capacity", status_code=201)
     async def report_my_capacity(
         request: Request, partner: Partner, service_id: Ref, body: CapacityReport
-    ) -> dict[str, Any]:
+    ) -> ReportedCapacity:
         """Say whether one of the partner's services takes people now."""
         meta = cause_of_partner(request, partner)
         try:
             said = await capacity.report(service_id, body, meta, id_of(partner))
         except Exception as error:
             _refuse(error)
-        return said.model_dump(mode="json", exclude={"sealed"})
+        return ReportedCapacity(**said.model_dump(exclude={"sealed"}))
 
     @routes.post("/services/{service_id}/capacity-link", status_code=202)
     @raises(MailedLately, NoMailbox)
-    async def send_my_capacity_link(partner: Partner, service_id: Ref) -> dict[str, Any]:
+    async def send_my_capacity_link(partner: Partner, service_id: Ref) -> MailResult:
         """Have a link mailed to the service's mailbox by which somebody there can report."""
         try:
             return _mailed(await links.send(service_id, id_of(partner)))
@@ -71,8 +72,8 @@ def add_own(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None
             _refuse(error)
 
 
-def _mailed(sent: Sent) -> dict[str, Any]:
-    return {"outcome": sent.outcome, "error": sent.error}
+def _mailed(sent: Sent) -> MailResult:
+    return MailResult(outcome=sent.outcome, error=sent.error)
 
 
 def _refuse(error: Exception) -> NoReturn:

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import asdict
 from email import policy
 from email.parser import BytesParser
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 
@@ -22,6 +22,15 @@ from services.partners.handlers.imports import Choices, Importer, export
 from services.partners.handlers.rows import Documents, ImportRefusedError, read
 from services.partners.problems import ImportRefused
 from services.partners.routes.callers import Admin, Reader
+from services.partners.routes.directory_models import (
+    DirectoryExport,
+    HsdsDirectory,
+    ImportReport,
+    InclusionDirectory,
+    NameOnDay,
+    PartnerName,
+    PartnerNames,
+)
 from services.partners.tables import directory as tables
 
 MAX_IMPORT_BYTES = 20 * KIB * KIB
@@ -29,6 +38,10 @@ IMPORT = {"/v1/directory/import": Body(MAX_IMPORT_BYTES, 120, roles=("partner_ad
 Flag = Annotated[bool, Query()]
 Format = Literal["data-inclusion", "hsds"]
 Source = Annotated[Ref | None, Query()]
+_EXPORTED: dict[str, type[InclusionDirectory | HsdsDirectory]] = {
+    "data-inclusion": InclusionDirectory,
+    "hsds": HsdsDirectory,
+}
 _BODY = {
     "required": True,
     "description": "One source. Two tables are the parts `structures` and `services`.",
@@ -66,7 +79,7 @@ def _add_import(routes: APIRouter, importer: Importer) -> None:
         kind: PartnerKind | None = None,
         dry_run: Flag = False,
         withdraw_many: Flag = False,
-    ) -> dict[str, Any]:
+    ) -> ImportReport:
         """Take in a source; answers what changed and what was refused, why.
 
         ``source``: the name of an HSDS source, which does not name itself.
@@ -76,39 +89,42 @@ def _add_import(routes: APIRouter, importer: Importer) -> None:
         choices = Choices(kind, dry_run, withdraw_many)
         try:
             documents = await asyncio.to_thread(_read, format, first, second, source)
-            return asdict(await importer.run(documents, choices, meta))
+            report = await importer.run(documents, choices, meta)
         except ImportRefusedError as error:
             raise ImportRefused(str(error)) from error
+        # thousands of rows may be refused: elsewhere, so that other requests go on
+        return await asyncio.to_thread(lambda: ImportReport(**asdict(report)))
 
 
 def _add_export(routes: APIRouter, database: Database) -> None:
     @routes.get("/directory/export", tags=["directory"])
     async def export_directory(
         reader: Reader, format: Format = "data-inclusion", source: Source = None
-    ) -> dict[str, Any]:
+    ) -> DirectoryExport:
         """The directory, or one source of it, without what was withdrawn."""
         async with database.reading() as connection:
-            return await export(connection, format, source, local_day(system_clock()))
+            rows = await export(connection, format, source, local_day(system_clock()))
+        return DirectoryExport(_EXPORTED[format](**rows))
 
 
 def _add_names(routes: APIRouter, database: Database) -> None:
     @routes.get("/partners/{partner_id}/names", tags=["directory"])
-    async def list_names(reader: Reader, partner_id: Ref) -> dict[str, Any]:
+    async def list_names(reader: Reader, partner_id: Ref) -> PartnerNames:
         """The names of an organisation and since when; its id stays the same."""
         rows = await database.rows(tables.NAMES, partner_id)
         if not rows:
             raise not_found("partner")
-        return {"names": rows}
+        return PartnerNames(names=[PartnerName(**row) for row in rows])
 
     @routes.get("/partners/{partner_id}/name", tags=["directory"])
-    async def name_on_a_day(reader: Reader, partner_id: Ref, on: Day) -> dict[str, Any]:
+    async def name_on_a_day(reader: Reader, partner_id: Ref, on: Day) -> NameOnDay:
         """What an organisation was called on a day."""
         async with database.reading() as connection:
             raw = await driver(connection)
             name = await raw.fetchval(tables.NAME_ON, partner_id, on)
         if name is None:
             raise not_found("partner")
-        return {"partner_id": partner_id, "on": on, "name": name}
+        return NameOnDay(partner_id=partner_id, on=on, name=name)
 
 
 def _read(format: str, first: bytes, second: bytes | None, source: str | None) -> Documents:

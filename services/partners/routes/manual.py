@@ -28,9 +28,18 @@ from services.partners.model.choices import partner_reasons
 from services.partners.pages import sheet_page
 from services.partners.problems import AgreementMissing, NotByHand
 from services.partners.routes.callers import Adviser
+from services.partners.routes.models import (
+    AnswerChoice,
+    ManualDelivery,
+    ManualList,
+    MessageSheet,
+    PartnerContact,
+)
 
 Note = Annotated[Words, StringConstraints(min_length=1, max_length=1000)]
-_HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}}}
+_HTML: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/html": {"schema": {"type": "string"}}}}
+}
 
 
 class HandOverReport(Strict):
@@ -55,17 +64,20 @@ def add(routes: APIRouter, manual: Manual) -> None:
 
 def _add_reading(routes: APIRouter, manual: Manual) -> None:
     @routes.get("/manual", tags=["manual"])
-    async def list_manual(adviser: Adviser, partner_id: Ref | None = None) -> dict[str, Any]:
+    async def list_manual(adviser: Adviser, partner_id: Ref | None = None) -> ManualList:
         """What waits to be handed over, urgent first, and what was handed over today."""
-        return await manual.listed(partner_id)
+        return ManualList(**await manual.listed(partner_id))
 
     @routes.get(
-        "/manual/{delivery_id}/sheet", tags=["manual"], responses=_HTML, response_model=None
+        "/manual/{delivery_id}/sheet",
+        tags=["manual"],
+        responses=_HTML,
+        response_model=MessageSheet,
     )
     @raises(*ABOUT_PERSON, AgreementMissing, NotByHand)
     async def open_sheet(
         request: Request, adviser: Adviser, delivery_id: UUID
-    ) -> Response | dict[str, Any]:
+    ) -> Response | MessageSheet:
         """Whom to call and what to say: JSON, or a page to print with `Accept: text/html`.
 
         Who looked is an event of the person's pathway.
@@ -84,7 +96,7 @@ def _add_reports(routes: APIRouter, manual: Manual) -> None:
     @raises(*ABOUT_PERSON, AgreementMissing, NirRefused, NotByHand)
     async def handed_over(
         request: Request, adviser: Adviser, delivery_id: UUID, body: HandOverReport
-    ) -> dict[str, Any]:
+    ) -> ManualDelivery:
         """The partner has the message: by phone, on paper, in person."""
         _check_note(body.note)
         handed = HandedOver(body.by, body.to, body.note)
@@ -92,13 +104,13 @@ def _add_reports(routes: APIRouter, manual: Manual) -> None:
             await manual.hand_over(delivery_id, handed, cause_of(request, adviser.actor))
         except Exception as error:
             _refuse(error)
-        return {"delivery_id": delivery_id, "state": "succeeded"}
+        return ManualDelivery(delivery_id=delivery_id, state="succeeded")
 
     @routes.post("/manual/{delivery_id}/unreached", tags=["manual"])
     @raises(*ABOUT_PERSON, AgreementMissing, NirRefused, NotByHand)
     async def unreached(
         request: Request, adviser: Adviser, delivery_id: UUID, body: CallReport
-    ) -> dict[str, Any]:
+    ) -> ManualDelivery:
         """Nobody was reached: the message stays on the list, the call is kept."""
         _check_note(body.note)
         cause = cause_of(request, adviser.actor)
@@ -106,7 +118,7 @@ def _add_reports(routes: APIRouter, manual: Manual) -> None:
             await manual.nobody_reached(delivery_id, body.note, cause)
         except Exception as error:
             _refuse(error)
-        return {"delivery_id": delivery_id, "state": "manual"}
+        return ManualDelivery(delivery_id=delivery_id, state="manual")
 
 
 def _check_note(note: str | None) -> None:
@@ -127,14 +139,16 @@ def _refuse(error: Exception) -> NoReturn:
     raise error
 
 
-def _shown(sheet: Sheet) -> dict[str, Any]:
-    return {
-        "delivery_id": sheet.delivery_id,
-        "message": sheet.message,
-        "contact": asdict(sheet.contact),
-        "data": sheet.data,
-        "answers": [
-            {"code": c.code, "words": c.words, "fields": c.fields} for c in sheet.choices
+def _shown(sheet: Sheet) -> MessageSheet:
+    shown: dict[str, Any] = {"data": sheet.data}  # composed from the models that it names
+    return MessageSheet(
+        delivery_id=sheet.delivery_id,
+        message=sheet.message,
+        contact=PartnerContact(**asdict(sheet.contact)),
+        answers=[
+            AnswerChoice(code=c.code, words=c.words, fields=list(c.fields))
+            for c in sheet.choices
         ],
-        "reasons": partner_reasons() if sheet.choices else {},
-    }
+        reasons=dict(partner_reasons()) if sheet.choices else {},
+        **shown,
+    )

@@ -1,7 +1,7 @@
 """Offers of employment near a commune, for advisers."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import StringConstraints
@@ -19,6 +19,7 @@ from services.partners.problems import (
     NoCredentials,
     TooManySearches,
 )
+from services.partners.routes.models import JobOffers
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Commune = Annotated[str, Query(pattern=r"^(?:[0-9]{2}|2[AB])[0-9]{3}$")]
@@ -37,14 +38,14 @@ def offers_router(searches: OfferSearches) -> APIRouter:
         commune: Commune,
         kilometres: Annotated[int, Query(ge=0, le=200)] = 10,
         rome: Annotated[tuple[Trade, ...], Query(max_length=10)] = (),
-    ) -> dict[str, Any]:
+    ) -> JobOffers:
         """France Travail's offers around a commune (INSEE code), of some trades (ROME) or all.
 
         At most 450; ``total`` says how many there are.
         """
         wanted = OfferSearch(commune, kilometres, tuple(sorted(set(rome))))
         try:
-            return asdict(await searches.search(wanted))
+            return JobOffers(**asdict(await searches.search(wanted)))
         except NoCredentialsError as error:
             raise NoCredentials from error
         except TooManySearchesError as error:

@@ -3,8 +3,9 @@
 The key's scope is the partner; another partner's things are not found.
 """
 
+from dataclasses import asdict
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -29,6 +30,19 @@ from services.partners.handlers.verification import Verification
 from services.partners.problems import TooManySecrets
 from services.partners.routes.callers import Partner, State, cause_of_partner, id_of
 from services.partners.routes.capacity import add_own
+from services.partners.routes.models import (
+    Acknowledged,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryAttempts,
+    DeliveryPage,
+    Endpoint,
+    MessagePage,
+    NewSecret,
+    PartnerMessage,
+    PingResult,
+)
+from services.partners.routes.models import Endpoints as EndpointsListed
 from services.partners.tables import messages as messages_of
 
 Limit = Annotated[int, Query(ge=1, le=500)]
@@ -71,15 +85,15 @@ def _add_endpoints(
     routes: APIRouter, database: Database, endpoints: Endpoints, verification: Verification
 ) -> None:
     @routes.get("/endpoints")
-    async def my_endpoints(partner: Partner) -> dict[str, Any]:
+    async def my_endpoints(partner: Partner) -> EndpointsListed:
         """The partner's addresses and how they fare; without their secrets."""
-        return {"endpoints": await database.rows(tables.ENDPOINTS, id_of(partner))}
+        return await listed(database, id_of(partner))
 
     @routes.post("/endpoints/{endpoint_id}/rotate", status_code=201)
     @raises(TooManySecrets)
     async def rotate_my_secret(
         request: Request, partner: Partner, endpoint_id: UUID, overlap: Overlap = DAY
-    ) -> dict[str, Any]:
+    ) -> NewSecret:
         """New signing secrets, shown once; the old ones count for ``overlap``, else a day."""
         cause = cause_of_partner(request, partner)
         return await rotated(endpoints, endpoint_id, cause, overlap, id_of(partner))
@@ -93,7 +107,7 @@ def _add_endpoints(
         await endpoints.disable(endpoint_id, "by-partner", cause, id_of(partner))
 
     @routes.post("/endpoints/{endpoint_id}/ping")
-    async def ping_my_endpoint(partner: Partner, endpoint_id: UUID) -> dict[str, Any]:
+    async def ping_my_endpoint(partner: Partner, endpoint_id: UUID) -> PingResult:
         """Have a signed ``endpoint.ping`` sent now, and see what became of it."""
         return await pinged(verification, endpoint_id, id_of(partner))
 
@@ -102,20 +116,19 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -
     @routes.get("/deliveries")
     async def my_deliveries(
         partner: Partner, state: State | None = None, limit: Limit = 100, after: After = 0
-    ) -> dict[str, Any]:
+    ) -> DeliveryPage:
         """What was sent to the partner, or waits, in the order it was made."""
         return await delivery_page(database, after, state, id_of(partner), None, limit)
 
     @routes.get("/deliveries/{delivery_id}/attempts")
-    async def my_attempts(partner: Partner, delivery_id: UUID) -> dict[str, Any]:
+    async def my_attempts(partner: Partner, delivery_id: UUID) -> DeliveryAttempts:
         """Every attempt to send one of the partner's messages."""
-        rows = await database.rows(messages_of.ATTEMPTS, delivery_id, id_of(partner))
-        return {"attempts": rows}
+        return await attempts(database, delivery_id, id_of(partner))
 
     @routes.get("/messages")
     async def my_messages(
         request: Request, partner: Partner, after: After = 0, limit: Limit = 100
-    ) -> dict[str, Any]:
+    ) -> MessagePage:
         """The messages themselves, after a cursor, in order: for a system that was away.
 
         Go on with ``cursor``. Nothing counts as delivered before you acknowledge it.
@@ -123,17 +136,19 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -
         page = await messages.after(
             id_of(partner), after, limit, cause_of_partner(request, partner)
         )
-        return {"messages": page.messages, "cursor": page.cursor, "more": page.more}
+        handed = [PartnerMessage(**message) for message in page.messages]
+        return MessagePage(messages=handed, cursor=page.cursor, more=page.more)
 
     @routes.post("/messages/acknowledge")
     async def acknowledge_messages(
         request: Request, partner: Partner, body: Taken
-    ) -> dict[str, Any]:
+    ) -> Acknowledged:
         """Say which messages you have taken over: they will not be sent again; a repeat changes
         nothing. ``acknowledged``: how many had not been delivered before."""
         taken = [UUID(name.removeprefix("dlv_")) for name in body.webhook_ids]
         meta = cause_of_partner(request, partner)
-        return {"acknowledged": await messages.acknowledge(id_of(partner), taken, meta)}
+        number = await messages.acknowledge(id_of(partner), taken, meta)
+        return Acknowledged(acknowledged=number)
 
 
 async def rotated(
@@ -142,24 +157,22 @@ async def rotated(
     cause: Meta,
     overlap: int,
     partner_id: str | None = None,
-) -> dict[str, Any]:
+) -> NewSecret:
     """An endpoint's new secrets; raises ``Problem`` 404, and 409 where too many still count."""
     try:
         new = await endpoints.rotate(endpoint_id, cause, timedelta(seconds=overlap), partner_id)
     except TooManySecretsError as error:
         detail = f"{MOST_SECRETS} still count: wait for one to end, or ask for overlap=0"
         raise TooManySecrets(detail) from error
-    return {
-        "endpoint_id": new.endpoint_id, "secret": new.secret, "public_key": new.public_key,
-    }  # fmt: skip
+    return NewSecret(**asdict(new))
 
 
 async def pinged(
     verification: Verification, endpoint_id: UUID, partner_id: str | None = None
-) -> dict[str, Any]:
+) -> PingResult:
     """What became of a ping; raises ``Problem`` 404 for an endpoint that is not there."""
     sent = await verification.ping(endpoint_id, partner_id)
-    return {"outcome": sent.outcome, "status": sent.status, "error": sent.error}
+    return PingResult(outcome=sent.outcome, status=sent.status, error=sent.error)
 
 
 async def delivery_page(
@@ -169,7 +182,23 @@ async def delivery_page(
     partner_id: str | None,
     referral_id: UUID | None,
     limit: int,
-) -> dict[str, Any]:
+) -> DeliveryPage:
     """Deliveries in the order they were made, and the cursor of the next page, if any."""
     rows = await database.rows(tables.DELIVERIES, after, state, partner_id, referral_id, limit)
-    return {"deliveries": rows, "next": rows[-1]["seq"] if len(rows) == limit else None}
+    deliveries = [Delivery(**row) for row in rows]
+    following = deliveries[-1].seq if len(rows) == limit else None
+    return DeliveryPage(deliveries=deliveries, next=following)
+
+
+async def listed(database: Database, partner_id: str | None) -> EndpointsListed:
+    """A partner's addresses, or everybody's."""
+    rows = await database.rows(tables.ENDPOINTS, partner_id)
+    return EndpointsListed(endpoints=[Endpoint(**row) for row in rows])
+
+
+async def attempts(
+    database: Database, delivery_id: UUID, partner_id: str | None = None
+) -> DeliveryAttempts:
+    """Every attempt to send a message; none of another partner's."""
+    rows = await database.rows(messages_of.ATTEMPTS, delivery_id, partner_id)
+    return DeliveryAttempts(attempts=[DeliveryAttempt(**row) for row in rows])

@@ -1,6 +1,6 @@
 """Sending again: one delivery, or many by a filter that can be tried first."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -21,6 +21,7 @@ from services.partners.handlers.redelivery import (
 )
 from services.partners.problems import DeliveryPending
 from services.partners.routes.callers import Admin, ErrorClass
+from services.partners.routes.models import Redelivered, RedeliveryCount
 
 Why = Annotated[Words, StringConstraints(min_length=1, max_length=1000)]
 
@@ -48,19 +49,22 @@ def add(routes: APIRouter, redelivery: Redelivery) -> None:
     """The routes, for administrators."""
 
     @routes.post("/deliveries/redeliver", status_code=202, tags=["deliveries"])
-    async def redeliver_many(request: Request, admin: Admin, body: ManyAgain) -> dict[str, Any]:
+    async def redeliver_many(
+        request: Request, admin: Admin, body: ManyAgain
+    ) -> RedeliveryCount:
         """Send again what failed, or all that is missing, since a moment; narrowed as asked."""
         choice = Choice(**body.model_dump(exclude={"reason", "preview"}))
         if body.preview:
-            return {"matching": await redelivery.count(choice), "redelivered": 0}
+            return RedeliveryCount(matching=await redelivery.count(choice), redelivered=0)
         done = await redelivery.again(choice, body.reason, cause_of(request, admin.actor))
-        return {"matching": done + await redelivery.count(choice), "redelivered": done}
+        left = await redelivery.count(choice)
+        return RedeliveryCount(matching=done + left, redelivered=done)
 
     @routes.post("/deliveries/{delivery_id}/redeliver", status_code=202, tags=["deliveries"])
     @raises(DeliveryPending)
     async def redeliver_one(
         request: Request, admin: Admin, delivery_id: UUID, body: Again
-    ) -> dict[str, Any]:
+    ) -> Redelivered:
         """Send one delivery again: the same webhook-id, a new timestamp."""
         meta = cause_of(request, admin.actor)
         try:
@@ -70,4 +74,4 @@ def add(routes: APIRouter, redelivery: Redelivery) -> None:
         except StillWaitingError as error:
             detail = "It is sent at its next attempt: see next_attempt_at"
             raise DeliveryPending(detail) from error
-        return {"delivery_id": delivery_id, "redelivered": 1}
+        return Redelivered(delivery_id=delivery_id, redelivered=1)
