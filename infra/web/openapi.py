@@ -116,6 +116,19 @@ def security(roles: Iterable[str]) -> list[dict[str, list[str]]]:
     return [{"key": [role]} for role in sorted(roles)]
 
 
+def opened(node: Any) -> Any:
+    """A schema that allows fields that it does not name."""
+    if isinstance(node, list):
+        return [opened(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        name: opened(child)
+        for name, child in node.items()
+        if not (name == "additionalProperties" and child is False)
+    }
+
+
 def _api_routes(app: FastAPI) -> Iterator[RouteContext]:
     """The operations of FastAPI's kind, those of included routers among them."""
     for route in iter_route_contexts(app.routes):
@@ -152,8 +165,31 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schemas |= needed
         schema["paths"].setdefault(path, {})[method.lower()] = operation
     schemas |= {"Problem": PROBLEM, "FieldError": FIELD_ERROR}
+    _open_answers(schema["paths"], schemas)
     components["securitySchemes"] = {"key": KEY}
     return schema
+
+
+def _open_answers(paths: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Answers may gain fields: what stands in no request is not closed to its readers."""
+    asked: set[str] = set()
+    queue = [o.get("requestBody") for item in paths.values() for o in item.values()]
+    while queue:
+        for name in set(_references(queue.pop())) - asked:
+            asked.add(name)
+            queue.append(schemas[name])
+    for name in schemas.keys() - asked:
+        schemas[name] = opened(schemas[name])
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(reference := node.get("$ref"), str):
+            yield reference.removeprefix(REFERENCE)
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from _references(child)
 
 
 def _complete(operation: dict[str, Any], route: RouteContext) -> None:

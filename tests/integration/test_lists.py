@@ -19,6 +19,7 @@ SHORT = {
     "/v1/referrals/{referral_id}/answers": "of one referral",
     "/v1/persons/{person_id}/erasure": "one for each id of a person",
     "/v1/persons/{person_id}/pathway": "refused above MAX_ENTRIES",
+    "/v1/refused": "500 at most",
     "/v1/replay": "a stream",
     "/v1/differences": "a stream",
     "/v1/directory/export": "the directory as a file, whole",

@@ -7,7 +7,7 @@ from data_inclusion.schema.v1 import Categorie, Service, Structure
 from contracts.partners import PartnerRegistered, ServicePublished
 from services.partners import projections
 from services.partners.handlers import seed
-from services.partners.handlers.directory import load_seed, publish
+from services.partners.handlers.directory import UnknownDirectoryError, load_seed, publish
 from tests.support.partners import KEY, Hub
 
 SERVED = {
@@ -44,7 +44,7 @@ def test_services_that_need_no_adviser_are_the_ones_agreed():
 
 
 def test_unknown_seed_names_those_that_exist():
-    with pytest.raises(LookupError, match="petite-foret"):
+    with pytest.raises(UnknownDirectoryError, match="petite-foret"):
         load_seed("../../../etc/passwd")
 
 
