@@ -7,7 +7,7 @@ places are taken, the one who keeps us waiting longest makes room for the newcom
 
 import asyncio
 import resource
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -99,8 +99,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place, or say that there is none."""
-        assert isinstance(transport, asyncio.Transport)
-        super().connection_made(transport)
+        # uvloop's transports have all that one has, but are no asyncio.Transport by descent
+        super().connection_made(cast(asyncio.Transport, transport))
         self._head = True  # so that one who never says a word is late as well
         if not self._connections.enter(self):
             self._refuse("full", overloaded("Too many are connected already"))

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from infra.loops import SENDING_LOOP
 from infra.web import connections
 from infra.web.bodies import Body
 from infra.web.entrance import Entrance
@@ -283,3 +284,14 @@ async def test_where_everybody_is_being_served_a_newcomer_is_told_to_come_again(
         await asyncio.sleep(0.1)
         status, _, body = await said(connect)
         assert (status, slug(body)) == (503, "overloaded")
+
+
+def test_a_process_on_the_loop_of_those_who_send_is_answered_and_cut_alike(monkeypatch):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+
+    async def calls() -> list[int]:
+        async with serving() as connect:
+            return [(await said(connect, sent))[0] for sent in (GET, b"GET / HTTP/1.1\r\n")]
+
+    with asyncio.Runner(loop_factory=SENDING_LOOP) as runner:
+        assert runner.run(calls()) == [200, 408]
