@@ -1,6 +1,7 @@
 """The OpenAPI document of each service, as it is committed under docs/reference/openapi.
 
 ``python -m services.openapi --write`` (re)writes them; a test compares them with the code.
+``--release`` copies them to ``released/``: frozen, what every later document must keep.
 """
 
 import json
@@ -13,8 +14,10 @@ from typing import Any
 from contracts.registry import SERVICES
 from infra.platform import Platform
 from infra.settings import Settings
+from services.promises import broken
 
 DIRECTORY = Path(__file__).parents[1] / "docs" / "reference" / "openapi"
+RELEASED = DIRECTORY / "released"
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
 
@@ -41,16 +44,33 @@ def path(service: str) -> Path:
     return DIRECTORY / f"{service}.json"
 
 
+def released(service: str) -> Path:
+    """Where the frozen copy of a service's document is kept."""
+    return RELEASED / f"{service}.json"
+
+
+def breaches(service: str) -> list[str]:
+    """What was released of a service and is not kept; nothing where nothing was released."""
+    if not released(service).exists():
+        return []
+    return broken(json.loads(released(service).read_text()), document(service))
+
+
 def main(arguments: list[str]) -> int:
     """Write the documents, or say which are out of date; answers the exit code."""
     stale = [s for s in SERVICES if not path(s).exists() or path(s).read_text() != text(s)]
-    for service in stale:
-        if "--write" in arguments:
-            DIRECTORY.mkdir(parents=True, exist_ok=True)
+    if "--write" in arguments or "--release" in arguments:
+        RELEASED.mkdir(parents=True, exist_ok=True)
+        for service in stale:
             path(service).write_text(text(service))
-        else:
-            sys.stderr.write(f"{path(service).name}: run python -m services.openapi --write\n")
-    return 1 if stale and "--write" not in arguments else 0
+        stale = []
+    wrong = [f"{path(s).name}: run python -m services.openapi --write" for s in stale]
+    wrong += [f"{service}: {what}" for service in SERVICES for what in breaches(service)]
+    sys.stderr.writelines(f"{line}\n" for line in wrong)
+    if "--release" in arguments and not wrong:
+        for service in SERVICES:
+            released(service).write_text(text(service))
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

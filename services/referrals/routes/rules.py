@@ -12,7 +12,7 @@ from pydantic import StringConstraints
 from contracts.explanation import Condition
 from infra.database import Database, driver
 from infra.web.cause import cause_of
-from infra.web.problems import not_found, raises
+from infra.web.problems import NotFound, not_found, raises
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers
@@ -88,6 +88,7 @@ def add(routes: APIRouter, database: Database, advisers: Advisers) -> None:
         )
 
     @routes.get("/rules", tags=["rules"])
+    @raises(NotFound)
     async def rules_in_force() -> PublishedRules:
         """The rules in force, with their words, sources and weights. No key is needed."""
         return await _published(tables.RULES_IN_FORCE)
