@@ -306,7 +306,11 @@ async def scaled_out(
     url = server.url(DATABASE)
     address = await prepare(directory, url)
     hub = await scaled_hub(directory, environment | {"AIGUILLAGE_DATABASE_URL": url}, address)
-    await directory_known(hub)
+    try:
+        await directory_known(hub)
+    except BaseException:
+        await hub.stop()
+        raise
     return hub
 
 
@@ -322,7 +326,8 @@ async def prepare(directory: Path, url: str) -> dict[str, Any]:
 
 
 async def directory_known(hub: Hub) -> None:
-    """Wait until the router has the whole directory, which comes by Kafka too."""
+    """Wait until all serve and the router has the whole directory, which comes by Kafka too."""
+    await hub.opened()
     services = (await hub.get("partners", "/v1/services", "partner_admin"))["services"]
     async with asyncio.timeout(QUIET_SECONDS):
         while await count_services(hub.address["database_url"]) < len(services):

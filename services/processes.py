@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,21 @@ class Hub:
         url = self.address[service] + path
         async with self.session.post(url, headers=headers, data=data) as response:
             return response.status, orjson.loads(await response.read() or b"null")
+
+    async def opened(self, urls: Iterable[str] = ()) -> None:
+        """Wait until processes let callers in: these, or all of the hub.
+
+        A process says where it is before it serves, lest its database is long in coming.
+        """
+        wanted = list(urls) or [self.address[name] for name in self.children]
+        async with asyncio.timeout(READY_SECONDS):
+            for url in wanted:
+                while not await self._ready(url):
+                    await asyncio.sleep(0.1)
+
+    async def _ready(self, url: str) -> bool:
+        async with self.session.get(url + "/readyz") as response:
+            return response.ok
 
     async def stop(self) -> None:
         """Stop every process, the consumers last."""

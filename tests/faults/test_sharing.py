@@ -108,10 +108,12 @@ async def _twins_of(hub: Hub) -> dict[str, tuple[str, str]]:
     second = {n: Child(n, c.arguments, c.log, c.environment) for n, c in hub.children.items()}
     hub.children |= {f"{name}-twin": child for name, child in second.items()}
     lines = await asyncio.gather(*(child.start() for child in second.values()))
-    return {
+    urls = {
         name: (hub.address[name], orjson.loads(line)[name])
         for name, line in zip(second, lines, strict=True)
     }
+    await hub.opened(twin for _, twin in urls.values())
+    return urls
 
 
 async def test_two_processes_of_each_service_share_the_work(twins: Twins):
