@@ -9,6 +9,7 @@ COUNT ?= 50
 OUTAGE ?= 60
 CASES ?= 5000
 ERASE ?= 200
+MINUTES ?= 10
 # Tests keep their databases, brokers and hubs in memory where there is room: a disk syncs slowly.
 MEMORY := $(shell test -w /dev/shm && df -k --output=avail /dev/shm 2>/dev/null | \
   awk 'NR == 2 && $$1 > 8000000 {print "/dev/shm"}')
@@ -47,11 +48,12 @@ test: lint ## Lint, types, import contracts, schemas and every test
 test-fast: $(INSTALLED) ## Unit tests and contracts
 	$(PY) -m pytest -q -m "not slow and not kafka and not faults" tests/unit tests/contracts
 
-faults: $(INSTALLED) ## Kill processes, erase under load, stop broker and database (COUNT=50, ERASE=200, OUTAGE=60 s, SEED=)
+faults: $(INSTALLED) ## Kill processes, erase under load, let strangers in, stop broker and database (COUNT=50, ERASE=200, MINUTES=10, OUTAGE=60 s, SEED=)
 	$(PY) -m tests.faults.campaign --kind embedded --kills $(COUNT) $(if $(SEED),--seed $(SEED))
 	$(PY) -m tests.faults.campaign --kind kafka --kills $(COUNT) $(if $(SEED),--seed $(SEED))
 	$(PY) -m tests.faults.erasures --kind embedded --erase $(ERASE) $(if $(SEED),--seed $(SEED))
 	$(PY) -m tests.faults.erasures --kind kafka --erase $(ERASE) $(if $(SEED),--seed $(SEED))
+	$(PY) -m tests.faults.strangers --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 	OUTAGE_SECONDS=$(OUTAGE) $(PY) -m pytest -q tests/faults/test_outage.py tests/faults/test_sharing.py
 
 month: $(INSTALLED) ## A simulated month of 5,000 cases: what became of each (CASES=5000)
