@@ -11,7 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from contracts.base import Answered
+from contracts.publish import WEBHOOKS
 from contracts.registry import SERVICES
+from contracts.webhooks import Answer, PingMessage
 from services import openapi, promises
 from services.promises import operations, successes
 
@@ -71,6 +73,16 @@ def test_every_reference_leads_to_a_schema(service: str) -> None:
     described = document(service)
     referred = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(described)))
     assert referred == set(described["components"]["schemas"])
+
+
+def test_a_message_is_told_whatever_its_kind() -> None:
+    """Messages are given out as they were composed: nothing else compares them with this."""
+    shown = {model.model_fields["data"].annotation for model in WEBHOOKS.values()}
+    partner = shown - {PingMessage, Answer}  # to an endpoint alone; from the partner
+    schemas = document("partners")["components"]["schemas"]
+    for name in ("PartnerMessage", "MessageSheet"):
+        told = {ref["$ref"] for ref in schemas[name]["properties"]["data"]["anyOf"]}
+        assert told == {f"{REFERENCE}{model.__name__}" for model in partner}
 
 
 def test_a_field_that_is_not_named_fails_instead_of_being_dropped() -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx2
 import pytest
 from aiohttp import web
+from jsonschema import Draft202012Validator
 
 from contracts.referrals import ReferralCancelled
 from infra.database import driver
@@ -76,6 +77,18 @@ async def test_pulled_message_is_the_one_that_would_have_been_sent(
     (sent,) = sink.received
     assert {k: v for k, v in pulled.items() if k not in ("seq", "webhook_id")} == sent.json
     assert pulled["webhook_id"] == sent.headers["webhook-id"]
+
+
+async def test_pulled_messages_fit_the_schema_that_the_document_gives(
+    hub: Hub, partner: Partner
+):
+    await hub.refer()
+    await hub.hear()
+    page = await partner.get("messages")
+    document = (await call(hub, "GET", "/openapi.json")).json()
+    schema = {"$ref": "#/components/schemas/MessagePage", "components": document["components"]}
+    Draft202012Validator(schema).validate(page)
+    assert len(page["messages"]) == 1
 
 
 async def test_reading_messages_changes_nothing_of_their_delivery(
