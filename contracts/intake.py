@@ -5,7 +5,7 @@ seen by whoever made it. Facts about the person never leave the sealed part of o
 """
 
 from datetime import date
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
@@ -21,82 +21,34 @@ from contracts.persons import (
     PersonShared,
     PersonUnmerged,
 )
-from contracts.types import AheadDay, BirthDate, Line, PastDay, Slug, StatedDay, Words
+from contracts.statements import (
+    Dated,
+    DatedBenefit,
+    DatedBirthDate,
+    DatedCommune,
+    DatedMobility,
+    DatedNeighbourhood,
+    DatedProject,
+    DatedRegistration,
+    DatedSituation,
+    DatedStudyLevel,
+    FreeText,
+    SensitiveDisability,
+)
+from contracts.types import AheadDay, Line, Slug
 from contracts.values import (
     ContactKind,
     ContactMode,
     Evidence,
-    FactSource,
     PartnerKind,
-    Situation,
     Thematique,
 )
 
-T = TypeVar("T")
 ShortText = Annotated[Line, StringConstraints(min_length=1, max_length=150)]
-FreeText = Annotated[Words, StringConstraints(min_length=1, max_length=4000)]
 Ref = Annotated[Line, StringConstraints(min_length=1, max_length=120)]
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
 """A name of a partner, a service or a desk in the settings: kept in clear, so no free text."""
-Commune = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}|2[AB])[0-9]{3}$")]
-"""INSEE code of a commune (59459), not a postal code; existence is checked by the intake."""
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
-
-
-class Dated(Strict, Generic[T]):
-    """A statement about the person: its value, where it comes from, since when it is known."""
-
-    value: T
-    source: FactSource = FactSource.DECLARED
-    as_of: StatedDay | None = Field(
-        None, description="Day the statement was true; default: the contact's."
-    )
-
-
-class Sensitive(Dated[T]):
-    """A statement that may only be kept with the person's explicit agreement (RGPD art. 9)."""
-
-    agreement: Evidence = Field(description="How the person agreed that this is recorded.")
-
-
-class DatedBirthDate(Dated[BirthDate]):
-    """The day of birth."""
-
-
-class DatedCommune(Dated[Commune]):
-    """The commune of residence (INSEE code)."""
-
-
-class DatedSituation(Dated[Situation]):
-    """The situation towards employment."""
-
-
-class DatedRegistration(Dated[PastDay]):
-    """Since which day the person is registered with France Travail."""
-
-
-class DatedBenefit(Dated[Literal["rsa", "ass", "aah", "none"]]):
-    """The minimum benefit that the person receives."""
-
-
-class DatedNeighbourhood(Dated[Literal["yes", "no", "unknown"]]):
-    """Whether the person lives in a priority neighbourhood (QPV)."""
-
-
-class DatedStudyLevel(Dated[Literal["none", "cap-bep", "bac", "bac+2", "bac+3-or-more"]]):
-    """The highest level of studies."""
-
-
-class DatedMobility(Dated[Literal["none", "public-transport", "own-vehicle"]]):
-    """How the person gets about."""
-
-
-class DatedProject(Dated[FreeText]):
-    """What the person wants to do, in words."""
-
-
-class SensitiveDisability(Sensitive[bool]):
-    """Whether the person is recognised as a disabled worker (RQTH)."""
 
 
 class Identity(Strict):

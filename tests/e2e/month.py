@@ -18,10 +18,11 @@ from uuid import uuid4
 
 from contracts.base import Event
 from contracts.days import local_day
-from contracts.intake import DatedBirthDate, Facts, FactsSealed, FactsStated
+from contracts.intake import Facts, FactsSealed, FactsStated
 from contracts.partners import AnswerReceived, CapacityReported
 from contracts.referrals import DeadlinePassed, ReferralRequested
 from contracts.registry import parse_event
+from contracts.statements import DatedBirthDate
 from contracts.values import (
     Author,
     BusinessStatus,

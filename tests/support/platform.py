@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from contracts import intake
+from contracts import intake, statements
 from contracts.base import Event
 from contracts.partners import ServicePublished
 from contracts.values import Evidence, PartnerKind, Situation, Thematique
@@ -90,9 +90,9 @@ def resident(
     identity = intake.Identity(family_name=name, given_name="Inès", phone="+33612345678")
     named = intake.IdentitySealed(identity=identity)
     facts = intake.Facts(
-        birth_date=intake.DatedBirthDate(value=born),
-        commune=intake.DatedCommune(value="59459"),
-        situation=intake.DatedSituation(value=Situation.JOB_SEEKER),
+        birth_date=statements.DatedBirthDate(value=born),
+        commune=statements.DatedCommune(value="59459"),
+        situation=statements.DatedSituation(value=Situation.JOB_SEEKER),
     )
     agreements = [
         intake.AgreementGiven(

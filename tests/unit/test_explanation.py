@@ -5,7 +5,6 @@ from typing import Any
 
 import orjson
 
-from contracts.intake import DatedBenefit, SensitiveDisability
 from contracts.referrals import (
     CommentSealed,
     ProposalChanged,
@@ -13,6 +12,7 @@ from contracts.referrals import (
     ProposalRefused,
     ReferralConfirmed,
 )
+from contracts.statements import DatedBenefit, SensitiveDisability
 from contracts.values import Author, Evidence, FactSource, PartnerKind
 from services.referrals.model.case import Case, Tried
 from services.referrals.model.explain import Told, explain, in_words

@@ -18,7 +18,7 @@ SOURCES = ("contracts", "infra", "services")
 MAX_LINES = 400
 LOCKS = {"requirements.lock": ("build",), "requirements-dev.lock": ("build", "dev")}
 FILES_OF_A_SERVICE = {
-    "__init__", "app", "handlers", "model", "pages", "projections", "routes",
+    "__init__", "app", "handlers", "model", "pages", "problems", "projections", "routes",
     "subscriptions", "tables",
 }  # fmt: skip
 FOLDERS_OF_A_SERVICE = {"adapters", "migrations", "seed", "templates"}

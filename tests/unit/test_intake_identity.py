@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.intake import (
-    DatedBirthDate,
-    DatedMobility,
     Facts,
     FactsSealed,
     FactsStated,
     Identity,
 )
+from contracts.statements import DatedBirthDate, DatedMobility
 from contracts.values import MatchKind
 from services.intake.model.identity import Profile, features, plain, profile
 from services.referrals.model.person import History

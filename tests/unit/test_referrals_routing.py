@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.communes import epci_of
-from contracts.intake import (
+from contracts.statements import (
     DatedRegistration,
     DatedSituation,
     SensitiveDisability,

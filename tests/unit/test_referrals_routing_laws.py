@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.explanation import Explanation
-from contracts.intake import DatedMobility
+from contracts.statements import DatedMobility
 from contracts.values import Situation, Thematique
 from services.referrals.model.loop import open_case
 from services.referrals.model.person import Person

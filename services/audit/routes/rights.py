@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
 from contracts.base import Strict
-from contracts.intake import FreeText
+from contracts.statements import FreeText
 from infra.missing import NotFoundError
 from infra.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
-from contracts.intake import FreeText
+from contracts.statements import FreeText
 from contracts.types import Line
 from infra.database import driver
 from infra.vault import PersonErasedError

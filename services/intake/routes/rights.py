@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from contracts.base import Strict
 from contracts.erasure import ErasureReason
-from contracts.intake import Facts, FreeText, Identity
+from contracts.intake import Facts, Identity
+from contracts.statements import FreeText
 from contracts.types import Day
 from infra.erasures import Erasure
 from infra.web.auth import Principal, RequireRole

@@ -14,7 +14,7 @@ from pydantic import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Strict
-from contracts.intake import FreeText
+from contracts.statements import FreeText
 from contracts.types import AheadMoment, Line
 from contracts.values import REFERRAL_LABELS, Author, CaseStatus, Reason, ReferralStatus
 from contracts.webhooks import OutcomeCode, SpokenAnswer
