@@ -269,6 +269,7 @@ async def test_rotation_killed_at_any_act_is_completed_by_the_next_run(
         assert await epochs_of(processes) == {live.number}
         files = {path.name for path in processes.directory.glob("master-*.key")}
         assert files == {f"master-{live.number}.key"}
+        await processes.end()
         if completed:
             break
     assert crashes > 15

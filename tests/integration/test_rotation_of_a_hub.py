@@ -45,8 +45,8 @@ def test_whoever_wraps_says_where_it_is_kept():
     assert wrapping == {
         "infra/rewrap.py",  # moves what others keep
         "infra/vault.py",
-        "services/partners/handlers/endpoints.py",
-        "services/intake/subscriptions.py",
+        "services/intake/handlers/kept.py",
+        "services/partners/handlers/secrets.py",
     }
     assert {kept.name for kept in KEPT} == {
         "vault.person_keys", "partners.endpoint_secrets", "intake.refused_records",

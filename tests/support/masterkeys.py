@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from infra.database import Database, driver
-from infra.keyring import KeyRing
+from infra.keyring import KeyRing, StaleKeysError
 from infra.masterkey import FileProvider, IndexKey, Provider
 from infra.rewrap import Kept, Place
 from infra.rotation import Rotation
@@ -62,11 +62,18 @@ class Processes:
         return Rotation(self.ring(**{"lease_seconds": 0.1} | given), places)
 
     async def rotate(self, *kept: Kept, **given: Any) -> Rotation:
-        """Rotate to the end; answers the rotation."""
+        """Rotate to the end; answers the rotation.
+
+        One that stood still longer than its lease is run again, as an operator would.
+        """
         found = self.rotation(*kept, **given)
-        async for _ in found.run():
-            pass
-        return found
+        while True:
+            try:
+                async for _ in found.run():
+                    pass
+            except StaleKeysError:
+                continue
+            return found
 
     async def persons(self, count: int, keeper: Vault | None = None) -> list[UUID]:
         """New persons, with keys."""
@@ -84,10 +91,14 @@ class Processes:
         async with self.database().transaction() as tx:
             await (await driver(tx)).execute(statement, *values)
 
+    async def end(self) -> None:
+        """End all of them: a server's connections are few."""
+        while self.opened:
+            await self.opened.pop().close()
+
 
 @pytest.fixture
 async def processes(databases: Databases) -> AsyncIterator[Processes]:
     made = Processes(databases)
     yield made
-    for database in made.opened:
-        await database.close()
+    await made.end()
