@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 
 from contracts.base import Event
-from contracts.sizes import check_size
+from contracts.sizes import EventTooLargeError, check_size
 from infra.ids import new_event_id
 from infra.tlog.commitment import DATA, HEADER, SEALED, commitment
 
@@ -24,8 +24,8 @@ UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """What no name may hold: CloudEvents strings have no control characters, PostgreSQL no NUL."""
 
 
-class EventTooLargeError(ValueError):
-    """An event that some reader would refuse: it is not written."""
+class UnreadableNameError(ValueError):
+    """An event with a name that some reader would refuse: it is not written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +102,18 @@ class Recorded:
         return str(self.person_id) if self.person_id else self.stream
 
     def require_readable(self) -> None:
-        """Raise ``EventTooLargeError`` for what a relay, a topic or a verifier would refuse."""
+        """Raise ``EventTooLargeError`` and ``UnreadableNameError`` for what a relay, a topic or
+        a verifier would refuse."""
         sealed = len(self.sealed or b"") * 4 // 3
         if (
             4 * len(self.data) + sealed
             > MAX_EVENT_BYTES  # so many bytes at most: seldom counted
             and (size := len(self.data.encode()) + sealed) > MAX_EVENT_BYTES
         ):
-            raise EventTooLargeError(f"an event of {size} bytes, {MAX_EVENT_BYTES} at most")
+            raise EventTooLargeError(self.type, size, MAX_EVENT_BYTES)
         names = self.stream, self.type, self.meta.actor
         if UNREADABLE.search("".join(names)) or any(len(name) > MAX_NAME for name in names):
-            raise EventTooLargeError("an event with a name that nobody could read")
+            raise UnreadableNameError("an event with a name that nobody could read")
 
     def header(self) -> bytes:
         """Who, what and when, as the log's entry commits to it: the same bytes each time."""

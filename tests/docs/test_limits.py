@@ -8,9 +8,10 @@ from typing import NamedTuple
 import orjson
 import pytest
 
+from contracts.sizes import EventTooLargeError
 from infra.codec import to_kafka, to_record
 from infra.eventstore import events
-from infra.eventstore.events import EventTooLargeError, entry_bytes
+from infra.eventstore.events import UnreadableNameError, entry_bytes
 from infra.tlog import note, proof, tiles, witness
 from infra.tlog.layout import MAX_FILE_BYTES
 from infra.tlog.merkle import HASH_SIZE
@@ -94,7 +95,7 @@ def test_the_largest_event_is_a_record_that_producers_and_topics_take(
     ],
 )
 def test_what_a_reader_would_refuse_is_not_written(given: dict[str, object]) -> None:
-    with pytest.raises(EventTooLargeError):
+    with pytest.raises((EventTooLargeError, UnreadableNameError)):
         recorded(**given).require_readable()
 
 
