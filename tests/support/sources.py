@@ -310,7 +310,12 @@ async def either(
     async with world(databases, bootstrap, topic_prefix) as made:
         if made.kafka:
             made.start(made.relay())
+            await made.until(lambda: _published(made))  # no reader starts before
         yield made
+
+
+async def _published(made: World) -> bool:
+    return bool(await made.fetch("SELECT 1 FROM intake.publication"))
 
 
 async def paused(either: World) -> bool:
