@@ -33,7 +33,7 @@ from services.partners.handlers import seed
 from services.processes import Child, Hub, embedded_hub, scaled_hub
 
 console = Console(stderr=True)
-QUIET_SECONDS = 90
+QUIET_SECONDS = 180
 BATCH = "application/cloudevents-batch+json"
 PARTNERS = {  # simulated partner → how it behaves
     "mission-locale": "accept",

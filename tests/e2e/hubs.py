@@ -18,8 +18,8 @@ from contracts.values import PartnerKind
 from services.demo import demo_environment
 from services.processes import Child, Hub, cli, embedded_hub
 
-WAIT_SECONDS = 60
-COMMAND_SECONDS = 60
+WAIT_SECONDS = 150
+COMMAND_SECONDS = 150
 STRUCTURED = "application/cloudevents+json"
 JOB = "trouver-un-emploi--repondre-a-des-offres-demploi"
 
