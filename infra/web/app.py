@@ -182,8 +182,9 @@ def create_app(
     routes take that do not take the usual.
     """
     app = FastAPI(
-        title=title, description=description, version="1.0.0", docs_url=None, redoc_url=None
-    )
+        title=title, description=description, version="1.0.0", docs_url=None, redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )  # fmt: skip
     app.add_middleware(Judging, clock=clock)
     app.add_middleware(Entrance, bodies=bodies or {})
     app.add_exception_handler(problems.Problem, problems.on_problem)

@@ -152,6 +152,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         license_info=LICENSE,
         servers=app.servers or [{"url": "/"}],
+        separate_input_output_schemas=False,
     )
     components = schema.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -195,5 +196,9 @@ def _references(node: Any) -> Iterator[str]:
 def _complete(operation: dict[str, Any], route: RouteContext) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
+    for answer in responses.values():  # FastAPI says of every media type but JSON: a string
+        for content in answer.get("content", {}).values():
+            if "$ref" in content.get("schema", {}):
+                content["schema"] = {"$ref": content["schema"]["$ref"]}
     responses |= refusals(dict.fromkeys(problems_of(route)))
     operation["security"] = security(roles_of(route.dependant))

@@ -38,7 +38,7 @@ def build(platform: Platform) -> Service:
     witnesses = Witnesses(database, settings.log_origin, policy, platform.clock)
     reconciler, hour = Reconciler(database, platform.clock), settings.reconcile_hour
     app = create_app(
-        "Aiguillage audit", "The log of everything, its proofs, and pathways.", platform.clock
+        "Aiguillage: audit", "The log of everything, its proofs, and pathways.", platform.clock
     )
     app.state.signing, app.state.policy, app.state.witnesses = signing, policy, witnesses
     app.state.replays = asyncio.Semaphore(AT_ONCE)

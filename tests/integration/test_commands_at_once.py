@@ -307,7 +307,11 @@ COMMANDS: dict[tuple[str, str, str], Callable[[Whole], Awaitable[Command]]] = {
         referral_id, "adviser", ABOUT + "/correct", {}
     ),
 }  # fmt: skip
-SIGNED = {("intake", "POST", "/v1/events"), ("partners", "POST", "/v1/answers")}
+SIGNED = {
+    ("intake", "POST", "/v1/events"),
+    ("intake", "POST", "/v1/events/batch"),
+    ("partners", "POST", "/v1/answers"),
+}
 """Repeats of these are known by their id; each has a test of its own for many at once."""
 HARDLY = {"/appointment/outcome", "/capacity-link", "/redeliver", "/dismiss"}
 """What none of the four may have an effect for, in the state that the test makes."""

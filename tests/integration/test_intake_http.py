@@ -190,6 +190,22 @@ async def test_batch_of_five_hundred_is_taken_in_order(intake_desk: Desk):
     assert (await intake_desk.types()).count("contact.recorded.v1") == 500
 
 
+async def test_batches_have_an_address_of_their_own_which_takes_nothing_else(
+    intake_desk: Desk,
+):
+    event = contact()
+    path, batch = "/v1/events/batch", [event, {"no": "event"}]
+    answer = await intake_desk.client.post(path, content=json.dumps(batch), headers=BATCH)
+    first, second = answer.json()["results"]
+    assert (answer.status_code, first["status"], second["status"]) == (202, 202, 422)
+    assert (await intake_desk.send(event)).json() == first["receipt"]
+    single = await intake_desk.client.post(path, content=json.dumps(event), headers=STRUCTURED)
+    assert single.json() == problem(
+        "unsupported-media-type", 415, "The content type is not read here",
+        detail="send application/cloudevents-batch+json",
+    )  # fmt: skip
+
+
 async def test_empty_batch_is_nothing(intake_desk: Desk):
     answer = await intake_desk.send([], BATCH)
     assert (answer.status_code, answer.json()) == (202, {"results": []})
@@ -315,11 +331,11 @@ async def test_names_and_texts_are_in_no_table_in_clear(intake_desk: Desk, capfd
 
 async def test_openapi_describes_the_route_and_resolves(intake_desk: Desk):
     document = (await intake_desk.client.get("/openapi.json")).json()
-    operation = document["paths"]["/v1/events"]["post"]
-    assert set(operation["requestBody"]["content"]) == {
-        "application/cloudevents+json", "application/cloudevents-batch+json",
-        "application/json",
+    one, batch = (document["paths"][p]["post"] for p in ("/v1/events", "/v1/events/batch"))
+    assert set(one["requestBody"]["content"]) == {
+        "application/cloudevents+json", "application/json",
     }  # fmt: skip
+    assert set(batch["requestBody"]["content"]) == {"application/cloudevents-batch+json"}
     schemas = document["components"]["schemas"]
     references = set(_references(document))
     assert references

@@ -22,6 +22,11 @@ from services.audit.tables import Signed
 MAX_LIMIT = 1000
 NEVER = {"cache-control": "no-store"}
 BYTES = "application/octet-stream"
+STRING = {"schema": {"type": "string"}}
+BINARY: dict[int | str, dict[str, Any]] = {
+    200: {"content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}}
+}
+"""How answers that are not JSON are described."""
 ONLY_AUDITORS = [Depends(RequireRole("auditor"))]
 Index = Annotated[int, Query(ge=0, le=MAX_SIZE)]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]

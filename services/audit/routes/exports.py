@@ -12,6 +12,7 @@ from infra.web.problems import NotFound, raises
 from services.audit.handlers.export import payload_of, span_between
 from services.audit.problems import LogDamaged
 from services.audit.routes.common import (
+    BINARY,
     BYTES,
     NEVER,
     ONLY_AUDITORS,
@@ -27,7 +28,7 @@ router = APIRouter(dependencies=ONLY_AUDITORS)
 
 @router.get(
     "/v1/payload/{path:path}", tags=["log"], response_class=StreamingResponse,
-    responses={200: {"content": {BYTES: {}}}},
+    responses=BINARY,
 )  # fmt: skip
 @raises(LogDamaged)
 async def get_payload(request: Request, path: str) -> StreamingResponse:

@@ -23,6 +23,7 @@ from services.audit.handlers.signing import Signing
 from services.audit.handlers.witnessing import Cosigning, Witnesses
 from services.audit.problems import LogDamaged
 from services.audit.routes.common import (
+    BINARY,
     BYTES,
     MAX_LIMIT,
     ONLY_AUDITORS,
@@ -97,7 +98,7 @@ async def list_checkpoints(
 @router.head("/tile/entries/{path:path}", include_in_schema=False, dependencies=ONLY_AUDITORS)
 @router.get(
     "/tile/entries/{path:path}", tags=["log"], dependencies=ONLY_AUDITORS,
-    response_class=Response, responses={200: {"content": {BYTES: {}}}},
+    response_class=Response, responses=BINARY,
 )  # fmt: skip
 @raises(LogDamaged)
 async def get_bundle(request: Request, path: str, tx: Reading, signed: SignedNow) -> Response:
@@ -109,7 +110,7 @@ async def get_bundle(request: Request, path: str, tx: Reading, signed: SignedNow
 @router.head("/tile/{path:path}", include_in_schema=False)
 @router.get(
     "/tile/{path:path}", tags=["log"], response_class=Response,
-    responses={200: {"content": {BYTES: {}}}},
+    responses=BINARY,
 )  # fmt: skip
 @raises(LogDamaged)
 async def get_tile(path: str, tx: Reading, signed: SignedNow) -> Response:

@@ -22,7 +22,14 @@ from services.audit.handlers import replay
 from services.audit.handlers.replay import AsOf, Lines, StoredLog, UnknownSubjectError
 from services.audit.model.replay import Of, Subject
 from services.audit.problems import LogDamaged
-from services.audit.routes.common import NEVER, ONLY_AUDITORS, Index, as_of_then, nonsense
+from services.audit.routes.common import (
+    NEVER,
+    ONLY_AUDITORS,
+    STRING,
+    Index,
+    as_of_then,
+    nonsense,
+)
 
 AT_ONCE = 2
 """Replays that run at a time: each may read the whole log."""
@@ -32,7 +39,14 @@ LATER = {"retry-after": "10"}
 
 Chunks = AsyncGenerator[bytes, None]
 NDJSON = "application/x-ndjson"
-LINES: dict[int | str, dict[str, Any]] = {200: {"model": ReplayLine}}
+TEXT = "text/plain"
+LINES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": ReplayLine,
+        "description": f"One object a line; with `Accept: {TEXT}` the same lines as text.",
+        "content": {TEXT: STRING},
+    }
+}
 Then = Annotated[Line, Query(max_length=40)]
 PartnerId = Annotated[Line, Query(max_length=120)]
 
@@ -55,8 +69,20 @@ async def _subject(
 Asked = Annotated[Subject, Depends(_subject)]
 
 
+class _Lines(StreamingResponse):
+    """Lines of JSON: closed, and their place given up, as soon as the caller leaves."""
+
+    body_iterator: Chunks
+    media_type = NDJSON
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and close what was read from."""
+        async with aclosing(self.body_iterator):
+            await super().__call__(scope, receive, send)
+
+
 @router.get(
-    "/v1/replay", tags=["replay"], response_class=StreamingResponse, responses=LINES,
+    "/v1/replay", tags=["replay"], response_class=_Lines, responses=LINES,
     dependencies=ONLY_AUDITORS,
 )  # fmt: skip
 @raises(*ABOUT_PERSON, LogDamaged, NotFound, Overloaded)
@@ -81,7 +107,7 @@ async def get_replay(
 
 
 @router.get(
-    "/v1/differences", tags=["replay"], response_class=StreamingResponse, responses=LINES,
+    "/v1/differences", tags=["replay"], response_class=_Lines, responses=LINES,
     dependencies=ONLY_AUDITORS,
 )  # fmt: skip
 @raises(*ABOUT_PERSON, LogDamaged, NotFound, Overloaded)
@@ -107,24 +133,14 @@ async def _then(log: StoredLog, name: str, said: str) -> AsOf:
         raise nonsense(name, str(error)) from None
 
 
-class _Streamed(StreamingResponse):
-    """A stream that is closed, and gives its place up, as soon as the caller leaves."""
-
-    body_iterator: Chunks
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and close what was read from."""
-        async with aclosing(self.body_iterator):
-            await super().__call__(scope, receive, send)
-
-
 async def _streamed(request: Request, lines: Lines, subject: Subject) -> StreamingResponse:
     chunks = _chunks(request.app.state.replays, lines)
     try:
         first = await anext(chunks)  # so that what cannot be replayed has a status of its own
     except UnknownSubjectError:
         raise not_found(subject.of.value) from None
-    return _Streamed(_chained(first, chunks), media_type=NDJSON, headers=NEVER)
+    media_type = TEXT if TEXT in request.headers.get("accept", "") else NDJSON
+    return _Lines(_chained(first, chunks), media_type=media_type, headers=NEVER)
 
 
 async def _chunks(places: asyncio.Semaphore, lines: Lines) -> Chunks:

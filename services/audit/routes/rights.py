@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 from uuid import UUID
 
+import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field
 
@@ -19,7 +20,8 @@ from services.audit import pages
 from services.audit.handlers.access import Access, receipts
 from services.audit.handlers.replay import UnknownSubjectError
 from services.audit.projections import MAX_ENTRIES, PathwayTooLongError
-from services.audit.routes.common import NEVER, Reading
+from services.audit.routes.common import NEVER, STRING, Reading
+from services.audit.routes.models import AccessGiven, ErasureReceipts, OpenedPathway
 
 Controller = Annotated[Principal, Depends(RequireRole("auditor", "privacy"))]
 Privacy = Annotated[Principal, Depends(RequireRole("privacy"))]
@@ -43,44 +45,48 @@ def _access(request: Request) -> Access:
     return access
 
 
-@router.post("/persons/{person_id}/unmask")
+@router.post(
+    "/persons/{person_id}/unmask", response_class=Response,
+    responses={200: {"model": OpenedPathway}},
+)  # fmt: skip
 @raises(*ABOUT_PERSON)
-async def unmask(
-    request: Request, response: Response, caller: Controller, person_id: UUID, body: Unmask
-) -> dict[str, Any]:
+async def unmask_pathway(
+    request: Request, caller: Controller, person_id: UUID, body: Unmask
+) -> Response:
     """A pathway with what is sealed of it; auditors see pseudonyms otherwise."""
-    response.headers.update(NEVER)
     async with _refusing():
         meta = cause_of(request, caller.actor)
-        return await _access(request).pathway(person_id, body.reason, meta)
+        return _json(await _access(request).pathway(person_id, body.reason, meta))
 
 
 @router.post(
-    "/persons/{person_id}/access",
-    responses={200: {"content": {"text/html": {}}}},
-    response_model=None,
-)
+    "/persons/{person_id}/access", response_class=Response,
+    responses={200: {"model": AccessGiven, "content": {"text/html": STRING}}},
+)  # fmt: skip
 @raises(*ABOUT_PERSON)
 async def give_access(
-    request: Request, response: Response, caller: Privacy, person_id: UUID, body: AccessRequest
-) -> Response | dict[str, Any]:
+    request: Request, caller: Privacy, person_id: UUID, body: AccessRequest
+) -> Response:
     """Everything held of a person (RGPD art. 15): JSON, or a page in French to print."""
     async with _refusing():
         meta = cause_of(request, caller.actor)
         found = await _access(request).everything(person_id, body.reason, meta)
     if "text/html" in request.headers.get("accept", ""):
         return pages.access(found)
-    response.headers.update(NEVER)
-    return found
+    return _json(found)
 
 
-@router.get("/persons/{person_id}/erasure")
+@router.get("/persons/{person_id}/erasure", response_model=ErasureReceipts)
 async def get_receipts(caller: Controller, person_id: UUID, tx: Reading) -> dict[str, Any]:
     """The receipts of a person's erasure in the log, each provable by its event."""
     found = await receipts(tx, person_id)
     if not found:
         raise not_found("receipt")
     return {"receipts": found}
+
+
+def _json(found: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(found), headers=NEVER, media_type="application/json")
 
 
 @asynccontextmanager

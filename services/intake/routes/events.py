@@ -7,21 +7,18 @@ from typing import Any
 import orjson
 from fastapi import FastAPI
 from prometheus_client import Counter
-from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts import envelope
 from contracts.envelope import ContentTypeError, EnvelopeError, Mode, NotJSONError
-from contracts.intake import PUBLIC_TYPES
 from contracts.nir import find_nir, may_hold_nir
-from contracts.receipts import Receipt
 from infra.database import is_infrastructure
 from infra.groupcommit import GroupCommit, OverloadedError, UnavailableError
 from infra.vault import PersonErasedError
 from infra.web.auth import Authenticator, Principal
 from infra.web.bodies import KIB, Body
-from infra.web.openapi import REFERENCE, add_operation, refusals, security
+from infra.web.openapi import add_operation
 from infra.web.problems import (
     ALWAYS,
     LATER,
@@ -45,22 +42,40 @@ from services.intake.problems import (
     UnknownPerson,
     UnknownType,
 )
+from services.intake.routes.described import (
+    batch_operation,
+    component_schemas,
+    event_operation,
+)
 
-PATH = "/v1/events"
+PATH, BATCH_PATH = "/v1/events", "/v1/events/batch"
 MAX_BODY_BYTES = 256 * KIB
 MAX_BATCH_EVENTS = 500
-BODIES = {PATH: Body(MAX_BODY_BYTES, seconds=30, roles=("municipal",))}
+_BODY = Body(MAX_BODY_BYTES, seconds=30, roles=("municipal",))
+BODIES = {PATH: _BODY, BATCH_PATH: _BODY}
 ANSWER_SECONDS = 60
 """Longer than any commit with all of its queue: only a fault of ours lets it pass."""
 PROBLEMS = Counter("aiguillage_intake_problems", "Refused events by kind", ["slug"])
+REFUSALS = (
+    *ALWAYS, *WITH_KEY, *WITH_BODY, DuplicateId, Invalid, NirRefused, Overloaded,
+    PersonErasedProblem, SourceNotAllowed, TooManyEvents, UnknownAgreement, UnknownPerson,
+    UnknownType,
+)  # fmt: skip
+"""What the route may answer with, and each event of a batch."""
 
 
 class EventsRoute:
-    """One request: who, what, admitted, committed, answered."""
+    """One request: who, what, admitted, committed, answered.
 
-    def __init__(self, gate: Gate, group: GroupCommit[Arrival, Outcome]) -> None:
+    ``batches``: nothing else is taken here.
+    """
+
+    def __init__(
+        self, gate: Gate, group: GroupCommit[Arrival, Outcome], *, batches: bool = False
+    ) -> None:
         self._gate = gate
         self._group = group
+        self._batches = batches
 
     async def __call__(self, request: Request) -> Response:
         """Answer 202 once everything accepted is durable; raises ``Problem`` otherwise."""
@@ -86,6 +101,8 @@ class EventsRoute:
         emitter = await authenticator.principal(request, "municipal")
         try:
             mode = envelope.http_mode(headers.get("content-type"), headers)
+            if self._batches and mode is not Mode.BATCH:
+                raise ContentTypeError(f"send {envelope.BATCH}")
             body = await request.body()
             if mode is Mode.BATCH:
                 return await self._batch(request, emitter, body)
@@ -142,15 +159,25 @@ class EventsRoute:
 
 
 def add_routes(app: FastAPI, gate: Gate, group: GroupCommit[Arrival, Outcome]) -> None:
-    """Put the route on the application, past FastAPI's own machinery."""
-    route = EventsRoute(gate, group)
+    """Put the routes on the application, past FastAPI's own machinery.
+
+    Batches are taken at both addresses; in the description each has one kind of body and of
+    answer, for clients are generated from it.
+    """
+    route, batches = EventsRoute(gate, group), EventsRoute(gate, group, batches=True)
 
     @raises(*REFUSALS)
-    async def post_events(request: Request) -> Response:
+    async def post_event(request: Request) -> Response:
         return await route(request)
 
-    app.add_route(PATH, post_events, methods=["POST"])
-    add_operation(app, "post", PATH, _operation(), _component_schemas())
+    @raises(*REFUSALS)
+    async def post_event_batch(request: Request) -> Response:
+        return await batches(request)
+
+    app.add_route(PATH, post_event, methods=["POST"])
+    app.add_route(BATCH_PATH, post_event_batch, methods=["POST"])
+    add_operation(app, "post", PATH, event_operation(REFUSALS), component_schemas())
+    add_operation(app, "post", BATCH_PATH, batch_operation(MAX_BATCH_EVENTS, REFUSALS), {})
 
 
 def _result(item: Arrival | Problem, outcomes: Any) -> bytes:
@@ -164,89 +191,3 @@ def _result(item: Arrival | Problem, outcomes: Any) -> bytes:
 
 def _accepted(body: bytes) -> Response:
     return Response(body, 202, media_type="application/json")
-
-
-def _component_schemas() -> dict[str, Any]:
-    models: list[Any] = [*PUBLIC_TYPES.values()]
-    wanted = [(model, "validation") for model in models] + [(Receipt, "serialization")]
-    _, schema = models_json_schema(wanted, ref_template=_REF + "{model}")  # type: ignore[arg-type]
-    events = {f"{model.__name__}Event": _event_schema(model) for model in models}
-    event = {"anyOf": [{"$ref": _REF + name} for name in events]}
-    return {**schema["$defs"], **events, "CloudEvent": event, **_ANSWERS}
-
-
-def _event_schema(model: type[Any]) -> dict[str, Any]:
-    text = {"type": "string", "minLength": 1, "maxLength": envelope.MAX_ATTRIBUTE_CHARS}
-    return {
-        "type": "object",
-        "title": f"{model.__name__}Event",
-        "description": model.__doc__,
-        "required": ["specversion", "id", "source", "type", "data"],
-        "properties": {
-            "specversion": {"const": "1.0"},
-            "id": text,
-            "source": text | {"format": "uri-reference"},
-            "type": {"const": model.TYPE},
-            "subject": text,
-            "time": {"type": "string", "format": "date-time"},
-            "datacontenttype": {"type": "string", "example": envelope.JSON},
-            "data": {"$ref": _REF + model.__name__},
-        },
-        "additionalProperties": {"type": ["string", "integer", "boolean"]},
-    }
-
-
-def _operation() -> dict[str, Any]:
-    one, data = {"$ref": _REF + "CloudEvent"}, {"$ref": _REF + "PublicContact"}
-    batch = {"type": "array", "items": one, "maxItems": MAX_BATCH_EVENTS}
-    bodies = {envelope.STRUCTURED: one, envelope.BATCH: batch, envelope.JSON: data}
-    answer = {"oneOf": [{"$ref": _REF + "Receipt"}, {"$ref": _REF + "BatchAnswer"}]}
-    accepted = {"description": "Stored; a repeat gets the same answer.",
-                "content": {"application/json": {"schema": answer}}}  # fmt: skip
-    return {
-        "operationId": "post_events",
-        "tags": ["intake"],
-        "summary": "Emit one CloudEvent, or a batch",
-        "description": _DESCRIPTION,
-        "security": security(["municipal"]),
-        "requestBody": {
-            "required": True,
-            "content": {kind: {"schema": schema} for kind, schema in bodies.items()},
-        },
-        "responses": {"202": accepted} | refusals(REFUSALS),
-    }
-
-
-_REF = REFERENCE
-_DESCRIPTION = (
-    "Structured, batch, or binary (`ce-` headers; the body is the data). 202 is sent once all "
-    "accepted events are durable. An event is known by its source and id: a repeat gets the "
-    "same answer. In a batch each event has its own result; one that is refused stops no other."
-)
-REFUSALS = (
-    *ALWAYS, *WITH_KEY, *WITH_BODY, DuplicateId, Invalid, NirRefused, Overloaded,
-    PersonErasedProblem, SourceNotAllowed, TooManyEvents, UnknownAgreement, UnknownPerson,
-    UnknownType,
-)  # fmt: skip
-"""What the route may answer with, and each event of a batch."""
-_ANSWERS: dict[str, Any] = {
-    "BatchAnswer": {
-        "type": "object",
-        "required": ["results"],
-        "properties": {
-            "results": {
-                "type": "array",
-                "description": "One for each event, in order.",
-                "items": {
-                    "type": "object",
-                    "required": ["status"],
-                    "properties": {
-                        "status": {"type": "integer"},
-                        "receipt": {"$ref": _REF + "Receipt"},
-                        "problem": {"$ref": _REF + "Problem"},
-                    },
-                },
-            }
-        },
-    },
-}

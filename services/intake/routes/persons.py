@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -20,6 +20,7 @@ from services.intake import tables
 from services.intake.handlers.gate import refuse_nir
 from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError
 from services.intake.problems import MergeRefused
+from services.intake.routes.models import Merged, Suspicion, Suspicions, Unmerged
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Source = Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
@@ -51,20 +52,20 @@ def router(persons: Persons) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["persons"])
 
     @routes.get("/duplicates")
-    async def duplicates(
+    async def list_duplicates(
         adviser: Adviser,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
         offset: Annotated[int, Query(ge=0, le=100_000)] = 0,
-    ) -> dict[str, Any]:
+    ) -> Suspicions:
         """Who may be whom, oldest suspicion first; what matched, never the value."""
         async with persons.database.reading() as connection:
             raw = await driver(connection)
             rows = await raw.fetch(tables.SUSPICIONS, limit, offset)
-        return {"duplicates": [dict(row) for row in rows]}
+        return Suspicions(duplicates=[Suspicion(**row) for row in rows])
 
     @routes.post("/duplicates/dismiss", status_code=204)
-    @raises(*ABOUT_PERSON, NotFound)
-    async def dismiss(request: Request, adviser: Adviser, body: Pair) -> None:
+    @raises(*ABOUT_PERSON, MergeRefused, NotFound)
+    async def dismiss_duplicate(request: Request, adviser: Adviser, body: Pair) -> None:
         """Two persons are not one: they are not suspected again."""
         async with refusing():
             await persons.dismiss(
@@ -73,27 +74,31 @@ def router(persons: Persons) -> APIRouter:
 
     @routes.post("/persons/{person_id}/merge")
     @raises(*ABOUT_PERSON, MergeRefused)
-    async def merge(
+    async def merge_person(
         request: Request, adviser: Adviser, person_id: UUID, body: Merge
-    ) -> dict[str, Any]:
+    ) -> Merged:
         """The person is the same as another; also how an anonymous visitor is made known."""
         refuse_nir(body)
         async with refusing():
             meta = cause_of(request, adviser.actor)
             merged = await persons.merge(person_id, body.into, body.reason, meta)
-        return {"person_id": merged.person_id, "into": merged.into}
+        return Merged(person_id=merged.person_id, into=merged.into)
 
     @routes.post("/persons/{person_id}/unmerge")
     @raises(*ABOUT_PERSON, MergeRefused)
-    async def unmerge(request: Request, adviser: Adviser, person_id: UUID) -> dict[str, Any]:
+    async def unmerge_person(request: Request, adviser: Adviser, person_id: UUID) -> Unmerged:
         """They were two after all: everything is again as it was recorded."""
         async with refusing():
             unmerged = await persons.unmerge(person_id, cause_of(request, adviser.actor))
-        return {"person_id": unmerged.person_id, "from": unmerged.from_id}
+        return Unmerged.model_validate(
+            {"person_id": unmerged.person_id, "from": unmerged.from_id}
+        )
 
     @routes.post("/persons/{person_id}/share", status_code=204)
     @raises(*ABOUT_PERSON)
-    async def share(request: Request, adviser: Adviser, person_id: UUID, body: Share) -> None:
+    async def share_person(
+        request: Request, adviser: Adviser, person_id: UUID, body: Share
+    ) -> None:
         """Let another municipal system speak of a person whom it did not bring."""
         refuse_nir(body)
         async with refusing():

@@ -3,35 +3,17 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import StringConstraints
 
-from contracts.base import Strict
 from contracts.types import Count, Line
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import Invalid, raises
 from services.intake.handlers.refused import MAX_LISTED, Refusals, Refused
 from services.intake.problems import SourceNotAllowed
+from services.intake.routes.models import RefusedRecord, RefusedRecords
 
 System = Annotated[Principal, Depends(RequireRole("municipal"))]
 Source = Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
-
-
-class RefusedRecord(Strict):
-    """A record that was refused: where it is, and why. Nothing of its text but its id."""
-
-    id: str | None = Field(description="That the event names; only by `source`.")
-    topic: str
-    partition: int
-    offset: int
-    reason: str = Field(description="As the problem type that HTTP would have answered.")
-    fields: list[str] = Field(description="Those at fault; `*` for unknown names.")
-    refused_at: AwareDatetime
-
-
-class RefusedRecords(Strict):
-    """The newest first, at most 500; they are kept for 30 days unless set otherwise."""
-
-    records: list[RefusedRecord]
 
 
 def router(refusals: Refusals, topic: str) -> APIRouter:
@@ -40,7 +22,7 @@ def router(refusals: Refusals, topic: str) -> APIRouter:
 
     @routes.get("/refused")
     @raises(SourceNotAllowed)
-    async def refused_records(
+    async def list_refused(
         system: System,
         source: Annotated[Source | None, Query()] = None,
         partition: Annotated[int | None, Query(ge=0, le=100_000)] = None,

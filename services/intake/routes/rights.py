@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -22,6 +22,13 @@ from services.intake.handlers.gate import check_commune, refuse_nir
 from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rectification, Rights
 from services.intake.model.retention import Step
+from services.intake.routes.models import (
+    ErasureProgress,
+    Erasures,
+    Profile,
+    RetentionPreview,
+    RetentionStep,
+)
 from services.intake.routes.persons import refusing
 
 Privacy = Annotated[Principal, Depends(RequireRole("privacy"))]
@@ -76,26 +83,26 @@ def _add_erasure(routes: APIRouter, erasing: Erasing) -> None:
     @raises(*ABOUT_PERSON)
     async def request_erasure(
         request: Request, privacy: Privacy, person_id: UUID, body: ErasureRequest
-    ) -> dict[str, Any]:
+    ) -> Erasures:
         """Erase a person, under every id that they are known by; a repeat changes nothing."""
         meta = cause_of(request, privacy.actor)
         async with refusing():
             found = await erasing.request(person_id, body.reason, meta)
-        return {"erasures": [_shown(erasure) for erasure in found]}
+        return Erasures(erasures=[_shown(erasure) for erasure in found])
 
     @routes.get("/persons/{person_id}/erasure")
-    async def get_erasure(privacy: Privacy, person_id: UUID) -> dict[str, Any]:
+    async def get_erasure(privacy: Privacy, person_id: UUID) -> Erasures:
         """How far an erasure is."""
         found = await erasing.state(person_id)
         if not found:
             raise not_found("erasure")
-        return {"erasures": [_shown(erasure) for erasure in found]}
+        return Erasures(erasures=[_shown(erasure) for erasure in found])
 
 
 def _add_limits(routes: APIRouter, rights: Rights) -> None:
     @routes.post("/persons/{person_id}/objection", status_code=204)
     @raises(*ABOUT_PERSON)
-    async def object_to_it(
+    async def record_objection(
         request: Request, privacy: Privacy, person_id: UUID, body: Why
     ) -> None:
         """The person objects: agreements end, cases are closed, partners are told."""
@@ -105,7 +112,9 @@ def _add_limits(routes: APIRouter, rights: Rights) -> None:
 
     @routes.post("/persons/{person_id}/restriction", status_code=204)
     @raises(*ABOUT_PERSON)
-    async def restrict(request: Request, privacy: Privacy, person_id: UUID, body: Why) -> None:
+    async def restrict_person(
+        request: Request, privacy: Privacy, person_id: UUID, body: Why
+    ) -> None:
         """Keep the data, and do nothing else with them, until the restriction is lifted."""
         refuse_nir(body)
         async with refusing():
@@ -113,7 +122,7 @@ def _add_limits(routes: APIRouter, rights: Rights) -> None:
 
     @routes.delete("/persons/{person_id}/restriction", status_code=204)
     @raises(*ABOUT_PERSON)
-    async def lift(request: Request, privacy: Privacy, person_id: UUID) -> None:
+    async def lift_restriction(request: Request, privacy: Privacy, person_id: UUID) -> None:
         """Lift a restriction: what waited goes on."""
         async with refusing():
             await rights.lift(person_id, cause_of(request, privacy.actor))
@@ -122,7 +131,7 @@ def _add_limits(routes: APIRouter, rights: Rights) -> None:
 def _add_profile(routes: APIRouter, rights: Rights) -> None:
     @routes.post("/persons/{person_id}/rectification", status_code=204)
     @raises(*ABOUT_PERSON, NirRefused)
-    async def rectify(
+    async def rectify_person(
         request: Request, staff: Staff, person_id: UUID, body: RectificationRequest
     ) -> None:
         """Put something right: a new statement; the old one stays in the history."""
@@ -132,11 +141,11 @@ def _add_profile(routes: APIRouter, rights: Rights) -> None:
         async with refusing():
             await rights.rectify(person_id, change, cause_of(request, staff.actor))
 
-    @routes.post("/persons/{person_id}/profile")
+    @routes.post("/persons/{person_id}/profile", response_model_exclude_none=True)
     @raises(*ABOUT_PERSON)
     async def show_profile(
         request: Request, response: Response, staff: Staff, person_id: UUID, body: ProfileShown
-    ) -> dict[str, Any]:
+    ) -> Profile:
         """Identity and facts of a person. Who looked is an event of the person's pathway."""
         refuse_nir(body)
         meta = cause_of(request, staff.actor)
@@ -145,11 +154,7 @@ def _add_profile(routes: APIRouter, rights: Rights) -> None:
                 person_id, meta, body.reason, anybody=staff.role == "privacy"
             )
         response.headers["cache-control"] = "no-store"
-        return {
-            "person_id": person_id,
-            "identity": found.identity.model_dump(mode="json", exclude_none=True),
-            "facts": found.facts.model_dump(mode="json", exclude_none=True),
-        }
+        return Profile(person_id=person_id, identity=found.identity, facts=found.facts)
 
 
 def _add_retention(routes: APIRouter, retention: Retention) -> None:
@@ -158,29 +163,22 @@ def _add_retention(routes: APIRouter, retention: Retention) -> None:
         privacy: Privacy,
         on: Annotated[Day | None, Query(description="Day; today if none is given.")] = None,
         limit: Annotated[int, Query(ge=1, le=5000)] = 500,
-    ) -> dict[str, Any]:
+    ) -> RetentionPreview:
         """What retention would do on a day, if nobody came until then; nothing is done."""
         found = await retention.preview(on)
         counts = Counter(item.step for item in found)
-        return {
-            "archive": counts[Step.ARCHIVE],
-            "erase": counts[Step.ERASE],
-            "due": [asdict(item) for item in found[:limit]],
-        }
+        return RetentionPreview(
+            archive=counts[Step.ARCHIVE],
+            erase=counts[Step.ERASE],
+            due=[RetentionStep(**asdict(item)) for item in found[:limit]],
+        )
 
 
-def _state(erasure: Erasure) -> str:
+def _state(erasure: Erasure) -> Literal["fenced", "forgetting", "erased"]:
     if erasure.erased_at:
         return "erased"
     return "forgetting" if erasure.destroyed_at else "fenced"
 
 
-def _shown(erasure: Erasure) -> dict[str, Any]:
-    return {
-        "person_id": erasure.person_id,
-        "state": _state(erasure),
-        "reason": erasure.reason,
-        "requested_at": erasure.requested_at,
-        "destroyed_at": erasure.destroyed_at,
-        "erased_at": erasure.erased_at,
-    }
+def _shown(erasure: Erasure) -> ErasureProgress:
+    return ErasureProgress(state=_state(erasure), **asdict(erasure))
