@@ -209,7 +209,8 @@ def _row(source: str, number: int, random: Random) -> Row:
 def _spoilt(row: Row, random: Random) -> Row:
     wrong = random.choice(
         (
-            {"nom": "=?utf-8?q?=0D=0ABcc:_v@x?="}, {"nom": "a\0b"}, {"nom": "a\r\nBcc: x@y.z"},
+            {"nom": "=?utf-8?q?=0D=0ABcc:_v@x?="}, {"nom": "a\0b"}, {"nom": "a\x1b[2Jb"},
+            {"nom": "a\u202eb"},
             {"zone_eligibilite": ["59990"]}, {"zone_eligibilite": ["R32"]},
             {"thematiques": [CANARY]}, {"date_maj": "0000-00-00"}, {"nom": None},
             {"description": f"appelez {random.choice(NIR)}"}, {"description": "x" * 70_000},

@@ -50,8 +50,10 @@ DISABLED = "SELECT url FROM partners.endpoints WHERE state <> 'active'"
 async def judge(scene: Scene) -> None:
     """Wait until all is read, then look at everything."""
     started = time.monotonic()
+    scene.say("the strangers have left; waiting until all is read")
     await quiet(scene.hub, {}, scene.result)
     await _nothing_unread(scene)
+    scene.say("all is read; judging")
     scene.result.figures["seconds until quiet"] = round(time.monotonic() - started)
     database = await asyncpg.connect(scene.hub.address["database_url"])
     try:

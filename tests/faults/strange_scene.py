@@ -1,9 +1,11 @@
 """The hub that strangers come to, and what is remembered of what they did."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +61,15 @@ class Scene:
     def _environment(self) -> Mapping[str, str]:
         return self.hub.children["intake"].environment
 
+    def say(self, what: str) -> None:
+        """Tell how far the campaign is."""
+        sys.stderr.write(f"  {datetime.now(UTC):%H:%M:%S} {what}\n")
+
     def wrong(self, what: str, given: Any = "") -> None:
-        """Note what must not be."""
+        """Note what must not be, and say so at once: a campaign may be cut short."""
         told = f" {given!r}"[:TOLD] if given != "" else ""
         self.result.problems.append(what + told)
+        self.say(f"✗ {what}{told}")
 
     async def ask(
         self,

@@ -76,6 +76,7 @@ async def run(directory: Path, seconds: float, seed: int) -> Result:
             (walker.step, 0.1), (walker.step, 0.1), (Keeper(scene).step, 3), (idler.step, 0.2),
             (Adviser(scene).step, 0.2),
         ]  # fmt: skip
+        scene.say("strangers come")
         await _at_once(scene, steps, seconds, seed)
         result.figures["messages to partners"] = signer.messages
         result.figures["mails"] = len(scene.box.messages)
