@@ -66,7 +66,7 @@ async def test_receipt_that_a_crash_kept_back_is_stored_at_the_next_opening(
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as broken:
-        broken.setattr(Answers, "take", crash)
+        broken.setattr(Answers, "take_said", crash)
         with pytest.raises(RuntimeError):
             await post.post("open")
     await post.opened()
@@ -134,7 +134,7 @@ async def test_reason_that_is_not_the_partners_is_refused_by_name(post: Post):
 
 
 async def test_social_security_number_in_the_reference_names_the_reference(post: Post):
-    page = await post.answered("accepted", partner_reference="2690549588157")
+    page = await post.answered("accepted", partner_reference="269054958815780")
     assert page.status_code == 422
     assert 'id="error-partner_reference"' in page.text
 
@@ -160,7 +160,7 @@ async def test_fields_are_shown_in_french(post: Post):
     await post.turn()
     page = (await post.post("open")).text
     for shown in ("29/02/2004", "Oui", "CAP ou BEP", "RSA"):
-        assert f"<dd>{shown}</dd>" in page
+        assert f"<dd><bdi>{shown}</bdi></dd>" in page
     assert "True" not in page
     assert "job-seeker" not in page
 

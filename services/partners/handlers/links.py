@@ -91,7 +91,8 @@ class Links:
     async def answer(self, token: str, form: Mapping[str, str]) -> None:
         """Store what a form says, once.
 
-        Raises ``LinkGoneError``, ``FormError`` naming a field, and what ``Answers.take`` does.
+        Raises ``LinkGoneError``, ``FormError`` naming a field, and what ``Answers.take_said``
+        does.
         """
         row = await self._live(token)
         nonce, seen = form.get("nonce", ""), form.get("seen", "")
