@@ -25,7 +25,7 @@ CASES = "GET /v1/cases"
 ENDPOINTS = "POST /v1/endpoints"
 
 
-@pytest.mark.parametrize("service", ["referrals", "partners"])
+@pytest.mark.parametrize("service", SERVICES)
 def test_every_answer_is_a_named_model_or_a_documented_media_type(service: str) -> None:
     described = document(service)
     nameless = [
