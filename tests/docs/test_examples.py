@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 AIGUILLAGE = ROOT / ".venv" / "bin" / "aiguillage"
 CONSOLE = re.compile(r"^```console\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 LONG_RUNNING = re.compile(r"^make ")
-STOP_SECONDS = 15
+STOP_SECONDS = 60
 RUN_SECONDS = 240
 
 
@@ -107,7 +107,7 @@ def test_auditor_needs_an_export_and_a_key(hub: Hub) -> None:
 
 
 def _wait_until_signed(hub: Hub, entries: int) -> None:
-    for _ in range(300):  # a minute
+    for _ in range(600):  # two minutes
         with urlopen(f"{hub.url}/audit/v1/log") as answer:
             if (json.load(answer)["signed_size"] or 0) >= entries:
                 return
