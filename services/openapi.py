@@ -35,8 +35,12 @@ def document(service: str) -> dict[str, Any]:
 
 
 def text(service: str) -> str:
-    """The document as it stands in the file."""
-    return json.dumps(document(service), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+    """The document as it stands in the file: of a service at the root.
+
+    A running one names the prefix below which it is served, and no other address.
+    """
+    described = document(service) | {"servers": [{"url": "/"}]}
+    return json.dumps(described, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
 
 
 def path(service: str) -> Path:

@@ -151,7 +151,6 @@ def _document(app: FastAPI) -> dict[str, Any]:
         description=app.description,
         routes=app.routes,
         license_info=LICENSE,
-        servers=app.servers or [{"url": "/"}],
         separate_input_output_schemas=False,
     )
     components = schema.setdefault("components", {})
