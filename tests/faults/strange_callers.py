@@ -30,6 +30,8 @@ from tests.integration.test_partners_import import SERVICE, STRUCTURE
 HELD = 60
 """Connections that say nothing, or too little, at once."""
 HELD_SECONDS = 12
+LATELY = 12
+"""Persons among whom the adviser looks."""
 BIG = 3 << 20
 SOURCES = ("etrange-a", "etrange-b")
 Row = dict[str, Any]
@@ -299,7 +301,7 @@ class Adviser:
         """Look at a person who was here, and confirm a draft."""
         if not self._scene.contacts:
             return
-        receipt = random.choice(list(self._scene.contacts.values()))
+        receipt = random.choice(list(self._scene.contacts.values())[-LATELY:])
         address = self._scene.hub.address["referrals"]
         _, said = await self._scene.ask(
             "adviser", f"{address}/v1/cases?person_id={receipt['person_id']}", method="GET",

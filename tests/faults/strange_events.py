@@ -17,7 +17,7 @@ THEMES = (
     "trouver-un-emploi--repondre-a-des-offres-demploi",
     "trouver-un-emploi--repondre-a-des-offres-demploi",
     "se-former--trouver-sa-formation",
-    "remobilisation--benevolat-action-citoyenne",
+    "creer-une-entreprise--developper-son-entreprise",
     "remobilisation--lien-social",
     "numerique--maitriser-les-fondamentaux-du-numerique",
     "preparer-sa-candidature--realiser-un-cv-et-ou-une-lettre-de-motivation",
