@@ -16,7 +16,8 @@ from contracts.intake import PublicContact, PublicFacts
 from contracts.requesters import Requesters
 from infra.database import driver
 from infra.sources.base import ForeignRecord
-from services.intake.handlers.arrivals import Gate, Intake
+from services.intake.handlers.arrivals import Intake
+from services.intake.handlers.gate import Gate
 from services.intake.subscriptions import PublicRecords
 from tests.support.intake import BATCH, STRUCTURED, Desk, contact, with_data
 
