@@ -30,6 +30,7 @@ LICENSE = {"name": "EUPL-1.2", "identifier": "EUPL-1.2"}
 KEY = {"type": "http", "scheme": "bearer", "description": "A key; the roles are listed."}
 SAFE = {"GET", "HEAD", "OPTIONS"}
 _TEXT = {"type": "string"}
+_NOTHING = {"type": "null"}
 PROBLEM = {
     "type": "object",
     "title": "Problem",
@@ -199,5 +200,9 @@ def _complete(operation: dict[str, Any], route: RouteContext) -> None:
         for content in answer.get("content", {}).values():
             if "$ref" in content.get("schema", {}):
                 content["schema"] = {"$ref": content["schema"]["$ref"]}
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        told = [one for one in content["schema"].get("anyOf", ()) if one != _NOTHING]
+        if len(told) == 1:  # a body that may be absent is not null besides: clients send it
+            content["schema"] = told[0]
     responses |= refusals(dict.fromkeys(problems_of(route)))
     operation["security"] = security(roles_of(route.dependant))
