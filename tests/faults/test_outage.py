@@ -63,7 +63,7 @@ async def mortal() -> AsyncIterator[Mortal]:
     async with AsyncExitStack() as stack:
         name = stack.enter_context(TemporaryDirectory(prefix="aiguillage-outage-"))
         directory, port, server = Path(name), _free_port(), EmbeddedPostgres(Path(name))
-        url = f"postgresql://postgres:@/{DATABASE}?host={server.pgdata}"
+        url = server.url(DATABASE)  # before there is anything: the same afterwards
         environment = demo_environment() | {
             "AIGUILLAGE_DATABASE_URL": url,
             "AIGUILLAGE_KAFKA_BOOTSTRAP": f"127.0.0.1:{port}",
