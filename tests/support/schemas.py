@@ -60,8 +60,9 @@ def _node(node: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[Json]
     if node.get("type") == "object":
         return _object(node, defs)
     if node.get("type") == "array":
+        most = min(4, node.get("maxItems", 4))
         return st.lists(
-            _node(node["items"], defs), min_size=node.get("minItems", 0), max_size=4
+            _node(node["items"], defs), min_size=node.get("minItems", 0), max_size=most
         )
     return _scalar(node, defs[""])
 
@@ -69,6 +70,9 @@ def _node(node: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[Json]
 def _object(node: dict[str, Any], defs: dict[str, Any]) -> st.SearchStrategy[Json]:
     members = {key: _node(child, defs) for key, child in node.get("properties", {}).items()}
     required = set(node.get("required", ()))
+    for pattern, of_it in node.get("patternProperties", {}).items():
+        names = st.from_regex(pattern.strip("^$"), fullmatch=True)
+        return st.dictionaries(names, _node(of_it, defs), max_size=3)
     if not members and isinstance(of := node.get("additionalProperties"), dict):
         return st.dictionaries(_TEXT, _node(of, defs), max_size=3)
     if not members:
