@@ -6,11 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from aiohttp import web
 
-from contracts.referrals import (
-    DeadlinePassed,
-    ReferralCancelled,
-    ReferralRejected,
-)
+from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRejected
 from contracts.values import Author, DeadlineStep, PartnerKind, Reason, ReferralStatus
 from infra.clock import system_clock
 from infra.database import driver
@@ -391,9 +387,8 @@ async def test_service_of_the_commune_may_have_a_mailbox_of_its_own(databases: D
     async with mailbox() as box:
         hub = Hub(platform_of(databases, smtp_url=box.url))
         await hub.prepare()
-        to = "numerique@petite-foret.example"
-        address = {"partner_id": partner_id, "service_ids": [], "channel": "email"}
-        await register(hub, f"mailto:{to}", **address)
+        to, about = "numerique@petite-foret.example", {"partner_id": partner_id}
+        await register(hub, f"mailto:{to}", channel="email", service_ids=[], **about)
         await hub.refer(partner_id, service_id, partner_kind=PartnerKind.DIGITAL_SPACE)
         await hub.hear()
         await hub.turn()

@@ -9,7 +9,7 @@ import cramjam
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from infra.sources.batches import MAX_ANSWER_BYTES, MAX_BATCH_BYTES, safe_records
@@ -138,6 +138,8 @@ def test_answer_is_cut_where_it_unpacks_to_more_than_a_reader_holds():
 
 
 @given(st.binary(max_size=300), st.integers(0, 7), st.integers(-5, 5))
+@example(b"", 0, -1)
+@example(b"\x02\x00\x00\x00\xfe\xff\xff\xff\xff\xff\xff\xff\x7f", 0, 1)  # a key of 2^62 bytes
 def test_no_bytes_at_all_make_it_fail(inner: bytes, codec: int, count: int):
     given = batch(0, b"x")[:HEAD] + inner
     given = changed(given, 8, (HEAD - 12 + len(inner)).to_bytes(4), checked=False)
