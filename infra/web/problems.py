@@ -129,6 +129,20 @@ class Conflict(Problem):
     title = "Somebody else changed the same thing in the meantime"
 
 
+class AgreementMissing(Problem):
+    """The person's agreement does not cover this partner, or has ended."""
+
+    status, slug = 409, "agreement-missing"
+    title = "The person's agreement does not cover this partner"
+
+
+class ForbiddenTransition(Problem):
+    """The referral's state does not lead where the caller asks."""
+
+    status, slug = 409, "forbidden-transition"
+    title = "The referral's state does not allow this"
+
+
 class PersonRestricted(Problem):
     """The person's data may only be kept for now (RGPD art. 18)."""
 

@@ -22,13 +22,6 @@ class NoCredentials(Problem):
     title = "No credentials of France Travail are registered"
 
 
-class AgreementMissing(Problem):
-    """The person's agreement does not cover this partner, or has ended."""
-
-    status, slug = 409, "agreement-missing"
-    title = "The person's agreement does not cover this partner"
-
-
 class CommissionNotMet(Problem):
     """The service takes people only once a commission has met."""
 
@@ -40,13 +33,6 @@ class DuplicateId(Problem):
 
     status, slug = 409, "duplicate-id"
     title = "This webhook-id was used for another message"
-
-
-class ForbiddenTransition(Problem):
-    """The referral's state does not lead where the answer asks."""
-
-    status, slug = 409, "forbidden-transition"
-    title = "The referral's state does not allow this"
 
 
 class DeliveryPending(Problem):

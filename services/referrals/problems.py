@@ -3,13 +3,6 @@
 from infra.web.problems import Problem
 
 
-class AgreementMissing(Problem):
-    """The person's agreement does not cover this partner, or has ended."""
-
-    status, slug = 409, "agreement-missing"
-    title = "The person's agreement does not cover this partner"
-
-
 class AlreadyTried(Problem):
     """The service was asked before in this case: no service is asked twice."""
 
@@ -26,13 +19,6 @@ class CaseClosed(Problem):
     """The case has ended: nothing more is decided in it."""
 
     status, slug, title = 409, "case-closed", "The case has ended"
-
-
-class ForbiddenTransition(Problem):
-    """The referral's state does not lead where the adviser asks."""
-
-    status, slug = 409, "forbidden-transition"
-    title = "The referral's state does not allow this"
 
 
 class StaleProposal(Problem):

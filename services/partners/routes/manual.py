@@ -15,7 +15,14 @@ from contracts.types import Words
 from contracts.values import HandedTo, HandOver
 from infra.vault import PersonErasedError
 from infra.web.cause import cause_of
-from infra.web.problems import ABOUT_PERSON, NirRefused, PersonErasedProblem, not_found, raises
+from infra.web.problems import (
+    ABOUT_PERSON,
+    AgreementMissing,
+    NirRefused,
+    PersonErasedProblem,
+    not_found,
+    raises,
+)
 from services.partners.handlers.manual import (
     HandedOver,
     KeptBackError,
@@ -26,7 +33,7 @@ from services.partners.handlers.manual import (
 )
 from services.partners.model.choices import partner_reasons
 from services.partners.pages import sheet_page
-from services.partners.problems import AgreementMissing, NotByHand
+from services.partners.problems import NotByHand
 from services.partners.routes.callers import Adviser
 from services.partners.routes.models import (
     AnswerChoice,

@@ -11,7 +11,9 @@ from infra.database import Database
 from infra.limits import Limit, LimitedError
 from infra.vault import PersonErasedError
 from infra.web.problems import (
+    AgreementMissing,
     Conflict,
+    ForbiddenTransition,
     Invalid,
     NirRefused,
     NotFound,
@@ -30,11 +32,9 @@ from services.referrals.model.appointments import AppointmentRefusedError
 from services.referrals.model.person import AgreementMissingError, PersonRestrictedError
 from services.referrals.model.referral import ForbiddenTransitionError, InvalidMoveError
 from services.referrals.problems import (
-    AgreementMissing,
     AlreadyTried,
     AppointmentRefused,
     CaseClosed,
-    ForbiddenTransition,
     StaleProposal,
 )
 
