@@ -24,6 +24,11 @@ from infra.web.problems import (
 HEAD_BYTES = 32 * 1024
 """Of a request line with its headers; and of anything else that is not a body."""
 HEAD_SECONDS = 10.0
+IDLE_SECONDS = 75.0
+"""Between two requests: longer than clients keep a connection (aiohttp 15 s, proxies 60 s).
+
+So it is they who close it. Who is cut just as a POST sets out cannot know whether it was read.
+"""
 LEFT_BYTES = 1024 * 1024
 LEFT_SECONDS = 2.0
 """How much, and how long, of a body is still taken after its request was answered."""
@@ -94,7 +99,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(**given)
         self._connections = connections
         self._since = self.loop.time()
-        self._head = self._body = False
+        self._head = self._body = self._idle = False
         self._quiet = self._left = self._unsent = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -120,7 +125,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the clock of a request's head."""
         super().on_message_begin()
-        self._head, self._quiet = True, 0
+        self._head, self._idle, self._quiet = True, False, 0
         self._turn_of_the_caller()
 
     def on_headers_complete(self) -> None:
@@ -146,14 +151,15 @@ class Connection(HttpToolsProtocol):
         """The request is whole: now it is our turn."""
         super().on_message_complete()
         self._body, self._quiet = False, 0
-        if not self.cycle.response_complete:
+        self._idle = self.cycle.response_complete
+        if not self._idle:
             self._connections.serves(self)
 
     def on_response_complete(self) -> None:
         """It is answered: now it is the caller's turn, for a rest of the body or the next."""
         super().on_response_complete()
         if self.cycle.response_complete:
-            self._head = not self._body
+            self._idle = not self._body
             self._turn_of_the_caller()
 
     def pause_writing(self) -> None:
@@ -182,6 +188,9 @@ class Connection(HttpToolsProtocol):
                 self._cut("stalled")
         elif self._head and waited > HEAD_SECONDS:
             self._refuse("late", late())
+        elif self._idle and waited > IDLE_SECONDS:
+            CLOSED.labels("idle").inc()
+            self.transport.close()
         elif self._body and self.cycle.response_complete and waited > LEFT_SECONDS:
             self._cut("body")
 

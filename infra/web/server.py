@@ -11,7 +11,7 @@ import uvicorn
 
 from infra.loops import settle_memory
 from infra.web.accepting import Acceptor
-from infra.web.connections import Connection, Connections, places
+from infra.web.connections import IDLE_SECONDS, Connection, Connections, places
 
 REQUEST_SECONDS = 2
 
@@ -106,6 +106,7 @@ async def serve(
         log_level="critical",
         backlog=2048,
         timeout_graceful_shutdown=REQUEST_SECONDS,
+        timeout_keep_alive=int(IDLE_SECONDS) + 1,  # Connections close it before
     )
     settle_memory()
     server = Server(config)

@@ -136,7 +136,7 @@ async def test_one_who_never_says_a_word_is_cut(connect, monkeypatch):
 
 
 async def test_line_ends_between_two_requests_do_not_keep_a_connection(connect, monkeypatch):
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.5)
     reader, writer = await connect()
     writer.write(GET)
     assert (await answer(reader))[0] == 200
@@ -147,8 +147,30 @@ async def test_line_ends_between_two_requests_do_not_keep_a_connection(connect, 
             await asyncio.sleep(0.05)
 
     ticks = asyncio.create_task(ticking())
-    assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+    assert await reader.read() == b""
     ticks.cancel()
+
+
+async def test_a_connection_between_two_requests_outlives_that_of_a_late_head(
+    connect, monkeypatch
+):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.1)
+    reader, writer = await connect()
+    for pause in (2.5, 0):
+        writer.write(GET)
+        assert (await answer(reader))[0] == 200
+        await asyncio.sleep(pause)
+    writer.write(GET[:9])
+    assert (await answer(reader))[0] == 408
+
+
+async def test_a_connection_that_nobody_uses_is_closed_without_a_word(connect, monkeypatch):
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.1)
+    for request in (GET, b"POST /unread HTTP/1.1\r\nhost: here\r\ncontent-length: 0\r\n\r\n"):
+        reader, writer = await connect()
+        writer.write(request)
+        assert (await answer(reader))[0] == 200
+        assert await reader.read() == b""
 
 
 async def test_headers_larger_than_allowed_are_refused(connect):
