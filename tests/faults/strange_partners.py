@@ -239,17 +239,32 @@ class Mailed:
                 random.choice((*LOCAL, *DAYS)),
                 "comment": random.choice(("\0", random.choice(NIR), "x" * 9000)),
             }  # fmt: skip
-            if await self._form(link, form.hidden | wrong) < 400:
+            if (await self._form(link, form.hidden | wrong))[0] < 400:
                 self._scene.wrong("a wrong form was taken", wrong)
-        right = {"choice": "accepted", "comment": f"{CANARY} viendra"}
-        status = await self._form(link, form.hidden | right)
+        right = _right_form(form, random) | {"comment": f"{CANARY} viendra"}
+        status, said = await self._form(link, form.hidden | right)
         if status not in (200, 409):
-            self._scene.wrong(f"a sound form got {status}", right)
+            self._scene.wrong(f"a sound form got {status}", (form.choices, _error(said)))
 
-    async def _form(self, link: str, fields: dict[str, str]) -> int:
+    async def _form(self, link: str, fields: dict[str, str]) -> tuple[int, bytes]:
         body = urlencode(fields).encode()
-        status, _ = await self._scene.ask("links", f"{link}/answer", body, headers=FORM)
-        return status
+        return await self._scene.ask("links", f"{link}/answer", body, headers=FORM)
+
+
+def _right_form(form: Form, random: Random) -> Said:
+    """This partner decides in a commission: it cannot accept before one has met."""
+    day = (datetime.now(UTC) + timedelta(days=20)).date().isoformat()
+    ways = (
+        {"choice": "under-study"},
+        {"choice": "commission", "commission_on": day},
+        {"choice": "rejected", "reason": "no-capacity"},
+    )
+    return random.choice([way for way in ways if way["choice"] in form.choices])
+
+
+def _error(page: bytes) -> list[str]:
+    """What a page says is wrong."""
+    return re.findall(r'role="alert"[^>]*>(.*?)</', page.decode(), re.DOTALL)
 
 
 class Filed:

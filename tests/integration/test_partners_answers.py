@@ -59,6 +59,18 @@ async def test_answer_signed_by_the_standard_package_is_stored_and_acknowledged(
     assert "comment" not in event
 
 
+async def test_answer_under_an_id_with_an_accent_is_verified_by_its_bytes(desk: Desk):
+    body, at, name = answer_body(desk.id, "accepted"), datetime.now(UTC), "dossier-é-Œ"
+    headers = {
+        "webhook-id": name.encode(),
+        "webhook-timestamp": str(int(at.timestamp())).encode(),
+        "webhook-signature": Webhook(desk.secret).sign(name, at, body.decode()).encode(),
+        "content-type": b"application/json",
+    }
+    first, again = [await desk.post(body, headers) for _ in range(2)]
+    assert (first.status_code, again.json()) == (202, first.json())
+
+
 async def test_words_of_the_partner_are_sealed_for_the_person(desk: Desk):
     await desk.answer("accepted", "m1", comment=CANARY, partner_reference=f"{CANARY}/7")
     (row,) = await desk.hub.rows(
