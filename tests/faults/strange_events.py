@@ -214,4 +214,4 @@ def junk(random: Random) -> Iterator[bytes]:
     yield b"[" * random.choice((10, 5000, 100_000))
     yield f'{{"id": "{CANARY}'.encode()
     yield b"\xff\xfe" + CANARY.encode("utf-16")
-    yield random.choice((b"", b"null", b"[7]", b"{}", b"1e400", b'"\\ud800"'))
+    yield random.choice((b"", b"null", b"{}", b"1e400", b'"\\ud800"'))
