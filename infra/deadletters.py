@@ -20,6 +20,11 @@ E = TypeVar("E")
 MAX_KEY = 200
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 """What is larger is not copied: its place must do."""
+MOST_PLACES = 100
+"""Of records that are nobody's, in one subscription: whoever can write to a broker could
+otherwise fill our tables. More are only counted, by their alarm."""
+_NOBODYS = "subscription = $1 AND key = partition || '-' || \"offset\""
+"""Their key is their place (``infra.sources.consumer.place_of``)."""
 log = structlog.get_logger()
 
 
@@ -44,8 +49,10 @@ class DeadLetters(Generic[E]):
     async def park(
         self, tx: AsyncConnection, partition: int, message: Message[E], error: str
     ) -> None:
-        """Keep a message for later."""
+        """Keep a message for later; of one that is nobody's the place, while there is room."""
         raw = await driver(tx)
+        if message.alarm and await self._places(raw) >= MOST_PLACES:
+            return
         await raw.execute(
             "INSERT INTO dead_letters "
             '(subscription, source, partition, "offset", position, key, record, error) '
@@ -61,6 +68,13 @@ class DeadLetters(Generic[E]):
         await raw.execute(
             "DELETE FROM dead_letters WHERE subscription = $1", self._subscription
         )
+
+    async def discard(self, tx: AsyncConnection) -> int:
+        """Drop the places of records that are nobody's; answers how many there were."""
+        raw = await driver(tx)
+        found = await self._places(raw)
+        await raw.execute(f"DELETE FROM dead_letters WHERE {_NOBODYS}", self._subscription)
+        return found
 
     async def replay(
         self,
@@ -93,6 +107,10 @@ class DeadLetters(Generic[E]):
             log.warning("parked by its place", error=type(error).__name__)
             return PLACE_ONLY
         return record if len(record) <= MAX_KEPT_BYTES else PLACE_ONLY
+
+    async def _places(self, raw: Any) -> int:
+        query = f"SELECT count(*) FROM dead_letters WHERE {_NOBODYS}"
+        return int(await raw.fetchval(query, self._subscription))
 
     async def _parked(self, raw: Any, key: str | None) -> list[Any]:
         return list(

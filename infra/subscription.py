@@ -169,6 +169,11 @@ class Subscription(Generic[E]):
                 continue
         raise TimeoutError(f"{CONFLICT_RETRIES} conflicts in a row")
 
+    async def discard(self) -> int:
+        """Drop the places of parked records that are nobody's; answers how many there were."""
+        async with self.database.transaction() as tx:
+            return await self.dead_letters.discard(tx)
+
     async def _apply(self, batch: Batch[E]) -> int:
         try:
             return await self._apply_somehow(batch)

@@ -340,6 +340,15 @@ def replay(service: str, subscription: str, data: Data = None) -> None:
     raise SystemExit(0 if left == 0 else 1)
 
 
+@subscriptions_app.command("discard")
+def discard(service: str, subscription: str, data: Data = None) -> None:
+    """Forget where records lay that nobody can read; what is a person's stays parked."""
+    from services import operations
+
+    found = asyncio.run(operations.discard(_settings(data=data), service, subscription))
+    _say(f"  ✓ {found} places forgotten")
+
+
 @subscriptions_app.command("rewind")
 def rewind(service: str, subscription: str, data: Data = None) -> None:
     """Let a subscription that only fills read tables start again from the beginning."""

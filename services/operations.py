@@ -106,6 +106,12 @@ async def replay(settings: Settings, service: str, subscription: str) -> int:
         return await found.replay()
 
 
+async def discard(settings: Settings, service: str, subscription: str) -> int:
+    """Drop the places of parked records that are nobody's; answers how many there were."""
+    async with _subscription(settings, service, subscription) as found:
+        return await found.discard()
+
+
 async def republish(settings: Settings, service: str) -> int:
     """Let the relay publish a service's table from its first event; answers how many there are.
 

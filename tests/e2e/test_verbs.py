@@ -59,6 +59,7 @@ WRITING: dict[str, tuple[str, ...]] = {
     "retention run": (),
     "rules publish": (RULES,),
     "seed": (),
+    "subscriptions discard": ("referrals", "routing"),
     "subscriptions pause": ("referrals", "routing"),
     "subscriptions replay": ("referrals", "routing"),
     "subscriptions resume": ("referrals", "routing"),

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.record.util import calc_crc32c
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from infra import deadletters
 from infra.authentic import MAC, RecordKey, Stamp
 from infra.broker import Broker, JarBroker
 from infra.codec import to_kafka
@@ -193,6 +194,29 @@ async def test_forged_records_move_no_mark_are_not_believed_and_alarm(hub: World
     (alarm,) = await hub.fetch("SELECT * FROM referrals.alarms")
     assert (alarm["kind"], alarm["count"]) == (FOREIGN, len(forged))
     assert max(position for _, position in await hub.standing()) == len(expected)
+
+
+async def test_a_flood_of_forged_records_keeps_few_places_and_counts_all(
+    hub: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(deadletters, "MOST_PLACES", 5)
+    member = hub.subscription()
+    hub.start(hub.relay())
+    hub.start(member)
+    expected = await hub.append(persons(3))
+    await hub.settled(expected)
+    await _produce_ours(hub, *[(n % 2, b"{}", []) for n in range(12)])
+    await hub.quiet(member)
+    await hub.fetch(
+        'INSERT INTO referrals.dead_letters (subscription, source, partition, "offset", key, '
+        "record, error) SELECT subscription, source, 0, 99, 'a person', '', '' "
+        "FROM referrals.dead_letters LIMIT 1"
+    )
+    (alarm,) = await hub.fetch("SELECT * FROM referrals.alarms")
+    assert (alarm["kind"], alarm["count"]) == (FOREIGN, 12)
+    assert await hub.fetch("SELECT count(*) FROM referrals.dead_letters") == [(6,)]
+    assert (await member.discard(), await member.discard()) == (5, 0)
+    assert await hub.fetch("SELECT key FROM referrals.dead_letters") == [("a person",)]
 
 
 async def test_copies_of_our_own_records_in_their_place_have_no_effect(hub: World):
