@@ -41,7 +41,7 @@ up: $(INSTALLED) ## Keep the hub running; data stay in DATA (.data)
 	.venv/bin/aiguillage up --data $(DATA)
 
 test: lint ## Lint, types, import contracts, schemas and every test
-	$(PY) -m contracts.publish --check
+	$(PY) -m contracts.tools.publish --check
 	@$(if $(MEMORY),export TMPDIR=$$(mktemp -d -p $(MEMORY)); trap 'rm -rf $$TMPDIR' EXIT;) \
 	$(PY) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -69,9 +69,9 @@ lint: $(INSTALLED) ## Style, types, import contracts
 	.venv/bin/lint-imports --no-logo --cache-dir .cache/import_linter
 
 schemas: $(INSTALLED) ## Rewrite what is generated: JSON Schemas, OpenAPI, event reference
-	$(PY) -m contracts.publish
-	$(PY) -m services.openapi --write
-	$(PY) -m contracts.catalogue
+	$(PY) -m contracts.tools.publish
+	$(PY) -m services.hub.openapi --write
+	$(PY) -m contracts.tools.catalogue
 
 locks: ## Lock anew what runs it and what develops it (UV=uv; UPGRADE=--upgrade for newer releases)
 	$(LOCK) --group build --output-file requirements.lock
@@ -94,7 +94,7 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 	$(PIP) check
 	$(PY) -m tests.support.asyncapi
 	$(PY) -m tests.support.cloudevents_js
-	$(PY) -c "from infra.broker import prepare; prepare()" || \
+	$(PY) -c "from services.hub.demo.kafka_broker import prepare; prepare()" || \
 	  echo "Kafka's jars could not be fetched: what needs a broker will say what to install" >&2
 	@touch $@
 

@@ -15,8 +15,8 @@ import orjson
 
 from contracts.base import Sealed
 from contracts.bounds import MAX_BYTES
-from contracts.publish import schema_of
 from contracts.registry import EVENT_TYPES, sealed_model
+from contracts.tools.publish import schema_of
 
 MOST_BYTES = 1024 * 1024
 """Of the clear and the sealed part of any event together, as they are stored."""

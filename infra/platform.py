@@ -9,24 +9,24 @@ from typing import NamedTuple
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.requesters import Requesters
-from infra import datadir
-from infra.authentic import RecordKey
-from infra.clock import Clock, system_clock
-from infra.database import Database, vault_url
-from infra.embedded import EmbeddedPostgres
-from infra.erasures import LEDGER, Erasures
+from infra.base import data_directory
+from infra.base.clock import Clock, system_clock
+from infra.base.requesters import load_requesters
+from infra.base.settings import Settings
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Writer
-from infra.forgetting import remembering
-from infra.keyring import KeyRing
-from infra.logins import with_passwords
-from infra.masterkey import FileProvider, IndexKey, Provider
-from infra.requesters import load_requesters
-from infra.settings import Settings
-from infra.sources.base import Source
-from infra.sources.postgres import PostgresSource
-from infra.subscription import Subscription
-from infra.vault import Vault
+from infra.keys.key_ring import KeyRing
+from infra.keys.master_key import FileProvider, IndexKey, Provider
+from infra.keys.vault import Vault
+from infra.messaging.record_codes import RecordKey
+from infra.messaging.sources.base import Source
+from infra.messaging.sources.postgres import PostgresSource
+from infra.messaging.subscription import Subscription
+from infra.postgres.database import Database, vault_url
+from infra.postgres.embedded import EmbeddedPostgres
+from infra.postgres.logins import with_passwords
+from infra.privacy.erasure import remembering
+from infra.privacy.erasure_ledger import LEDGER, Erasures
 
 DATABASE = "aiguillage"
 
@@ -79,7 +79,7 @@ class Platform:
         ``as_stored``: old events in their own words, not in today's.
         """
         if self.settings.kafka_bootstrap:
-            from infra.sources.kafka import KafkaSource
+            from infra.messaging.sources.kafka import KafkaSource
 
             return KafkaSource(
                 self.settings, database, service, group, self.record_key(), as_stored=as_stored
@@ -122,7 +122,7 @@ def open_vault(settings: Settings, url: str) -> Vault:
     """The vault and its master keys; nothing is connected, and no master key made, before one
     is needed."""
     database = Database(url, "vault", pool_size=4)
-    index = IndexKey(settings.data / datadir.INDEX_KEY)
+    index = IndexKey(settings.data / data_directory.INDEX_KEY)
     ring = KeyRing(database, providers(settings), index, new_keys=settings.master_keys)
     return Vault(database, ring, settings.key_cache_seconds)
 
@@ -134,7 +134,7 @@ def providers(settings: Settings) -> list[Provider]:
     """
     found: list[Provider] = [FileProvider(settings.data)]
     if settings.transit_url and settings.transit_token_file:
-        from infra.transit import Transit, TransitProvider  # few have an engine
+        from infra.keys.transit import Transit, TransitProvider  # few have an engine
 
         transit = Transit(
             settings.transit_url,
@@ -154,7 +154,7 @@ async def databases_of(settings: Settings, *, create: bool) -> AsyncIterator[Dat
 
     Only with ``create`` is anything made. Raises ``NoHubError`` or ``NotOwnerError``.
     """
-    prepare = datadir.create if create else datadir.require
+    prepare = data_directory.create if create else data_directory.require
     prepare(settings.data)
     if settings.database_url:
         yield _by_url(settings, with_passwords(settings.database_url, settings.data), None)
@@ -179,9 +179,11 @@ def _by_url(settings: Settings, url: str, server: EmbeddedPostgres | None) -> Da
 async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
     """The platform of a command: the same databases and keys as the running hub.
 
-    Raises ``NoHubError`` and ``NotOwnerError``, and what `infra.migrations.check` raises.
+    Raises ``NoHubError`` and ``NotOwnerError``, and what `infra.postgres.migrations.check` raises.
     """
-    from infra.migrations import check  # services' processes check their own schema alone
+    from infra.postgres.migrations import (
+        check,  # services' processes check their own schema alone
+    )
 
     async with databases_of(settings, create=False) as databases:
         await check(databases.main, databases.vault)

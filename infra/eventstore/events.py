@@ -10,7 +10,7 @@ import orjson
 
 from contracts.base import Event
 from contracts.sizes import EventTooLargeError, check_size
-from infra.ids import new_event_id
+from infra.base.ids import new_event_id
 from infra.tlog.commitment import DATA, HEADER, SEALED, commitment
 
 HUB = "hub"

@@ -4,8 +4,8 @@ Alembic migrations call these functions, so the DDL stands once.
 """
 
 from contracts.registry import SERVICES
-from infra.database import role_of
-from infra.ddl import script
+from infra.postgres.database import role_of
+from infra.postgres.ddl import script
 
 # The advisory lock's second key is the table's oid: each service has its own order.
 _LOCK_CLASS = 4711

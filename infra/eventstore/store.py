@@ -15,9 +15,9 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.database import driver
 from infra.eventstore.events import Meta, NewEvent, Recorded
 from infra.eventstore.upcast import upcast
+from infra.postgres.database import driver
 from infra.tlog.commitment import SALT_BYTES
 
 ANY = -1

@@ -8,11 +8,11 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
-from infra.clock import Clock
+from infra.base.clock import Clock
+from infra.base.ids import new_event_id
 from infra.eventstore.events import Meta, NewEvent, Recorded, new_event
 from infra.eventstore.store import ANY, Append, EventStore
-from infra.ids import new_event_id
-from infra.vault import PersonErasedError, PersonKey, Vault
+from infra.keys.vault import PersonErasedError, PersonKey, Vault
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import orjson
 
-from infra.clock import Clock
+from infra.base.clock import Clock
+from infra.base.files import in_turn, write_whole
 from infra.eventstore.events import rfc3339
-from infra.files import in_turn, write_whole
-from infra.masterkey import read_or_create_secret
+from infra.keys.master_key import read_or_create_secret
 from infra.tlog.note import ED25519, ML_DSA_44, Note, VKey
 from infra.tlog.signers import NoteSigner, signer
 

@@ -6,7 +6,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-from infra.clock import Clock
+from infra.base.clock import Clock
 from infra.tlog.cosignature import note_message, pack, tree_message
 from infra.tlog.note import COSIGNATURE, ED25519, ML_DSA_44, Checkpoint, Signature, Signer, VKey
 

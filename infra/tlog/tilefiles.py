@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import quote
 
-from infra.files import write_whole
+from infra.base.files import write_whole
 from infra.tlog.tiles import TILE_WIDTH, Tile
 
 

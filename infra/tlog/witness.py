@@ -14,7 +14,7 @@ from typing import Self
 
 import structlog
 
-from infra.files import make_directory, write_whole
+from infra.base.files import make_directory, write_whole
 from infra.tlog.merkle import EMPTY_ROOT, HASH_SIZE, ProofError, verify_consistency
 from infra.tlog.note import (
     Checkpoint,
@@ -91,7 +91,7 @@ class Witness:
     """Cosigns checkpoints of the logs it knows; its memory is a directory.
 
     ``logs``: their keys; several under one name are one log's. Only one process may write
-    to the directory: see `infra.files.locked`.
+    to the directory: see `infra.base.files.locked`.
     """
 
     def __init__(

@@ -20,19 +20,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from contracts.sizes import EventTooLargeError
 from contracts.types import judged_at
-from infra.alarms import Watch
-from infra.clock import Clock, system_clock
-from infra.database import Database, is_infrastructure
+from infra.base.clock import Clock, system_clock
+from infra.base.missing import NotFoundError
 from infra.eventstore.store import ConcurrencyError
-from infra.limits import LimitedError
-from infra.missing import NotFoundError
-from infra.subscription import Subscription
-from infra.ticker import Ticker
+from infra.messaging.subscription import Subscription
+from infra.postgres.database import Database, is_infrastructure
+from infra.privacy.restrictions import LimitedError
 from infra.web import problems
 from infra.web.auth import Authenticator
 from infra.web.bodies import Bodies
 from infra.web.entrance import Entrance
 from infra.web.openapi import describe
+from infra.workers.alarms import Watch
+from infra.workers.periodic import Ticker
 
 log = structlog.get_logger()
 READY_SECONDS = 5.0

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import HTTPConnection, Request
 
 from contracts.sources import covers
-from infra.database import Database, driver
+from infra.postgres.database import Database, driver
 from infra.web.problems import Forbidden, Problem, Unauthorized
 from infra.web.throttle import Failures
 

@@ -6,7 +6,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from infra.database import is_infrastructure
+from infra.postgres.database import is_infrastructure
 from infra.web.auth import Authenticator
 from infra.web.bodies import Bodies, Body, body_at, has_body, whole_body
 from infra.web.connections import HEAD_BYTES, too_long

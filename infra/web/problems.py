@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.sizes import EventTooLargeError
-from infra.database import is_infrastructure, is_unique_violation
-from infra.limits import Limit, LimitedError
-from infra.missing import NotFoundError
+from infra.base.missing import NotFoundError
+from infra.postgres.database import is_infrastructure, is_unique_violation
+from infra.privacy.restrictions import Limit, LimitedError
 
 log = structlog.get_logger()
 CONTENT_TYPE = "application/problem+json"

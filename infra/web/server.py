@@ -9,9 +9,9 @@ from typing import Any
 
 import uvicorn
 
-from infra.loops import settle_memory
 from infra.web.accepting import Acceptor
 from infra.web.connections import IDLE_SECONDS, Connection, Connections, places
+from infra.workers.event_loop import settle_memory
 
 REQUEST_SECONDS = 2
 

@@ -5,14 +5,14 @@ import asyncio
 from fastapi import Request
 from fastapi.responses import Response
 
-from infra.database import Database
-from infra.nightly import Nightly
+from infra.base.settings import Settings
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.ticker import Ticker
+from infra.postgres.database import Database
 from infra.tlog.policy import Policy
 from infra.tlog.tilefiles import TileFiles
 from infra.web.app import Service, Worker, create_app
+from infra.workers.daily import Nightly
+from infra.workers.periodic import Ticker
 from services.audit.handlers.access import Access
 from services.audit.handlers.erasure import Erasing
 from services.audit.handlers.memory import SignerMemory

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from contracts.words import field, french_moment, said
+from contracts.labels import field, french_moment, said
 
 SOURCES = {"declared": "déclaré", "document": "vu sur un document", "partner": "partenaire"}
 VIEWS = {

@@ -7,10 +7,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.eventstore.events import rfc3339
-from infra.limits import keep_limits
-from infra.readtables import ReadTables
-from infra.rebuilding import fold
-from infra.vault import Vault
+from infra.keys.vault import Vault
+from infra.privacy.restrictions import keep_limits
+from infra.readmodels.read_tables import ReadTables
+from infra.readmodels.rebuild import fold
 from services.audit.handlers.replay import AsOf, Log, Replay, item
 from services.audit.model.replay import Of, Subject
 

@@ -8,12 +8,12 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from contracts.registry import SERVICES
-from infra.database import Database
 from infra.eventstore.events import Recorded
+from infra.messaging.sources.base import Source
+from infra.messaging.sources.postgres import PostgresSource
+from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.sources.base import Source
-from infra.sources.postgres import PostgresSource
-from infra.subscription import Subscription
+from infra.postgres.database import Database
 from services.audit.handlers.erasure import Erasing
 from services.audit.handlers.sequencing import sequence
 from services.audit.handlers.signing import RefusedToSignError, Signing

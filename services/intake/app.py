@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from infra.groupcommit import GroupCommit
-from infra.kafka import public_topic_of
+from infra.messaging.kafka_client import public_topic_of
 from infra.platform import Platform
-from infra.ticker import Ticker
+from infra.postgres.group_commit import GroupCommit
 from infra.web.app import Service, Worker, create_app
+from infra.workers.periodic import Ticker
 from services.intake.handlers.arrivals import Intake, Outcome
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.gate import Arrival, Gate

@@ -11,12 +11,12 @@ from contracts.erasure import ErasureRequested
 from contracts.registry import parse_event
 from contracts.rights import PersonArchived, PersonReactivated
 from contracts.values import TRANSITIONS, CaseStatus, ReferralStatus
-from infra.database import driver
 from infra.eventstore.events import Recorded
-from infra.limits import keep_limits
-from infra.readtables import ReadTables
-from infra.rebuilding import fold
-from infra.vault import Vault
+from infra.keys.vault import Vault
+from infra.postgres.database import driver
+from infra.privacy.restrictions import keep_limits
+from infra.readmodels.read_tables import ReadTables
+from infra.readmodels.rebuild import fold
 from services.intake.tables import Raw, retention
 
 CONTACTS = frozenset(

@@ -14,20 +14,20 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts import envelope
+from contracts.checks.nir import find_nir, may_hold_nir
 from contracts.envelope import ContentTypeError, Envelope, EnvelopeError, NotJSONError
 from contracts.intake import PUBLIC_TYPES
-from contracts.nir import find_nir, may_hold_nir
-from infra.clock import Clock
-from infra.database import Database, driver, is_infrastructure
+from infra.base.clock import Clock
+from infra.base.settings import Settings
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import ConcurrencyError
-from infra.kafka import MAX_PUBLIC_BYTES
-from infra.keyring import KeyRing
+from infra.keys.key_ring import KeyRing
+from infra.messaging.kafka_client import MAX_PUBLIC_BYTES
+from infra.messaging.sources.base import ForeignRecord
+from infra.messaging.sources.postgres import PostgresSource
+from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.sources.base import ForeignRecord
-from infra.sources.postgres import PostgresSource
-from infra.subscription import Subscription
+from infra.postgres.database import Database, driver, is_infrastructure
 from infra.web.auth import Principal
 from infra.web.problems import Internal, Problem, TooLarge
 from services.intake import tables
@@ -74,7 +74,7 @@ def public_records(
     settings: Settings, database: Database, records: "PublicRecords"
 ) -> Subscription[ForeignRecord]:
     """``public``: the topic that municipal systems produce to."""
-    from infra.sources.public import public_source
+    from infra.messaging.sources.public import public_source
 
     return Subscription(
         "public",

@@ -2,17 +2,17 @@
 
 from urllib.parse import urlsplit
 
-from infra.channels.mail import MailSender
-from infra.channels.sftp import SftpSender
+from infra.base.settings import Settings
+from infra.delivery.mail import MailSender
+from infra.delivery.sftp import SftpSender
+from infra.delivery.ssrf_guard import Guard, parse_networks
+from infra.delivery.webhook.sender import Sender
+from infra.delivery.worker import DeliveryWorker
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.ticker import Ticker
 from infra.web.app import Service, create_app
 from infra.web.bodies import Body
 from infra.web.server import url_of
-from infra.webhooks.guard import Guard, parse_networks
-from infra.webhooks.sender import Sender
-from infra.webhooks.worker import DeliveryWorker
+from infra.workers.periodic import Ticker
 from services.partners.adapters.france_travail import Desk
 from services.partners.adapters.france_travail_clients import Clients
 from services.partners.handlers.answers import Answers

@@ -32,13 +32,13 @@ from contracts.referrals import (
     ReferralRequested,
 )
 from contracts.registry import parse_event
-from infra.database import driver
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
-from infra.limits import keep_limits
-from infra.readtables import ReadTables, Resealed
-from infra.rebuilding import fold, heard_until
-from infra.vault import PersonKey, Vault
+from infra.keys.vault import PersonKey, Vault
+from infra.postgres.database import driver
+from infra.privacy.restrictions import keep_limits
+from infra.readmodels.read_tables import ReadTables, Resealed
+from infra.readmodels.rebuild import fold, heard_until
 from services.partners import tables
 from services.partners.handlers.references import (
     keep_references,

@@ -21,15 +21,15 @@ from contracts.referrals import (
 )
 from contracts.registry import parse_event
 from contracts.values import DeadlineStep
-from infra.channels.mail import MailSender
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
+from infra.delivery.mail import MailSender
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Pending, Writer
-from infra.limits import Limit, limited_among
+from infra.messaging.sources.postgres import PostgresSource
+from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.sources.postgres import PostgresSource
-from infra.subscription import Subscription
+from infra.postgres.database import Database, driver
+from infra.privacy.restrictions import Limit, limited_among
 from services.partners import projections, tables
 from services.partners.handlers.compose import disclosure
 from services.partners.handlers.notices import Notices

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from infra.platform import Platform
-from infra.ticker import Ticker
 from infra.web.app import Service, create_app
+from infra.workers.periodic import Ticker
 from services.referrals.handlers.advisers import Advisers
 from services.referrals.handlers.deadlines import DeadlineClock
 from services.referrals.handlers.messages import Messages

@@ -40,12 +40,12 @@ from contracts.referrals import (
 )
 from contracts.registry import parse_event
 from contracts.values import Author
-from infra.database import driver
 from infra.eventstore.events import Recorded
-from infra.limits import keep_limits
-from infra.readtables import ReadTables
-from infra.rebuilding import Keep, fold
-from infra.vault import Vault
+from infra.keys.vault import Vault
+from infra.postgres.database import driver
+from infra.privacy.restrictions import keep_limits
+from infra.readmodels.read_tables import ReadTables
+from infra.readmodels.rebuild import Keep, fold
 from services.referrals import tables
 from services.referrals.model.person import PERSON_EVENTS
 from services.referrals.model.referral import FINAL

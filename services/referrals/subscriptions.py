@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.database import Database
 from infra.eventstore.events import Recorded
+from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.subscription import Subscription
+from infra.postgres.database import Database
 from services.referrals import projections
 from services.referrals.handlers.erasure import Erasing
 from services.referrals.handlers.messages import Messages

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from infra.loops import run_sending
+from infra.workers.event_loop import run_sending
 from tests.benchmarks import (
     append,
     append_cost,

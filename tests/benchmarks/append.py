@@ -8,10 +8,10 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from sqlalchemy.engine import make_url
 
-from infra.clock import system_clock
-from infra.database import Database
+from infra.base.clock import system_clock
 from infra.eventstore.events import NewEvent
 from infra.eventstore.store import COPY_FROM, NO_STREAM, Append, EventStore
+from infra.postgres.database import Database
 from tests.benchmarks.measure import Bench, Run, bench, compare
 
 SINGLE, BATCH, COPY = 1500, 100, 10_000

@@ -11,9 +11,9 @@ from typing import Any
 
 import asyncpg
 
-from infra.database import Database, vault_url
 from infra.eventstore.events import Recorded
-from infra.migrations import migrate
+from infra.postgres.database import Database, vault_url
+from infra.postgres.migrations import migrate
 from infra.tlog.merkle import Frontier
 from services.audit.handlers.sequencing import sequence
 from tests.benchmarks.hub_log import EVENTS_OF_A_CASE, hub_log

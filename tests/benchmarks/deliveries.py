@@ -20,16 +20,16 @@ from sqlalchemy import event
 
 from contracts.referrals import Disclosure, ReferralRequested
 from contracts.values import PartnerKind, Thematique
-from infra.database import driver, vault_url
+from infra.base.settings import Settings
+from infra.delivery.ssrf_guard import Guard, parse_networks
+from infra.delivery.webhook.sender import Outgoing, Sender
+from infra.delivery.webhook.signature import new_secret
+from infra.delivery.worker import DeliveryWorker
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending
-from infra.loops import settle_memory
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.webhooks.guard import Guard, parse_networks
-from infra.webhooks.sender import Outgoing, Sender
-from infra.webhooks.signature import new_secret
-from infra.webhooks.worker import DeliveryWorker
+from infra.postgres.database import driver, vault_url
+from infra.workers.event_loop import settle_memory
 from services.partners.app import build
 from services.partners.handlers import seed
 from services.partners.handlers.endpoints import Address, Endpoints

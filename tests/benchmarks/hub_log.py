@@ -8,13 +8,13 @@ from uuid import UUID, uuid4
 from contracts import referrals
 from contracts.base import Event
 from contracts.values import Author, PartnerKind, ReferralStatus, Thematique
-from infra.clock import system_clock
-from infra.database import Database, vault_url
+from infra.base.clock import system_clock
+from infra.base.settings import Settings
 from infra.eventstore.events import Meta, Recorded, new_event
 from infra.eventstore.store import Append, EventStore
+from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.subscription import Subscription
+from infra.postgres.database import Database, vault_url
 from infra.web.app import Service
 from services.audit.app import build
 from tests.benchmarks.measure import Bench

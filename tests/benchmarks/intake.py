@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import orjson
 
-from contracts.examples import example
 from contracts.intake import PublicContact
-from services.processes import Child, cli
+from contracts.tools.examples import example
+from services.hub.demo.processes import Child, cli
 from tests.benchmarks.measure import Bench, Run, bench, compare
 
 SINGLE, BATCHES, BATCH_SIZE, CONNECTIONS = 6000, 40, 250, 64

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
-from infra.database import vault_url
-from infra.embedded import EmbeddedPostgres
-from infra.migrations import migrate
+from infra.postgres.database import vault_url
+from infra.postgres.embedded import EmbeddedPostgres
+from infra.postgres.migrations import migrate
 
 ROUNDS = 3
 Run = Callable[[], Awaitable[int]]

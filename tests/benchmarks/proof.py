@@ -4,11 +4,11 @@ import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra.database import driver
+from infra.postgres.database import driver
 from infra.tlog import merkle, tiles
-from infra.tlog.export import Export, Wanted
-from infra.tlog.exported import Exported
-from infra.tlog.layout import Selection
+from infra.tlog.export.layout import Selection
+from infra.tlog.export.reader import Exported
+from infra.tlog.export.writer import Export, Wanted
 from infra.tlog.tiles import Tile
 from services.audit import tables
 from services.audit.handlers.proofs import inclusion

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from infra.tlog.export import Export, Wanted
-from infra.tlog.exported import Exported
-from infra.tlog.layout import Selection
+from infra.tlog.export.layout import Selection
+from infra.tlog.export.reader import Exported
+from infra.tlog.export.writer import Export, Wanted
 from services.audit.handlers.export import StoredExport
 from services.audit.handlers.replay import (
     AsOf,

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra.loops import settle_memory
 from infra.tlog import tiles
-from infra.tlog.audit import Outcome
-from infra.tlog.export import Export, Wanted
-from infra.tlog.layout import Selection
-from infra.tlog.offline import verify_export
+from infra.tlog.checks import Outcome
+from infra.tlog.export.layout import Selection
+from infra.tlog.export.writer import Export, Wanted
 from infra.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, tile_hash
+from infra.tlog.verify.offline import verify_export
+from infra.workers.event_loop import settle_memory
 from tests.benchmarks.measure import Run, compare
 from tests.support.exports import VKEY, Logged, MemoryLog, logged
 

@@ -16,13 +16,13 @@ from uuid import UUID, uuid5
 import orjson
 from aiohttp import web
 
-from contracts.examples import agreement, envelope, person
 from contracts.intake import PublicContact
+from contracts.tools.examples import agreement, envelope, person
 from contracts.values import PartnerKind
-from infra.broker import obtain_broker
-from infra.embedded import EmbeddedPostgres
-from services.demo import demo_environment, scaled_out
-from services.processes import Hub, embedded_hub
+from infra.postgres.embedded import EmbeddedPostgres
+from services.hub.demo.day import demo_environment, scaled_out
+from services.hub.demo.kafka_broker import obtain_broker
+from services.hub.demo.processes import Hub, embedded_hub
 from tests.benchmarks.measure import report
 
 CASES, BATCH, SENDERS = 3000, 100, 4

@@ -16,13 +16,13 @@ from jsonschema.validators import validator_for
 
 from contracts.base import Sealed
 from contracts.intake import PUBLIC_TYPES
-from contracts.publish import WEBHOOKS
 from contracts.registry import EVENT_TYPES, SERVICES, sealed_model
-from infra.authentic import RecordKey, Stamp
-from infra.codec import to_kafka
+from contracts.tools.publish import WEBHOOKS
+from infra.base.settings import Settings
 from infra.eventstore.events import Meta, Recorded
+from infra.messaging.cloudevents import to_kafka
+from infra.messaging.record_codes import RecordKey, Stamp
 from infra.platform import open_vault
-from infra.settings import Settings
 from tests.support.asyncapi import MissingError, official_schema
 
 DOCUMENT = Path(__file__).parents[2] / "contracts" / "asyncapi.yaml"

@@ -10,8 +10,8 @@ from cloudevents.core.v1.event import CloudEvent
 from contracts.base import dataschema
 from contracts.referrals import CaseOpened
 from contracts.values import Thematique
-from infra.codec import to_kafka
 from infra.eventstore.events import Meta, Recorded
+from infra.messaging.cloudevents import to_kafka
 
 PERSON = UUID("5f0c7a53-2d8e-4a53-9d7b-2f6f6c1d9d11")
 EVENT = UUID("01890a5d-ac96-774b-bcce-b302099a8057")

@@ -10,8 +10,8 @@ from cloudevents.core.v1.event import CloudEvent
 
 from contracts import envelope
 from contracts.envelope import Envelope, EnvelopeError
-from contracts.examples import envelope as wrap
 from contracts.intake import PUBLIC_TYPES, PublicContact
+from contracts.tools.examples import envelope as wrap
 from tests.support import cloudevents_js
 
 Json = dict[str, Any]

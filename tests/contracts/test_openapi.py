@@ -11,11 +11,11 @@ import pytest
 from pydantic import ValidationError
 
 from contracts.base import Answered
-from contracts.publish import WEBHOOKS
 from contracts.registry import SERVICES
+from contracts.tools.publish import WEBHOOKS
 from contracts.webhooks import Answer, PingMessage
-from services import openapi, promises
-from services.promises import operations, successes
+from services.hub import openapi, promises
+from services.hub.promises import operations, successes
 
 document = cache(openapi.document)
 REFERENCE = "#/components/schemas/"
@@ -95,7 +95,7 @@ def test_a_field_that_is_not_named_fails_instead_of_being_dropped() -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_was_released_of_an_api_is_kept(service: str) -> None:
-    assert openapi.released(service).exists(), "run python -m services.openapi --release"
+    assert openapi.released(service).exists(), "run python -m services.hub.openapi --release"
     assert openapi.breaches(service) == []
 
 

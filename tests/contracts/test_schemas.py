@@ -12,10 +12,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError as SchemaError
 from pydantic import BaseModel, ValidationError
 
-from contracts import publish
 from contracts.base import Event, dataschema
 from contracts.intake import PUBLIC_TYPES
 from contracts.registry import EVENT_TYPES, parse_event, sealed_model
+from contracts.tools import publish
 from tests.support.schemas import documents, load
 
 NAMES = sorted(publish.published())
@@ -28,12 +28,12 @@ EXAMPLES = settings(
 
 
 def test_schemas_are_what_the_models_say() -> None:
-    assert publish.drift() == [], "run python -m contracts.publish"
+    assert publish.drift() == [], "run python -m contracts.tools.publish"
 
 
 def test_every_type_is_released() -> None:
     released = {path.stem for path in publish.RELEASED.glob("*.json")}
-    assert released == set(NAMES), "run python -m contracts.publish --release"
+    assert released == set(NAMES), "run python -m contracts.tools.publish --release"
 
 
 def test_no_schema_is_narrower_than_released() -> None:

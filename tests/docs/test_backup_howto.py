@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.demo import demo_environment
-from services.processes import Hub
+from services.hub.demo.day import demo_environment
+from services.hub.demo.processes import Hub
 from tests.e2e.hubs import Up, all_logged, cases, contact, emit, until, with_referral
 
 ROOT = Path(__file__).parents[2]

@@ -9,11 +9,11 @@ import orjson
 import pytest
 
 from contracts.sizes import EventTooLargeError
-from infra.codec import to_kafka, to_record
 from infra.eventstore import events
 from infra.eventstore.events import UnreadableNameError, entry_bytes
+from infra.messaging.cloudevents import to_kafka, to_record
 from infra.tlog import note, proof, tiles, witness
-from infra.tlog.layout import MAX_FILE_BYTES
+from infra.tlog.export.layout import MAX_FILE_BYTES
 from infra.tlog.merkle import HASH_SIZE
 from infra.tlog.note import Note, Signature
 from infra.tlog.proof import Proof
@@ -80,7 +80,7 @@ def test_the_largest_event_is_a_record_that_producers_and_topics_take(
     largest.require_readable()
     key, content, headers = to_kafka(largest)
     size = len(key) + len(content) + sum(len(n) + len(v) for n, v in headers)
-    assert size < value("infra.relay.MAX_RECORD_BYTES")
+    assert size < value("infra.messaging.relay.MAX_RECORD_BYTES")
     assert len(to_record(largest)) < 3 * events.MAX_EVENT_BYTES
 
 
@@ -117,4 +117,4 @@ def test_a_page_of_entries_is_read_whatever_stands_in_it() -> None:
     data = orjson.dumps('"\\' * (events.MAX_EVENT_BYTES // 4)).decode()
     pages = log.PAGE_BYTES + events.MAX_EVENT_BYTES
     assert len(orjson.dumps(data)) <= 2.1 * len(data)
-    assert 3 * pages <= value("infra.tlog.remote.MAX_PAGE_BYTES")
+    assert 3 * pages <= value("infra.tlog.verify.remote.MAX_PAGE_BYTES")

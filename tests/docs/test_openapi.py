@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from contracts.registry import SERVICES
-from services import openapi
+from services.hub import openapi
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_committed_document_is_the_services_own(service: str) -> None:
-    repair = "run python -m services.openapi --write"
+    repair = "run python -m services.hub.openapi --write"
     assert openapi.path(service).exists(), repair
     assert openapi.path(service).read_text() == openapi.text(service), repair
 

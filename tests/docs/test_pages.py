@@ -10,9 +10,9 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from contracts import catalogue
 from contracts.registry import EVENT_TYPES, SERVICES
-from infra.settings import Settings
+from contracts.tools import catalogue
+from infra.base.settings import Settings
 from infra.web.problems import Problem
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def metrics() -> set[str]:
 
 def verbs() -> set[str]:
     """Every command of the command line, with those below it."""
-    from services.cli import app
+    from services.hub.cli.main import app
 
     found: set[str] = set()
     root = get_command(app)
@@ -119,7 +119,9 @@ def _text(page: str) -> str:
 
 
 def test_event_reference_is_what_the_models_say() -> None:
-    assert catalogue.PAGE.read_text() == catalogue.page(), "run python -m contracts.catalogue"
+    assert catalogue.PAGE.read_text() == catalogue.page(), (
+        "run python -m contracts.tools.catalogue"
+    )
 
 
 def test_every_event_has_a_heading() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import asyncpg
 import orjson
 
-from contracts.examples import FRONT_DESK, agreement, envelope, person
 from contracts.intake import PublicContact
+from contracts.tools.examples import FRONT_DESK, agreement, envelope, person
 from contracts.values import PartnerKind
-from services.demo import demo_environment
-from services.processes import Child, Hub, cli, embedded_hub
+from services.hub.demo.day import demo_environment
+from services.hub.demo.processes import Child, Hub, cli, embedded_hub
 
 WAIT_SECONDS = 150
 COMMAND_SECONDS = 150

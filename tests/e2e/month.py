@@ -32,14 +32,14 @@ from contracts.values import (
     Reason,
     ReferralStatus,
 )
-from infra.database import Database, driver, vault_url
-from infra.embedded import EmbeddedPostgres
+from infra.base.settings import Settings
 from infra.eventstore.events import Meta
 from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Pending
-from infra.migrations import migrate
 from infra.platform import DATABASE, Platform
-from infra.settings import Settings
+from infra.postgres.database import Database, driver, vault_url
+from infra.postgres.embedded import EmbeddedPostgres
+from infra.postgres.migrations import migrate
 from infra.web.app import Service
 from services.partners.handlers.directory import seed
 from services.referrals import tables

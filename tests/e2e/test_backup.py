@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from services.backups import BackupError
-from services.demo import demo_environment
-from services.privacy import back_up, restore
-from services.processes import Hub
+from services.hub.demo.day import demo_environment
+from services.hub.demo.processes import Hub
+from services.hub.operations.backups import BackupError
+from services.hub.operations.privacy import back_up, restore
 from tests.e2e.hubs import Up, aiguillage, all_logged, contact, emit, rows, until, with_referral
 
 QUICK = {

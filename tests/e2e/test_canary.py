@@ -24,15 +24,15 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from standardwebhooks import Webhook
 
-from contracts.examples import FRONT_DESK, agreement, envelope
 from contracts.intake import PublicAgreement, PublicContact, PublicFacts, PublicWithdrawal
 from contracts.registry import SERVICES
+from contracts.tools.examples import FRONT_DESK, agreement, envelope
 from contracts.values import PartnerKind
-from infra.broker import Broker
-from infra.embedded import EmbeddedPostgres
 from infra.platform import DATABASE
-from services.demo import demo_environment, scaled_out
-from services.processes import Hub
+from infra.postgres.embedded import EmbeddedPostgres
+from services.hub.demo.day import demo_environment, scaled_out
+from services.hub.demo.kafka_broker import Broker
+from services.hub.demo.processes import Hub
 from tests.e2e.hubs import JOB, STRUCTURED, all_logged, cases, emit, rows, until
 
 CANARY = "Zébulonneau"

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from services.processes import Hub
+from services.hub.demo.processes import Hub
 from tests.e2e.hubs import Up, contact, emit, rows, until
 
 IDLE = 12

@@ -13,10 +13,10 @@ import aiohttp
 import orjson
 import pytest
 
-from infra.settings import load_settings
+from infra.base.settings import load_settings
 from services.audit.handlers.signing import vkey
-from services.demo import demo_environment
-from services.processes import Child, Hub
+from services.hub.demo.day import demo_environment
+from services.hub.demo.processes import Child, Hub
 from tests.e2e.hubs import contact, emit
 
 CROWD = 500
@@ -26,7 +26,7 @@ LIMITED = """
 import resource, runpy, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, ({most}, {most}))
 sys.argv[0] = "aiguillage"
-runpy.run_module("services.cli", run_name="__main__")
+runpy.run_module("services.hub.cli.main", run_name="__main__")
 """
 
 

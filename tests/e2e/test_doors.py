@@ -19,8 +19,8 @@ import pytest
 from yarl import URL
 
 from contracts.registry import SERVICES
-from services.openapi import document
-from services.processes import Hub
+from services.hub.demo.processes import Hub
+from services.hub.openapi import document
 from tests.e2e.hubs import STRUCTURED, Up
 
 Json = Any

@@ -19,9 +19,9 @@ from uuid import uuid4
 
 import pytest
 
-from contracts.examples import FRONT_DESK
 from contracts.registry import SERVICES
-from services.processes import Hub
+from contracts.tools.examples import FRONT_DESK
+from services.hub.demo.processes import Hub
 from tests.e2e.hubs import Up, contact, until
 
 GENERATE = ("-m", "openapi_python_client", "generate", "--fail-on-warning")

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import orjson
 import pytest
 
-from services.processes import Hub
+from services.hub.demo.processes import Hub
 from tests.e2e.hubs import Up, aiguillage, all_logged, contact, emit, rows
 
 

@@ -13,13 +13,13 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from infra.database import vault_url
-from infra.keyring import epoch_of
-from infra.masterkey import CannotUnsealError
+from infra.base.settings import Settings
+from infra.keys.key_ring import epoch_of
+from infra.keys.master_key import CannotUnsealError
+from infra.keys.vault import PERSON_KEYS
 from infra.platform import open_vault
-from infra.settings import Settings
-from infra.vault import PERSON_KEYS
-from services.processes import cli
+from infra.postgres.database import vault_url
+from services.hub.demo.processes import cli
 from tests.e2e.hubs import Up, cases, contact, emit, until
 
 MISSION_LOCALE = "petite-foret--mission-locale"

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from infra.database import driver
 from infra.platform import Platform
+from infra.postgres.database import driver
 from services.referrals import projections
 from tests.e2e.month import STORIES, Month
 from tests.support.postgres import Databases

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.processes import Hub
+from services.hub.demo.processes import Hub
 from tests.e2e.hubs import Up, cases, contact, emit, rows, until, with_referral
 
 POISON = "ALTER TABLE referrals.cases ADD CONSTRAINT poison CHECK (person_id <> '{}') NOT VALID"

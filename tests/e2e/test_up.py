@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 import pytest
 
-from contracts.examples import example
 from contracts.intake import PUBLIC_TYPES, PublicWithdrawal
-from infra.embedded import EmbeddedPostgres
-from services.processes import Hub
+from contracts.tools.examples import example
+from infra.postgres.embedded import EmbeddedPostgres
+from services.hub.demo.processes import Hub
 from tests.e2e.hubs import (
     STRUCTURED,
     Up,

@@ -18,9 +18,9 @@ from uuid import uuid4
 import pytest
 import typer
 
-from infra.embedded import EmbeddedPostgres
-from services.cli import NO_HUB, app
-from services.processes import Hub
+from infra.postgres.embedded import EmbeddedPostgres
+from services.hub.cli.main import NO_HUB, app
+from services.hub.demo.processes import Hub
 from tests.e2e.hubs import Up, aiguillage, all_logged, contact, emit
 
 ROOT = Path(__file__).parents[2]

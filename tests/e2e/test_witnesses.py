@@ -10,10 +10,10 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from infra.settings import load_settings
-from services import proofs
+from infra.base.settings import load_settings
 from services.audit.handlers.signing import vkey
-from services.processes import Child, Hub, cli
+from services.hub.demo.processes import Child, Hub, cli
+from services.hub.operations import proofs
 from tests.e2e.hubs import Up, aiguillage, all_logged, contact, emit, rows, until
 
 

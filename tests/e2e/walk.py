@@ -10,16 +10,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-import infra.migrations
-import services.host
-import services.operations
-import services.privacy
-import services.reconciliation
-from infra.embedded import EmbeddedPostgres
-from services import cli
+import infra.postgres.migrations
+import services.hub.host
+import services.hub.operations.hub
+import services.hub.operations.privacy
+import services.hub.operations.reconcile
+from infra.postgres.embedded import EmbeddedPostgres
+from services.hub.cli import main as cli
 
-LOADED = (infra.migrations, services.host, services.operations, services.privacy,
-          services.reconciliation)  # fmt: skip
+LOADED = (infra.postgres.migrations, services.hub.host, services.hub.operations.hub, services.hub.operations.privacy,
+          services.hub.operations.reconcile)  # fmt: skip
 
 
 def run(arguments: list[str]) -> tuple[int, str]:

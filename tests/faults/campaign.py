@@ -21,15 +21,15 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from contracts.examples import FRONT_DESK, agreement, envelope, person
 from contracts.intake import PublicContact
 from contracts.registry import SERVICES
+from contracts.tools.examples import FRONT_DESK, agreement, envelope, person
 from contracts.values import PartnerKind
-from infra.broker import obtain_broker
-from infra.embedded import EmbeddedPostgres
-from infra.tlog.remote import verify_remote
-from services.demo import counts, demo_environment, scaled_out, simulators
-from services.processes import Hub, embedded_hub
+from infra.postgres.embedded import EmbeddedPostgres
+from infra.tlog.verify.remote import verify_remote
+from services.hub.demo.day import counts, demo_environment, scaled_out, simulators
+from services.hub.demo.kafka_broker import obtain_broker
+from services.hub.demo.processes import Hub, embedded_hub
 
 BATCH = "application/cloudevents-batch+json"
 NEEDS = (

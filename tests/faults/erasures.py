@@ -21,9 +21,9 @@ import asyncpg
 from contracts.registry import SERVICES
 from infra.tlog.merkle import verify_consistency, verify_inclusion
 from infra.tlog.note import VKey, open_checkpoint
-from infra.tlog.remote import verify_remote
-from services.demo import demo_environment, simulators
-from services.processes import Hub
+from infra.tlog.verify.remote import verify_remote
+from services.hub.demo.day import demo_environment, simulators
+from services.hub.demo.processes import Hub
 from tests.e2e.hubs import Up, aiguillage
 from tests.faults.campaign import Result, contacts, hub_of, quiet, send
 

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from services.processes import Hub
+from services.hub.demo.processes import Hub
 from tests.faults.campaign import NEEDS, Result, check, contacts, quiet, send
 
 MOST = 6000

@@ -12,12 +12,12 @@ import orjson
 from aiokafka import AIOKafkaConsumer
 
 from contracts.registry import SERVICES
-from infra.alarms import PARKED
-from infra.kafka import close
+from infra.messaging.kafka_client import close
+from infra.messaging.sources.base import FOREIGN, UNREADABLE
 from infra.platform import DATABASE
-from infra.sources.base import FOREIGN, UNREADABLE
-from infra.tlog.remote import verify_remote
-from services.operations import count_services
+from infra.tlog.verify.remote import verify_remote
+from infra.workers.alarms import PARKED
+from services.hub.operations.hub import count_services
 from tests.e2e.hubs import STRUCTURED
 from tests.e2e.test_canary import bears_name, table_texts
 from tests.faults.campaign import quiet

@@ -11,7 +11,7 @@ import aiohttp.web
 import orjson
 from standardwebhooks import Webhook
 
-from infra.webhooks.signature import format_secret
+from infra.delivery.webhook.signature import format_secret
 from tests.e2e.test_canary import CANARY
 from tests.faults.strange_events import NIR
 from tests.faults.strange_scene import Scene

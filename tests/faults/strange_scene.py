@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from services.processes import Hub
+from services.hub.demo.processes import Hub
 from tests.faults.campaign import Result
 from tests.support.mailbox import Mailbox
 from tests.support.sftp import Server

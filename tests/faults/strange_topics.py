@@ -8,8 +8,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from contracts.registry import SERVICES
-from infra.authentic import MAC
-from infra.kafka import close
+from infra.messaging.kafka_client import close
+from infra.messaging.record_codes import MAC
 from tests.faults.strange_events import binary, hostile, junk, structured, visitor
 from tests.faults.strange_scene import Scene
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from infra.webhooks.guard import Guard, parse_networks
-from infra.webhooks.sender import MAX_RETRY_AFTER_SECONDS, Outcome, Outgoing, Sender
-from infra.webhooks.signature import new_secret
+from infra.delivery.ssrf_guard import Guard, parse_networks
+from infra.delivery.webhook.sender import MAX_RETRY_AFTER_SECONDS, Outcome, Outgoing, Sender
+from infra.delivery.webhook.signature import new_secret
 from services.partners.handlers.transports import Transports
 from tests.support import hostile as h
 from tests.support.partners import PARTNER, Hub, Sink, register

@@ -16,12 +16,12 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from contracts.registry import SERVICES
-from infra import datadir
-from infra.broker import JarBroker, NoBroker, _free_port
-from infra.embedded import EmbeddedPostgres
+from infra.base import data_directory
 from infra.platform import DATABASE
-from services.demo import demo_environment, directory_known, prepare, simulators
-from services.processes import Hub, embedded_hub, scaled_hub
+from infra.postgres.embedded import EmbeddedPostgres
+from services.hub.demo.day import demo_environment, directory_known, prepare, simulators
+from services.hub.demo.kafka_broker import JarBroker, NoBroker, _free_port
+from services.hub.demo.processes import Hub, embedded_hub, scaled_hub
 from tests.faults.flow import Flow, all_answer, pids, until
 from tests.support.kafka import skip_if_asked
 
@@ -68,7 +68,7 @@ async def mortal() -> AsyncIterator[Mortal]:
             "AIGUILLAGE_DATABASE_URL": url,
             "AIGUILLAGE_KAFKA_BOOTSTRAP": f"127.0.0.1:{port}",
         }
-        datadir.create(directory)
+        data_directory.create(directory)
         hub = await scaled_hub(directory, environment, {})
         stack.push_async_callback(hub.stop)
         urls = [hub.address[name] for name in PROCESSES]

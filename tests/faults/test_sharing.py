@@ -15,10 +15,10 @@ import orjson
 import pytest
 
 from contracts.registry import SERVICES
-from infra.broker import Broker
-from infra.embedded import EmbeddedPostgres
-from services.demo import demo_environment, scaled_out, simulators
-from services.processes import Child, Hub
+from infra.postgres.embedded import EmbeddedPostgres
+from services.hub.demo.day import demo_environment, scaled_out, simulators
+from services.hub.demo.kafka_broker import Broker
+from services.hub.demo.processes import Child, Hub
 from tests.faults.balancer import Balancer
 from tests.faults.flow import Flow, pids, until
 

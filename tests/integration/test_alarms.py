@@ -9,14 +9,15 @@ import pytest
 from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
-from infra.alarms import Condition, acknowledge, clear_alarm, open_alarms, raise_alarm
-from infra.database import Database, storable
+from infra.base.settings import Settings
+from infra.messaging.subscription import set_paused
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.subscription import set_paused
+from infra.postgres.database import Database, storable
 from infra.web.app import Service, create_app
-from services import alarms as verbs
-from services import cli, operations
+from infra.workers.alarms import Condition, acknowledge, clear_alarm, open_alarms, raise_alarm
+from services.hub.cli import main as cli
+from services.hub.operations import alarms as verbs
+from services.hub.operations import hub as operations
 from tests.support.postgres import Databases
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from contracts.days import PARIS, local_day
 from contracts.values import PartnerKind
-from infra.clock import system_clock
+from infra.base.clock import system_clock
 from tests.support.hall import MONDAY, Hall
 from tests.support.mailbox import posted
 from tests.support.partners import Desk, Hub, platform_of, register

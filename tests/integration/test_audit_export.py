@@ -14,12 +14,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from infra.eventstore.events import NewEvent
-from infra.tlog.exported import Exported
-from services import auditing
+from infra.tlog.export.reader import Exported
 from services.audit.handlers.export import PIECE_BYTES
 from services.audit.handlers.signing import vkey
 from services.audit.routes.log import PAGE_BYTES
-from services.cli import app
+from services.hub.cli.main import app
+from services.hub.operations import audit
 from tests.integration.test_audit_pathway import CASE, PERSON, live_a_pathway
 from tests.integration.test_audit_verification import served
 from tests.support.audit_log import START, Hub, audit_hub, client_of, plain
@@ -38,7 +38,7 @@ async def hub(databases: Databases) -> AsyncIterator[Hub]:
 def run(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`aiguillage audit …`, in a thread: it runs a loop of its own."""
     # the runner's stderr is closed at its end: the log of later tests must not go there
-    monkeypatch.setattr(auditing, "configure_logging", lambda *args, **given: None)
+    monkeypatch.setattr(audit, "configure_logging", lambda *args, **given: None)
     monkeypatch.setenv("AIGUILLAGE_DATABASE_URL", databases.url)
     monkeypatch.setenv("AIGUILLAGE_VAULT_URL", databases.vault_url)
     monkeypatch.setenv("AIGUILLAGE_DATA", str(databases.directory))

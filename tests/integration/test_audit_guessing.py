@@ -19,8 +19,8 @@ import orjson
 import pytest
 
 from infra.tlog.commitment import DATA, DOMAIN, HEADER, SEALED, commitment
-from infra.tlog.export import Export, Wanted
-from infra.tlog.layout import Selection
+from infra.tlog.export.layout import Selection
+from infra.tlog.export.writer import Export, Wanted
 from services.audit.handlers.export import StoredExport
 from tests.support.whole import Whole, until
 

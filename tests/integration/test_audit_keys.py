@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from infra.tlog.audit import Outcome
+from infra.tlog.checks import Outcome
 from infra.tlog.note import Signer, VKey, open_checkpoint
 from infra.tlog.proof import Proof
-from services import operations, proofs
 from services.audit.handlers.signing import vkey
-from services.logkeeping import rotate_key
+from services.hub.operations import hub as operations
+from services.hub.operations import proofs
+from services.hub.operations.log import rotate_key
 from tests.support.audit_log import Hub, audit_hub, client_of
 from tests.support.postgres import Databases
 from tests.support.tlog import ENTRIES, LOG, inclusion, note_at, witness_key

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import FastAPI
 
 from infra.tlog import merkle, tiles
-from infra.tlog.layout import Selection
+from infra.tlog.export.layout import Selection
 from infra.tlog.tiles import Tile
 from services.audit.handlers.signing import RefusedToSignError, vkey
 from tests.support.audit_log import Hub, audit_hub, client_of, plain, unbase64

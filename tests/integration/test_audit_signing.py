@@ -10,13 +10,13 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from infra.database import Database, async_url
+from infra.postgres.database import Database, async_url
 from infra.tlog import merkle
 from infra.tlog.note import open_checkpoint
-from services import operations
 from services.audit import tables
 from services.audit.handlers.memory import SignerMemory
 from services.audit.handlers.signing import RefusedToSignError
+from services.hub.operations import hub as operations
 from tests.support.audit_log import Hub, audit_hub, client_of, plain
 from tests.support.postgres import Databases
 

@@ -12,8 +12,8 @@ import uvicorn
 
 from infra.eventstore.store import Append
 from infra.tlog import merkle
-from infra.tlog.audit import Outcome, Verdict
-from infra.tlog.remote import verify_remote
+from infra.tlog.checks import Outcome, Verdict
+from infra.tlog.verify.remote import verify_remote
 from infra.web.auth import create_key
 from services.audit.handlers.signing import vkey
 from tests.support.audit_log import Hub, audit_hub, client_of, plain

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from infra.broker import Broker
-from infra.kafka import close, topic_of
-from infra.settings import Settings
-from infra.subscription import Subscription
-from infra.topics import create_topics
-from services import broker as verbs
-from services import operations
+from infra.base.settings import Settings
+from infra.messaging.kafka_client import close, topic_of
+from infra.messaging.subscription import Subscription
+from infra.messaging.topics import create_topics
+from services.hub.demo.kafka_broker import Broker
+from services.hub.operations import hub as operations
+from services.hub.operations import kafka as verbs
 from tests.support.postgres import Databases
 from tests.support.sources import World, lag_is, persons, set_pause, world
 

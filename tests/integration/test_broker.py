@@ -16,8 +16,15 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-import infra.broker
-from infra.broker import Broker, BrokerFailed, JarBroker, NoBroker, obtain_broker, prepare
+import services.hub.demo.kafka_broker
+from services.hub.demo.kafka_broker import (
+    Broker,
+    BrokerFailed,
+    JarBroker,
+    NoBroker,
+    obtain_broker,
+    prepare,
+)
 from tests.support.kafka import skip_if_asked
 
 RECORDS = 1_000
@@ -123,7 +130,7 @@ async def test_a_used_data_directory_comes_back_on_other_ports(
 def test_the_broker_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     skip_if_asked()
     script = (
-        "import sys, time, pathlib; from infra.broker import JarBroker\n"
+        "import sys, time, pathlib; from services.hub.demo.kafka_broker import JarBroker\n"
         "b = JarBroker.start(pathlib.Path(sys.argv[1]))\n"
         "print(b._process.pid, flush=True); time.sleep(120)"
     )
@@ -205,6 +212,6 @@ def test_a_frozen_broker_is_given_up_in_time(
     assert started._process is not None
     pid = started._process.pid
     os.kill(pid, signal.SIGSTOP)
-    monkeypatch.setattr(infra.broker, "STOP_WITHIN", 0.5)
+    monkeypatch.setattr(services.hub.demo.kafka_broker, "STOP_WITHIN", 0.5)
     started.stop()
     assert not is_running(pid)

@@ -7,11 +7,11 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from infra.settings import Settings
-from services import masterkeys
-from services.checks import Check
-from services.cli import app
-from services.operations import doctor
+from infra.base.settings import Settings
+from services.hub.cli.main import app
+from services.hub.operations import master_key
+from services.hub.operations.doctor import Check
+from services.hub.operations.hub import doctor
 from tests.support.masterkeys import Processes
 
 
@@ -26,7 +26,7 @@ def settings(processes: Processes) -> Settings:
 @pytest.fixture
 def cli(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     # the runner's stderr is closed at its end: the log of later tests must not go there
-    monkeypatch.setattr(masterkeys, "configure_logging", lambda *args, **given: None)
+    monkeypatch.setattr(master_key, "configure_logging", lambda *args, **given: None)
     monkeypatch.setenv("AIGUILLAGE_DATABASE_URL", str(settings.database_url))
     monkeypatch.setenv("AIGUILLAGE_VAULT_URL", str(settings.vault_url))
     monkeypatch.setenv("AIGUILLAGE_DATA", str(settings.data))

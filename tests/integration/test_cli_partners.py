@@ -6,8 +6,8 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from services import directories
-from services.cli import app
+from services.hub.cli.main import app
+from services.hub.operations import partners
 from tests.integration.test_partners_import import STRUCTURE, document, service, table
 from tests.support.postgres import Databases
 
@@ -15,7 +15,7 @@ from tests.support.postgres import Databases
 @pytest.fixture
 def cli(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     # the runner's stderr is closed at its end: the log of later tests must not go there
-    monkeypatch.setattr(directories, "configure_logging", lambda *args, **given: None)
+    monkeypatch.setattr(partners, "configure_logging", lambda *args, **given: None)
     monkeypatch.setenv("AIGUILLAGE_DATABASE_URL", databases.url)
     monkeypatch.setenv("AIGUILLAGE_VAULT_URL", databases.vault_url)
     monkeypatch.setenv("AIGUILLAGE_DATA", str(databases.directory))

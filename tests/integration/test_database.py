@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from infra.database import Database, driver
+from infra.postgres.database import Database, driver
 from tests.support.postgres import Databases
 
 CLOSE = (

@@ -8,12 +8,12 @@ from uuid import UUID, uuid5
 import orjson
 
 from contracts.erasure import FORGOTTEN
-from infra.database import Database
-from infra.erasures import LEDGER
-from infra.subscription import Subscription, set_paused
-from infra.tlog.audit import LoggedEntry, Outcome, Verdict, verify_log
-from infra.tlog.export import Export, Wanted
-from infra.tlog.layout import Selection
+from infra.messaging.subscription import Subscription, set_paused
+from infra.postgres.database import Database
+from infra.privacy.erasure_ledger import LEDGER
+from infra.tlog.checks import LoggedEntry, Outcome, Verdict, verify_log
+from infra.tlog.export.layout import Selection
+from infra.tlog.export.writer import Export, Wanted
 from services.audit.handlers.export import StoredExport
 from tests.support.exports import both
 from tests.support.intake import contact, with_data

@@ -6,11 +6,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from infra.clock import system_clock
-from infra.database import Database, driver
+from infra.base.clock import system_clock
 from infra.eventstore.events import NewEvent, Recorded
 from infra.eventstore.store import COPY_FROM, NO_STREAM, Append, ConcurrencyError, EventStore
 from infra.eventstore.upcast import forget_upcaster, register_upcaster
+from infra.postgres.database import Database, driver
 from tests.support.postgres import Databases
 
 WRITERS = 8

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from infra.webhooks.guard import Guard
+from infra.delivery.ssrf_guard import Guard
 from tests.support.bureau import DESK, TRAVAIL, Bureau, bureau_of
 from tests.support.france_travail import CLIENT, SECRET, FranceTravailSimulator, status
 from tests.support.partners import PARTNER, Hub, call, platform_of

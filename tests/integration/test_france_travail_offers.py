@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from infra.database import driver
+from infra.postgres.database import driver
 from infra.web.auth import create_key
 from tests.support.bureau import TRAVAIL, Bureau
 from tests.support.france_travail import offer, status

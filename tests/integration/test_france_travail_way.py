@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from contracts.examples import agreement
-from contracts.examples import person as invented
+from contracts.tools.examples import agreement
+from contracts.tools.examples import person as invented
 from contracts.values import PartnerKind
 from tests.support.bureau import DESK, TRAVAIL
 from tests.support.france_travail import (

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 import orjson
 
-from contracts.examples import envelope as wrap
 from contracts.intake import PublicContact, PublicFacts, PublicWithdrawal
 from contracts.receipts import Receipt
+from contracts.tools.examples import envelope as wrap
 from tests.support.intake import (
     BATCH,
     NIR,

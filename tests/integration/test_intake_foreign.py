@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contracts.envelope import STRUCTURED
+from infra.messaging.sources.base import ForeignRecord
 from infra.platform import Platform
-from infra.sources.base import ForeignRecord
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.gate import Gate
 from services.intake.handlers.kept import opened

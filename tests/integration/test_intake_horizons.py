@@ -11,11 +11,11 @@ import orjson
 import pytest
 
 from contracts.days import local_day
-from contracts.examples import envelope as wrap
 from contracts.intake import PublicContact, PublicFacts
 from contracts.requesters import Requesters
-from infra.database import driver
-from infra.sources.base import ForeignRecord
+from contracts.tools.examples import envelope as wrap
+from infra.messaging.sources.base import ForeignRecord
+from infra.postgres.database import driver
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.gate import Gate
 from services.intake.subscriptions import PublicRecords

@@ -11,8 +11,6 @@ from httpx2 import ASGITransport, AsyncClient
 from sqlalchemy.engine import make_url
 
 from contracts.erasure import ErasureReason
-from contracts.examples import FRONT_DESK, example
-from contracts.examples import envelope as wrap
 from contracts.intake import (
     PUBLIC_TYPES,
     PublicAgreement,
@@ -21,10 +19,12 @@ from contracts.intake import (
     PublicWithdrawal,
     case_id_of,
 )
-from infra.database import driver
-from infra.erasures import Erasure
+from contracts.tools.examples import FRONT_DESK, example
+from contracts.tools.examples import envelope as wrap
+from infra.base.settings import Settings
 from infra.platform import Platform
-from infra.settings import Settings
+from infra.postgres.database import driver
+from infra.privacy.erasure_ledger import Erasure
 from infra.web.auth import create_key
 from services.intake.app import build
 from tests.support.intake import BATCH, STRUCTURED, Desk, contact, problem, with_data

@@ -14,19 +14,19 @@ from aiokafka import AIOKafkaProducer
 from httpx2 import ASGITransport, AsyncClient
 
 from contracts.envelope import STRUCTURED
-from contracts.examples import envelope as wrap
 from contracts.intake import PublicContact, PublicWithdrawal
 from contracts.requesters import Requesters
-from infra.broker import Broker
-from infra.database import driver
-from infra.kafka import MAX_PUBLIC_BYTES, close, public_topic_of
+from contracts.tools.examples import envelope as wrap
+from infra.base.settings import Settings
+from infra.messaging.kafka_client import MAX_PUBLIC_BYTES, close, public_topic_of
+from infra.messaging.sources.base import ForeignRecord
+from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.sources.base import ForeignRecord
-from infra.subscription import Subscription
-from infra.ticker import Ticker
+from infra.postgres.database import driver
 from infra.web.app import Service
 from infra.web.auth import create_key
+from infra.workers.periodic import Ticker
+from services.hub.demo.kafka_broker import Broker
 from services.intake.app import build
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.gate import Gate, origin_of

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from contracts.intake import PublicContact
-from infra.database import driver
 from infra.platform import Platform
+from infra.postgres.database import driver
 from infra.web.app import Service
 from services.audit.app import build as build_audit
 from services.intake import tables

@@ -13,9 +13,9 @@ from contracts.receipts import Receipt
 from contracts.referrals import CaseClosed, ReferralCompleted, ReferralProposed
 from contracts.rights import PersonRestricted
 from contracts.values import Author, CaseStatus, PartnerKind, ReferralStatus
-from infra.groupcommit import GroupCommit
 from infra.platform import Platform
-from infra.ticker import Ticker
+from infra.postgres.group_commit import GroupCommit
+from infra.workers.periodic import Ticker
 from services.intake.app import build
 from services.intake.projections import READ_TABLES
 from tests.support.intake import Desk, contact

@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from contracts.examples import FRONT_DESK
-from contracts.examples import envelope as wrap
 from contracts.intake import PublicAgreement, PublicContact, PublicFacts, PublicWithdrawal
+from contracts.tools.examples import FRONT_DESK
+from contracts.tools.examples import envelope as wrap
 from tests.support.intake import STRUCTURED, Desk, contact, fault
 from tests.support.platform import client
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from infra.broker import JarBroker, NoBroker
-from infra.subscription import RETRIES
+from infra.messaging.subscription import RETRIES
+from services.hub.demo.kafka_broker import JarBroker, NoBroker
 from tests.support.kafka import skip_if_asked
 from tests.support.postgres import Databases
 from tests.support.sources import World, assert_once_and_in_order, persons, world
@@ -34,7 +34,7 @@ async def hub(
     topic_prefix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[World]:
-    monkeypatch.setattr("infra.relay.SEND_SECONDS", 3.0)  # only to spare time
+    monkeypatch.setattr("infra.messaging.relay.SEND_SECONDS", 3.0)  # only to spare time
     async with world(databases, mortal.bootstrap, topic_prefix) as made:
         yield made
     if not mortal._alive():

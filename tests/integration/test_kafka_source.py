@@ -11,19 +11,19 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.registry import SERVICES
-from infra.broker import Broker
-from infra.codec import to_kafka
-from infra.database import driver
+from infra.base.settings import Settings
 from infra.eventstore.events import Recorded
 from infra.eventstore.upcast import forget_upcaster, register_upcaster
-from infra.kafka import MAX_PUBLIC_BYTES, close, public_topic_of, topic_of
-from infra.settings import Settings
-from infra.sources.base import FOREIGN, ForeignRecord
-from infra.sources.consumer import RecordsGoneError
-from infra.sources.postgres import PostgresSource
-from infra.sources.public import public_source
-from infra.subscription import Subscription
-from infra.topics import create_topics
+from infra.messaging.cloudevents import to_kafka
+from infra.messaging.kafka_client import MAX_PUBLIC_BYTES, close, public_topic_of, topic_of
+from infra.messaging.sources.base import FOREIGN, ForeignRecord
+from infra.messaging.sources.consumer import RecordsGoneError
+from infra.messaging.sources.postgres import PostgresSource
+from infra.messaging.sources.public import public_source
+from infra.messaging.subscription import Subscription
+from infra.messaging.topics import create_topics
+from infra.postgres.database import driver
+from services.hub.demo.kafka_broker import Broker
 from tests.support.postgres import Databases
 from tests.support.sources import (
     EVENT_TYPE,
@@ -367,7 +367,7 @@ async def test_old_events_travel_as_stored_and_are_read_in_todays_words(
 
 
 def _message(event: Recorded):  # type: ignore[no-untyped-def]
-    from infra.sources.base import Message
+    from infra.messaging.sources.base import Message
 
     return Message(0, event.key, event, event.position)
 

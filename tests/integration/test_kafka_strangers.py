@@ -10,18 +10,18 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.record.util import calc_crc32c
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra import deadletters
-from infra.authentic import MAC, RecordKey, Stamp
-from infra.broker import Broker, JarBroker
-from infra.codec import to_kafka
-from infra.kafka import MAX_PUBLIC_BYTES, close, public_topic_of, topic_of
+from infra.base.settings import Settings
+from infra.messaging import dead_letters
+from infra.messaging.cloudevents import to_kafka
+from infra.messaging.kafka_client import MAX_PUBLIC_BYTES, close, public_topic_of, topic_of
+from infra.messaging.publications import read_publication
+from infra.messaging.record_codes import MAC, RecordKey, Stamp
+from infra.messaging.sources.base import FOREIGN, UNREADABLE, ForeignRecord
+from infra.messaging.sources.public import public_source
+from infra.messaging.subscription import Subscription
+from infra.messaging.topics import create_topics
 from infra.platform import open_vault
-from infra.publications import read_publication
-from infra.settings import Settings
-from infra.sources.base import FOREIGN, UNREADABLE, ForeignRecord
-from infra.sources.public import public_source
-from infra.subscription import Subscription
-from infra.topics import create_topics
+from services.hub.demo.kafka_broker import Broker, JarBroker
 from tests.support.kafka import skip_if_asked
 from tests.support.postgres import Databases
 from tests.support.sources import World, persons, world
@@ -199,7 +199,7 @@ async def test_forged_records_move_no_mark_are_not_believed_and_alarm(hub: World
 async def test_a_flood_of_forged_records_keeps_few_places_and_counts_all(
     hub: World, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(deadletters, "MOST_PLACES", 5)
+    monkeypatch.setattr(dead_letters, "MOST_PLACES", 5)
     member = hub.subscription()
     hub.start(hub.relay())
     hub.start(member)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.database import is_infrastructure
-from infra.keyring import Epoch, KeyRing, StaleKeysError, epoch_of, prefix
-from infra.masterkey import CannotUnsealError, FileProvider, KeyUnavailableError
+from infra.keys.key_ring import Epoch, KeyRing, StaleKeysError, epoch_of, prefix
+from infra.keys.master_key import CannotUnsealError, FileProvider, KeyUnavailableError
+from infra.postgres.database import is_infrastructure
 from tests.support.masterkeys import Processes
 
 NEVER = 3600.0

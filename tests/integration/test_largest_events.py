@@ -16,15 +16,15 @@ from contracts.partners import PartnerRegistered
 from contracts.registry import EVENT_TYPES, SERVICES
 from contracts.sizes import EventTooLargeError, largest
 from contracts.values import PartnerKind
-from infra.broker import Broker
 from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Pending
+from infra.messaging.relay import relay_subscription
+from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.relay import relay_subscription
-from infra.subscription import Subscription
-from services import auditing
 from services.audit.handlers.signing import vkey
-from services.cli import app
+from services.hub.cli.main import app
+from services.hub.demo.kafka_broker import Broker
+from services.hub.operations import audit
 from tests.support.audit_log import Hub, audit_hub
 from tests.support.largest import largest_event
 from tests.support.platform import append
@@ -96,7 +96,7 @@ async def test_largest_event_of_each_type_goes_through_table_topic_log_export_an
     monkeypatch: pytest.MonkeyPatch,
 ):
     kafka = {"kafka_bootstrap": broker.bootstrap, "topic_prefix": topic_prefix}
-    monkeypatch.setattr(auditing, "configure_logging", lambda *args, **given: None)
+    monkeypatch.setattr(audit, "configure_logging", lambda *args, **given: None)
     monkeypatch.setenv("AIGUILLAGE_DATABASE_URL", databases.url)
     monkeypatch.setenv("AIGUILLAGE_VAULT_URL", databases.vault_url)
     monkeypatch.setenv("AIGUILLAGE_DATA", str(databases.directory))

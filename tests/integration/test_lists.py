@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from contracts.registry import SERVICES
-from services.openapi import document
+from services.hub.openapi import document
 from tests.support.partners import Hub, call
 
 SHORT = {

@@ -15,14 +15,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from contracts.registry import SERVICES
-from infra.database import async_url, login_url, render, role_of
-from infra.embedded import EmbeddedPostgres
-from infra.logins import UnknownPasswordError, create_login, with_passwords
-from infra.migrations import SCHEMAS
+from infra.base.settings import Settings
 from infra.platform import platform_of
-from infra.settings import Settings
-from services.backups import back_up
-from services.operations import migrate_all
+from infra.postgres.database import async_url, login_url, render, role_of
+from infra.postgres.embedded import EmbeddedPostgres
+from infra.postgres.logins import UnknownPasswordError, create_login, with_passwords
+from infra.postgres.migrations import SCHEMAS
+from services.hub.operations.backups import back_up
+from services.hub.operations.hub import migrate_all
 from tests.support.postgres import Databases
 
 PUBLISHED = {"events", "publication"}

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from infra.database import is_infrastructure
-from infra.masterkey import (
+from infra.keys.master_key import (
     FileProvider,
     IndexKey,
     KeyUnavailableError,
     Provider,
     read_or_create_secret,
 )
-from infra.transit import TransitProvider
+from infra.keys.transit import TransitProvider
+from infra.postgres.database import is_infrastructure
 from tests.support.transit import Engine
 
 Again = Callable[[], Provider]

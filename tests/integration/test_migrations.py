@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.database import role_of
-from infra.ddl import ForeignMigrationsError, NotMigratedError
-from infra.migrations import SCHEMAS, check, migrate
+from infra.base.settings import Settings
 from infra.platform import platform_of
-from infra.settings import Settings
-from services.host import all_services
-from services.operations import doctor
+from infra.postgres.database import role_of
+from infra.postgres.ddl import ForeignMigrationsError, NotMigratedError
+from infra.postgres.migrations import SCHEMAS, check, migrate
+from services.hub.host import all_services
+from services.hub.operations.hub import doctor
 from tests.support.postgres import Databases
 
 EDITED = "UPDATE partners.migrations SET sha256 = repeat('0', 64) WHERE revision = '0002'"

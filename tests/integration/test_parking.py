@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.broker import Broker
-from infra.deadletters import MAX_KEPT_BYTES, MAX_KEY, DeadLetters, lane
 from infra.eventstore.events import Recorded, rfc3339
-from infra.faults import MAX_ERROR, describe
-from infra.sources.base import Message
-from infra.sources.postgres import PostgresSource
-from infra.subscription import Subscription
+from infra.messaging.dead_letters import MAX_KEPT_BYTES, MAX_KEY, DeadLetters, lane
+from infra.messaging.sources.base import Message
+from infra.messaging.sources.postgres import PostgresSource
+from infra.messaging.subscription import Subscription
+from infra.postgres.errors import MAX_ERROR, describe
+from services.hub.demo.kafka_broker import Broker
 from tests.support.postgres import Databases
 from tests.support.sources import EVENT_TYPE, World, world, write_effects
 

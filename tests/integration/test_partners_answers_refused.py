@@ -7,7 +7,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from infra.webhooks.signature import format_secret, new_secret
+from infra.delivery.webhook.signature import format_secret, new_secret
 from tests.support.partners import (
     Desk,
     answer_body,

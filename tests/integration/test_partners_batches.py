@@ -12,7 +12,7 @@ import pytest
 
 from contracts.referrals import ReferralCancelled
 from contracts.values import Reason
-from infra.clock import system_clock
+from infra.base.clock import system_clock
 from tests.support.partners import PARTNER, SERVICE, Hub, call, platform_of, register
 from tests.support.postgres import Databases
 from tests.support.sftp import PASSWORD, Server, sftp_server

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from contracts.days import local_day
-from infra.clock import system_clock
-from infra.database import driver
+from infra.base.clock import system_clock
+from infra.postgres.database import driver
 from tests.support.mailbox import FORM, TO, Form, Mailbox, Post, mailbox, posted
 from tests.support.partners import (
     PARTNER,

@@ -9,9 +9,9 @@ from aiohttp import web
 
 from contracts.referrals import ReferralCancelled
 from contracts.values import Reason
-from infra.clock import system_clock
-from infra.database import driver
-from infra.webhooks.worker import Load
+from infra.base.clock import system_clock
+from infra.delivery.worker import Load
+from infra.postgres.database import driver
 from services.partners.model.delivery import BREAK_AFTER, DISABLE_AFTER, FIRST_PAUSE
 from tests.support.partners import (
     PARTNER,

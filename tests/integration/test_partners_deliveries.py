@@ -9,7 +9,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from contracts.webhooks import ReferralRequestedWebhook
-from infra.clock import system_clock
+from infra.base.clock import system_clock
 from services.partners.app import build
 from services.partners.handlers.outbox import LEASE
 from services.partners.model.delivery import MAX_PER_ENDPOINT

@@ -19,10 +19,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from infra.clock import system_clock
-from infra.database import driver
-from infra.webhooks.sender import Outcome, Sent
-from infra.webhooks.worker import Job, Load, Result
+from infra.base.clock import system_clock
+from infra.delivery.webhook.sender import Outcome, Sent
+from infra.delivery.worker import Job, Load, Result
+from infra.postgres.database import driver
 from tests.support.partners import PARTNER, SERVICE, Hub, platform_of, register
 from tests.support.postgres import Databases
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from contracts.referrals import ReferralCancelled
 from contracts.values import Author, Reason
-from infra.clock import system_clock
+from infra.base.clock import system_clock
 from tests.support.partners import (
     CANARY,
     FIELDS,

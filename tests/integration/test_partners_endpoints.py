@@ -7,13 +7,13 @@ import pytest
 from standardwebhooks import Webhook
 
 from contracts.referrals import ReferralRequested
-from infra.clock import system_clock
-from infra.database import driver
+from infra.base.clock import system_clock
+from infra.delivery.ssrf_guard import Guard, parse_networks
+from infra.delivery.webhook.signature import parse_secret
 from infra.eventstore.events import Meta
+from infra.postgres.database import driver
 from infra.web import throttle
 from infra.web.auth import create_key
-from infra.webhooks.guard import Guard, parse_networks
-from infra.webhooks.signature import parse_secret
 from services.partners.handlers.endpoints import Address, Endpoints
 from tests.support.partners import (
     PARTNER,

@@ -10,7 +10,7 @@ import pytest
 from contracts.days import PARIS, local_day
 from contracts.referrals import Disclosure
 from contracts.values import PartnerKind
-from infra.clock import system_clock
+from infra.base.clock import system_clock
 from tests.support.advisers import Advisers
 from tests.support.mailbox import FORM, TO, Form, Mailbox, mailbox
 from tests.support.partners import Hub, call, platform_of, register

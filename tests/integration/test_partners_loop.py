@@ -7,7 +7,7 @@ import pytest
 
 from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRequested
 from contracts.values import DeadlineStep, PartnerKind, Reason
-from infra.clock import system_clock
+from infra.base.clock import system_clock
 from services.partners.handlers import seed
 from tests.support.partners import (
     CANARY,

@@ -15,7 +15,7 @@ from contracts.referrals import (
     ReferralRequested,
 )
 from contracts.values import Author, DeadlineStep, PartnerKind, ReferralStatus
-from infra.clock import system_clock
+from infra.base.clock import system_clock
 from services.partners import projections
 from tests.support.partners import SERVICE, Desk, Hub, Sink, call, problem, register
 

@@ -10,7 +10,7 @@ import pytest
 
 from contracts.referrals import DeadlinePassed, Disclosure
 from contracts.values import DeadlineStep
-from infra.database import driver
+from infra.postgres.database import driver
 from services.partners.handlers.answers import Answers
 from tests.support.mailbox import FORM, TO, Form, Post, posted
 from tests.support.partners import CANARY, FIELDS, SERVICE, call, register

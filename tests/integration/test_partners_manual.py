@@ -8,8 +8,8 @@ from aiohttp import web
 
 from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRejected
 from contracts.values import Author, DeadlineStep, PartnerKind, Reason, ReferralStatus
-from infra.clock import system_clock
-from infra.database import driver
+from infra.base.clock import system_clock
+from infra.postgres.database import driver
 from services.partners.model.choices import CHOICES
 from tests.support.advisers import Advisers, refused
 from tests.support.mailbox import mailbox

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from infra.webhooks.guard import Guard, parse_networks
-from infra.webhooks.sender import Sender
+from infra.delivery.ssrf_guard import Guard, parse_networks
+from infra.delivery.webhook.sender import Sender
 from services.partners.handlers.transports import Transports
 from tests.support import hostile as h
 from tests.support.partners import PARTNER, SERVICE, Hub, call, register
@@ -21,7 +21,7 @@ OPEN = Guard(parse_networks("127.0.0.0/8"))
 
 TRY = """
 import sys
-from infra.webhooks.sender import ClientCertificate, client_context
+from infra.delivery.webhook.sender import ClientCertificate, client_context
 try:
     client_context(ClientCertificate(*(open(path, "rb").read() for path in sys.argv[1:])))
 except ValueError:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from infra.database import driver
-from infra.subscription import Subscription
+from infra.messaging.subscription import Subscription
+from infra.postgres.database import driver
 from tests.support.mailbox import Mailbox, mailbox
 from tests.support.partners import PARTNER, Hub, Sink, platform_of, register
 from tests.support.postgres import Databases

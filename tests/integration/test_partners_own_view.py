@@ -10,7 +10,7 @@ from aiohttp import web
 from jsonschema import Draft202012Validator
 
 from contracts.referrals import ReferralCancelled
-from infra.database import driver
+from infra.postgres.database import driver
 from tests.support.partners import FIELDS, PARTNER, Hub, Sink, call, register
 
 OTHER = "petite-foret--clap"

@@ -15,7 +15,7 @@ from contracts.referrals import (
     SpokenSealed,
 )
 from contracts.values import Author, BusinessStatus, DeadlineStep, Reason, ReferralStatus
-from infra.vault import CannotUnsealError
+from infra.keys.vault import CannotUnsealError
 from services.partners.handlers.references import open_reference
 from tests.support.advisers import Advisers
 from tests.support.mailbox import Post, posted

@@ -14,10 +14,10 @@ import uvicorn
 from contracts.days import local_day
 from contracts.referrals import DeadlinePassed, ReferralRequested
 from contracts.values import DeadlineStep, PartnerKind
-from infra.clock import system_clock
+from infra.base.clock import system_clock
 from infra.web.server import Server, bind
-from services.processes import Child, ChildFailedError
-from services.simulator import BEHAVIOURS
+from services.hub.demo.partner_simulator import BEHAVIOURS
+from services.hub.demo.processes import Child, ChildFailedError
 from tests.support.partners import PARTNER, SERVICE, Hub, platform_of, register
 from tests.support.postgres import Databases
 
@@ -79,7 +79,7 @@ async def partner(
     hub: Hub, log: Path, behaviour: str, *more: str, **about: Any
 ) -> AsyncIterator[str]:
     """A simulated partner that the hub knows the address of; answers its URL."""
-    arguments = ["-m", "services.simulator", "--behaviour", behaviour, *more]
+    arguments = ["-m", "services.hub.demo.partner_simulator", "--behaviour", behaviour, *more]
     child = Child(behaviour, arguments, log)
     url = f"http://127.0.0.1:{await child.start()}"
     try:
@@ -198,7 +198,9 @@ async def test_silent_partner_takes_request_and_reminder_without_a_word(
 async def test_suggestion_goes_with_a_transfer_and_with_nothing_else(
     tmp_path: Path, arguments: list[str]
 ):
-    child = Child("refused", ["-m", "services.simulator", *arguments], tmp_path / "log")
+    child = Child(
+        "refused", ["-m", "services.hub.demo.partner_simulator", *arguments], tmp_path / "log"
+    )
     with pytest.raises(ChildFailedError):
         await child.start()
     text = (tmp_path / "log").read_text()

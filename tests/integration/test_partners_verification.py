@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from infra.clock import system_clock
+from infra.base.clock import system_clock
 from tests.support.partners import (
     PARTNER,
     SERVICE,

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from infra.web.app import Service, create_app
-from infra.web.door import Door
+from infra.web.readiness import Door
 from infra.web.server import bind, serve, url_of
 from tests.support.partners import Hub
 

@@ -12,11 +12,11 @@ from uuid import UUID
 
 import pytest
 
-from contracts.examples import envelope
 from contracts.intake import PublicContact
-from infra.database import Database
-from infra.subscription import set_paused
-from services.operations import REBUILD
+from contracts.tools.examples import envelope
+from infra.messaging.subscription import set_paused
+from infra.postgres.database import Database
+from services.hub.operations.hub import REBUILD
 from services.partners.handlers.references import open_reference
 from tests.support.whole import JOB, Whole, until
 

@@ -13,17 +13,17 @@ from sqlalchemy.engine import make_url
 
 from contracts.registry import SERVICES
 from contracts.values import PartnerKind, ReferralStatus
+from infra.base.settings import Settings
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
 from infra.platform import Platform
-from infra.reconciliation import Finding, Report, announce
-from infra.settings import Settings
+from infra.readmodels.reconciliation import Finding, Report, announce
 from services.audit.app import build as build_audit
 from services.audit.handlers import reconciling
 from services.audit.handlers.reconciling import Applied
-from services.operations import REBUILD
+from services.hub.operations.hub import REBUILD
+from services.hub.operations.reconcile import BusyError, reconcile
 from services.partners.handlers.directory import seed
-from services.reconciliation import BusyError, reconcile
 from tests.support.audit_log import Hub
 from tests.support.hall import Hall
 from tests.support.platform import append, drain, resident

@@ -14,7 +14,7 @@ from contracts.referrals import (
     SpokenSealed,
 )
 from contracts.values import Author, Reason, ReferralStatus
-from infra.database import driver
+from infra.postgres.database import driver
 from services.partners.handlers.references import open_reference, seal_reference
 from services.partners.projections import READ_TABLES
 from tests.support.partners import Desk, Hub, destroy_key, register

@@ -12,8 +12,8 @@ from contracts.base import Event
 from contracts.intake import AgreementWithdrawn
 from contracts.partners import AnswerReceived, AnswerSealed
 from contracts.values import PartnerKind, Reason, ReferralStatus
-from infra.database import driver
 from infra.platform import Platform
+from infra.postgres.database import driver
 from infra.web.app import Service
 from services.referrals import projections
 from services.referrals.app import build

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from contracts.values import ReferralStatus
-from infra.database import driver
+from infra.postgres.database import driver
 from services.referrals.model.deadlines import working_day
 from tests.support.hall import MONDAY, Hall, services
 

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 from contracts.days import local_day
-from infra.ticker import Ticker
+from infra.workers.periodic import Ticker
 from tests.support.whole import Whole
 
 

@@ -12,7 +12,7 @@ from contracts.partners import (
     ServiceWithdrawn,
 )
 from contracts.values import CapacityStatus, PartnerKind, Reason, ReferralStatus
-from infra.database import driver
+from infra.postgres.database import driver
 from services.referrals.model.deadlines import working_day
 from tests.support.hall import MONDAY, Hall, services
 from tests.support.platform import append, drain, published, resident

@@ -10,8 +10,8 @@ import pytest
 from contracts.base import Event
 from contracts.partners import CapacityReported, ServicePublished, ServiceWithdrawn
 from contracts.values import CapacityStatus, PartnerKind
+from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.subscription import Subscription
 from infra.web.app import Service
 from services.referrals import projections
 from services.referrals.app import build

@@ -8,15 +8,15 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.broker import Broker
-from infra.clock import system_clock
-from infra.codec import from_kafka, to_kafka
+from infra.base.clock import system_clock
 from infra.eventstore.events import NewEvent, Recorded
 from infra.eventstore.store import Append, EventStore
-from infra.kafka import topic_of
-from infra.relay import BATCH_BYTES, Relay
-from infra.sources.base import SourceBrokenError
-from infra.sources.postgres import PostgresSource
+from infra.messaging.cloudevents import from_kafka, to_kafka
+from infra.messaging.kafka_client import topic_of
+from infra.messaging.relay import BATCH_BYTES, Relay
+from infra.messaging.sources.base import SourceBrokenError
+from infra.messaging.sources.postgres import PostgresSource
+from services.hub.demo.kafka_broker import Broker
 from tests.support.postgres import Databases
 from tests.support.sources import World, persons, world
 
@@ -172,7 +172,7 @@ async def test_whatever_goes_wrong_is_tried_again_with_a_new_producer_and_parks_
             raise troubles.pop()
         return to_kafka(event)
 
-    monkeypatch.setattr("infra.relay.to_kafka", troubled)
+    monkeypatch.setattr("infra.messaging.relay.to_kafka", troubled)
     relay = hub.relay()
     hub.start(relay)
     await hub.append(persons(5))

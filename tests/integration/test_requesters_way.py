@@ -7,13 +7,13 @@ from typing import Any
 import orjson
 import pytest
 
-from contracts.examples import agreement, envelope
 from contracts.intake import PublicContact
 from contracts.referrals import Disclosure, ReferralRequested
+from contracts.tools.examples import agreement, envelope
 from contracts.values import PartnerKind
+from infra.base.settings import Settings
 from infra.eventstore.store import EventStore
 from infra.platform import Platform
-from infra.settings import Settings
 from services.intake.app import build as build_intake
 from services.referrals.app import build as build_referrals
 from tests.support.platform import append, client, drain, published

@@ -10,8 +10,8 @@ from uuid import UUID
 import orjson
 import pytest
 
-from contracts.examples import envelope
 from contracts.intake import PublicFacts
+from contracts.tools.examples import envelope
 from tests.support.whole import CANARY, Whole, until
 
 PROFILE = "/intake/v1/persons/{}/profile"

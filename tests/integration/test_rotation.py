@@ -9,12 +9,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from infra.database import Database, driver
-from infra.keyring import StaleKeysError, epoch_of
-from infra.masterkey import CannotUnsealError, FileProvider
-from infra.rewrap import ROWS
-from infra.rotation import NotRotatedError, Rotation, StillWrappedError
-from infra.transit import TransitProvider
+from infra.keys.key_ring import StaleKeysError, epoch_of
+from infra.keys.master_key import CannotUnsealError, FileProvider
+from infra.keys.rewrap import ROWS
+from infra.keys.rotation import NotRotatedError, Rotation, StillWrappedError
+from infra.keys.transit import TransitProvider
+from infra.postgres.database import Database, driver
 from tests.support.masterkeys import Processes
 from tests.support.transit import Engine
 

@@ -11,13 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.requesters import Requesters
 from contracts.values import Channel
-from infra.database import Database, driver
+from infra.base.settings import Settings
+from infra.delivery.ssrf_guard import Guard
 from infra.eventstore.events import Meta
-from infra.keyring import KeyRing
+from infra.keys.key_ring import KeyRing
+from infra.messaging.sources.base import ForeignRecord
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.sources.base import ForeignRecord
-from infra.webhooks.guard import Guard
+from infra.postgres.database import Database, driver
+from services.hub.operations.encrypted_columns import KEPT
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.gate import Gate
 from services.intake.subscriptions import PublicRecords, refused
@@ -25,7 +26,6 @@ from services.partners.handlers import seed
 from services.partners.handlers.endpoints import Address, Endpoints
 from services.partners.handlers.secrets import Secrets
 from services.partners.routes.applications import EndpointApplication
-from services.wrapped import KEPT
 from tests.support.bureau import TRAVAIL
 from tests.support.france_travail import OPEN
 from tests.support.masterkeys import Processes
@@ -43,8 +43,8 @@ def test_whoever_wraps_says_where_it_is_kept():
             if any(_wraps(node) for node in ast.walk(tree)):
                 wrapping.add(path.relative_to(ROOT).as_posix())
     assert wrapping == {
-        "infra/rewrap.py",  # moves what others keep
-        "infra/vault.py",
+        "infra/keys/rewrap.py",  # moves what others keep
+        "infra/keys/vault.py",
         "services/intake/handlers/kept.py",
         "services/partners/handlers/secrets.py",
     }

@@ -12,8 +12,8 @@ import pytest
 
 from contracts.partners import ServicePublished
 from contracts.values import PartnerKind
-from infra.database import Database, driver
 from infra.platform import Platform
+from infra.postgres.database import Database, driver
 from infra.web.app import Service
 from services.referrals.app import RULES, build
 from services.referrals.handlers import rules as handler

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.eventstore.events import Recorded
-from infra.failures import PERSONS_BEFORE_PAUSE
-from infra.kafka import _force
-from infra.subscription import Subscription
+from infra.messaging.failures import PERSONS_BEFORE_PAUSE
+from infra.messaging.kafka_client import _force
+from infra.messaging.subscription import Subscription
 from infra.web.app import Service, create_app
 from tests.support.sources import (
     FaultyMessageError,

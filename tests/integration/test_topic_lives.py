@@ -9,17 +9,17 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
-from infra.broker import Broker
-from infra.clock import system_clock
+from infra.base.clock import system_clock
 from infra.eventstore.events import NewEvent
 from infra.eventstore.store import Append, EventStore
-from infra.kafka import public_topic_of, topic_of
-from infra.lives import TOPIC
-from infra.sources.base import ForeignRecord
-from infra.sources.public import public_source
-from infra.subscription import Subscription
-from infra.topicids import find_topic
-from services.operations import republish
+from infra.messaging.kafka_client import public_topic_of, topic_of
+from infra.messaging.sources.base import ForeignRecord
+from infra.messaging.sources.public import public_source
+from infra.messaging.subscription import Subscription
+from infra.messaging.topic_ids import find_topic
+from infra.messaging.topic_lives import TOPIC
+from services.hub.demo.kafka_broker import Broker
+from services.hub.operations.hub import republish
 from tests.support.postgres import Databases
 from tests.support.sources import World, persons, world
 
@@ -31,8 +31,8 @@ REPAIR = "aiguillage republish intake"
 async def hub(
     databases: Databases, topic_prefix: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[World]:
-    monkeypatch.setattr("infra.relay.LOOK_SECONDS", 0.2)  # only to spare time
-    monkeypatch.setattr("infra.sources.consumer.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("infra.messaging.relay.LOOK_SECONDS", 0.2)  # only to spare time
+    monkeypatch.setattr("infra.messaging.sources.consumer.LOOK_SECONDS", 0.2)
     async with world(databases, broker.bootstrap, topic_prefix) as made:
         yield made
 

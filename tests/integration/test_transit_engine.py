@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 
-from infra.database import is_infrastructure
-from infra.masterkey import KeyUnavailableError
-from infra.transit import TransitProvider
+from infra.keys.master_key import KeyUnavailableError
+from infra.keys.transit import TransitProvider
+from infra.postgres.database import is_infrastructure
 from tests.support.hostile import Authority
 from tests.support.transit import Engine, Key, simulated
 

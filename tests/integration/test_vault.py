@@ -4,9 +4,9 @@ from uuid import UUID
 
 import pytest
 
+from infra.base.settings import Settings
+from infra.keys.vault import Vault
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.vault import Vault
 from tests.support.masterkeys import Processes
 from tests.support.whole import until
 

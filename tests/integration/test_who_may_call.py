@@ -7,8 +7,8 @@ from uuid import uuid4
 import httpx2
 
 from contracts.registry import SERVICES
-from services.openapi import document
-from services.promises import operations
+from services.hub.openapi import document
+from services.hub.promises import operations
 from tests.support.whole import Whole
 
 PROBLEMS = "https://aiguillage.fr/problems/"

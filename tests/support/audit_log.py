@@ -13,16 +13,16 @@ import httpx2
 import orjson
 
 from contracts.base import Event
-from infra.clock import Clock, system_clock
-from infra.database import Database, driver
+from infra.base.clock import Clock, system_clock
+from infra.base.settings import Settings
 from infra.eventstore.events import Meta, NewEvent, Recorded, new_event
 from infra.eventstore.store import Append, EventStore
+from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.subscription import Subscription
-from infra.ticker import Ticker
+from infra.postgres.database import Database, driver
 from infra.web.app import Service
 from infra.web.auth import create_key
+from infra.workers.periodic import Ticker
 from services.audit.app import build
 from services.audit.handlers.signing import Signing
 from services.audit.subscriptions import CheckpointSigner

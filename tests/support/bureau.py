@@ -16,8 +16,8 @@ from contracts.referrals import (
     ReferralRequested,
 )
 from contracts.values import Author, PartnerKind, Reason
-from infra.clock import system_clock
-from infra.webhooks.worker import Load
+from infra.base.clock import system_clock
+from infra.delivery.worker import Load
 from services.partners.adapters.france_travail_clients import Clients
 from tests.support.france_travail import CANARY, CLIENT, NUMBER, PHONE, FranceTravailSimulator
 from tests.support.france_travail import SECRET as CLIENT_SECRET

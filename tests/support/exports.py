@@ -15,13 +15,13 @@ import orjson
 
 from infra.eventstore.events import Meta, Recorded
 from infra.tlog import merkle, tiles
-from infra.tlog import verify as standalone
-from infra.tlog.audit import Verdict
-from infra.tlog.export import Export, Wanted
-from infra.tlog.layout import Manifest, Selection, encode_frames
+from infra.tlog.checks import Verdict
+from infra.tlog.export.layout import Manifest, Selection, encode_frames
+from infra.tlog.export.writer import Export, Wanted
 from infra.tlog.note import Checkpoint, Signer
-from infra.tlog.offline import verify_export
 from infra.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
+from infra.tlog.verify import standalone
+from infra.tlog.verify.offline import verify_export
 
 ORIGIN = "aiguillage.test/log"
 SIGNER = Signer(ORIGIN, bytes(32))

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import pytest
 from aiohttp import web
 
-from infra.webhooks.guard import Guard, parse_networks
+from infra.delivery.ssrf_guard import Guard, parse_networks
 from services.partners.adapters.france_travail import (
     Agent,
     Desk,

@@ -12,8 +12,8 @@ from contracts.partners import (
 )
 from contracts.values import PartnerKind, ReferralStatus
 from infra.platform import Platform
-from infra.ticker import Ticker
 from infra.web.app import Service
+from infra.workers.periodic import Ticker
 from services.referrals.app import build
 from tests.support.platform import append, client, drain, published, resident
 

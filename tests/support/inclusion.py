@@ -15,7 +15,7 @@ from data_inclusion.schema.v1 import (
 )
 from hypothesis import strategies as st
 
-from contracts.nir import find_nir
+from contracts.checks.nir import find_nir
 
 WORDS = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=5, max_size=40

@@ -10,13 +10,13 @@ import orjson
 import pytest
 from httpx2 import ASGITransport, AsyncClient
 
-from contracts.examples import FRONT_DESK
-from contracts.examples import envelope as wrap
 from contracts.intake import PublicContact
 from contracts.receipts import Receipt
-from infra.database import driver
+from contracts.tools.examples import FRONT_DESK
+from contracts.tools.examples import envelope as wrap
+from infra.base.settings import Settings
 from infra.platform import Platform
-from infra.settings import Settings
+from infra.postgres.database import driver
 from infra.web.app import Service
 from infra.web.auth import create_key
 from services.intake.app import build

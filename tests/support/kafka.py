@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.broker import Broker, NoBroker, obtain_broker
+from services.hub.demo.kafka_broker import Broker, NoBroker, obtain_broker
 
 
 def skip_if_asked() -> None:

@@ -8,8 +8,8 @@ import orjson
 
 from contracts.base import Event, Sealed
 from contracts.bounds import MAX_BYTES
-from contracts.publish import schema_of
 from contracts.registry import EVENT_TYPES, sealed_model
+from contracts.tools.publish import schema_of
 from contracts.types import STORED
 
 FILLS = ("x", "é", "字", "😀", '"', "\\", "\n", "\x01")

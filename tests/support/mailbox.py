@@ -17,7 +17,7 @@ import httpx2
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from contracts.referrals import ReferralRequested
-from infra.clock import system_clock
+from infra.base.clock import system_clock
 from tests.support.partners import Hub, call, platform_of, register
 from tests.support.postgres import Databases
 

@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from infra.database import Database, driver
-from infra.keyring import KeyRing, StaleKeysError
-from infra.masterkey import FileProvider, IndexKey, Provider
-from infra.rewrap import Kept, Place
-from infra.rotation import Rotation
-from infra.vault import PERSON_KEYS, Vault
+from infra.keys.key_ring import KeyRing, StaleKeysError
+from infra.keys.master_key import FileProvider, IndexKey, Provider
+from infra.keys.rewrap import Kept, Place
+from infra.keys.rotation import Rotation
+from infra.keys.vault import PERSON_KEYS, Vault
+from infra.postgres.database import Database, driver
 from tests.support.postgres import Databases
 
 

@@ -24,16 +24,16 @@ from contracts.referrals import (
     ReferralRequested,
 )
 from contracts.values import Author, PartnerKind, ReferralStatus, Thematique
-from infra.clock import Clock, system_clock
-from infra.database import Database, driver
+from infra.base.clock import Clock, system_clock
+from infra.base.settings import Settings
+from infra.delivery.webhook.signature import parse_secret, sign
+from infra.delivery.worker import DeliveryWorker
 from infra.eventstore.writer import Pending
+from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.subscription import Subscription
+from infra.postgres.database import Database, driver
 from infra.web.app import Service
 from infra.web.auth import create_key
-from infra.webhooks.signature import parse_secret, sign
-from infra.webhooks.worker import DeliveryWorker
 from services.partners.app import build
 from services.partners.handlers import seed
 from tests.support.postgres import Databases

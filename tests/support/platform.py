@@ -11,11 +11,11 @@ from contracts import intake, statements
 from contracts.base import Event
 from contracts.partners import ServicePublished
 from contracts.values import Evidence, PartnerKind, Situation, Thematique
+from infra.base.settings import Settings
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending
+from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.settings import Settings
-from infra.subscription import Subscription
 from infra.web.app import Service
 from infra.web.auth import create_key
 from tests.support.postgres import Databases

@@ -15,13 +15,13 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from infra import datadir
-from infra.database import Database, async_url, render, vault_url
-from infra.embedded import EmbeddedPostgres
-from infra.migrations import migrate
+from infra.base import data_directory
+from infra.base.settings import Settings
+from infra.keys.vault import Vault
 from infra.platform import open_vault
-from infra.settings import Settings
-from infra.vault import Vault
+from infra.postgres.database import Database, async_url, render, vault_url
+from infra.postgres.embedded import EmbeddedPostgres
+from infra.postgres.migrations import migrate
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ async def copied(
             # in memory, files are copied with half of what it takes to log each page
             how = f'TEMPLATE "{source}" STRATEGY FILE_COPY'
             await connection.execute(text(f'CREATE DATABASE "{target}" {how}'))
-    datadir.create(directory)
+    data_directory.create(directory)
     urls = [render(make_url(postgres_url).set(database=n)) for n in names]
     yield Databases(urls[0], urls[1], directory)
     async with engine.connect() as connection:

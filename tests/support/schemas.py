@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from contracts.publish import SCHEMAS
+from contracts.tools.publish import SCHEMAS
 
 Json = Any
 Formats = dict[str, st.SearchStrategy[str]]

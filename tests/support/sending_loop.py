@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from infra.loops import SENDING_LOOP
+from infra.workers.event_loop import SENDING_LOOP
 
 
 def pytest_asyncio_loop_factories(

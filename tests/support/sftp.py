@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncssh
 
-from infra.channels.sftp import Account
+from infra.delivery.sftp import Account
 
 USER, PASSWORD = "aiguillage", "a-password"
 

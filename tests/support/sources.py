@@ -13,17 +13,17 @@ import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.clock import system_clock
-from infra.database import Database, driver, role_of
+from infra.base.clock import system_clock
+from infra.base.settings import Settings
 from infra.eventstore.events import NewEvent, Recorded
 from infra.eventstore.store import Append, EventStore
+from infra.messaging.relay import relay_subscription
+from infra.messaging.sources.base import Source
+from infra.messaging.sources.kafka import KafkaSource
+from infra.messaging.sources.postgres import PostgresSource
+from infra.messaging.subscription import Subscription, set_paused
 from infra.platform import Platform
-from infra.relay import relay_subscription
-from infra.settings import Settings
-from infra.sources.base import Source
-from infra.sources.kafka import KafkaSource
-from infra.sources.postgres import PostgresSource
-from infra.subscription import Subscription, set_paused
+from infra.postgres.database import Database, driver, role_of
 from tests.support.postgres import Databases
 
 WAIT_SECONDS = 90

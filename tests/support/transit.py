@@ -23,7 +23,7 @@ from aiohttp import web
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from infra.transit import Transit
+from infra.keys.transit import Transit
 
 REAL_URL = "AIGUILLAGE_TEST_TRANSIT_URL"
 REAL_TOKEN = "AIGUILLAGE_TEST_TRANSIT_TOKEN"

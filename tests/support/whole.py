@@ -14,12 +14,12 @@ import httpx2
 import orjson
 import pytest
 
-from contracts.examples import FRONT_DESK, agreement, envelope
-from contracts.examples import person as invented
 from contracts.intake import PublicContact
+from contracts.tools.examples import FRONT_DESK, agreement, envelope
+from contracts.tools.examples import person as invented
 from contracts.values import PartnerKind
-from infra.settings import Settings
-from services.host import Running, all_services, mounted
+from infra.base.settings import Settings
+from services.hub.host import Running, all_services, mounted
 from tests.support.partners import Sink, answer_body, signed, sink_on_loopback
 from tests.support.postgres import Databases
 

@@ -16,7 +16,7 @@ from infra.tlog.note import VKey
 from infra.tlog.signers import NoteSigner
 from infra.tlog.witness import Witness
 from infra.web.server import Server, bind
-from services.witness import witness_app, witness_signers
+from services.hub.witness import witness_app, witness_signers
 
 
 @asynccontextmanager

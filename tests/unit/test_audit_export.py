@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.tlog.audit import Outcome
-from infra.tlog.export import ExportRefusedError
-from infra.tlog.exported import Exported
-from infra.tlog.layout import (
+from infra.tlog.checks import Outcome
+from infra.tlog.export.layout import (
     MANIFEST,
     UNFINISHED,
     LayoutError,
@@ -21,6 +19,8 @@ from infra.tlog.layout import (
     encode_frames,
     read_frames,
 )
+from infra.tlog.export.reader import Exported
+from infra.tlog.export.writer import ExportRefusedError
 from infra.tlog.tiles import Tile
 from tests.support.exports import VKEY, MemoryLog, alone, both, exported, log_of
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from infra.eventstore.events import MAX_EVENT_BYTES
-from infra.tlog.audit import Outcome
-from infra.tlog.export import ExportRefusedError
-from infra.tlog.exported import Exported
-from infra.tlog.layout import MAX_FILE_BYTES, MAX_ITEM_BYTES
+from infra.tlog.checks import Outcome
+from infra.tlog.export.layout import MAX_FILE_BYTES, MAX_ITEM_BYTES
+from infra.tlog.export.reader import Exported
+from infra.tlog.export.writer import ExportRefusedError
 from infra.tlog.note import Signer
-from infra.tlog.offline import verify_export
+from infra.tlog.verify.offline import verify_export
 from tests.support.exports import (
     ORIGIN,
     VKEY,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from contracts.intake import PersonRegistered
 from contracts.persons import PersonMerged, PersonUnmerged
-from infra.tlog.exported import Exported
+from infra.tlog.export.reader import Exported
 from services.audit.handlers.export import indices_of
 from services.audit.handlers.replay import (
     AsOf,

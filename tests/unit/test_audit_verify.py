@@ -9,7 +9,7 @@ import pytest
 
 from infra.eventstore.events import Meta, Recorded
 from infra.tlog import merkle
-from infra.tlog.audit import LoggedEntry, Outcome, Verdict, verify_log
+from infra.tlog.checks import LoggedEntry, Outcome, Verdict, verify_log
 from infra.tlog.commitment import Opening
 from infra.tlog.note import Checkpoint, Signer
 from tests.support.exports import opened, salt_of

@@ -12,7 +12,7 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from infra.sources.batches import MAX_ANSWER_BYTES, MAX_BATCH_BYTES, safe_records
+from infra.messaging.sources.batches import MAX_ANSWER_BYTES, MAX_BATCH_BYTES, safe_records
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 HEAD = 61
@@ -81,7 +81,7 @@ def test_200_mib_in_200_kib_take_no_memory(codec: str, tmp_path: Path):
     (tmp_path / "bomb").write_bytes(batch(CODECS[codec], bytes(200 * MIB)))
     script = (
         "import resource, sys\n"
-        "from infra.sources.batches import safe_records\n"
+        "from infra.messaging.sources.batches import safe_records\n"
         "bomb = open(sys.argv[1], 'rb').read()\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"

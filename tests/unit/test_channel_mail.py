@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from aiosmtpd.smtp import AuthResult
 
-from infra.channels.mail import MailSender, OutgoingMail
-from infra.webhooks.sender import Outcome
+from infra.delivery.mail import MailSender, OutgoingMail
+from infra.delivery.webhook.sender import Outcome
 from tests.support.hostile import Authority
 from tests.support.mailbox import mailbox
 
@@ -206,7 +206,7 @@ async def test_server_of_an_unknown_authority_gets_no_mail(tmp_path: Path, at_on
 
 
 async def test_server_elsewhere_without_tls_gets_no_mail(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("infra.channels.mail._on_this_machine", lambda host: False)
+    monkeypatch.setattr("infra.delivery.mail._on_this_machine", lambda host: False)
     async with mailbox() as box:
         sent = await MailSender(box.url, FROM).send(MAIL)
     assert (sent.outcome, sent.error) == (Outcome.RETRY, "smtp-protocol")

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import asyncssh
 import pytest
 
-from infra.channels.sftp import OutgoingFile, SftpSender
-from infra.webhooks.guard import Guard, parse_networks
-from infra.webhooks.sender import Outcome
+from infra.delivery.sftp import OutgoingFile, SftpSender
+from infra.delivery.ssrf_guard import Guard, parse_networks
+from infra.delivery.webhook.sender import Outcome
 from tests.support.sftp import Server, sftp_server
 
 OPEN = Guard(parse_networks("127.0.0.0/8"))

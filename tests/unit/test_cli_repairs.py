@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from services.cli import _repair_of
+from services.hub.cli.main import _repair_of
 
 
 @pytest.mark.parametrize(

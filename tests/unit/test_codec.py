@@ -11,7 +11,9 @@ from cloudevents.core.formats.json import JSONFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.codec import (
+from infra.base.telemetry import TRACEPARENT, new_traceparent, trace_id
+from infra.eventstore.events import Meta, Recorded
+from infra.messaging.cloudevents import (
     NotOurEventError,
     attributes,
     from_kafka,
@@ -19,8 +21,6 @@ from infra.codec import (
     to_kafka,
     to_record,
 )
-from infra.eventstore.events import Meta, Recorded
-from infra.telemetry import TRACEPARENT, new_traceparent, trace_id
 
 CANARY = "Zébulon-Canari"
 uuids = st.uuids(version=4)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contracts.communes import (
+from contracts.checks.communes import (
     FRANCE,
     commune_exists,
     commune_of,

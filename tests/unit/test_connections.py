@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from infra.loops import SENDING_LOOP
 from infra.web import connections
 from infra.web.bodies import Body
 from infra.web.entrance import Entrance
 from infra.web.server import bind, serve
+from infra.workers.event_loop import SENDING_LOOP
 
 GET = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from fastapi import FastAPI
 
-from infra.web.door import Door
+from infra.web.readiness import Door
 from infra.web.server import bind, serve
 
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.eventstore.events import Meta, Recorded
-from infra.failures import (
+from infra.messaging.failures import (
     PERSONS_BEFORE_PAUSE,
     PERSONS_OF_ONE_AUTHOR,
     Failures,
     TooManyFailuresError,
 )
-from infra.sources.base import Message
+from infra.messaging.sources.base import Message
 
 
 def messages(author: str | None, *numbers: int) -> list[Message[str]]:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from infra.webhooks.sender import Outcome, Sent
+from infra.delivery.webhook.sender import Outcome, Sent
 from services.partners.adapters.france_travail import (
     AppointmentStatus,
     FranceTravail,

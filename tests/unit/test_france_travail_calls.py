@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from infra.webhooks.guard import Guard
-from infra.webhooks.sender import Outcome
+from infra.delivery.ssrf_guard import Guard
+from infra.delivery.webhook.sender import Outcome
 from services.partners.adapters.france_travail import (
     Agent,
     FranceTravail,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.webhooks.sender import Outcome
+from infra.delivery.webhook.sender import Outcome
 from services.partners.adapters.france_travail import Agent, AppointmentStatus
 from services.partners.adapters.france_travail_clients import (
     MOST,

@@ -24,8 +24,8 @@ from contracts.envelope import (
     Mode,
     NotJSONError,
 )
-from contracts.examples import example
 from contracts.intake import PUBLIC_TYPES
+from contracts.tools.examples import example
 
 SOUND = {"specversion": "1.0", "id": "a-1", "source": "/desk", "type": "t"}
 DATA = {"mode": "walk-in", "note": "à bientôt"}

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from infra.groupcommit import GroupCommit, OverloadedError, UnavailableError
+from infra.postgres.group_commit import GroupCommit, OverloadedError, UnavailableError
 
 
 class Ledger:

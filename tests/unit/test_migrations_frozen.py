@@ -2,15 +2,15 @@
 
 import json
 
-from infra.ddl import checksum, script
-from infra.migrations import FROZEN, SCHEMAS, checksums
+from infra.postgres.ddl import checksum, script
+from infra.postgres.migrations import FROZEN, SCHEMAS, checksums
 
 
 def test_what_migrations_run_is_what_was_frozen():
     frozen = json.loads(FROZEN.read_text())
     found = {schema: checksums(schema) for schema in SCHEMAS}
     assert found == frozen, (
-        "add a new revision; only until the first release: python -m infra.migrations --freeze"
+        "add a new revision; only until the first release: python -m infra.postgres.migrations --freeze"
     )
 
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra import nightly
-from infra.nightly import Nightly, next_at
+from infra.workers import daily
+from infra.workers.daily import Nightly, next_at
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ class Night:
     """A clock that a test sets, and work that counts."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(nightly, "BEAT_SECONDS", 0.005)
+        monkeypatch.setattr(daily, "BEAT_SECONDS", 0.005)
         self.now = datetime(2026, 1, 10, tzinfo=UTC)
         self.done = 0
         self.fails = False

@@ -2,8 +2,8 @@
 
 import pytest
 
-from services import progress
-from services.progress import PLAIN_SECONDS, Meter
+from services.hub import terminal
+from services.hub.terminal import PLAIN_SECONDS, Meter
 
 
 class Time:
@@ -18,7 +18,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     time = Time()
-    monkeypatch.setattr(progress, "time", time)
+    monkeypatch.setattr(terminal, "time", time)
     return time
 
 

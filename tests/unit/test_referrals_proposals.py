@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.communes import zones_of
+from contracts.checks.communes import zones_of
 from contracts.referrals import ProposalMade
 from contracts.values import PartnerKind
 from services.referrals.model.advice import propose_again

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.communes import epci_of
+from contracts.checks.communes import epci_of
 from contracts.statements import (
     DatedRegistration,
     DatedSituation,

@@ -14,7 +14,7 @@ from contracts.values import (
     RequesterKind,
 )
 from contracts.webhooks import RequesterPart
-from infra.requesters import RequestersError, load_requesters
+from infra.base.requesters import RequestersError, load_requesters
 from services.partners.model.requesters import shown, spoken
 
 DESK = {"name": "Espace Emploi", "kind": "municipal-desk", "phone": "+33327000001"}

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from infra.webhooks.guard import (
+from infra.delivery.ssrf_guard import (
     BlockedTargetError,
     Guard,
     UnsafeUrlError,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.webhooks.replies import says_failed, says_gone_already
+from infra.delivery.webhook.replies import says_failed, says_gone_already
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import web
 
-from infra.webhooks.guard import Guard, parse_networks
-from infra.webhooks.sender import (
+from infra.delivery.ssrf_guard import Guard, parse_networks
+from infra.delivery.webhook.sender import (
     MAX_ANSWER_BYTES,
     MAX_RETRY_AFTER_SECONDS,
     Outcome,
@@ -18,7 +18,7 @@ from infra.webhooks.sender import (
     Sent,
     retry_after,
 )
-from infra.webhooks.signature import new_secret, verify
+from infra.delivery.webhook.signature import new_secret, verify
 from tests.support.partners import Sink, sink_on_loopback
 
 OPEN = Guard(parse_networks("127.0.0.0/8,::1/128"))

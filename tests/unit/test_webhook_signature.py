@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.webhooks.signature import (
+from infra.delivery.webhook.signature import (
     SignatureError,
     StaleTimestampError,
     format_public_key,

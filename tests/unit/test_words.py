@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 
 from contracts.intake import Facts
+from contracts.labels import FIELDS, PARTNERS, VALUES, said
 from contracts.values import PartnerKind
-from contracts.words import FIELDS, PARTNERS, VALUES, said
 
 
 def codes(annotation: Any) -> set[str]:

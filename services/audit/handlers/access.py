@@ -8,11 +8,11 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
 from infra.eventstore.events import Meta, rfc3339
 from infra.eventstore.writer import Writer
-from infra.viewing import View, record_views
+from infra.postgres.database import Database, driver
+from infra.privacy.access_log import View, record_views
 from services.audit import tables
 from services.audit.handlers.replay import AsOf, StoredLog
 from services.audit.model.access import account, names_of

@@ -8,15 +8,15 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.erasure import FORGOTTEN, PersonErased
-from infra.clock import Clock
-from infra.codec import parse_record, to_record
-from infra.database import Database, driver
-from infra.erasures import Erasure, Erasures
+from infra.base.clock import Clock
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
-from infra.forgetting import forget, forgotten_events, heard_of
-from infra.limits import keep_limits
+from infra.messaging.cloudevents import parse_record, to_record
+from infra.postgres.database import Database, driver
+from infra.privacy.erasure import forget, forgotten_events, heard_of
+from infra.privacy.erasure_ledger import Erasure, Erasures
+from infra.privacy.restrictions import keep_limits
 from services.audit import tables
 
 

@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from datetime import datetime
 from typing import Any, BinaryIO
 
-from infra.database import Database, driver
+from infra.postgres.database import Database, driver
 from infra.tlog import tiles
 from infra.tlog.commitment import Opening
-from infra.tlog.export import ExportRefusedError
-from infra.tlog.layout import encode_frames
+from infra.tlog.export.layout import encode_frames
+from infra.tlog.export.writer import ExportRefusedError
 from infra.tlog.tiles import TILE_WIDTH, Tile
 from services.audit import tables
 from services.audit.handlers.replay import AsOf, Log, Replay

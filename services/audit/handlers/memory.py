@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from infra.database import Database, driver
+from infra.postgres.database import Database, driver
 from services.audit.tables import Signed
 
 RECALL = "SELECT size, note FROM signed_logs WHERE origin = $1"

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.database import driver
+from infra.postgres.database import driver
 from infra.tlog import merkle, tiles
 from infra.tlog.merkle import Node, Plan
 from infra.tlog.policy import Policy

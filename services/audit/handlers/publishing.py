@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.database import Database, driver
-from infra.files import AlreadyRunningError, locked
+from infra.base.files import AlreadyRunningError, locked
+from infra.postgres.database import Database, driver
 from infra.tlog import tiles
 from infra.tlog.merkle import verify_consistency
 from infra.tlog.note import Checkpoint, Note

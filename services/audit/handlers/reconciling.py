@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 
 from contracts.registry import SERVICES
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
 from infra.eventstore.events import header_bytes, header_of
-from infra.reconciliation import Report, announce
+from infra.postgres.database import Database, driver
+from infra.readmodels.reconciliation import Report, announce
 from infra.tlog.commitment import Opening
 from infra.tlog.growth import grow
 from infra.tlog.merkle import Frontier, leaf_hash

@@ -20,11 +20,11 @@ from contracts.days import PARIS
 from contracts.persons import PersonMerged, PersonUnmerged
 from contracts.registry import parse_event
 from contracts.types import check_moment, read_day, read_moment
-from infra.database import Database, driver
 from infra.eventstore.events import rfc3339
 from infra.eventstore.upcast import upcast
-from infra.tlog.export import NOTHING_SEALED
-from infra.tlog.exported import Exported
+from infra.postgres.database import Database, driver
+from infra.tlog.export.reader import Exported
+from infra.tlog.export.writer import NOTHING_SEALED
 from services.audit import tables
 from services.audit.model.differences import differences
 from services.audit.model.pathway import Data, same_person

@@ -6,9 +6,9 @@ from uuid import UUID
 from prometheus_client import Counter, Gauge
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.database import driver
 from infra.eventstore.events import Recorded
-from infra.forgetting import forgotten_among
+from infra.postgres.database import driver
+from infra.privacy.erasure import forgotten_among
 from infra.tlog import merkle
 from infra.tlog.growth import grow
 from services.audit import tables

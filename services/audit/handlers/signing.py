@@ -6,15 +6,15 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.alarms import Condition
-from infra.clock import Clock, system_clock
-from infra.database import Database, driver
-from infra.settings import Settings
+from infra.base.clock import Clock, system_clock
+from infra.base.settings import Settings
+from infra.postgres.database import Database, driver
 from infra.tlog import merkle
 from infra.tlog.keyring import LogKeys
 from infra.tlog.merkle import Frontier, ProofError
 from infra.tlog.note import Checkpoint, Note, NoteError, open_checkpoint
 from infra.tlog.tilefiles import TileFiles
+from infra.workers.alarms import Condition
 from services.audit import tables
 from services.audit.handlers.memory import OtherSignerError, Remembered, SignerMemory
 from services.audit.handlers.proofs import consistency, root_at

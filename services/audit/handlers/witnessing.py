@@ -9,14 +9,14 @@ import aiohttp
 import structlog
 from prometheus_client import Counter, Gauge
 
-from infra.alarms import Condition
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
+from infra.postgres.database import Database, driver
 from infra.tlog.cosignature import unpack
 from infra.tlog.note import Note, NoteError, Signature, VKey
 from infra.tlog.policy import Party, Policy
 from infra.tlog.witness import SIZE_TYPE, Answer, Submission
 from infra.web.bodies import BodyTooLargeError, bounded_answer
+from infra.workers.alarms import Condition
 from services.audit import tables
 from services.audit.handlers.proofs import consistency
 from services.audit.tables import Signed

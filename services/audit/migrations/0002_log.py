@@ -1,7 +1,7 @@
 """The log: entries in a dense order, the tree over them, and its signed checkpoints."""
 
-from infra.database import role_of
-from infra.ddl import script
+from infra.postgres.database import role_of
+from infra.postgres.ddl import script
 from infra.tlog.merkle import Frontier
 
 revision = "0002"

@@ -5,6 +5,7 @@ from typing import Any
 
 from contracts import erasure, intake, partners, persons, referrals, rights
 from contracts.base import Event
+from contracts.labels import PARTNERS, french, french_moment
 from contracts.values import (
     REFERRAL_LABELS,
     Author,
@@ -17,7 +18,6 @@ from contracts.values import (
     Reason,
     Thematique,
 )
-from contracts.words import PARTNERS, french, french_moment
 from services.audit.model.pathway import STATUS_OF_EVENT
 
 _MODES = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 
-from infra.database import Database, driver
+from infra.postgres.database import Database, driver
 from infra.tlog import tiles
 from infra.tlog.keyring import LogKeys
 from infra.tlog.note import MAX_SIZE

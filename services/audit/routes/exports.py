@@ -5,7 +5,7 @@ from fastapi.responses import StreamingResponse
 
 from contracts.audit import EntrySpan
 from contracts.types import Moment
-from infra.database import Database, driver
+from infra.postgres.database import Database, driver
 from infra.tlog import tiles
 from infra.tlog.tiles import ENTRIES
 from infra.web.problems import NotFound, raises

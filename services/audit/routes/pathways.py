@@ -9,8 +9,8 @@ from fastapi.responses import Response
 
 from contracts.audit import PathwayAsOf
 from contracts.types import Moment
-from infra.limits import require_unlimited
-from infra.missing import NotFoundError
+from infra.base.missing import NotFoundError
+from infra.privacy.restrictions import require_unlimited
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import ABOUT_PERSON, raises
 from services.audit.handlers.replay import StoredLog, UnknownSubjectError

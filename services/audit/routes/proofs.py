@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from contracts.audit import ConsistencyProof, InclusionProof
-from infra.database import driver
+from infra.postgres.database import driver
 from infra.web.problems import NotFound, not_found, raises
 from services.audit import tables
 from services.audit.handlers import proofs

@@ -11,11 +11,11 @@ from pydantic import Field
 
 from contracts.base import Strict
 from contracts.statements import FreeText
-from infra.missing import NotFoundError
-from infra.vault import PersonErasedError
+from infra.base.missing import NotFoundError
+from infra.keys.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
-from infra.web.cause import cause_of
 from infra.web.problems import ABOUT_PERSON, Invalid, PersonErasedProblem, not_found, raises
+from infra.web.request_meta import cause_of
 from services.audit import pages
 from services.audit.handlers.access import Access, receipts
 from services.audit.handlers.replay import UnknownSubjectError

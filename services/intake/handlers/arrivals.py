@@ -16,12 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.base import Event
 from contracts.days import local_day
 from contracts.intake import PublicWithdrawal
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
+from infra.base.ids import new_contact_id, new_person_id
 from infra.eventstore.events import rfc3339
 from infra.eventstore.store import ANY, ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
-from infra.ids import new_contact_id, new_person_id
+from infra.postgres.database import Database, driver
 from infra.web.problems import Invalid, PersonErasedProblem, Problem
 from services.intake import tables
 from services.intake.handlers.gate import Arrival

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from contracts.communes import commune_exists
+from contracts.checks.communes import commune_exists
+from contracts.checks.nir import find_nir
 from contracts.envelope import ContentTypeError, Envelope, EnvelopeError
 from contracts.intake import (
     PUBLIC_TYPES,
@@ -20,16 +21,15 @@ from contracts.intake import (
     PublicEvent,
     PublicFacts,
 )
-from contracts.nir import find_nir
 from contracts.receipts import LeftOut
 from contracts.requesters import Requesters
 from contracts.sources import normal_source
 from contracts.types import check_contact, judged_at
-from infra.clock import Clock
+from infra.base.clock import Clock
+from infra.base.telemetry import TRACEPARENT, new_traceparent
 from infra.eventstore.events import Meta
-from infra.masterkey import IndexKey
-from infra.telemetry import TRACEPARENT, new_traceparent
-from infra.vault import keyed_digest
+from infra.keys.master_key import IndexKey
+from infra.keys.vault import keyed_digest
 from infra.web.auth import Principal
 from infra.web.problems import (
     Invalid,

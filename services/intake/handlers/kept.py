@@ -5,9 +5,9 @@ from typing import Any
 
 import orjson
 
-from infra.keyring import MasterKeys
-from infra.rewrap import Kept
-from infra.sources.base import ForeignRecord
+from infra.keys.key_ring import MasterKeys
+from infra.keys.rewrap import Kept
+from infra.messaging.sources.base import ForeignRecord
 
 
 def closed(record: ForeignRecord, keys: MasterKeys) -> bytes:

@@ -26,12 +26,12 @@ from contracts.persons import (
 from contracts.registry import parse_event
 from contracts.sources import normal_source
 from contracts.values import MatchKind
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending, Writer
-from infra.limits import require_unlimited
-from infra.vault import PersonErasedError, keyed_digest
+from infra.keys.vault import PersonErasedError, keyed_digest
+from infra.postgres.database import Database, driver
+from infra.privacy.restrictions import require_unlimited
 from services.intake import tables
 from services.intake.handlers.gate import origin_of
 from services.intake.model.identity import features, profile

@@ -13,11 +13,11 @@ import orjson
 
 from contracts import envelope
 from contracts.sources import normal_source
-from infra.database import Database, driver
-from infra.keyring import KeyRing
-from infra.masterkey import IndexKey
-from infra.sources.base import ForeignRecord
-from infra.vault import keyed_digest
+from infra.keys.key_ring import KeyRing
+from infra.keys.master_key import IndexKey
+from infra.keys.vault import keyed_digest
+from infra.messaging.sources.base import ForeignRecord
+from infra.postgres.database import Database, driver
 from services.intake import tables
 from services.intake.handlers.kept import opened
 

@@ -17,10 +17,10 @@ from contracts.base import Event
 from contracts.days import PARIS, local_day
 from contracts.erasure import ErasureReason
 from contracts.rights import PersonArchived, PersonReactivated
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending, Writer
+from infra.postgres.database import Database, driver
 from services.intake import tables
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.persons import UnknownPersonError

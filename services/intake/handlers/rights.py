@@ -27,14 +27,14 @@ from contracts.rights import (
     PersonUnrestricted,
     ReasonSealed,
 )
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
 from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
-from infra.limits import require_unlimited
-from infra.vault import PersonErasedError
-from infra.viewing import View, record_views
+from infra.keys.vault import PersonErasedError
+from infra.postgres.database import Database, driver
+from infra.privacy.access_log import View, record_views
+from infra.privacy.restrictions import require_unlimited
 from services.intake import tables
 from services.intake.handlers.persons import TELLING, UnknownPersonError
 from services.intake.model.identity import Profile, profile

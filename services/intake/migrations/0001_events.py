@@ -1,10 +1,10 @@
 """Events, subscriptions and keys of the intake service."""
 
-from infra.database import role_of
 from infra.eventstore.schema import create_api_keys, create_events, create_subscription_tables
-from infra.forgetting import create_forgetting
-from infra.limits import create_limits
-from infra.publications import create_publication
+from infra.messaging.publications import create_publication
+from infra.postgres.database import role_of
+from infra.privacy.erasure import create_forgetting
+from infra.privacy.restrictions import create_limits
 
 revision = "0001"
 down_revision = None

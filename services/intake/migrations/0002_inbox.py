@@ -3,8 +3,8 @@
 Nothing of these can be rebuilt from the events: they are not read tables.
 """
 
-from infra.database import role_of
-from infra.ddl import script
+from infra.postgres.database import role_of
+from infra.postgres.ddl import script
 
 revision = "0002"
 down_revision = "0001"

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts import envelope
+from contracts.checks.nir import find_nir, may_hold_nir
 from contracts.envelope import ContentTypeError, EnvelopeError, Mode, NotJSONError
-from contracts.nir import find_nir, may_hold_nir
-from infra.database import is_infrastructure
-from infra.groupcommit import GroupCommit, OverloadedError, UnavailableError
-from infra.vault import PersonErasedError
+from infra.keys.vault import PersonErasedError
+from infra.postgres.database import is_infrastructure
+from infra.postgres.group_commit import GroupCommit, OverloadedError, UnavailableError
 from infra.web.auth import Authenticator, Principal
 from infra.web.bodies import KIB, Body
 from infra.web.openapi import add_operation

@@ -11,11 +11,11 @@ from pydantic import Field, StringConstraints
 from contracts.base import Strict
 from contracts.statements import FreeText
 from contracts.types import Line
-from infra.database import driver
-from infra.vault import PersonErasedError
+from infra.keys.vault import PersonErasedError
+from infra.postgres.database import driver
 from infra.web.auth import Principal, RequireRole
-from infra.web.cause import cause_of
 from infra.web.problems import ABOUT_PERSON, NotFound, PersonErasedProblem, not_found, raises
+from infra.web.request_meta import cause_of
 from services.intake import tables
 from services.intake.handlers.gate import refuse_nir
 from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError

@@ -13,10 +13,10 @@ from contracts.erasure import ErasureReason
 from contracts.intake import Facts, Identity
 from contracts.statements import FreeText
 from contracts.types import Day
-from infra.erasures import Erasure
+from infra.privacy.erasure_ledger import Erasure
 from infra.web.auth import Principal, RequireRole
-from infra.web.cause import cause_of
 from infra.web.problems import ABOUT_PERSON, NirRefused, not_found, raises
+from infra.web.request_meta import cause_of
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.gate import check_commune, refuse_nir
 from services.intake.handlers.retention import Retention

@@ -17,8 +17,8 @@ from unicodedata import combining, normalize
 import orjson
 from pydantic import ValidationError
 
+from contracts.checks.nir import find_nir
 from contracts.days import PARIS
-from contracts.nir import find_nir
 from contracts.values import (
     REQUESTER_LABELS,
     BusinessStatus,

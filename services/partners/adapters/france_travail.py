@@ -1,7 +1,7 @@
 """France Travail's language: a person looked up by their number, an appointment made for them.
 
 francetravail.io: rechercher-usager v2, rendez-vous-partenaire v1, as rdv-insertion uses them.
-A person is never looked up by NIR, which the hub does not hold (contracts/nir.py).
+A person is never looked up by NIR, which the hub does not hold (contracts/checks/nir.py).
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from uuid import UUID
 
 from contracts.days import PARIS
 from contracts.values import MessageKind
-from infra.ids import derived_id
-from infra.webhooks.replies import GONE_ALREADY, ascii_of, plain
-from infra.webhooks.sender import Outcome, Sent
+from infra.base.ids import derived_id
+from infra.delivery.webhook.replies import GONE_ALREADY, ascii_of, plain
+from infra.delivery.webhook.sender import Outcome, Sent
 from services.partners.adapters.france_travail_http import (
     CallError,
     Http,

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from infra.clock import Clock, system_clock
-from infra.webhooks.guard import Guard
-from infra.webhooks.sender import Outcome, Sent
+from infra.base.clock import Clock, system_clock
+from infra.delivery.ssrf_guard import Guard
+from infra.delivery.webhook.sender import Outcome, Sent
 from services.partners.adapters.france_travail import (
     Agent,
     AppointmentStatus,

@@ -14,10 +14,10 @@ from typing import Any
 import aiohttp
 import orjson
 
-from infra.clock import Clock, system_clock
-from infra.webhooks.guard import Guard, UnsafeUrlError, parse_url
-from infra.webhooks.sender import USER_AGENT, Outcome, Sent, failed, retry_after
-from infra.webhooks.sessions import open_session
+from infra.base.clock import Clock, system_clock
+from infra.delivery.ssrf_guard import Guard, UnsafeUrlError, parse_url
+from infra.delivery.webhook.sender import USER_AGENT, Outcome, Sent, failed, retry_after
+from infra.delivery.webhook.sessions import open_session
 
 DEADLINE_SECONDS = 15.0
 MAX_BODY = 64 * 1024

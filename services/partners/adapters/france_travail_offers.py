@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from contracts.types import check_moment, read_moment
-from infra.webhooks.sender import Sent
+from infra.delivery.webhook.sender import Sent
 from services.partners.adapters.france_travail_http import (
     CallError,
     Http,

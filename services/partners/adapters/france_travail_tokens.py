@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from infra.webhooks.sender import Outcome, Sent
+from infra.delivery.webhook.sender import Outcome, Sent
 from services.partners.adapters.france_travail_http import (
     CallError,
     Http,

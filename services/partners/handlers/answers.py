@@ -9,19 +9,19 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.checks.nir import find_nir
 from contracts.days import local_day
-from contracts.nir import find_nir
 from contracts.partners import AnswerLate
 from contracts.values import CapacityStatus, ReferralStatus
 from contracts.webhooks import Answer, AnswerWebhook
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
+from infra.base.ids import derived_id
+from infra.delivery.webhook.signature import SignatureError, Verified, new_secret, verify
 from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
-from infra.ids import derived_id
-from infra.vault import PersonErasedError, keyed_digest
-from infra.webhooks.signature import SignatureError, Verified, new_secret, verify
+from infra.keys.vault import PersonErasedError, keyed_digest
+from infra.postgres.database import Database, driver
 from services.partners import tables
 from services.partners.handlers.capacity import keep_report, of_service
 from services.partners.handlers.references import seal_reference

@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from contracts.values import Channel
-from infra.webhooks.guard import Guard, UnsafeUrlError
+from infra.delivery.ssrf_guard import Guard, UnsafeUrlError
 from services.partners.adapters.france_travail_clients import Application
 
 

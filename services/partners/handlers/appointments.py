@@ -17,7 +17,7 @@ from contracts.referrals import (
     ReferralRequested,
 )
 from contracts.registry import parse_event
-from infra.webhooks.sender import Outcome, Sent
+from infra.delivery.webhook.sender import Outcome, Sent
 from services.partners.adapters.france_travail import AppointmentStatus, OutgoingReferral
 from services.partners.adapters.france_travail_clients import Application, OutgoingAppointment
 from services.partners.model.letters import label

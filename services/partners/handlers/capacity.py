@@ -9,12 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.days import local_day
 from contracts.partners import CapacityReported
-from infra.channels.mail import MailSender
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
+from infra.delivery.mail import MailSender
+from infra.delivery.webhook.sender import Outcome, Sent
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.webhooks.sender import Outcome, Sent
+from infra.postgres.database import Database, driver
 from services.partners import projections, tables
 from services.partners.handlers.compose import Letterhead
 from services.partners.handlers.tokens import (

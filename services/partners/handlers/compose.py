@@ -30,13 +30,13 @@ from contracts.registry import parse_event
 from contracts.requesters import Requesters
 from contracts.values import Channel
 from contracts.webhooks import RequesterPart
-from infra.channels.mail import OutgoingMail
-from infra.channels.sftp import Account, OutgoingFile
+from infra.delivery.mail import OutgoingMail
+from infra.delivery.sftp import Account, OutgoingFile
+from infra.delivery.webhook.sender import ClientCertificate, Outcome, Outgoing, Sent
+from infra.delivery.webhook.signature import SigningKey
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending
-from infra.vault import PersonKey
-from infra.webhooks.sender import ClientCertificate, Outcome, Outgoing, Sent
-from infra.webhooks.signature import SigningKey
+from infra.keys.vault import PersonKey
 from services.partners.adapters import csvfile
 from services.partners.adapters.france_travail_clients import Application, OutgoingAppointment
 from services.partners.handlers import appointments

@@ -22,10 +22,10 @@ from contracts.partners import (
     ServiceWithdrawn,
 )
 from contracts.values import Channel, PartnerKind
-from infra.database import driver
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending, Writer
 from infra.platform import Platform
+from infra.postgres.database import driver
 from services.partners import projections
 from services.partners.handlers.rows import canonical
 from services.partners.tables import directory

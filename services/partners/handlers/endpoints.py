@@ -21,22 +21,22 @@ from contracts.partners import (
     SecretRotated,
 )
 from contracts.values import Channel, PartnerKind
-from infra.channels.mail import MAILBOX
-from infra.channels.sftp import Account
-from infra.clock import Clock
-from infra.database import Database, driver
-from infra.eventstore.events import Meta
-from infra.eventstore.store import ConcurrencyError
-from infra.eventstore.writer import Pending, Writer
-from infra.missing import NotFoundError
-from infra.webhooks.guard import Guard, UnsafeUrlError, split_url
-from infra.webhooks.sender import ClientCertificate, client_context
-from infra.webhooks.signature import (
+from infra.base.clock import Clock
+from infra.base.missing import NotFoundError
+from infra.delivery.mail import MAILBOX
+from infra.delivery.sftp import Account
+from infra.delivery.ssrf_guard import Guard, UnsafeUrlError, split_url
+from infra.delivery.webhook.sender import ClientCertificate, client_context
+from infra.delivery.webhook.signature import (
     format_public_key,
     format_secret,
     new_private_key,
     new_secret,
 )
+from infra.eventstore.events import Meta
+from infra.eventstore.store import ConcurrencyError
+from infra.eventstore.writer import Pending, Writer
+from infra.postgres.database import Database, driver
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application
 from services.partners.handlers.applications import (

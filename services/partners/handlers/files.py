@@ -15,12 +15,12 @@ import structlog
 from contracts.partners import DeliveryAcknowledged
 from contracts.types import judged_at
 from contracts.webhooks import Answer
-from infra.channels.sftp import Account, Collected, SftpSender
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
+from infra.delivery.sftp import Account, Collected, SftpSender
+from infra.delivery.webhook.signature import SignatureError
 from infra.eventstore.writer import Pending, Writer
-from infra.vault import PersonErasedError
-from infra.webhooks.signature import SignatureError
+from infra.keys.vault import PersonErasedError
+from infra.postgres.database import Database, driver
 from services.partners.adapters.csvfile import LineError, read, receipt
 from services.partners.handlers.answers import Answers, DuplicateIdError
 from services.partners.handlers.compose import about

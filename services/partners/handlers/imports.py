@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.base import Event
 from contracts.partners import PartnerRegistered, ServicePublished, ServiceWithdrawn
 from contracts.values import PartnerKind
-from infra.database import Database, driver
 from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Writer
+from infra.postgres.database import Database, driver
 from services.partners.handlers.directory import (
     Entry,
     SeedService,

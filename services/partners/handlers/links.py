@@ -13,18 +13,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from contracts.checks.nir import find_nir
 from contracts.days import local_day
-from contracts.nir import find_nir
 from contracts.partners import LinkOpened
 from contracts.referrals import ReferralRequested
 from contracts.registry import parse_event
 from contracts.values import BusinessStatus, ReferralStatus
 from contracts.webhooks import Answer
-from infra.channels.mail import MailSender
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
+from infra.delivery.mail import MailSender
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
+from infra.postgres.database import Database, driver
 from services.partners.handlers.answers import Answers
 from services.partners.handlers.compose import Composer, Letterhead
 from services.partners.handlers.tokens import (

@@ -24,14 +24,14 @@ from contracts.values import (
     PartnerKind,
     ReferralStatus,
 )
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
+from infra.delivery.webhook.sender import Outcome, Sent
 from infra.eventstore.events import Meta, rfc3339
 from infra.eventstore.writer import Pending, Writer
-from infra.limits import require_unlimited
-from infra.vault import PersonKey
-from infra.viewing import View, record_views
-from infra.webhooks.sender import Outcome, Sent
+from infra.keys.vault import PersonKey
+from infra.postgres.database import Database, driver
+from infra.privacy.access_log import View, record_views
+from infra.privacy.restrictions import require_unlimited
 from services.partners.handlers.compose import Composer, Letterhead, about, disclosures
 from services.partners.model import REQUESTED, WITHOUT_PERSON
 from services.partners.model.choices import Choice, open_choices

@@ -8,11 +8,11 @@ from uuid import UUID
 import orjson
 
 from contracts.partners import DeliverySucceeded
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
+from infra.delivery.webhook.sender import Sent
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.webhooks.sender import Sent
+from infra.postgres.database import Database, driver
 from services.partners.handlers.compose import (
     Composer,
     Letterhead,

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.partners import EndpointDisabled
 from contracts.registry import parse_event
-from infra.channels.mail import MailSender, OutgoingMail
-from infra.database import driver
+from infra.delivery.mail import MailSender, OutgoingMail
+from infra.delivery.webhook.sender import Outcome
 from infra.eventstore.events import Recorded
-from infra.webhooks.sender import Outcome
+from infra.postgres.database import driver
 from services.partners.model import letters
 from services.partners.tables import directory as tables
 

@@ -6,9 +6,9 @@ A search names a place and trades. It says nothing of a person, and nothing of i
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 
-from infra.clock import Clock
-from infra.database import Database, driver
-from infra.keyring import KeyRing
+from infra.base.clock import Clock
+from infra.keys.key_ring import KeyRing
+from infra.postgres.database import Database, driver
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application, Clients
 from services.partners.adapters.france_travail_offers import Found, OfferSearch

@@ -18,14 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.base import Event
 from contracts.partners import DeliveryDeadLettered, DeliveryFailed, DeliverySucceeded
 from contracts.values import Channel, MessageKind
-from infra.channels.sftp import OutgoingFile
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
+from infra.base.telemetry import trace_id
+from infra.delivery.sftp import OutgoingFile
+from infra.delivery.webhook.sender import Outcome, Sent
+from infra.delivery.worker import Job, Load, Result
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.telemetry import trace_id
-from infra.webhooks.sender import Outcome, Sent
-from infra.webhooks.worker import Job, Load, Result
+from infra.postgres.database import Database, driver
 from services.partners import tables
 from services.partners.handlers.compose import Composer, Letterhead, batch
 from services.partners.handlers.endpoints import disable

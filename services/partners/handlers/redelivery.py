@@ -12,10 +12,10 @@ from uuid import UUID
 
 from contracts.partners import DeliveryRedelivered, RedeliveryReason
 from contracts.values import MessageKind
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
+from infra.postgres.database import Database, driver
 from services.partners.handlers.compose import about, disclosures
 from services.partners.tables import redelivery as tables
 

@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.base import Event
 from contracts.referrals import ReferralMoved
 from contracts.registry import parse_event
-from infra.database import driver
 from infra.eventstore.events import Recorded
-from infra.masterkey import CannotUnsealError
-from infra.vault import PersonKey, Vault
+from infra.keys.master_key import CannotUnsealError
+from infra.keys.vault import PersonKey, Vault
+from infra.postgres.database import driver
 from services.partners import tables
 from services.partners.model.words import reference_in, speaks
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.rights import PersonRestricted, PersonUnrestricted
-from infra.clock import Clock
-from infra.database import driver
+from infra.base.clock import Clock
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Pending, Writer
-from infra.forgetting import forget, forgotten_events, heard_of
-from infra.limits import keep_limits
+from infra.postgres.database import driver
+from infra.privacy.erasure import forget, forgotten_events, heard_of
+from infra.privacy.restrictions import keep_limits
 from services.partners.handlers.compose import disclosures
 from services.partners.tables import rights as tables
 

@@ -16,8 +16,8 @@ import orjson
 from data_inclusion.schema.v1 import Service, Structure
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from contracts.communes import zone_exists
-from contracts.nir import find_nir
+from contracts.checks.communes import zone_exists
+from contracts.checks.nir import find_nir
 from contracts.types import PastDay
 
 MOST_ROWS = 200_000

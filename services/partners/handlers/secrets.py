@@ -9,12 +9,12 @@ import orjson
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from infra.channels.sftp import Account
-from infra.keyring import KeyRing, MasterKeys
-from infra.masterkey import CannotUnsealError
-from infra.rewrap import Kept
-from infra.webhooks.sender import ClientCertificate
-from infra.webhooks.signature import SigningKey
+from infra.delivery.sftp import Account
+from infra.delivery.webhook.sender import ClientCertificate
+from infra.delivery.webhook.signature import SigningKey
+from infra.keys.key_ring import KeyRing, MasterKeys
+from infra.keys.master_key import CannotUnsealError
+from infra.keys.rewrap import Kept
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application
 

@@ -11,9 +11,9 @@ from uuid import UUID
 
 import structlog
 
-from infra.channels.mail import MailSender, OutgoingMail
-from infra.database import Database, driver
-from infra.webhooks.sender import Outcome, Sent
+from infra.delivery.mail import MailSender, OutgoingMail
+from infra.delivery.webhook.sender import Outcome, Sent
+from infra.postgres.database import Database, driver
 from services.partners.model.letters import Letter
 from services.partners.tables import links as tables
 

@@ -1,8 +1,8 @@
 """Which transport takes which message."""
 
-from infra.channels.mail import MailSender, OutgoingMail
-from infra.channels.sftp import OutgoingFile, SftpSender
-from infra.webhooks.sender import Outcome, Outgoing, Sender, Sent
+from infra.delivery.mail import MailSender, OutgoingMail
+from infra.delivery.sftp import OutgoingFile, SftpSender
+from infra.delivery.webhook.sender import Outcome, Outgoing, Sender, Sent
 from services.partners.adapters.france_travail_clients import Clients, OutgoingAppointment
 
 Message = Outgoing | OutgoingMail | OutgoingFile | OutgoingAppointment

@@ -14,12 +14,9 @@ from uuid import UUID, uuid4
 
 from contracts.partners import EndpointVerified
 from contracts.values import Channel
-from infra.clock import Clock
-from infra.database import Database, driver
-from infra.eventstore.events import Meta
-from infra.eventstore.writer import Pending, Writer
-from infra.missing import NotFoundError
-from infra.webhooks.sender import (
+from infra.base.clock import Clock
+from infra.base.missing import NotFoundError
+from infra.delivery.webhook.sender import (
     ClientCertificate,
     Consent,
     Outcome,
@@ -27,7 +24,10 @@ from infra.webhooks.sender import (
     Sender,
     Sent,
 )
-from infra.webhooks.signature import SigningKey
+from infra.delivery.webhook.signature import SigningKey
+from infra.eventstore.events import Meta
+from infra.eventstore.writer import Pending, Writer
+from infra.postgres.database import Database, driver
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application, Clients
 from services.partners.handlers.endpoints import disable

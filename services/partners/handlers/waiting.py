@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.partners import DeliveryManual
 from contracts.referrals import ReferralRequested
-from infra.database import driver
+from infra.base.ids import derived_id
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Pending
-from infra.ids import derived_id
+from infra.postgres.database import driver
 from services.partners import tables
 from services.partners.handlers.compose import about
 from services.partners.model import REQUESTED

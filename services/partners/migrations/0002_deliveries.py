@@ -1,7 +1,7 @@
 """Directory, endpoints, deliveries, answers."""
 
-from infra.database import role_of
-from infra.ddl import script
+from infra.postgres.database import role_of
+from infra.postgres.ddl import script
 
 revision = "0002"
 down_revision = "0001"

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from contracts.labels import french, french_moment
 from contracts.referrals import ReferralRequested
 from contracts.values import Thematique
-from contracts.words import french, french_moment
 
 _DIGIT, _NAME = re.compile("[0-9]"), re.compile(r"[^\W\d_]{5}|\s")
 DESK = "Espace Emploi et Numérique"

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contracts.words import french_moment
+from contracts.labels import french_moment
 from services.partners.handlers.answers import DuplicateIdError, StateChangedError
 from services.partners.handlers.links import Links, Opened
 from services.partners.handlers.tokens import ANSWER_PAGE, LinkGoneError

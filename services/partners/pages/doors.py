@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from infra.channels.mail import MailSender
-from infra.database import is_infrastructure
-from infra.vault import PersonErasedError
+from infra.delivery.mail import MailSender
+from infra.keys.vault import PersonErasedError
+from infra.postgres.database import is_infrastructure
 from infra.web.bodies import KIB, Body, BodyTooLargeError, bounded_body
 from services.partners.handlers.compose import Letterhead
 from services.partners.handlers.tokens import TOKEN, LinkGoneError

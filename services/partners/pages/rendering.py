@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from contracts.labels import FIELDS, field, said
 from contracts.values import PartnerKind
-from contracts.words import FIELDS, field, said
 
 _environment = Environment(
     loader=PackageLoader("services.partners"), autoescape=True, undefined=StrictUndefined

@@ -6,9 +6,9 @@ from typing import Any
 
 from starlette.responses import Response
 
+from contracts.labels import french_moment, said
 from contracts.values import HandedTo, HandOver, MessageKind, Reason, Thematique
 from contracts.webhooks import RequesterPart
-from contracts.words import french_moment, said
 from services.partners.handlers.manual import Sheet
 from services.partners.model import letters
 from services.partners.model.choices import REASONS, STOPPED, partner_reasons

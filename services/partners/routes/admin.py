@@ -12,13 +12,13 @@ from contracts.base import Strict
 from contracts.intake import Ref
 from contracts.types import Count, Line, Words
 from contracts.values import Channel
-from infra.channels.sftp import Account
-from infra.database import Database, driver
+from infra.delivery.sftp import Account
+from infra.delivery.ssrf_guard import MAX_URL
+from infra.delivery.webhook.sender import ClientCertificate
+from infra.postgres.database import Database, driver
 from infra.web.auth import create_key
-from infra.web.cause import cause_of
 from infra.web.problems import Invalid, not_found, raises
-from infra.webhooks.guard import MAX_URL
-from infra.webhooks.sender import ClientCertificate
+from infra.web.request_meta import cause_of
 from services.partners import tables
 from services.partners.handlers.applications import InvalidEndpointError
 from services.partners.handlers.capacity import Capacity, CapacityLinks

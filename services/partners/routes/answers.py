@@ -8,9 +8,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from contracts.webhooks import AnswerWebhook
-from infra.database import is_infrastructure
-from infra.telemetry import next_hop
-from infra.vault import PersonErasedError
+from infra.base.telemetry import next_hop
+from infra.delivery.webhook.signature import SignatureError, StaleTimestampError
+from infra.keys.vault import PersonErasedError
+from infra.postgres.database import is_infrastructure
 from infra.web.openapi import REFERENCE, add_operation, refusals
 from infra.web.problems import (
     ALWAYS,
@@ -29,7 +30,6 @@ from infra.web.problems import (
     not_here_yet,
 )
 from infra.web.throttle import Failures
-from infra.webhooks.signature import SignatureError, StaleTimestampError
 from services.partners.handlers.answers import (
     Answers,
     DuplicateIdError,

@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
 from contracts.types import Line
-from infra.webhooks.guard import MAX_URL
+from infra.delivery.ssrf_guard import MAX_URL
 from services.partners.adapters.france_travail import Agent
 from services.partners.adapters.france_travail_clients import Application
 from services.partners.adapters.france_travail_tokens import Credentials

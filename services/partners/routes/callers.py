@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from infra.eventstore.events import Meta
 from infra.web.auth import Principal, RequireRole
-from infra.web.cause import cause_of
+from infra.web.request_meta import cause_of
 
 Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]

@@ -6,9 +6,9 @@ from typing import NoReturn
 from fastapi import APIRouter, Request
 
 from contracts.intake import Ref
-from infra.web.cause import cause_of
+from infra.delivery.webhook.sender import Sent
 from infra.web.problems import Invalid, not_found, raises
-from infra.webhooks.sender import Sent
+from infra.web.request_meta import cause_of
 from services.partners.handlers.capacity import (
     Capacity,
     CapacityLinks,

@@ -12,11 +12,11 @@ from contracts.days import local_day
 from contracts.intake import Ref
 from contracts.types import Day
 from contracts.values import PartnerKind
-from infra.clock import system_clock
-from infra.database import Database, driver
+from infra.base.clock import system_clock
+from infra.postgres.database import Database, driver
 from infra.web.bodies import KIB, Body
-from infra.web.cause import cause_of
 from infra.web.problems import Malformed, UnsupportedMediaType, not_found, raises
+from infra.web.request_meta import cause_of
 from services.partners.handlers.hsds import read_hsds
 from services.partners.handlers.imports import Choices, Importer, export
 from services.partners.handlers.rows import Documents, ImportRefusedError, read

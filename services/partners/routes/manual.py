@@ -9,12 +9,11 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 
 from contracts.base import Strict
+from contracts.checks.nir import find_nir
 from contracts.intake import Ref
-from contracts.nir import find_nir
 from contracts.types import Words
 from contracts.values import HandedTo, HandOver
-from infra.vault import PersonErasedError
-from infra.web.cause import cause_of
+from infra.keys.vault import PersonErasedError
 from infra.web.problems import (
     ABOUT_PERSON,
     AgreementMissing,
@@ -23,6 +22,7 @@ from infra.web.problems import (
     not_found,
     raises,
 )
+from infra.web.request_meta import cause_of
 from services.partners.handlers.manual import (
     HandedOver,
     KeptBackError,

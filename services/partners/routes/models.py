@@ -22,7 +22,7 @@ from contracts.webhooks import (
     ReminderMessage,
     WithdrawalMessage,
 )
-from infra.webhooks.sender import Outcome
+from infra.delivery.webhook.sender import Outcome
 from services.partners.routes.callers import State
 
 MessageData = SkipValidation[

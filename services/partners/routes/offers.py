@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from pydantic import StringConstraints
 
+from infra.delivery.webhook.sender import Outcome, Sent
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import Problem, raises
-from infra.webhooks.sender import Outcome, Sent
 from services.partners.adapters.france_travail_clients import TooManySearchesError
 from services.partners.adapters.france_travail_http import CallError
 from services.partners.adapters.france_travail_offers import OfferSearch

@@ -13,8 +13,8 @@ from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
 from contracts.types import Count
-from infra.database import Database
 from infra.eventstore.events import Meta
+from infra.postgres.database import Database
 from infra.web.problems import raises
 from services.partners import tables
 from services.partners.handlers.capacity import Capacity, CapacityLinks

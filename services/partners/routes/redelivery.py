@@ -10,8 +10,8 @@ from contracts.base import Strict
 from contracts.intake import Ref
 from contracts.types import Moment, Words
 from contracts.values import MessageKind
-from infra.web.cause import cause_of
 from infra.web.problems import not_found, raises
+from infra.web.request_meta import cause_of
 from services.partners.handlers.redelivery import (
     Choice,
     NothingToRedeliverError,

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.values import Author, CaseStatus
-from infra.database import driver
+from infra.base.missing import NotFoundError
 from infra.eventstore.events import Meta
-from infra.missing import NotFoundError
+from infra.postgres.database import driver
 from services.referrals import tables
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.work import Work

@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.referrals import EVENT_OF_STATUS, ReferralMoved, ReferralReceived, SpokenSealed
 from contracts.registry import parse_event
 from contracts.values import REFERRAL_LABELS, Author
+from infra.base.missing import NotFoundError
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Writer
-from infra.limits import require_unlimited
-from infra.missing import NotFoundError
-from infra.viewing import View, record_views
+from infra.privacy.access_log import View, record_views
+from infra.privacy.restrictions import require_unlimited
 
 _WORDS = tuple(SpokenSealed.model_fields)
 _MOVES = frozenset({ReferralReceived.type, *(event.type for event in EVENT_OF_STATUS.values())})

@@ -8,8 +8,8 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.values import Author, Reason, ReferralStatus
-from infra.database import Database, driver, is_infrastructure
 from infra.eventstore.events import Meta
+from infra.postgres.database import Database, driver, is_infrastructure
 from services.referrals import tables
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.work import Work

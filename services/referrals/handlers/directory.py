@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.partners import Deadlines, ServicePublished
 from contracts.referrals import DirectoryRead
 from contracts.values import CapacityStatus
-from infra.database import driver
+from infra.postgres.database import driver
 from services.referrals import tables
 from services.referrals.model.routing import Service
 

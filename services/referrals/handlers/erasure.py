@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.erasure import ErasureRequested, KeysDestroyed
 from contracts.rights import PersonObjected
-from infra.database import driver
 from infra.eventstore.events import Recorded
-from infra.forgetting import forget, forgotten_events, heard_of
-from infra.limits import keep_limits
+from infra.postgres.database import driver
+from infra.privacy.erasure import forget, forgotten_events, heard_of
+from infra.privacy.restrictions import keep_limits
 from services.referrals import tables
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.work import Work

@@ -13,11 +13,11 @@ from contracts.partners import AnswerLate, AnswerReceived, AnswerSealed
 from contracts.referrals import CaseOpened
 from contracts.registry import parse_event
 from contracts.values import Author, Reason, ReferralStatus
-from infra.clock import Clock
-from infra.database import driver
+from infra.base.clock import Clock
+from infra.base.missing import NotFoundError
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Writer
-from infra.missing import NotFoundError
+from infra.postgres.database import driver
 from services.referrals import projections, tables
 from services.referrals.handlers.directory import Directory
 from services.referrals.handlers.rulebook import RuleBook

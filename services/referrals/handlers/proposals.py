@@ -14,12 +14,12 @@ from contracts.referrals import (
     ReferralConfirmed,
 )
 from contracts.registry import parse_event
-from infra.database import driver
+from infra.base.missing import NotFoundError
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Writer
-from infra.limits import require_unlimited
-from infra.missing import NotFoundError
-from infra.viewing import View, record_views
+from infra.postgres.database import driver
+from infra.privacy.access_log import View, record_views
+from infra.privacy.restrictions import require_unlimited
 from services.referrals import tables
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.rulebook import RuleBook

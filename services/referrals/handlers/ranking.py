@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.explanation import Explanation
 from contracts.partners import ServicePublished
 from contracts.referrals import DirectoryRead, ProposalMade
-from infra.database import driver
 from infra.eventstore.events import Meta
+from infra.postgres.database import driver
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.directory import as_service, valid_capacity

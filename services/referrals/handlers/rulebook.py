@@ -8,9 +8,9 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.referrals import RulesPublished
-from infra.database import driver
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending
+from infra.postgres.database import driver
 from services.referrals import tables
 from services.referrals.model.rules import Rules
 

@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.explanation import Condition
 from contracts.referrals import ProposalMade
 from contracts.registry import parse_event
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Writer
+from infra.postgres.database import Database, driver
 from services.referrals import projections, tables
 from services.referrals.handlers.rulebook import STREAM, publication
 from services.referrals.model.proposals import reevaluate

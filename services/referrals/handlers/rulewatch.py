@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from infra.alarms import clear_alarm, raise_alarm
-from infra.database import Database, driver
+from infra.postgres.database import Database, driver
+from infra.workers.alarms import clear_alarm, raise_alarm
 from services.referrals import tables
 from services.referrals.handlers.rulebook import RuleBook
 

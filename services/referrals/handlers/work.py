@@ -11,12 +11,12 @@ from contracts.base import Event
 from contracts.days import local_day
 from contracts.referrals import DirectoryRead
 from contracts.registry import parse_event
-from infra.clock import Clock
-from infra.database import driver
+from infra.base.clock import Clock
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.forgetting import forgotten_among
-from infra.vault import PersonErasedError
+from infra.keys.vault import PersonErasedError
+from infra.postgres.database import driver
+from infra.privacy.erasure import forgotten_among
 from services.referrals import projections, tables
 from services.referrals.handlers.directory import Directory
 from services.referrals.handlers.rulebook import RuleBook

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Set
 from typing import Any
 
-from contracts.communes import FRANCE, NO_EPCI, in_part, zones_of
+from contracts.checks.communes import FRANCE, NO_EPCI, in_part, zones_of
 from contracts.explanation import Condition
 from services.referrals.model.rules import FAILED, MATCHED, UNKNOWN, Weights
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence, Set
 from datetime import date
 
 from contracts.bounds import MOST_SERVICES
-from contracts.communes import zones_of
+from contracts.checks.communes import zones_of
 from contracts.explanation import (
     MOST_NAMED,
     Candidate,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from contracts.communes import zones_of
+from contracts.checks.communes import zones_of
 from contracts.explanation import Condition, FactUsed
 from contracts.intake import Facts
 from contracts.partners import Deadlines

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from infra.database import Database
+from infra.postgres.database import Database
 from services.referrals.handlers.advisers import Advisers
 from services.referrals.routes import cases, rules, worklist
 

@@ -18,11 +18,11 @@ from contracts.statements import FreeText
 from contracts.types import AheadMoment, Line
 from contracts.values import REFERRAL_LABELS, Author, CaseStatus, Reason, ReferralStatus
 from contracts.webhooks import OutcomeCode, SpokenAnswer
-from infra.database import Database, driver
-from infra.missing import NotFoundError
+from infra.base.missing import NotFoundError
+from infra.postgres.database import Database, driver
 from infra.web.auth import Principal, RequireRole
-from infra.web.cause import cause_of
 from infra.web.problems import raises
+from infra.web.request_meta import cause_of
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers

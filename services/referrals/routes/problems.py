@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contracts.nir import find_nir
+from contracts.checks.nir import find_nir
 from contracts.webhooks import SpokenAnswer
-from infra.database import Database
-from infra.limits import Limit, LimitedError
-from infra.vault import PersonErasedError
+from infra.keys.vault import PersonErasedError
+from infra.postgres.database import Database
+from infra.privacy.restrictions import Limit, LimitedError
 from infra.web.problems import (
     AgreementMissing,
     Conflict,

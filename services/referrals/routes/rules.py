@@ -10,9 +10,9 @@ from fastapi.responses import PlainTextResponse, Response
 from pydantic import StringConstraints
 
 from contracts.explanation import Condition
-from infra.database import Database, driver
-from infra.web.cause import cause_of
+from infra.postgres.database import Database, driver
 from infra.web.problems import NotFound, not_found, raises
+from infra.web.request_meta import cause_of
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import Advisers

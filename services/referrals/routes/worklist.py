@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Query
 from contracts.days import local_day
 from contracts.intake import Ref
 from contracts.values import INTERNAL_KINDS
-from infra.clock import Clock
-from infra.database import Database, driver
+from infra.base.clock import Clock
+from infra.postgres.database import Database, driver
 from infra.web.auth import Principal, RequireRole
 from services.referrals import tables
 from services.referrals.routes.models import (

@@ -1,1 +1,0 @@
-"""Ways to send that are not HTTP: mail, files."""

@@ -1,0 +1,116 @@
+"""What a service does when a person is erased: nothing of theirs stays, nothing comes back.
+
+Each schema has a table of persons it has forgotten. Whoever writes about persons asks it first,
+in the same transaction, and holds back forgetting until the commit; so a message that was under
+way resurrects nothing (docs/adr/0018).
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.erasure import FORGOTTEN, ErasureRequested, KeysDestroyed
+from infra.eventstore.events import Recorded
+from infra.eventstore.writer import Pending
+from infra.keys.vault import Vault
+from infra.postgres.database import driver
+from infra.postgres.ddl import script
+
+Handler = Callable[[Sequence[Recorded], AsyncConnection], Awaitable[None]]
+_LOCK_CLASS = 4713
+
+
+def create_forgetting(schema: str, role: str) -> None:
+    """The table, and the functions by which alone it is read and written.
+
+    ``forgotten_among`` also waits for a forgetting under way, and keeps the next one waiting.
+    ``forget`` empties sealed parts and destroys their salts: the only change that anybody may
+    make to an event, for a role that may otherwise insert and read only.
+    """
+    lock = f"{_LOCK_CLASS}, '{schema}.forgotten'::regclass::int"
+    script(
+        f"""
+        CREATE TABLE {schema}.forgotten (
+          person_id    uuid PRIMARY KEY,
+          forgotten_at timestamptz NOT NULL
+        );
+        CREATE FUNCTION {schema}.forgotten_among(persons uuid[]) RETURNS SETOF uuid
+        LANGUAGE plpgsql AS $$
+        BEGIN
+          -- two statements: the second one sees what was committed before the lock was had
+          PERFORM pg_advisory_xact_lock_shared({lock});
+          RETURN QUERY
+            SELECT person_id FROM {schema}.forgotten WHERE person_id = ANY(persons);
+        END $$;
+        CREATE FUNCTION {schema}.forget(persons uuid[], at timestamptz) RETURNS SETOF uuid
+        LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema} AS $$
+        BEGIN
+          PERFORM pg_advisory_xact_lock({lock});
+          UPDATE {schema}.events SET sealed = NULL, sealed_salt = NULL
+          WHERE person_id = ANY(persons) AND sealed IS NOT NULL;
+          RETURN QUERY INSERT INTO {schema}.forgotten (person_id, forgotten_at)
+            SELECT DISTINCT person_id, at FROM unnest(persons) AS person_id
+            ON CONFLICT DO NOTHING RETURNING person_id;
+        END $$;
+        REVOKE ALL ON FUNCTION {schema}.forget(uuid[], timestamptz) FROM PUBLIC;
+        GRANT EXECUTE ON FUNCTION {schema}.forget(uuid[], timestamptz) TO {role};
+        GRANT SELECT ON {schema}.forgotten TO {role};
+        CREATE INDEX events_person ON {schema}.events (person_id) WHERE sealed IS NOT NULL;
+        """
+    )
+
+
+async def forgotten_among(tx: AsyncConnection, persons: Collection[UUID]) -> set[UUID]:
+    """Which of these the service has forgotten; none of the others is until the commit."""
+    if not persons:
+        return set()
+    raw = await driver(tx)
+    rows = await raw.fetch("SELECT forgotten_among($1)", list(persons))
+    return {UUID(int=row[0].int) for row in rows}
+
+
+async def forget(
+    tx: AsyncConnection, persons: Collection[UUID], now: datetime, *, parked: bool = True
+) -> list[UUID]:
+    """Empty the sealed parts of persons' events and drop what is ``parked`` of them.
+
+    First in the transaction: nobody else writes about these persons until the commit. Answers
+    those who had not been forgotten before.
+    """
+    if not persons:
+        return []
+    raw = await driver(tx)
+    rows = await raw.fetch("SELECT forget($1, $2)", list(persons), now)
+    if parked:
+        keys = [str(person) for person in persons]
+        await raw.execute("DELETE FROM dead_letters WHERE key = ANY($1)", keys)
+    return [UUID(int=row[0].int) for row in rows]
+
+
+def heard_of(messages: Sequence[Recorded], vault: Vault) -> dict[UUID | None, Recorded]:
+    """Person → the word that their keys are gone; who is to be erased loses cached keys."""
+    asked = [m.person_id for m in messages if m.type == ErasureRequested.type]
+    vault.drop(person for person in asked if person)
+    return {m.person_id: m for m in messages if m.type == KeysDestroyed.type}
+
+
+def forgotten_events(
+    service: str, persons: Sequence[UUID], heard: Mapping[UUID | None, Recorded]
+) -> list[Pending]:
+    """What a service says once it has forgotten persons, each because of a message."""
+    said = FORGOTTEN[service]
+    return [Pending(f"erasure-{p}", [said(person_id=p)], p, heard[p].caused()) for p in persons]
+
+
+def remembering(handle: Handler) -> Handler:
+    """A handler that gets no messages about persons whom its service has forgotten."""
+
+    async def handle_others(messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+        gone = await forgotten_among(tx, {m.person_id for m in messages if m.person_id})
+        left = [m for m in messages if m.person_id not in gone]
+        if left:
+            await handle(left, tx)
+
+    return handle_others

@@ -1,0 +1,162 @@
+"""Read tables of a service: rebuilt from events, and compared with what the events say.
+
+To compare, the events are folded into temporary tables of the same names: they hide the real
+ones for one transaction, so that the very same fold fills them, and nobody waits for it.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.base.clock import Clock
+from infra.keys.vault import Vault
+from infra.postgres.database import Database, driver
+from infra.readmodels.rebuild import hold_still
+from infra.readmodels.reconciliation import Report, announce
+from infra.workers.daily import Nightly
+
+LOCK_CLASS = 4714
+STATEMENT_SECONDS = 1800
+PAGE = 500
+ALSO_READ = ("offsets", "forgotten")
+"""What folds read besides, and never change."""
+_KEY = """
+SELECT a.attname FROM pg_index i
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+WHERE i.indrelid = $1::regclass AND i.indisprimary ORDER BY array_position(i.indkey, a.attnum)
+"""
+
+
+@dataclass(frozen=True)
+class Resealed:
+    """A column that each fold seals anew: other bytes, which must open to the same.
+
+    ``alike``: says so for each of the rows that it is given: the columns of the live table,
+    and ``told``, the bytes of the rebuilt one; either may be null.
+    """
+
+    table: str
+    column: str
+    alike: Callable[[Vault, Sequence[Any]], Awaitable[Sequence[bool]]]
+
+
+@dataclass(frozen=True)
+class ReadTables:
+    """The tables of one schema that ``fill`` folds from events, as far as they were heard.
+
+    ``fill`` is given the vault for what is kept sealed; ``reads``: other tables of the schema
+    that it looks at; ``resealed``: columns that are compared by what they open to.
+    """
+
+    schema: str
+    names: Sequence[str]
+    fill: Callable[[AsyncConnection, Vault], Awaitable[int]]
+    reads: Sequence[str] = ()
+    resealed: Sequence[Resealed] = ()
+
+    async def rebuild(self, tx: AsyncConnection, vault: Vault) -> int:
+        """Empty the tables and fill them again; answers from how many events of its own."""
+        await hold_still(tx)
+        await (await driver(tx)).execute(f"TRUNCATE {', '.join(self.names)}")
+        return await self.fill(tx, vault)
+
+    async def compare(self, database: Database, vault: Vault) -> list[Report]:
+        """Each table against its rebuild, row by row; empty if another process is at it."""
+        async with database.engine.connect() as connection:
+            # one moment for events and tables: both were committed together
+            tx = await connection.execution_options(isolation_level="REPEATABLE READ")
+            raw = await driver(tx)
+            if not await raw.fetchval(
+                "SELECT pg_try_advisory_xact_lock($1, hashtext($2))", LOCK_CLASS, self.schema
+            ):
+                return []
+            await raw.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
+            keys = {name: await self._key(raw, name) for name in self.names}
+            await self._shadow(raw)
+            await self.fill(tx, vault)
+            for column in self.resealed:
+                await self._level(raw, vault, column, keys[column.table])
+            return [await self._compared(raw, name, keys[name]) for name in self.names]
+
+    def nightly(self, database: Database, vault: Vault, clock: Clock, hour: int) -> Nightly:
+        """A worker that compares each night, and says what it found."""
+
+        async def work() -> None:
+            announce(await self.compare(database, vault))
+
+        return Nightly("read-tables", work, clock, hour)
+
+    async def _key(self, raw: Any, name: str) -> list[str]:
+        return [row["attname"] for row in await raw.fetch(_KEY, f"{self.schema}.{name}")]
+
+    async def _shadow(self, raw: Any) -> None:
+        for name in self.names:
+            await raw.execute(
+                f"CREATE TEMPORARY TABLE {name} (LIKE {self.schema}.{name} INCLUDING ALL) "
+                "ON COMMIT DROP"
+            )
+        for name in (*ALSO_READ, *self.reads):  # OFFSET: a view that nothing can be written to
+            await raw.execute(
+                f"CREATE TEMPORARY VIEW {name} AS SELECT * FROM {self.schema}.{name} OFFSET 0"
+            )
+        # a table that has no shadow is not found, rather than changed
+        await raw.execute("SET LOCAL search_path = pg_temp")
+
+    async def _level(
+        self, raw: Any, vault: Vault, sealed: Resealed, key: Sequence[str]
+    ) -> None:
+        """Give rebuilt rows the bytes of the live ones, where both open to the same."""
+        table, column = sealed.table, sealed.column
+        cursor = await raw.cursor(
+            f"SELECT now.*, told.{column} AS told, told.ctid::text AS place "
+            f"FROM {self.schema}.{table} now JOIN pg_temp.{table} told ON {_joined(key)} "
+            f"WHERE now.{column} IS DISTINCT FROM told.{column}"
+        )
+        while rows := await cursor.fetch(PAGE):
+            same = await sealed.alike(vault, rows)
+            level = [row for row, alike in zip(rows, same, strict=True) if alike]
+            await raw.execute(
+                f"UPDATE pg_temp.{table} told SET {column} = n.bytes "
+                "FROM unnest($1::text[], $2::bytea[]) AS n (place, bytes) "
+                "WHERE told.ctid = n.place::tid",
+                [row["place"] for row in level],
+                [row[column] for row in level],
+            )
+
+    async def _compared(self, raw: Any, name: str, key: Sequence[str]) -> Report:
+        report = Report(f"{self.schema}.{name}")
+        report.compared = await raw.fetchval(f"SELECT count(*) FROM {self.schema}.{name}")
+        cursor = await raw.cursor(self._differences(name, key))
+        while rows := await cursor.fetch(PAGE):
+            for row in rows:
+                report.add(*_difference(row))
+        return report
+
+    def _differences(self, name: str, key: Sequence[str]) -> str:
+        """Rows that differ. As text, since ``json`` knows no equality; keys before values."""
+        named = ", ".join(f"'{c}', coalesce(now.{c}, told.{c})" for c in key)
+        return (
+            f"SELECT json_build_object({named})::text AS key, "
+            "to_jsonb(now)::text AS now, to_jsonb(told)::text AS told "
+            f"FROM {self.schema}.{name} now FULL JOIN pg_temp.{name} told ON {_joined(key)} "
+            f"WHERE now::text IS DISTINCT FROM told::text ORDER BY 1"
+        )
+
+
+def _joined(key: Sequence[str]) -> str:
+    return " AND ".join(f"now.{column} = told.{column}" for column in key)
+
+
+def _difference(row: Any) -> tuple[str, str, str]:
+    """Kind, key and columns; values may be personal and are not shown."""
+    what = " ".join(f"{name}={value}" for name, value in orjson.loads(row["key"]).items())
+    if row["now"] is None:
+        return "missing row", what, "the events say it is there"
+    if row["told"] is None:
+        return "extra row", what, "no event says so"
+    now, told = orjson.loads(row["now"]), orjson.loads(row["told"])
+    columns = [name for name in told if now.get(name) != told[name]]
+    return "changed row", what, f"not as the events say: {', '.join(columns) or 'its text'}"

@@ -1,0 +1,11 @@
+"""Who asked, and on which trace: what the events of a request are marked with."""
+
+from starlette.requests import Request
+
+from infra.base.telemetry import next_hop
+from infra.eventstore.events import Meta
+
+
+def cause_of(request: Request, actor: str) -> Meta:
+    """The meta of events that a request causes."""
+    return Meta(actor, traceparent=next_hop(request.headers.get("traceparent")))

@@ -1,0 +1,31 @@
+"""`aiguillage keys rotate-master`: a new master key, while the hub serves."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Status = Annotated[bool, typer.Option("--status", help="Only say how things stand.")]
+Destroy = Annotated[bool, typer.Option("--destroy-old", help="Destroy older keys, for good.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
+
+
+def rotate_master(
+    status: Status = False,
+    destroy_old: Destroy = False,
+    json: AsJson = False,
+    data: Data = None,
+) -> None:
+    """Wrap everything under a new master key, while the hub serves; run again, it goes on."""
+    from services.hub.operations import master_key
+
+    step = master_key.rotate
+    if status:
+        step = master_key.status
+    elif destroy_old:
+        step = master_key.destroy_old
+    with master_key.named_errors():
+        found = asyncio.run(step(data))
+        master_key.print_status(found, as_json=json)

@@ -1,0 +1,61 @@
+"""What an operator does about alarms: see them, take note of them."""
+
+from dataclasses import dataclass
+
+from contracts.registry import SERVICES
+from infra.base.settings import Settings
+from infra.platform import Platform, opened, platform_of
+from infra.workers.alarms import DERIVED, Alarm, open_alarms
+from infra.workers.alarms import acknowledge as acknowledge_row
+from services.hub.operations.doctor import Check
+
+HOWTO = "docs/howto/alarms.md"
+
+
+class NoSuchAlarmError(Exception):
+    """No open alarm of that name, or none that can be acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An open alarm, and whose it is."""
+
+    service: str
+    alarm: Alarm
+
+
+async def list_alarms(settings: Settings) -> list[Listed]:
+    """Every open alarm of every service."""
+    async with platform_of(settings) as platform:
+        return await alarms_of(platform)
+
+
+async def alarms_of(platform: Platform) -> list[Listed]:
+    """Every open alarm of every service."""
+    found = []
+    for service in SERVICES:
+        database = platform.database(service)
+        async with database.reading() as connection:
+            found += [Listed(service, alarm) for alarm in await open_alarms(connection)]
+        await database.close()
+    return found
+
+
+async def check(platform: Platform) -> Check:
+    """Whether any alarm is open, as a line of `aiguillage doctor`."""
+    found = await alarms_of(platform)
+    if not found:
+        return Check("alarms", True, "none")
+    named = [f"{one.service} {one.alarm.kind} {one.alarm.subject}" for one in found]
+    return Check("alarms", False, "; ".join(named), f"aiguillage alarms list, {HOWTO}")
+
+
+async def acknowledge(settings: Settings, service: str, kind: str, subject: str) -> None:
+    """Take note of an alarm; raises ``NoSuchAlarmError`` if that cannot be."""
+    if service not in SERVICES:
+        raise NoSuchAlarmError(f"no service {service}: one of {', '.join(SERVICES)}")
+    if kind in DERIVED:
+        raise NoSuchAlarmError(f"{kind} ends with what it is about: see {HOWTO}")
+    async with opened(settings, service) as (_, database), database.transaction() as tx:
+        if not await acknowledge_row(tx, kind, subject):
+            raise NoSuchAlarmError(f"{service} has no open alarm {kind} {subject}")

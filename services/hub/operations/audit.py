@@ -1,0 +1,207 @@
+"""What an auditor does: verify, replay, compare; the commands are in ``cli_audit``."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import orjson
+import typer
+
+from contracts.days import PARIS
+from infra.base.settings import load_settings
+from infra.base.telemetry import configure_logging
+from infra.platform import opened
+from infra.tlog.checks import UnsoundLogError, Verdict
+from infra.tlog.export.layout import NOT_EVIDENCE
+from infra.tlog.export.reader import Exported
+from infra.tlog.export.writer import ExportRefusedError
+from infra.tlog.verify.offline import verify_export
+from infra.tlog.verify.remote import verify_remote
+from services.audit.handlers import replay as handler
+from services.audit.handlers.replay import (
+    AsOf,
+    ExportedLog,
+    Lines,
+    Log,
+    StoredLog,
+    UnknownSubjectError,
+)
+from services.audit.model.replay import Of, Subject
+from services.audit.tables import LogDamagedError
+from services.hub.terminal import Meter
+
+
+class Where(NamedTuple):
+    """Which log is read: an export's, or that of this machine's hub."""
+
+    export: Path | None
+    data: Path | None
+
+
+class Shown(NamedTuple):
+    """What is shown of a replay: entries from an index on, or the states alone."""
+
+    start: int
+    quiet: bool
+    as_json: bool
+
+
+class Trusted(NamedTuple):
+    """Whom an auditor trusts: keys of the log, and a policy of logs and witnesses."""
+
+    vkeys: Sequence[str]
+    policy: Path | None
+
+
+def verify(
+    directory: Path, trusted: Trusted, last: Path | None, workers: int | None
+) -> Verdict:
+    """Check an export, with a bar on stderr."""
+    vkeys, policy = trusted
+    with Meter("checked") as meter:
+        verdict = verify_export(
+            directory, vkeys, policy=policy, last=last, workers=workers, progress=meter
+        )
+    tell(f"  not evidence, not checked: {', '.join(NOT_EVIDENCE)}")
+    return verdict
+
+
+async def verify_service(url: str, key: str, trusted: Trusted) -> Verdict:
+    """Check the log of a service, with a bar on stderr."""
+    with Meter("checked") as meter:
+        return await verify_remote(url, key, trusted.vkeys, meter, trusted.policy)
+
+
+def say(verdict: Verdict) -> int:
+    """The verdict in words; answers the exit code."""
+    tell(f"  {'✓' if verdict.exit_code == 0 else '✗'} {verdict}")
+    return verdict.exit_code
+
+
+async def replay(where: Where, subject: Subject, then: str | None, shown: Shown) -> None:
+    """Print a replay on stdout."""
+    async with _log(where) as log:
+        as_of = await _as_of(log, then)
+        lines = handler.lines(log, subject, as_of, shown.start, quiet=shown.quiet)
+        await _print(lines, shown.as_json, meter=shown.quiet or not sys.stdout.isatty())
+
+
+async def diff(where: Where, subject: Subject, ends: Sequence[str], as_json: bool) -> int:
+    """Print what changed between two positions or dates; answers how much."""
+    async with _log(where) as log:
+        before, after = [await _as_of(log, end) for end in ends]
+        lines = handler.changes(log, subject, before, after)
+        return await _print(lines, as_json, meter=True)
+
+
+def subject_of(
+    person: str | None,
+    case: str | None,
+    referral: str | None,
+    partner: str | None,
+) -> Subject:
+    """What was asked for; the hub's statistics if nothing is named."""
+    given = {Of.PERSON: person, Of.CASE: case, Of.REFERRAL: referral, Of.PARTNER: partner}
+    named = [Subject(of, value) for of, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise ValueError("give one of --person, --case, --referral and --partner")
+    return named[0] if named else Subject(Of.STATISTICS)
+
+
+def states_of(subject: Subject) -> Subject:
+    """The same, but where nothing is named, every case and referral rather than numbers."""
+    return subject if subject.is_one else Subject(Of.ALL)
+
+
+@asynccontextmanager
+async def _log(where: Where) -> AsyncIterator[Log]:
+    if where.export:
+        export = Exported.open(where.export)
+        said = export.manifest()
+        if said.start:
+            raise ValueError("an export of a period does not hold what came before it")
+        tell("  read from an export: what it shows is worth what `audit verify` says of it")
+        yield ExportedLog(export)
+        return
+    async with opened(load_settings(data=where.data), "audit") as (_, database):
+        yield StoredLog(database)
+
+
+async def _as_of(log: Log, then: str | None) -> AsOf:
+    size = await log.size()
+    return AsOf.parse(then, size) if then is not None else AsOf(size)
+
+
+async def _print(lines: Lines, as_json: bool, *, meter: bool) -> int:
+    """Lines on stdout, how far it is on stderr; answers how many but the last."""
+    printed = 0
+    with Meter("read", shown=meter) as progress:
+        async for line in lines:
+            if "next" in line:
+                progress(line["next"], line["size"])
+                continue
+            printed += "state" not in line
+            sys.stdout.write(_json(line) if as_json else _words(line))
+    sys.stdout.flush()
+    return printed
+
+
+def _json(line: dict[str, Any]) -> str:
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS).decode()
+
+
+def _words(line: dict[str, Any]) -> str:
+    if entry := line.get("entry"):
+        moment = datetime.fromisoformat(entry["time"]).astimezone(PARIS)
+        gone = " (partie personnelle effacée)" if entry["erased"] else ""
+        return f"{entry['idx']:>8}  {moment:%d/%m/%Y %H:%M}  {entry['sentence']}{gone}\n"
+    if change := line.get("change"):
+        return f"{change['path']}: {change['before']} → {change['after']}\n"
+    return "".join(_indented(line["state"], ""))
+
+
+def _indented(state: dict[str, Any], margin: str) -> Iterator[str]:
+    for name, value in state.items():
+        if isinstance(value, dict) and value:
+            yield f"{margin}{name}:\n"
+            yield from _indented(value, margin + "  ")
+        elif value not in (None, {}, []):
+            yield f"{margin}{name}: {value}\n"
+
+
+def tell(line: str) -> None:
+    """To people, on stderr."""
+    typer.echo(line, err=True)
+
+
+def refuse(what: str, repair: str) -> NoReturn:
+    """End with an error in one line that names the repair."""
+    typer.secho(f"✗ {what}\n  Repair: {repair}", err=True, fg="red")
+    raise SystemExit(1)
+
+
+REPAIRS: dict[type[Exception], str] = {
+    UnknownSubjectError: "look the id up in a pathway, or in `audit replay`",
+    ExportRefusedError: "give an empty directory, or ask for the same again",
+    LogDamagedError: "aiguillage audit verify --url … says which entries are missing",
+    UnsoundLogError: "aiguillage audit verify says what does not hold",
+    ValueError: "aiguillage audit --help",
+}
+
+
+@contextmanager
+def named_errors() -> Iterator[None]:
+    """Errors in one line that names the repair; who reads no further is no error."""
+    configure_logging("ERROR", plain=True)
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except tuple(REPAIRS) as error:
+        repair = next(text for kind, text in REPAIRS.items() if isinstance(error, kind))
+        refuse(str(error), repair)

@@ -1,0 +1,30 @@
+"""Everything that this hub keeps wrapped under its master key, and the rotation of that key."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from infra.keys.rewrap import Kept, Place
+from infra.keys.rotation import Rotation
+from infra.keys.vault import PERSON_KEYS
+from infra.platform import Platform
+from infra.postgres.database import Database
+from services.intake.handlers.kept import REFUSED
+from services.partners.handlers.secrets import SECRETS
+
+KEPT: Sequence[Kept] = (PERSON_KEYS, SECRETS, REFUSED)
+
+
+@asynccontextmanager
+async def rotation(platform: Platform) -> AsyncIterator[Rotation]:
+    """A rotation over all that is kept."""
+    places = [Place(_database(platform, kept.schema), kept) for kept in KEPT]
+    try:
+        yield Rotation(platform.vault.master, places)
+    finally:
+        for place in places:
+            await place.database.close()
+
+
+def _database(platform: Platform, schema: str) -> Database:
+    url = platform.vault_url if schema == "vault" else platform.database_url
+    return Database(url, schema, pool_size=1)

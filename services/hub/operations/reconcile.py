@@ -1,0 +1,45 @@
+"""Everything compared with everything, on demand: what runs at night, and who asked waits."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
+
+from infra.base.settings import Settings
+from infra.platform import Platform, platform_of
+from infra.postgres.database import Database
+from infra.readmodels.reconciliation import Report
+from services.audit.handlers.reconciling import Reconciler
+from services.hub.operations.hub import REBUILD
+
+Compare = Callable[[Database], Awaitable[list[Report]]]
+
+
+class BusyError(Exception):
+    """Another process compares the same just now."""
+
+
+async def reconcile(settings: Settings) -> AsyncIterator[Report]:
+    """The log with every service's events, then each read table with its rebuild.
+
+    Raises ``BusyError`` where another process is at it.
+    """
+    async with platform_of(settings) as platform:
+        for service, compare in _parts(platform):
+            for report in await _compared(platform, service, compare):
+                yield report
+
+
+def _parts(platform: Platform) -> Iterator[tuple[str, Compare]]:
+    yield "audit", lambda database: Reconciler(database, platform.clock).run()
+    for service, tables in REBUILD.items():
+        yield service, partial(tables.compare, vault=platform.vault)
+
+
+async def _compared(platform: Platform, service: str, compare: Compare) -> list[Report]:
+    database = platform.database(service)
+    try:
+        reports = await compare(database)
+    finally:
+        await database.close()
+    if not reports:
+        raise BusyError("it is being compared already: wait for that to end")
+    return reports
