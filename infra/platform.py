@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.requesters import Requesters
 from infra.base import data_directory
 from infra.base.clock import Clock, system_clock
+from infra.base.data_directory import LEDGER
 from infra.base.requesters import load_requesters
 from infra.base.settings import Settings
 from infra.eventstore.events import Recorded
@@ -26,7 +27,7 @@ from infra.postgres.database import Database, vault_url
 from infra.postgres.embedded import EmbeddedPostgres
 from infra.postgres.logins import with_passwords
 from infra.privacy.erasure import remembering
-from infra.privacy.erasure_ledger import LEDGER, Erasures
+from infra.privacy.erasure_ledger import Erasures
 
 DATABASE = "aiguillage"
 
@@ -179,11 +180,10 @@ def _by_url(settings: Settings, url: str, server: EmbeddedPostgres | None) -> Da
 async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
     """The platform of a command: the same databases and keys as the running hub.
 
-    Raises ``NoHubError`` and ``NotOwnerError``, and what `infra.postgres.migrations.check` raises.
+    Raises ``NoHubError`` and ``NotOwnerError``, and what `migrations.check` raises.
     """
-    from infra.postgres.migrations import (
-        check,  # services' processes check their own schema alone
-    )
+    # services' processes check their own schema alone
+    from infra.postgres.migrations import check
 
     async with databases_of(settings, create=False) as databases:
         await check(databases.main, databases.vault)

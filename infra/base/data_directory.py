@@ -8,11 +8,12 @@ import pwd
 import stat
 from pathlib import Path
 
-from infra.keys.master_key import read_or_create_secret
-from infra.privacy.erasure_ledger import LEDGER
+from infra.base.files import read_or_create_secret
 
 INDEX_KEY = "index.key"
 """A hub's mark: made at its first start, never again, and needed by all that it does."""
+LEDGER = "erasures.ndjson"
+"""Of erasures: what no restored copy may bring back (``infra.privacy.erasure_ledger``)."""
 OPEN = 0o066
 """Read and write for others. To pass is harmless, and what a web server needs that serves the
 log's files; as root, so does the database's user."""

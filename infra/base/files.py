@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+SECRET_BYTES = 32
+
 
 class AlreadyRunningError(Exception):
     """Another process runs on the data directory."""
@@ -43,6 +45,25 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_or_create_secret(path: Path) -> bytes:
+    """32 random bytes in a file with mode 0600, the same for whoever comes first or later."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    if not path.exists():
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(os.urandom(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)  # atomic, and keeps the key of whoever came first
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+        sync_directory(path.parent)  # what is wrapped must not outlive the key's name
+    return path.read_bytes()
 
 
 @contextlib.contextmanager

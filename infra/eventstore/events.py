@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ import orjson
 
 from contracts.base import Event
 from contracts.sizes import EventTooLargeError, check_size
+from infra.base.clock import rfc3339
 from infra.base.ids import new_event_id
 from infra.tlog.commitment import DATA, HEADER, SEALED, commitment
 
@@ -194,22 +195,6 @@ def new_event(
         meta=meta,
         event_id=event_id or new_event_id(),
     )
-
-
-def rfc3339(moment: datetime) -> str:
-    """UTC with microseconds and Z: one text for one instant.
-
-    Total, because it is asked of whatever is stored: what has no zone is UTC (so the driver
-    reads PostgreSQL's infinities), and what lies beyond the calendar is its end.
-    """
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        utc = moment.astimezone(UTC)
-    except (OverflowError, ValueError):
-        end = datetime.min if moment.year == 1 else datetime.max  # noqa: DTZ901
-        utc = end.replace(tzinfo=UTC)
-    return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def entry_bytes(header: bytes, data: bytes, sealed: bytes | None) -> bytes:

@@ -14,6 +14,8 @@ from typing import Protocol
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from infra.base.files import read_or_create_secret, sync_directory
+
 KEY_BYTES = 32
 CHECK_BYTES = 16
 
@@ -92,7 +94,7 @@ class FileProvider:
             file.flush()
             os.fsync(file.fileno())
         path.unlink()
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 class IndexKey:
@@ -116,25 +118,6 @@ class IndexKey:
         return self.derive("check")[:CHECK_BYTES]
 
 
-def read_or_create_secret(path: Path) -> bytes:
-    """32 random bytes in a file with mode 0600, the same for whoever comes first or later."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    if not path.exists():
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(os.urandom(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)  # atomic, and keeps the key of whoever came first
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-        _sync_directory(path.parent)  # what is wrapped must not outlive the key's name
-    return path.read_bytes()
-
-
 def _whole(path: Path, key: bytes) -> bytes:
     if len(key) != KEY_BYTES:
         raise KeyUnavailableError(f"{path.name} does not hold {KEY_BYTES} bytes")
@@ -143,11 +126,3 @@ def _whole(path: Path, key: bytes) -> bytes:
 
 def _check(epoch: int, key: bytes) -> bytes:
     return hmac.digest(key, f"master key of epoch {epoch}".encode(), "sha256")[:CHECK_BYTES]
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ import hmac
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,7 +20,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy.exc import DBAPIError
 
-from infra.eventstore.events import Recorded
 from infra.keys.key_ring import NONCE_BYTES, KeyRing, MasterKeys
 from infra.keys.master_key import CannotUnsealError
 from infra.keys.rewrap import Kept
@@ -141,16 +140,6 @@ class Vault:
                 raise PersonErasedError from error
             raise
         return {p: self._remember(made[p][0]) for p in (row["person_id"] for row in inserted)}
-
-    async def unseal(self, events: Sequence[Recorded]) -> dict[UUID, bytes]:
-        """Event id → personal part, where there is one and the person still has a key."""
-        sealed = [e for e in events if e.sealed and e.person_id]
-        keys = await self.keys({e.person_id for e in sealed if e.person_id})
-        return {
-            e.event_id: keys[e.person_id].unseal(e.event_id, e.type, e.sealed)
-            for e in sealed
-            if e.person_id in keys and e.sealed
-        }
 
     def drop(self, person_ids: Iterable[UUID]) -> None:
         """Forget the keys of persons whose erasure was asked for, before a minute is over."""

@@ -15,8 +15,9 @@ from uuid import UUID
 import orjson
 
 from contracts.base import dataschema
+from infra.base.clock import rfc3339
 from infra.base.telemetry import next_hop
-from infra.eventstore.events import MAX_NAME, UNREADABLE, Meta, Recorded, rfc3339
+from infra.eventstore.events import MAX_NAME, UNREADABLE, Meta, Recorded
 from infra.tlog.commitment import SALT_BYTES
 
 T = TypeVar("T")

@@ -48,11 +48,10 @@ from infra.messaging.sources.postgres import PostgresSource
 from infra.messaging.subscription import Subscription
 from infra.messaging.topic_ids import FoundTopic, find_topic
 from infra.messaging.topics import ensure_topics
-from infra.platform import Platform
 from infra.postgres.database import Database, is_infrastructure
 
 SEND_SECONDS = 20.0
-"""Bound of one batch; the transaction around it may stay idle for 60 s (``infra.postgres.database``)."""
+"""Bound of one batch; the transaction around it may stay idle for 60 s (``infra.postgres``)."""
 LOOK_SECONDS = 5.0
 """How often a relay looks whether the topic is still the same."""
 MAX_BATCH = 500
@@ -270,11 +269,10 @@ class Relay(PostgresSource):
 
 
 def relay_subscription(
-    platform: Platform, database: Database, service: str
+    settings: Settings, key: RecordKey, database: Database, service: str
 ) -> Subscription[Recorded]:
     """The relay of one service, in its own schema and role."""
-    settings = platform.settings
-    relay = Relay(settings, database, service, platform.record_key())
+    relay = Relay(settings, database, service, key)
     return Subscription(
         "relay",
         database,

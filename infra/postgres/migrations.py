@@ -2,7 +2,8 @@
 
 What was applied is kept beside the tables, with a checksum of the SQL that ran: a migration
 that was edited since is another one, and what it made cannot be trusted. The checksums of this
-code stand in ``migrations.json``; ``python -m infra.postgres.migrations --freeze`` writes them anew.
+code stand in ``migrations.json``; ``python -m infra.postgres.migrations --freeze`` writes them
+anew.
 """
 
 import importlib

@@ -15,10 +15,9 @@ from uuid import UUID
 import orjson
 
 from contracts.erasure import ErasureReason
-from infra.eventstore.events import rfc3339
+from infra.base.clock import rfc3339
 from infra.postgres.database import Database, driver
 
-LEDGER = "erasures.ndjson"
 BATCH = 500
 
 

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import orjson
 
-from infra.base.clock import Clock
-from infra.base.files import in_turn, write_whole
-from infra.eventstore.events import rfc3339
-from infra.keys.master_key import read_or_create_secret
+from infra.base.clock import Clock, rfc3339
+from infra.base.files import in_turn, read_or_create_secret, write_whole
 from infra.tlog.note import ED25519, ML_DSA_44, Note, VKey
 from infra.tlog.signers import NoteSigner, signer
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.eventstore.events import rfc3339
+from infra.base.clock import rfc3339
 from infra.keys.vault import Vault
 from infra.privacy.restrictions import keep_limits
 from infra.readmodels.read_tables import ReadTables

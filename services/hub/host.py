@@ -127,7 +127,7 @@ async def run(
     """Run one service (or the relay of all, or of ``only`` one) until told to stop.
 
     Needs the key files in the data directory, and a migrated database; waits for that one if
-    it is not there yet. Raises ``NoHubError``, and what `infra.postgres.migrations.check` raises.
+    it is not there yet. Raises ``NoHubError``, and what `migrations.check` raises.
     """
     async with databases_of(settings, create=False) as (url, keys_url, _):
         listening = bind(settings.host, settings.port)
@@ -187,7 +187,10 @@ def relay(platform: Platform, only: str | None = None) -> Service:
         "relay",
         create_app("Aiguillage: relay", "Copies each service's events to its Kafka topic."),
         databases[names[0]],
-        [relay_subscription(platform, databases[name], name) for name in names],
+        [
+            relay_subscription(platform.settings, platform.record_key(), databases[name], name)
+            for name in names
+        ],
         stuck_seconds=platform.settings.stuck_seconds,
         stop_seconds=platform.settings.stop_seconds,
         on_close=[databases[name].close for name in names[1:]],

@@ -16,8 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from infra.base.clock import Clock, system_clock
-from infra.base.files import in_turn, locked, write_whole
-from infra.keys.master_key import read_or_create_secret
+from infra.base.files import in_turn, locked, read_or_create_secret, write_whole
 from infra.tlog.note import COSIGNATURE, ML_DSA_44, NoteError, VKey
 from infra.tlog.signers import Cosigner, NoteSigner
 from infra.tlog.witness import MAX_BYTES, TEXT_TYPE, Witness

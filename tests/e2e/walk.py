@@ -18,8 +18,10 @@ import services.hub.operations.reconcile
 from infra.postgres.embedded import EmbeddedPostgres
 from services.hub.cli import main as cli
 
-LOADED = (infra.postgres.migrations, services.hub.host, services.hub.operations.hub, services.hub.operations.privacy,
-          services.hub.operations.reconcile)  # fmt: skip
+LOADED = (
+    infra.postgres.migrations, services.hub.host, services.hub.operations.hub,
+    services.hub.operations.privacy, services.hub.operations.reconcile,
+)  # fmt: skip
 
 
 def run(arguments: list[str]) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""The process of the partner service sends on a loop of its own (``infra/workers/event_loop.py``)."""
+"""The process of the partner service sends on a loop of its own (``workers/event_loop.py``)."""
 
 import subprocess
 import sys

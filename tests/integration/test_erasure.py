@@ -8,9 +8,9 @@ from uuid import UUID, uuid5
 import orjson
 
 from contracts.erasure import FORGOTTEN
+from infra.base.data_directory import LEDGER
 from infra.messaging.subscription import Subscription, set_paused
 from infra.postgres.database import Database
-from infra.privacy.erasure_ledger import LEDGER
 from infra.tlog.checks import LoggedEntry, Outcome, Verdict, verify_log
 from infra.tlog.export.layout import Selection
 from infra.tlog.export.writer import Export, Wanted

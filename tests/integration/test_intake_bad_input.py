@@ -11,6 +11,7 @@ import orjson
 from contracts.intake import PublicContact, PublicFacts, PublicWithdrawal
 from contracts.receipts import Receipt
 from contracts.tools.examples import envelope as wrap
+from infra.eventstore.sealed import unseal
 from tests.support.intake import (
     BATCH,
     NIR,
@@ -202,7 +203,7 @@ async def test_visit_is_not_lost_for_a_badly_written_field_of_identity(intake_de
     store = intake_desk.platform.writer("intake").store
     async with intake_desk.service.database.reading() as tx:
         (registered, _) = await store.read(tx, 0, 10)
-    clear = await intake_desk.platform.vault.unseal([registered])
+    clear = await unseal(intake_desk.platform.vault, [registered])
     assert orjson.loads(clear[registered.event_id]) == {"identity": {"family_name": "Nowak"}}
 
 

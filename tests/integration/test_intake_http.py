@@ -22,6 +22,7 @@ from contracts.intake import (
 from contracts.tools.examples import FRONT_DESK, example
 from contracts.tools.examples import envelope as wrap
 from infra.base.settings import Settings
+from infra.eventstore.sealed import unseal
 from infra.platform import Platform
 from infra.postgres.database import driver
 from infra.privacy.erasure_ledger import Erasure
@@ -133,7 +134,7 @@ async def test_facts_without_a_day_get_the_day_they_were_stated(intake_desk: Des
     store = intake_desk.platform.writer("intake").store
     async with intake_desk.service.database.reading() as tx:
         events = await store.read(tx, 0, 10)
-    clear = await intake_desk.platform.vault.unseal(events)
+    clear = await unseal(intake_desk.platform.vault, events)
     assert json.loads(clear[events[-1].event_id]) == {
         "facts": {"mobility": {"value": "none", "source": "declared", "as_of": "2026-03-01"}}
     }

@@ -103,7 +103,12 @@ async def test_largest_event_of_each_type_goes_through_table_topic_log_export_an
     async with audit_hub(databases, **kafka) as hub:
         await store_them(hub)
         pools = [hub.platform.database(service) for service in SERVICES]
-        relays = [relay_subscription(hub.platform, pool, pool.schema) for pool in pools]
+        relays = [
+            relay_subscription(
+                hub.platform.settings, hub.platform.record_key(), pool, pool.schema
+            )
+            for pool in pools
+        ]
 
         async def logged() -> bool:
             (row,) = await hub.rows("SELECT count(*) FROM entries")

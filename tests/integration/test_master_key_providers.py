@@ -6,13 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.keys.master_key import (
-    FileProvider,
-    IndexKey,
-    KeyUnavailableError,
-    Provider,
-    read_or_create_secret,
-)
+from infra.base.files import read_or_create_secret
+from infra.keys.master_key import FileProvider, IndexKey, KeyUnavailableError, Provider
 from infra.keys.transit import TransitProvider
 from infra.postgres.database import is_infrastructure
 from tests.support.transit import Engine

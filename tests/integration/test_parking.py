@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.eventstore.events import Recorded, rfc3339
+from infra.base.clock import rfc3339
+from infra.eventstore.events import Recorded
 from infra.messaging.dead_letters import MAX_KEPT_BYTES, MAX_KEY, DeadLetters, lane
 from infra.messaging.sources.base import Message
 from infra.messaging.sources.postgres import PostgresSource

@@ -12,6 +12,7 @@ from contracts.referrals import Disclosure, ReferralRequested
 from contracts.tools.examples import agreement, envelope
 from contracts.values import PartnerKind
 from infra.base.settings import Settings
+from infra.eventstore.sealed import unseal
 from infra.eventstore.store import EventStore
 from infra.platform import Platform
 from services.intake.app import build as build_intake
@@ -64,7 +65,7 @@ async def test_desk_where_the_need_was_said_is_the_one_that_asks(
     async with referrals.database.transaction() as tx:
         events = await EventStore("referrals").read(tx, 0, 100)
     (requested,) = [e for e in events if e.type == ReferralRequested.type]
-    opened = await platform.vault.unseal([requested])
+    opened = await unseal(platform.vault, [requested])
     sealed = Disclosure.model_validate_json(opened[requested.event_id])
     assert sealed.requester == code
     assert all("annex" not in e.data for e in events)

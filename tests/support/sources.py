@@ -85,7 +85,9 @@ class World:
 
     def relay(self) -> Subscription[Recorded]:
         """What copies the intake's table to its topic."""
-        return relay_subscription(self.platform, self.intake, "intake")
+        return relay_subscription(
+            self.settings, self.platform.record_key(), self.intake, "intake"
+        )
 
     async def append(self, persons: Sequence[UUID], rounds: int = 1) -> list[Effect]:
         """One event per person and round; answers the effects that they should have."""

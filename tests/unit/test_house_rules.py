@@ -96,6 +96,21 @@ def test_no_file_is_longer_than_one_can_keep_in_mind() -> None:
     assert long == {}
 
 
+def test_every_room_has_its_place_and_no_module_lies_loose_between_them() -> None:
+    loose = {name_of(path) for path in python_files("services", "infra")
+             if len(path.relative_to(ROOT).parts) == 2 and path.stem != "__init__"}  # fmt: skip
+    assert loose == {"infra/platform.py"}
+    rooms = {name_of(path.parent) for path in python_files("infra", "contracts", "services")}
+    inside = {  # a service is one row; alembic and its scripts belong to their room
+        room for room in rooms
+        if room.startswith(tuple(f"services/{service}/" for service in SERVICES))
+        or room.endswith(("/alembic", "/migrations"))
+    }  # fmt: skip
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    told = set(re.findall(r"\]\(((?:services|infra|contracts)[a-z/]*)\)", page))
+    assert told == rooms - inside - {"services", "infra"}
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_services_use_the_same_file_names_and_no_others(service: str) -> None:
     folder = ROOT / "services" / service

@@ -10,7 +10,8 @@ def test_what_migrations_run_is_what_was_frozen():
     frozen = json.loads(FROZEN.read_text())
     found = {schema: checksums(schema) for schema in SCHEMAS}
     assert found == frozen, (
-        "add a new revision; only until the first release: python -m infra.postgres.migrations --freeze"
+        "add a new revision; only until the first release: "
+        "python -m infra.postgres.migrations --freeze"
     )
 
 

@@ -8,8 +8,8 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.base.clock import Clock
-from infra.eventstore.events import Meta, rfc3339
+from infra.base.clock import Clock, rfc3339
+from infra.eventstore.events import Meta
 from infra.eventstore.writer import Writer
 from infra.postgres.database import Database, driver
 from infra.privacy.access_log import View, record_views

@@ -20,7 +20,7 @@ from contracts.days import PARIS
 from contracts.persons import PersonMerged, PersonUnmerged
 from contracts.registry import parse_event
 from contracts.types import check_moment, read_day, read_moment
-from infra.eventstore.events import rfc3339
+from infra.base.clock import rfc3339
 from infra.eventstore.upcast import upcast
 from infra.postgres.database import Database, driver
 from infra.tlog.export.reader import Exported

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from contracts.audit import Checkpoints, Entries, LogDescription
-from infra.eventstore.events import rfc3339
+from infra.base.clock import rfc3339
 from infra.postgres.database import driver
 from infra.tlog import tiles
 from infra.tlog.keyring import LogKey

@@ -18,15 +18,14 @@ import orjson
 from sqlalchemy.engine import URL, make_url
 
 from contracts.registry import SERVICES
-from infra.base.clock import system_clock
-from infra.base.data_directory import INDEX_KEY, make_private
+from infra.base.clock import rfc3339, system_clock
+from infra.base.data_directory import INDEX_KEY, LEDGER, make_private
 from infra.base.files import write_whole
 from infra.base.settings import Settings
-from infra.eventstore.events import rfc3339
 from infra.platform import Databases, Platform, databases_of, platform_of
 from infra.postgres.embedded import program
 from infra.postgres.migrations import create_roles, migrate
-from infra.privacy.erasure_ledger import LEDGER, append_lines, read_ledger, to_line
+from infra.privacy.erasure_ledger import append_lines, read_ledger, to_line
 from infra.tlog.note import NoteError
 from services.audit.tables import Signed
 from services.hub.operations.log import log_files, newest_checkpoint, remind_signer

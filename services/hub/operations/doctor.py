@@ -5,14 +5,13 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.base.data_directory import OPEN
+from infra.base.data_directory import LEDGER, OPEN
 from infra.base.settings import Settings
 from infra.keys.key_ring import Epoch, KeyRing
 from infra.keys.master_key import KeyUnavailableError
 from infra.keys.rotation import Status
 from infra.platform import Platform
 from infra.postgres.logins import PASSWORDS
-from infra.privacy.erasure_ledger import LEDGER
 from services.hub.operations.encrypted_columns import rotation
 
 SECRET_FILES = ("*.key", "keys.json", PASSWORDS, LEDGER)

@@ -5,10 +5,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from infra.base.clock import system_clock
+from infra.base.clock import rfc3339, system_clock
 from infra.base.data_directory import require
 from infra.base.settings import Settings
-from infra.eventstore.events import rfc3339
 from infra.platform import Platform
 from infra.postgres.database import Database
 from infra.tlog.keyring import RING

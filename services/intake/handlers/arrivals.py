@@ -16,9 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.base import Event
 from contracts.days import local_day
 from contracts.intake import PublicWithdrawal
-from infra.base.clock import Clock
+from infra.base.clock import Clock, rfc3339
 from infra.base.ids import new_contact_id, new_person_id
-from infra.eventstore.events import rfc3339
 from infra.eventstore.store import ANY, ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database, driver

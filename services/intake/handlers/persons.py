@@ -28,6 +28,7 @@ from contracts.sources import normal_source
 from contracts.values import MatchKind
 from infra.base.clock import Clock
 from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError, keyed_digest
 from infra.postgres.database import Database, driver
@@ -79,7 +80,7 @@ class Persons:
         names = [tables.stream_of(person_id) for person_id in persons]
         streams = await self.writer.store.load_many(tx, names)
         telling = [e for events in streams.values() for e in events if e.type in TELLING]
-        opened = await self.writer.vault.unseal(telling)
+        opened = await unseal(self.writer.vault, telling)
         said: dict[UUID, list[Event]] = {}
         for e in telling:
             event = parse_event(e.type, e.data, opened.get(e.event_id))

@@ -29,6 +29,7 @@ from contracts.rights import (
 )
 from infra.base.clock import Clock
 from infra.eventstore.events import Meta
+from infra.eventstore.sealed import unseal
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError
@@ -155,7 +156,7 @@ class Rights:
         names = [tables.stream_of(person) for person in group]
         streams = await self.writer.store.load_many(tx, names)
         told = [e for events in streams.values() for e in events if e.type in TELLING]
-        clear = await self.writer.vault.unseal(told)
+        clear = await unseal(self.writer.vault, told)
         told.sort(key=lambda event: event.position)
         return profile([parse_event(e.type, e.data, clear.get(e.event_id)) for e in told])
 

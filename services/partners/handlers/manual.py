@@ -24,9 +24,9 @@ from contracts.values import (
     PartnerKind,
     ReferralStatus,
 )
-from infra.base.clock import Clock
+from infra.base.clock import Clock, rfc3339
 from infra.delivery.webhook.sender import Outcome, Sent
-from infra.eventstore.events import Meta, rfc3339
+from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonKey
 from infra.postgres.database import Database, driver

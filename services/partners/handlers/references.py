@@ -10,6 +10,7 @@ from contracts.base import Event
 from contracts.referrals import ReferralMoved
 from contracts.registry import parse_event
 from infra.eventstore.events import Recorded
+from infra.eventstore.sealed import unseal
 from infra.keys.master_key import CannotUnsealError
 from infra.keys.vault import PersonKey, Vault
 from infra.postgres.database import driver
@@ -33,7 +34,7 @@ async def opened(
     vault: Vault, events: Sequence[tuple[Recorded, Event]]
 ) -> list[tuple[Recorded, Event]]:
     """The same events, with what partners wrote, as far as its persons have a key."""
-    parts = await vault.unseal([m for m, event in events if speaks(event)])
+    parts = await unseal(vault, [m for m, event in events if speaks(event)])
     return [
         (m, parse_event(m.type, m.data, parts[m.event_id]) if m.event_id in parts else event)
         for m, event in events

@@ -11,6 +11,7 @@ from contracts.registry import parse_event
 from contracts.values import REFERRAL_LABELS, Author
 from infra.base.missing import NotFoundError
 from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Writer
 from infra.privacy.access_log import View, record_views
 from infra.privacy.restrictions import require_unlimited
@@ -32,7 +33,7 @@ async def show_answers(
     if not recorded:
         raise NotFoundError("referral")
     moves = [r for r in recorded if r.type in _MOVES]
-    opened = await writer.vault.unseal(moves)
+    opened = await unseal(writer.vault, moves)
     if (person_id := recorded[0].person_id) is not None:
         await require_unlimited(tx, person_id)
         if opened:

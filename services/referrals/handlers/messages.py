@@ -16,6 +16,7 @@ from contracts.values import Author, Reason, ReferralStatus
 from infra.base.clock import Clock
 from infra.base.missing import NotFoundError
 from infra.eventstore.events import Recorded
+from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Writer
 from infra.postgres.database import driver
 from services.referrals import projections, tables
@@ -69,7 +70,7 @@ class Messages:
         work = self.work(tx)
         await work.load_referrals(a.referral_id for _, a in answers)
         await work.load_world({m.person_id for m, _ in answers if m.person_id})
-        words = await self.writer.vault.unseal([m for m, _ in answers])
+        words = await unseal(self.writer.vault, [m for m, _ in answers])
         for message, answer in answers:
             self._answered(work, message, answer, words.get(message.event_id))
         await work.write()

@@ -16,6 +16,7 @@ from contracts.referrals import (
 from contracts.registry import parse_event
 from infra.base.missing import NotFoundError
 from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Writer
 from infra.postgres.database import driver
 from infra.privacy.access_log import View, record_views
@@ -65,5 +66,5 @@ async def show(tx: AsyncConnection, messages: Messages, proposal_id: UUID, meta:
 
 async def _opened(writer: Writer, recorded: Sequence[Recorded]) -> list[Event]:
     wanted = [r for r in recorded if r.type in (*_TOLD, ProposalMade.type)]
-    clear: dict[Any, bytes] = await writer.vault.unseal(wanted)
+    clear: dict[Any, bytes] = await unseal(writer.vault, wanted)
     return [parse_event(r.type, r.data, clear.get(r.event_id)) for r in wanted]

@@ -15,6 +15,7 @@ from contracts.referrals import ProposalMade
 from contracts.registry import parse_event
 from infra.base.clock import Clock
 from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.sealed import unseal
 from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Writer
 from infra.postgres.database import Database, driver
@@ -122,7 +123,7 @@ async def simulate(
                 break
             after = batch[-1].position
             made = [e for e in batch if e.type == ProposalMade.type]
-            opened = await writer.vault.unseal(made)
+            opened = await unseal(writer.vault, made)
             await asyncio.to_thread(_try_all, found, made, opened, rules, since)
             yield found
     yield found
