@@ -7,6 +7,7 @@ from infra.workers.event_loop import run_sending
 from tests.benchmarks import (
     append,
     append_cost,
+    crowd,
     deliveries,
     intake,
     proof,
@@ -30,6 +31,7 @@ MEASURES = {
     "proof": proof.main,
     "sequence": sequence.main,
     "append_cost": append_cost.main,
+    "crowd": crowd.main,
 }
 
 

@@ -35,15 +35,22 @@ def limited(most: int, *arguments: str) -> list[str]:
     return ["-c", LIMITED.format(most=most), *arguments, "--port", "0", "--json"]
 
 
+@asynccontextmanager
+async def limited_hub(directory: str) -> AsyncIterator[Hub]:
+    """A hub whose process may have 400 files open."""
+    arguments = limited(400, "up", "--data", f"{directory}/data")
+    child = Child("hub", arguments, Path(directory) / "log", demo_environment())
+    address = orjson.loads(await child.start())
+    made = Hub(address, {"hub": child}, aiohttp.ClientSession())
+    yield made
+    await made.stop()
+
+
 @pytest.fixture(scope="module")
 async def hub() -> AsyncIterator[Hub]:
     with TemporaryDirectory(prefix="aiguillage-crowd-") as directory:
-        arguments = limited(400, "up", "--data", f"{directory}/data")
-        child = Child("hub", arguments, Path(directory) / "log", demo_environment())
-        address = orjson.loads(await child.start())
-        made = Hub(address, {"hub": child}, aiohttp.ClientSession())
-        yield made
-        await made.stop()
+        async with limited_hub(directory) as made:
+            yield made
 
 
 @asynccontextmanager
