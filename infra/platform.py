@@ -6,8 +6,6 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.requesters import Requesters
 from infra.base import data_directory
 from infra.base.clock import Clock, system_clock
@@ -26,6 +24,7 @@ from infra.messaging.subscription import Subscription
 from infra.postgres.database import Database, vault_url
 from infra.postgres.embedded import EmbeddedPostgres
 from infra.postgres.logins import with_passwords
+from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import remembering
 from infra.privacy.erasure_ledger import Erasures
 
@@ -40,7 +39,7 @@ class Databases(NamedTuple):
     server: EmbeddedPostgres | None
 
 
-RecordedHandler = Callable[[Sequence[Recorded], AsyncConnection], Awaitable[None]]
+RecordedHandler = Callable[[Sequence[Recorded], Transaction], Awaitable[None]]
 
 
 @dataclass

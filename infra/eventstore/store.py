@@ -13,11 +13,10 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.eventstore.events import Meta, NewEvent, Recorded
 from infra.eventstore.upcast import upcast
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction, columns
 from infra.tlog.commitment import SALT_BYTES
 
 ANY = -1
@@ -78,7 +77,7 @@ class EventStore:
         self._select = f"SELECT position, {_READ} FROM {self._table}"
 
     async def append(
-        self, tx: AsyncConnection, appends: Sequence[Append], recorded_at: datetime
+        self, tx: Transaction, appends: Sequence[Append], recorded_at: datetime
     ) -> list[Recorded]:
         """Append to streams in one statement; the transaction must end at once after it.
 
@@ -86,26 +85,24 @@ class EventStore:
         stream is not at its expected version, ``EventTooLargeError`` for what some reader
         would refuse.
         """
-        raw = await driver(tx)
-        recorded = await self._versioned(raw, appends, recorded_at)
+        recorded = await self._versioned(tx, appends, recorded_at)
         if not recorded:
             return []
         try:
-            positions = await self._insert(raw, [_row(event) for event in recorded])
+            positions = await self._insert(tx, [_row(event) for event in recorded])
         except asyncpg.UniqueViolationError as error:
             raise ConcurrencyError(str(error.constraint_name)) from error
         return [_at(event, p) for event, p in zip(recorded, positions, strict=True)]
 
-    async def load(self, tx: AsyncConnection, stream: str) -> list[Recorded]:
+    async def load(self, tx: Transaction, stream: str) -> list[Recorded]:
         """All events of one stream, oldest first."""
         return (await self.load_many(tx, [stream])).get(stream, [])
 
     async def load_many(
-        self, tx: AsyncConnection, streams: Sequence[str]
+        self, tx: Transaction, streams: Sequence[str]
     ) -> dict[str, list[Recorded]]:
         """All events of several streams in one query; streams without events are absent."""
-        raw = await driver(tx)
-        rows = await raw.fetch(
+        rows = await tx.fetch(
             f"{self._select} WHERE stream = ANY($1) ORDER BY stream, version", list(streams)
         )
         found: dict[str, list[Recorded]] = {}
@@ -113,43 +110,35 @@ class EventStore:
             found.setdefault(row["stream"], []).append(self._recorded(row))
         return found
 
-    async def read(self, tx: AsyncConnection, after: int, limit: int) -> list[Recorded]:
+    async def read(self, tx: Transaction, after: int, limit: int) -> list[Recorded]:
         """Up to ``limit`` events with a position above ``after``, in commit order."""
-        raw = await driver(tx)
-        rows = await raw.fetch(
+        rows = await tx.fetch(
             f"{self._select} WHERE position > $1 ORDER BY position LIMIT $2", after, limit
         )
         return [self._recorded(row) for row in rows]
 
-    async def at(self, tx: AsyncConnection, position: int) -> Recorded:
+    async def at(self, tx: Transaction, position: int) -> Recorded:
         """The event at a position; raises ``LookupError`` if there is none.
 
         Whatever else it raises is about the row: it cannot be read.
         """
-        raw = await driver(tx)
-        row = await raw.fetchrow(f"{self._select} WHERE position = $1", position)
+        row = await tx.fetchrow(f"{self._select} WHERE position = $1", position)
         if row is None:
             raise LookupError(f"{self._table} has no position {position}")
         return self._recorded(row)
 
-    async def places(
-        self, tx: AsyncConnection, after: int, limit: int
-    ) -> list[tuple[int, str]]:
+    async def places(self, tx: Transaction, after: int, limit: int) -> list[tuple[int, str]]:
         """Positions above ``after`` and the keys there, whatever else the rows say."""
-        raw = await driver(tx)
-        rows = await raw.fetch(
+        rows = await tx.fetch(
             f"SELECT position, coalesce(person_id::text, stream) AS key FROM {self._table} "
             "WHERE position > $1 ORDER BY position LIMIT $2",
             after, limit,
         )  # fmt: skip
         return [(row["position"], row["key"]) for row in rows]
 
-    async def strange(
-        self, tx: AsyncConnection, events: Sequence[tuple[int, UUID]]
-    ) -> list[int]:
+    async def strange(self, tx: Transaction, events: Sequence[tuple[int, UUID]]) -> list[int]:
         """Those of these positions at which the table has no event, or one of another id."""
-        raw = await driver(tx)
-        rows = await raw.fetch(
+        rows = await tx.fetch(
             "SELECT given.position FROM unnest($1::bigint[], $2::uuid[]) "
             f"AS given (position, event_id) WHERE NOT EXISTS (SELECT FROM {self._table} e "
             "WHERE e.position = given.position AND e.event_id = given.event_id) ORDER BY 1",
@@ -157,26 +146,23 @@ class EventStore:
         )  # fmt: skip
         return [row["position"] for row in rows]
 
-    async def at_all(self, tx: AsyncConnection, positions: Sequence[int]) -> list[Recorded]:
+    async def at_all(self, tx: Transaction, positions: Sequence[int]) -> list[Recorded]:
         """Those events at these positions that are there, in commit order."""
-        raw = await driver(tx)
-        rows = await raw.fetch(
+        rows = await tx.fetch(
             f"{self._select} WHERE position = ANY($1) ORDER BY position", list(positions)
         )
         return [self._recorded(row) for row in rows]
 
-    async def head(self, tx: AsyncConnection) -> int:
+    async def head(self, tx: Transaction) -> int:
         """The highest position, 0 if there is none."""
-        raw = await driver(tx)
-        return int(await raw.fetchval(f"SELECT coalesce(max(position), 0) FROM {self._table}"))
+        return int(await tx.fetchval(f"SELECT coalesce(max(position), 0) FROM {self._table}"))
 
-    async def recorded_from(self, tx: AsyncConnection, position: int) -> datetime | None:
+    async def recorded_from(self, tx: Transaction, position: int) -> datetime | None:
         """When the first event at or above a position was recorded; None if there is none.
 
         Without those whose moment no driver can read.
         """
-        raw = await driver(tx)
-        at: datetime | None = await raw.fetchval(
+        at: datetime | None = await tx.fetchval(
             f"SELECT recorded_at FROM {self._table} WHERE position >= $1 AND "
             "recorded_at BETWEEN '1970-01-01Z' AND '9000-01-01Z' ORDER BY position LIMIT 1",
             position,
@@ -184,10 +170,10 @@ class EventStore:
         return at
 
     async def _versioned(
-        self, raw: Any, appends: Sequence[Append], recorded_at: datetime
+        self, tx: Transaction, appends: Sequence[Append], recorded_at: datetime
     ) -> list[Recorded]:
         unknown = [a.stream for a in appends if a.expected == ANY]
-        versions = await self._current(raw, unknown) if unknown else {}
+        versions = await self._current(tx, unknown) if unknown else {}
         recorded: list[Recorded] = []
         salts = _salts(2 * sum(len(append.events) for append in appends))
         for append in appends:
@@ -200,24 +186,22 @@ class EventStore:
             versions[append.stream] = version
         return recorded
 
-    async def _current(self, raw: Any, streams: list[str]) -> dict[str, int]:
-        rows = await raw.fetch(
+    async def _current(self, tx: Transaction, streams: list[str]) -> dict[str, int]:
+        rows = await tx.fetch(
             f"SELECT stream, max(version) AS version FROM {self._table} "
             "WHERE stream = ANY($1) GROUP BY stream",
             streams,
         )
         return {row["stream"]: row["version"] for row in rows}
 
-    async def _insert(self, raw: Any, rows: list[tuple[Any, ...]]) -> list[int]:
+    async def _insert(self, tx: Transaction, rows: list[tuple[Any, ...]]) -> list[int]:
         if len(rows) == 1:
-            return [await raw.fetchval(self._insert_one, *rows[0])]
+            return [await tx.fetchval(self._insert_one, *rows[0])]
         if len(rows) < COPY_FROM:
-            drawn = await raw.fetch(self._insert_many, *map(list, zip(*rows, strict=True)))
+            drawn = await tx.fetch(self._insert_many, *columns(rows))
             return [row["position"] for row in drawn]
-        await raw.copy_records_to_table(
-            "events", schema_name=self.service, records=rows, columns=_COLUMNS
-        )
-        last = int(await raw.fetchval(f"SELECT currval('{self._table}_position_seq')"))
+        await tx.copy(self.service, "events", _COLUMNS, rows)
+        last = int(await tx.fetchval(f"SELECT currval('{self._table}_position_seq')"))
         return list(range(last - len(rows) + 1, last + 1))  # drawn under the lock: no holes
 
     def _numbered(

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.base import Event
 from infra.base.clock import Clock
 from infra.base.ids import new_event_id
 from infra.eventstore.events import Meta, NewEvent, Recorded, new_event
 from infra.eventstore.store import ANY, Append, EventStore
 from infra.keys.vault import PersonErasedError, PersonKey, Vault
+from infra.postgres.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Writer:
 
     async def write(
         self,
-        tx: AsyncConnection,
+        tx: Transaction,
         pending: Sequence[Pending],
         *,
         new_persons: bool = False,

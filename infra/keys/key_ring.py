@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from infra.keys.master_key import CannotUnsealError, IndexKey, KeyUnavailableError, Provider
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 
 EPOCH_BYTES = 4
 NONCE_BYTES = 12
@@ -180,14 +180,13 @@ class KeyRing:
         """
         provider, epoch = self._provider(self._new_keys), after + 1
         async with self._database.transaction() as tx:
-            raw = await driver(tx)
-            await raw.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            newest = await raw.fetchval("SELECT coalesce(max(epoch), 0) FROM vault.epochs")
+            await tx.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            newest = await tx.fetchval("SELECT coalesce(max(epoch), 0) FROM vault.epochs")
             if newest != after:
                 return
             stored = await provider.create(epoch)
             await provider.open(epoch, stored)
-            await raw.execute(ADD_EPOCH, epoch, provider.name, stored, self.index.check)
+            await tx.execute(ADD_EPOCH, epoch, provider.name, stored, self.index.check)
         self._tried = float("-inf")
         log.info("master key epoch begun", epoch=epoch, provider=provider.name)
 
@@ -264,7 +263,7 @@ class KeyRing:
 
     async def _mark(self, statement: str, epoch: int) -> None:
         async with self._database.transaction() as tx:
-            await (await driver(tx)).execute(statement, epoch)
+            await tx.execute(statement, epoch)
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:

@@ -19,7 +19,7 @@ from infra.keys.key_ring import (
     prefix,
 )
 from infra.keys.master_key import CannotUnsealError
-from infra.postgres.database import Database, driver, is_infrastructure
+from infra.postgres.database import Database, is_infrastructure
 
 ROWS = 500
 ATTEMPTS = 5
@@ -86,24 +86,22 @@ class Place:
 
     async def _counts(self, settled: bool) -> dict[int, int]:
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
             if settled:
-                await raw.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-                await raw.execute(f"LOCK TABLE {self.kept.name} IN SHARE MODE")
-            rows = await raw.fetch(self.kept.count)
+                await tx.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+                await tx.execute(f"LOCK TABLE {self.kept.name} IN SHARE MODE")
+            rows = await tx.fetch(self.kept.count)
         return {epoch_of(row["epoch"]): row["count"] for row in rows}
 
     async def _rewrap(self, ring: KeyRing, epochs: range, after: tuple[Any, ...]) -> "Moved":
         kept, bounds = self.kept, (prefix(epochs.start), prefix(epochs.stop))
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            rows = await raw.fetch(kept.select(len(after)), *bounds, ROWS, *after)
+            rows = await tx.fetch(kept.select(len(after)), *bounds, ROWS, *after)
             keys = await ring.keys()
             if keys.newest < epochs.stop:
                 raise StaleKeysError("the newest epoch is not loaded yet")
             new = {_key(kept, row): _again(keys, kept, row) for row in rows}
             moved = [(wrapped, *key) for key, wrapped in new.items() if wrapped]
-            await raw.executemany(kept.update, moved)
+            await tx.executemany(kept.update, moved)
             keys.check()
         return Moved(len(moved), _key(kept, rows[-1]) if rows else None)
 

@@ -23,7 +23,8 @@ from sqlalchemy.exc import DBAPIError
 from infra.keys.key_ring import NONCE_BYTES, KeyRing, MasterKeys
 from infra.keys.master_key import CannotUnsealError
 from infra.keys.rewrap import Kept
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import columns
 
 VERSION = b"\x01"
 CACHE_SECONDS = 60.0
@@ -127,12 +128,11 @@ class Vault:
         rows = [(key.key_id, p, wrapped) for p, (key, wrapped) in made.items()]
         try:
             async with self.database.transaction() as tx:
-                raw = await driver(tx)
-                inserted = await raw.fetch(
+                inserted = await tx.fetch(
                     "INSERT INTO vault.person_keys (key_id, person_id, wrapped) "
                     "SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bytea[]) "
                     "ON CONFLICT (person_id) DO NOTHING RETURNING person_id",
-                    *map(list, zip(*rows, strict=True)),
+                    *columns(rows),
                 )
                 master.check()
         except (asyncpg.PostgresError, DBAPIError) as error:
@@ -188,8 +188,7 @@ class Vault:
 
     async def _fetch(self, person_ids: list[UUID]) -> dict[UUID, PersonKey]:
         async with self.database.reading() as connection:
-            raw = await driver(connection)
-            rows = await raw.fetch(
+            rows = await connection.fetch(
                 "SELECT key_id, person_id, wrapped FROM vault.person_keys k "
                 "WHERE person_id = ANY($1) AND NOT EXISTS "
                 "(SELECT FROM vault.erasures e WHERE e.person_id = k.person_id)",

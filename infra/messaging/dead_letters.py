@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.eventstore.store import ConcurrencyError
 from infra.messaging.sources.base import PLACE_ONLY, Message, Source
-from infra.postgres.database import driver, is_infrastructure, storable
+from infra.postgres.database import is_infrastructure, storable
 from infra.postgres.errors import MAX_ERROR, describe
+from infra.postgres.transaction import Transaction
 
 E = TypeVar("E")
 MAX_KEY = 200
@@ -35,11 +35,10 @@ class DeadLetters(Generic[E]):
         self._subscription = subscription
         self._source = source
 
-    async def keys(self, tx: AsyncConnection, among: set[str]) -> set[str]:
+    async def keys(self, tx: Transaction, among: set[str]) -> set[str]:
         """Which of these keys have something parked."""
-        raw = await driver(tx)
         lanes = {key: lane(key) for key in among}
-        rows = await raw.fetch(
+        rows = await tx.fetch(
             "SELECT DISTINCT key FROM dead_letters WHERE subscription = $1 AND key = ANY($2)",
             self._subscription, list(lanes.values()),
         )  # fmt: skip
@@ -47,13 +46,12 @@ class DeadLetters(Generic[E]):
         return {key for key, kept_as in lanes.items() if kept_as in found}
 
     async def park(
-        self, tx: AsyncConnection, partition: int, message: Message[E], error: str
+        self, tx: Transaction, partition: int, message: Message[E], error: str
     ) -> None:
         """Keep a message for later; of one that is nobody's the place, while there is room."""
-        raw = await driver(tx)
-        if message.alarm and await self._places(raw) >= MOST_PLACES:
+        if message.alarm and await self._places(tx) >= MOST_PLACES:
             return
-        await raw.execute(
+        await tx.execute(
             "INSERT INTO dead_letters "
             '(subscription, source, partition, "offset", position, key, record, error) '
             "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -62,41 +60,36 @@ class DeadLetters(Generic[E]):
             storable(error, MAX_ERROR),
         )  # fmt: skip
 
-    async def forget(self, tx: AsyncConnection) -> None:
+    async def forget(self, tx: Transaction) -> None:
         """Drop what is parked, because all of it will be read again."""
-        raw = await driver(tx)
-        await raw.execute(
-            "DELETE FROM dead_letters WHERE subscription = $1", self._subscription
-        )
+        await tx.execute("DELETE FROM dead_letters WHERE subscription = $1", self._subscription)
 
-    async def discard(self, tx: AsyncConnection) -> int:
+    async def discard(self, tx: Transaction) -> int:
         """Drop the places of records that are nobody's; answers how many there were."""
-        raw = await driver(tx)
-        found = await self._places(raw)
-        await raw.execute(f"DELETE FROM dead_letters WHERE {_NOBODYS}", self._subscription)
+        found = await self._places(tx)
+        await tx.execute(f"DELETE FROM dead_letters WHERE {_NOBODYS}", self._subscription)
         return found
 
     async def replay(
         self,
-        tx: AsyncConnection,
-        handle: Callable[[Sequence[E], AsyncConnection], Awaitable[None]],
+        tx: Transaction,
+        handle: Callable[[Sequence[E], Transaction], Awaitable[None]],
         key: str | None,
     ) -> int:
         """Handle what is parked (of one key, or all) in order; what fails again stays.
 
         Raises ``ConcurrencyError`` where somebody else was faster: nothing happened then.
         """
-        raw = await driver(tx)
-        await raw.execute(  # nothing new may overtake what is being replayed
+        await tx.execute(  # nothing new may overtake what is being replayed
             "SELECT 1 FROM offsets WHERE subscription = $1 ORDER BY source, partition "
             "FOR UPDATE",
             self._subscription,
         )
         failed: set[str] = set()
-        for row in await self._parked(raw, key):
+        for row in await self._parked(tx, key):
             if row["key"] not in failed and not await self._retry(tx, row, handle):
                 failed.add(row["key"])
-        return len(await self._parked(raw, key))
+        return len(await self._parked(tx, key))
 
     def _kept(self, message: Message[E]) -> bytes:
         if message.event is None:
@@ -108,13 +101,13 @@ class DeadLetters(Generic[E]):
             return PLACE_ONLY
         return record if len(record) <= MAX_KEPT_BYTES else PLACE_ONLY
 
-    async def _places(self, raw: Any) -> int:
+    async def _places(self, tx: Transaction) -> int:
         query = f"SELECT count(*) FROM dead_letters WHERE {_NOBODYS}"
-        return int(await raw.fetchval(query, self._subscription))
+        return int(await tx.fetchval(query, self._subscription))
 
-    async def _parked(self, raw: Any, key: str | None) -> list[Any]:
+    async def _parked(self, tx: Transaction, key: str | None) -> list[Any]:
         return list(
-            await raw.fetch(
+            await tx.fetch(
                 'SELECT id, key, source, partition, "offset", record FROM dead_letters '
                 "WHERE subscription = $1 AND ($2::text IS NULL OR key = $2) "
                 "ORDER BY position NULLS FIRST, id",
@@ -122,23 +115,22 @@ class DeadLetters(Generic[E]):
             )
         )  # fmt: skip
 
-    async def _retry(self, tx: AsyncConnection, row: Any, handle: Any) -> bool:
-        raw = await driver(tx)
+    async def _retry(self, tx: Transaction, row: Any, handle: Any) -> bool:
         try:
-            async with tx.begin_nested():
+            async with tx.savepoint():
                 await handle([await self._again(tx, row)], tx)
-                await raw.execute("DELETE FROM dead_letters WHERE id = $1", row["id"])
+                await tx.execute("DELETE FROM dead_letters WHERE id = $1", row["id"])
         except Exception as error:
             if is_infrastructure(error) or isinstance(error, ConcurrencyError):
                 raise
-            await raw.execute(
+            await tx.execute(
                 "UPDATE dead_letters SET attempts = attempts + 1, error = $2 WHERE id = $1",
                 row["id"], describe(error),
             )  # fmt: skip
             return False
         return True
 
-    async def _again(self, tx: AsyncConnection, row: Any) -> E:
+    async def _again(self, tx: Transaction, row: Any) -> E:
         if row["record"] != PLACE_ONLY:
             return self._source.parse(row["record"])
         return await self._source.again(tx, row["source"], row["partition"], row["offset"])

@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client import Gauge
 
 from infra.messaging.sources.base import Source
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.workers.alarms import Condition
 
 LAG = Gauge("aiguillage_subscription_lag", "Messages not yet applied", ["subscription"])
@@ -99,7 +99,7 @@ class LagWatch:
         """Partitions with something to read → the next offset here, and where they end."""
         ends = await self._source.ends()
         async with self._database.reading() as connection:
-            rows = await (await driver(connection)).fetch(
+            rows = await connection.fetch(
                 "SELECT partition, next FROM offsets WHERE subscription = $1 AND source = $2",
                 self._name, self._source.name,
             )  # fmt: skip

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.registry import SERVICES
 from infra.messaging.sources.base import SourceBrokenError
 from infra.messaging.topic_ids import FoundTopic
-from infra.postgres.database import driver, role_of
+from infra.postgres.database import role_of
 from infra.postgres.ddl import script
+from infra.postgres.transaction import Transaction
 
 
 def create_publication(schema: str, role: str) -> None:
@@ -57,10 +56,9 @@ class Publication:
         return found
 
 
-async def read_publication(tx: AsyncConnection, service: str) -> Publication | None:
+async def read_publication(tx: Transaction, service: str) -> Publication | None:
     """How a service is published now; None: a relay has yet to begin."""
-    raw = await driver(tx)
-    row = await raw.fetchrow(
+    row = await tx.fetchrow(
         f"SELECT generation, topic_id, starts FROM {service}.publication "
         "WHERE generation IS NOT NULL"
     )
@@ -69,45 +67,40 @@ async def read_publication(tx: AsyncConnection, service: str) -> Publication | N
     )
 
 
-async def partitions_before(tx: AsyncConnection) -> int | None:
+async def partitions_before(tx: Transaction) -> int | None:
     """How many partitions the topic has had so far; waits for whoever begins a generation."""
-    raw = await driver(tx)
-    await raw.execute(
+    await tx.execute(
         "INSERT INTO publication (starts, lasts) VALUES ('{}', '{}') ON CONFLICT DO NOTHING"
     )
-    starts = await raw.fetchval("SELECT starts FROM publication FOR UPDATE")
+    starts = await tx.fetchval("SELECT starts FROM publication FOR UPDATE")
     return len(starts) or None
 
 
-async def begin_generation(
-    tx: AsyncConnection, topic_id: UUID, ends: Sequence[int]
-) -> Publication:
+async def begin_generation(tx: Transaction, topic_id: UUID, ends: Sequence[int]) -> Publication:
     """From now on the topic holds the whole table, after ``ends``; the relay starts again."""
-    raw = await driver(tx)
     made = Publication(uuid4(), topic_id, tuple(ends))
-    await raw.execute(
+    await tx.execute(
         "UPDATE publication SET generation = $1, topic_id = $2, starts = $3, lasts = $4, "
         "since = now()",
         made.generation, topic_id, list(ends), [0] * len(ends),
     )  # fmt: skip
-    await raw.execute("UPDATE offsets SET next = 0, position = 0 WHERE subscription = 'relay'")
+    await tx.execute("UPDATE offsets SET next = 0, position = 0 WHERE subscription = 'relay'")
     return made
 
 
-async def read_lasts(tx: AsyncConnection, generation: UUID) -> list[int] | None:
+async def read_lasts(tx: Transaction, generation: UUID) -> list[int] | None:
     """Position of the last event in each partition; None if the generation has ended."""
-    raw = await driver(tx)
-    lasts: list[int] | None = await raw.fetchval(
+    lasts: list[int] | None = await tx.fetchval(
         "SELECT lasts FROM publication WHERE generation = $1 FOR UPDATE", generation
     )
     return lasts
 
 
-async def keep_lasts(tx: AsyncConnection, lasts: Sequence[int]) -> None:
+async def keep_lasts(tx: Transaction, lasts: Sequence[int]) -> None:
     """What ``read_lasts`` answers from now on."""
-    await (await driver(tx)).execute("UPDATE publication SET lasts = $1", list(lasts))
+    await tx.execute("UPDATE publication SET lasts = $1", list(lasts))
 
 
-async def end_generation(tx: AsyncConnection) -> None:
+async def end_generation(tx: Transaction) -> None:
     """Let the relay publish everything again, in a generation of its own."""
-    await (await driver(tx)).execute("UPDATE publication SET generation = NULL")
+    await tx.execute("UPDATE publication SET generation = NULL")

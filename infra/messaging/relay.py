@@ -22,7 +22,6 @@ from aiokafka import (  # type: ignore[attr-defined, unused-ignore]
 from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 from prometheus_client import Counter
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.settings import Settings
 from infra.eventstore.events import Recorded
@@ -49,6 +48,7 @@ from infra.messaging.subscription import Subscription
 from infra.messaging.topic_ids import FoundTopic, find_topic
 from infra.messaging.topics import ensure_topics
 from infra.postgres.database import Database, is_infrastructure
+from infra.postgres.transaction import Transaction
 
 SEND_SECONDS = 20.0
 """Bound of one batch; the transaction around it may stay idle for 60 s (``infra.postgres``)."""
@@ -136,7 +136,7 @@ class Relay(PostgresSource):
         if producer is not None:
             await close(producer)
 
-    async def publish(self, events: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def publish(self, events: Sequence[Recorded], tx: Transaction) -> None:
         """Produce, and return once all is acknowledged.
 
         Raises ``RelayError`` for what another attempt may heal, else ``SourceBrokenError``.
@@ -163,7 +163,7 @@ class Relay(PostgresSource):
         self._publication = publication
         await self._same_topic()
 
-    async def _begin(self, tx: AsyncConnection, partitions: int | None) -> Publication:
+    async def _begin(self, tx: Transaction, partitions: int | None) -> Publication:
         """A generation of its own on the topic as it is, which is made if it is missing."""
         await ensure_topics(self._settings, [self.topic], partitions)
         found = await find_topic(self._producer.client, self.topic)

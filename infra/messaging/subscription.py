@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.eventstore.store import ConcurrencyError
 from infra.messaging.dead_letters import DeadLetters
@@ -22,12 +21,13 @@ from infra.messaging.failures import Failures, TooManyFailuresError
 from infra.messaging.lag import LagWatch
 from infra.messaging.sources.base import GONE, Batch, Life, Message, Source, SourceBrokenError
 from infra.messaging.topic_lives import TOPIC, begin_life
-from infra.postgres.database import Database, driver, is_infrastructure
+from infra.postgres.database import Database, is_infrastructure
 from infra.postgres.errors import describe
+from infra.postgres.transaction import Transaction
 from infra.workers.alarms import clear_alarm, raise_alarm
 
 E = TypeVar("E")
-Handler = Callable[[Sequence[E], AsyncConnection], Awaitable[None]]
+Handler = Callable[[Sequence[E], Transaction], Awaitable[None]]
 log = structlog.get_logger()
 
 APPLIED = Counter("aiguillage_messages_applied", "Messages applied", ["subscription"])
@@ -153,8 +153,7 @@ class Subscription(Generic[E]):
         What is parked is forgotten: it will come again, in its place.
         """
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            await raw.execute(
+            await tx.execute(
                 "UPDATE offsets SET next = 0, position = 0 WHERE subscription = $1", self.name
             )
             await self.dead_letters.forget(tx)
@@ -222,7 +221,7 @@ class Subscription(Generic[E]):
         return len(fresh)
 
     async def _handle(
-        self, tx: AsyncConnection, partition: int, messages: list[Message[E]], careful: bool
+        self, tx: Transaction, partition: int, messages: list[Message[E]], careful: bool
     ) -> None:
         waiting = await self.dead_letters.keys(tx, {m.key for m in messages})
         ready = []
@@ -239,7 +238,7 @@ class Subscription(Generic[E]):
             self._failures.forget()
 
     async def _one_by_one(
-        self, tx: AsyncConnection, partition: int, messages: list[Message[E]]
+        self, tx: Transaction, partition: int, messages: list[Message[E]]
     ) -> None:
         failed: set[str] = set()
         for message in messages:
@@ -250,17 +249,17 @@ class Subscription(Generic[E]):
         self._failures.judge(messages, failed)
 
     async def _park(
-        self, tx: AsyncConnection, partition: int, message: Message[E], error: str
+        self, tx: Transaction, partition: int, message: Message[E], error: str
     ) -> None:
         await self.dead_letters.park(tx, partition, message, error)
         if message.alarm:
             await raise_alarm(tx, message.alarm, self.source.name, error)
         PARKED.labels(self.name).inc()
 
-    async def _try(self, tx: AsyncConnection, message: Message[E]) -> str | None:
+    async def _try(self, tx: Transaction, message: Message[E]) -> str | None:
         assert message.event is not None
         try:
-            async with tx.begin_nested():
+            async with tx.savepoint():
                 await self.handle([message.event], tx)
         except Exception as error:
             if is_infrastructure(error) or isinstance(error, ConcurrencyError):
@@ -268,30 +267,28 @@ class Subscription(Generic[E]):
             return describe(error)
         return None
 
-    async def _lock(self, tx: AsyncConnection, partition: int) -> tuple[int, int, bool]:
-        raw = await driver(tx)
+    async def _lock(self, tx: Transaction, partition: int) -> tuple[int, int, bool]:
         where = (self.name, self.source.name, partition)
         query = (
             "SELECT o.next, o.position, coalesce(s.paused, false) AS paused FROM offsets o "
             "LEFT JOIN subscriptions s USING (subscription) "
             "WHERE o.subscription = $1 AND o.source = $2 AND o.partition = $3 FOR UPDATE OF o"
         )
-        row = await raw.fetchrow(query, *where)
+        row = await tx.fetchrow(query, *where)
         if row is None:
-            await raw.execute(
+            await tx.execute(
                 "INSERT INTO offsets (subscription, source, partition, position) "
                 "SELECT $1, $2, $3, coalesce(max(position), 0) FROM offsets "
                 "WHERE subscription = $1 AND source = $4 ON CONFLICT DO NOTHING",
                 *where, self.source.inherits,
             )  # fmt: skip
-            row = await raw.fetchrow(query, *where)
+            row = await tx.fetchrow(query, *where)
         return row["next"], row["position"], row["paused"]  # type: ignore[index]
 
     async def _advance(
-        self, tx: AsyncConnection, partition: int, following: int, position: int
+        self, tx: Transaction, partition: int, following: int, position: int
     ) -> None:
-        raw = await driver(tx)
-        await raw.execute(
+        await tx.execute(
             "UPDATE offsets SET next = $4, position = $5, updated_at = now() "
             "WHERE subscription = $1 AND source = $2 AND partition = $3",
             self.name, self.source.name, partition, following, position,
@@ -334,7 +331,7 @@ class Subscription(Generic[E]):
             return
         self._looked = time.monotonic()
         async with self.database.reading() as connection:
-            rows = await (await driver(connection)).fetch(
+            rows = await connection.fetch(
                 "SELECT partition, next FROM offsets WHERE subscription = $1 AND source = $2",
                 self.name, self.source.name,
             )  # fmt: skip
@@ -384,11 +381,10 @@ def _fresh(
 
 
 async def set_paused(
-    tx: AsyncConnection, subscription: str, paused: bool, reason: str | None = None
+    tx: Transaction, subscription: str, paused: bool, reason: str | None = None
 ) -> None:
     """Hold a subscription still, or let it go on."""
-    raw = await driver(tx)
-    await raw.execute(
+    await tx.execute(
         "INSERT INTO subscriptions (subscription, paused, reason) VALUES ($1, $2, $3) "
         "ON CONFLICT (subscription) DO UPDATE SET paused = $2, reason = $3, since = now()",
         subscription, paused, reason,

@@ -1,9 +1,7 @@
 """Where a subscription stands in the life of a topic that it meets (docs/adr/0022)."""
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from infra.messaging.sources.base import Life
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from infra.workers.alarms import raise_alarm
 
 TOPIC = "topic"
@@ -11,11 +9,10 @@ TOPIC = "topic"
 
 
 async def begin_life(
-    tx: AsyncConnection, subscription: str, source: str, partition: int, life: Life
+    tx: Transaction, subscription: str, source: str, partition: int, life: Life
 ) -> int:
     """Where to read on: the start of a life that the offset row does not know yet."""
-    raw = await driver(tx)
-    row = await raw.fetchrow(
+    row = await tx.fetchrow(
         "UPDATE offsets o SET identity = $4, next = "
         "CASE WHEN o.identity = $4 THEN o.next ELSE $5 END FROM offsets was "
         "WHERE (o.subscription, o.source, o.partition) = ($1, $2, $3) "

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.rights import VIEWED, ReasonSealed
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
+from infra.postgres.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class View:
 
 
 async def record_views(
-    tx: AsyncConnection, writer: Writer, views: Iterable[View], meta: Meta
+    tx: Transaction, writer: Writer, views: Iterable[View], meta: Meta
 ) -> None:
     """Append an event for each; what is shown is shown after the commit.
 

@@ -9,16 +9,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.erasure import FORGOTTEN, ErasureRequested, KeysDestroyed
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Pending
 from infra.keys.vault import Vault
-from infra.postgres.database import driver
 from infra.postgres.ddl import script
+from infra.postgres.transaction import Transaction
 
-Handler = Callable[[Sequence[Recorded], AsyncConnection], Awaitable[None]]
+Handler = Callable[[Sequence[Recorded], Transaction], Awaitable[None]]
 _LOCK_CLASS = 4713
 
 
@@ -62,17 +60,16 @@ def create_forgetting(schema: str, role: str) -> None:
     )
 
 
-async def forgotten_among(tx: AsyncConnection, persons: Collection[UUID]) -> set[UUID]:
+async def forgotten_among(tx: Transaction, persons: Collection[UUID]) -> set[UUID]:
     """Which of these the service has forgotten; none of the others is until the commit."""
     if not persons:
         return set()
-    raw = await driver(tx)
-    rows = await raw.fetch("SELECT forgotten_among($1)", list(persons))
-    return {UUID(int=row[0].int) for row in rows}
+    rows = await tx.fetch("SELECT forgotten_among($1)", list(persons))
+    return {row[0] for row in rows}
 
 
 async def forget(
-    tx: AsyncConnection, persons: Collection[UUID], now: datetime, *, parked: bool = True
+    tx: Transaction, persons: Collection[UUID], now: datetime, *, parked: bool = True
 ) -> list[UUID]:
     """Empty the sealed parts of persons' events and drop what is ``parked`` of them.
 
@@ -81,12 +78,11 @@ async def forget(
     """
     if not persons:
         return []
-    raw = await driver(tx)
-    rows = await raw.fetch("SELECT forget($1, $2)", list(persons), now)
+    rows = await tx.fetch("SELECT forget($1, $2)", list(persons), now)
     if parked:
         keys = [str(person) for person in persons]
-        await raw.execute("DELETE FROM dead_letters WHERE key = ANY($1)", keys)
-    return [UUID(int=row[0].int) for row in rows]
+        await tx.execute("DELETE FROM dead_letters WHERE key = ANY($1)", keys)
+    return [row[0] for row in rows]
 
 
 def heard_of(messages: Sequence[Recorded], vault: Vault) -> dict[UUID | None, Recorded]:
@@ -107,7 +103,7 @@ def forgotten_events(
 def remembering(handle: Handler) -> Handler:
     """A handler that gets no messages about persons whom its service has forgotten."""
 
-    async def handle_others(messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle_others(messages: Sequence[Recorded], tx: Transaction) -> None:
         gone = await forgotten_among(tx, {m.person_id for m in messages if m.person_id})
         left = [m for m in messages if m.person_id not in gone]
         if left:

@@ -16,7 +16,7 @@ import orjson
 
 from contracts.erasure import ErasureReason
 from infra.base.clock import rfc3339
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 
 BATCH = 500
 
@@ -76,8 +76,8 @@ class Erasures:
         append_lines(self._file, map(to_line, fresh))
         columns = zip(*((e.person_id, e.reason, e.requested_at) for e in fresh), strict=True)
         async with self._database.transaction() as tx:
-            rows = await (await driver(tx)).fetch(_FENCE, *map(list, columns))
-        return {UUID(int=row["person_id"].int) for row in rows}
+            rows = await tx.fetch(_FENCE, *map(list, columns))
+        return {row["person_id"] for row in rows}
 
     async def find(self, persons: Sequence[UUID]) -> dict[UUID, Erasure]:
         """The erasures of these persons, where there are any."""
@@ -97,7 +97,7 @@ class Erasures:
         rows = await self._database.rows(
             f"{query} AND requested_at <= $1 ORDER BY requested_at LIMIT $2", before, limit
         )
-        return [UUID(int=row["person_id"].int) for row in rows]
+        return [row["person_id"] for row in rows]
 
     async def count_unfinished(self) -> int:
         """How many are not over."""
@@ -108,12 +108,12 @@ class Erasures:
     async def destroy(self, persons: Sequence[UUID], now: datetime) -> None:
         """Delete the keys of fenced persons. Done twice, it is done once."""
         async with self._database.transaction() as tx:
-            await (await driver(tx)).execute(_DESTROY, list(persons), now)
+            await tx.execute(_DESTROY, list(persons), now)
 
     async def finish(self, persons: Sequence[UUID], now: datetime) -> None:
         """Note that the log holds these persons' receipts."""
         async with self._database.transaction() as tx:
-            await (await driver(tx)).execute(
+            await tx.execute(
                 "UPDATE vault.erasures SET erased_at = $2 WHERE person_id = ANY($1::uuid[])",
                 list(persons), now,
             )  # fmt: skip
@@ -131,8 +131,8 @@ class Erasures:
         rows = await database.rows(_MISSED, [row["person_id"] for row in ended])
         missed = [row["person_id"] for row in rows]
         async with self._database.transaction() as tx:
-            reopened = await (await driver(tx)).fetch(_REOPEN, missed)
-        return again | {UUID(int=row["person_id"].int) for row in reopened}
+            reopened = await tx.fetch(_REOPEN, missed)
+        return again | {row["person_id"] for row in reopened}
 
     async def over(self, persons: Iterable[UUID]) -> bool:
         """Whether all of these are erased."""
@@ -146,8 +146,8 @@ class Erasures:
             return set()
         columns = zip(*((e.person_id, e.reason, e.requested_at) for e in recorded), strict=True)
         async with self._database.transaction() as tx:
-            rows = await (await driver(tx)).fetch(_FENCE, *map(list, columns))
-        return {UUID(int=row["person_id"].int) for row in rows}
+            rows = await tx.fetch(_FENCE, *map(list, columns))
+        return {row["person_id"] for row in rows}
 
 
 def read_ledger(file: Path) -> list[Erasure]:
@@ -189,7 +189,7 @@ def to_line(erasure: Erasure) -> bytes:
 
 def _erasure(row: dict[str, Any]) -> Erasure:
     return Erasure(
-        UUID(int=row["person_id"].int),
+        row["person_id"],
         ErasureReason(row["reason"]),
         row["requested_at"],
         row["destroyed_at"],

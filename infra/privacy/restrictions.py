@@ -7,8 +7,6 @@ from collections.abc import Collection, Sequence
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.erasure import KeysDestroyed
 from contracts.rights import (
     PersonArchived,
@@ -17,8 +15,8 @@ from contracts.rights import (
     PersonUnrestricted,
 )
 from infra.eventstore.events import Recorded
-from infra.postgres.database import driver
 from infra.postgres.ddl import script
+from infra.postgres.transaction import Transaction
 
 
 class Limit(StrEnum):
@@ -57,44 +55,39 @@ def create_limits(schema: str, role: str) -> None:
     )
 
 
-async def keep_limits(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+async def keep_limits(tx: Transaction, messages: Sequence[Recorded]) -> None:
     """Bring the table up to date with what the intake said, in order.
 
     Who is erased has no limits: there is nothing left to limit.
     """
-    raw = await driver(tx)
     for message in messages:
         if limit := _BEGINS.get(message.type):
-            await raw.execute(
+            await tx.execute(
                 "INSERT INTO limits (person_id, kind, since) VALUES ($1, $2, $3) "
                 "ON CONFLICT DO NOTHING",
                 message.person_id, limit, message.occurred_at,
             )  # fmt: skip
         elif limit := _ENDS.get(message.type):
-            await raw.execute(
+            await tx.execute(
                 "DELETE FROM limits WHERE person_id = $1 AND kind = $2",
                 message.person_id, limit,
             )  # fmt: skip
         elif message.type == KeysDestroyed.type:
-            await raw.execute("DELETE FROM limits WHERE person_id = $1", message.person_id)
+            await tx.execute("DELETE FROM limits WHERE person_id = $1", message.person_id)
 
 
-async def limited_among(
-    tx: AsyncConnection, persons: Collection[UUID], limit: Limit
-) -> set[UUID]:
+async def limited_among(tx: Transaction, persons: Collection[UUID], limit: Limit) -> set[UUID]:
     """Which of these persons a limit concerns."""
-    raw = await driver(tx)
-    rows = await raw.fetch(
+    rows = await tx.fetch(
         "SELECT person_id FROM limits WHERE person_id = ANY($1::uuid[]) AND kind = $2",
         list(persons), limit,
     )  # fmt: skip
-    return {UUID(int=row["person_id"].int) for row in rows}
+    return {row["person_id"] for row in rows}
 
 
-async def require_unlimited(tx: AsyncConnection, person_id: UUID) -> None:
+async def require_unlimited(tx: Transaction, person_id: UUID) -> None:
     """Raise ``LimitedError`` unless staff may look at a person, and do something with them."""
-    raw = await driver(tx)
-    found = await raw.fetchval(
+    found = await tx.fetchval(
         "SELECT kind FROM limits WHERE person_id = $1 ORDER BY kind LIMIT 1", person_id
     )
     if found:

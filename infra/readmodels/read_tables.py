@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.clock import Clock
 from infra.keys.vault import Vault
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.readmodels.rebuild import hold_still
 from infra.readmodels.reconciliation import Report, announce
 from infra.workers.daily import Nightly
@@ -53,33 +53,31 @@ class ReadTables:
 
     schema: str
     names: Sequence[str]
-    fill: Callable[[AsyncConnection, Vault], Awaitable[int]]
+    fill: Callable[[Transaction, Vault], Awaitable[int]]
     reads: Sequence[str] = ()
     resealed: Sequence[Resealed] = ()
 
-    async def rebuild(self, tx: AsyncConnection, vault: Vault) -> int:
+    async def rebuild(self, tx: Transaction, vault: Vault) -> int:
         """Empty the tables and fill them again; answers from how many events of its own."""
         await hold_still(tx)
-        await (await driver(tx)).execute(f"TRUNCATE {', '.join(self.names)}")
+        await tx.execute(f"TRUNCATE {', '.join(self.names)}")
         return await self.fill(tx, vault)
 
     async def compare(self, database: Database, vault: Vault) -> list[Report]:
         """Each table against its rebuild, row by row; empty if another process is at it."""
-        async with database.engine.connect() as connection:
-            # one moment for events and tables: both were committed together
-            tx = await connection.execution_options(isolation_level="REPEATABLE READ")
-            raw = await driver(tx)
-            if not await raw.fetchval(
+        # one moment for events and tables: both were committed together
+        async with database.snapshot() as tx:
+            if not await tx.fetchval(
                 "SELECT pg_try_advisory_xact_lock($1, hashtext($2))", LOCK_CLASS, self.schema
             ):
                 return []
-            await raw.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
-            keys = {name: await self._key(raw, name) for name in self.names}
-            await self._shadow(raw)
+            await tx.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
+            keys = {name: await self._key(tx, name) for name in self.names}
+            await self._shadow(tx)
             await self.fill(tx, vault)
             for column in self.resealed:
-                await self._level(raw, vault, column, keys[column.table])
-            return [await self._compared(raw, name, keys[name]) for name in self.names]
+                await self._level(tx, vault, column, keys[column.table])
+            return [await self._compared(tx, name, keys[name]) for name in self.names]
 
     def nightly(self, database: Database, vault: Vault, clock: Clock, hour: int) -> Nightly:
         """A worker that compares each night, and says what it found."""
@@ -89,28 +87,28 @@ class ReadTables:
 
         return Nightly("read-tables", work, clock, hour)
 
-    async def _key(self, raw: Any, name: str) -> list[str]:
-        return [row["attname"] for row in await raw.fetch(_KEY, f"{self.schema}.{name}")]
+    async def _key(self, tx: Transaction, name: str) -> list[str]:
+        return [row["attname"] for row in await tx.fetch(_KEY, f"{self.schema}.{name}")]
 
-    async def _shadow(self, raw: Any) -> None:
+    async def _shadow(self, tx: Transaction) -> None:
         for name in self.names:
-            await raw.execute(
+            await tx.execute(
                 f"CREATE TEMPORARY TABLE {name} (LIKE {self.schema}.{name} INCLUDING ALL) "
                 "ON COMMIT DROP"
             )
         for name in (*ALSO_READ, *self.reads):  # OFFSET: a view that nothing can be written to
-            await raw.execute(
+            await tx.execute(
                 f"CREATE TEMPORARY VIEW {name} AS SELECT * FROM {self.schema}.{name} OFFSET 0"
             )
         # a table that has no shadow is not found, rather than changed
-        await raw.execute("SET LOCAL search_path = pg_temp")
+        await tx.execute("SET LOCAL search_path = pg_temp")
 
     async def _level(
-        self, raw: Any, vault: Vault, sealed: Resealed, key: Sequence[str]
+        self, tx: Transaction, vault: Vault, sealed: Resealed, key: Sequence[str]
     ) -> None:
         """Give rebuilt rows the bytes of the live ones, where both open to the same."""
         table, column = sealed.table, sealed.column
-        cursor = await raw.cursor(
+        cursor = await tx.cursor(
             f"SELECT now.*, told.{column} AS told, told.ctid::text AS place "
             f"FROM {self.schema}.{table} now JOIN pg_temp.{table} told ON {_joined(key)} "
             f"WHERE now.{column} IS DISTINCT FROM told.{column}"
@@ -118,7 +116,7 @@ class ReadTables:
         while rows := await cursor.fetch(PAGE):
             same = await sealed.alike(vault, rows)
             level = [row for row, alike in zip(rows, same, strict=True) if alike]
-            await raw.execute(
+            await tx.execute(
                 f"UPDATE pg_temp.{table} told SET {column} = n.bytes "
                 "FROM unnest($1::text[], $2::bytea[]) AS n (place, bytes) "
                 "WHERE told.ctid = n.place::tid",
@@ -126,10 +124,10 @@ class ReadTables:
                 [row[column] for row in level],
             )
 
-    async def _compared(self, raw: Any, name: str, key: Sequence[str]) -> Report:
+    async def _compared(self, tx: Transaction, name: str, key: Sequence[str]) -> Report:
         report = Report(f"{self.schema}.{name}")
-        report.compared = await raw.fetchval(f"SELECT count(*) FROM {self.schema}.{name}")
-        cursor = await raw.cursor(self._differences(name, key))
+        report.compared = await tx.fetchval(f"SELECT count(*) FROM {self.schema}.{name}")
+        cursor = await tx.cursor(self._differences(name, key))
         while rows := await cursor.fetch(PAGE):
             for row in rows:
                 report.add(*_difference(row))

@@ -2,23 +2,21 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 
 BATCH = 1000
-Keep = Callable[[AsyncConnection, Sequence[Recorded]], Awaitable[object]]
+Keep = Callable[[Transaction, Sequence[Recorded]], Awaitable[object]]
 
 
-async def hold_still(tx: AsyncConnection) -> None:
+async def hold_still(tx: Transaction) -> None:
     """Nothing is heard until the commit: the service's subscriptions wait."""
-    await (await driver(tx)).execute("SELECT 1 FROM offsets FOR UPDATE")
+    await tx.execute("SELECT 1 FROM offsets FOR UPDATE")
 
 
 async def fold(
-    tx: AsyncConnection, service: str, keep: Keep, subscription: str | None = None
+    tx: Transaction, service: str, keep: Keep, subscription: str | None = None
 ) -> int:
     """Hand a service's events to ``keep``, in order; answers how many.
 
@@ -33,11 +31,10 @@ async def fold(
     return count
 
 
-async def heard_until(tx: AsyncConnection, subscription: str) -> int:
+async def heard_until(tx: Transaction, subscription: str) -> int:
     """The position of the last event that a subscription has heard; 0 before the first."""
-    raw = await driver(tx)
     return int(
-        await raw.fetchval(
+        await tx.fetchval(
             "SELECT coalesce(max(position), 0) FROM offsets WHERE subscription = $1",
             subscription,
         )

@@ -11,7 +11,6 @@ from asyncpg import UniqueViolationError
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -111,8 +110,8 @@ class Service:
         Raises an infrastructure error if the database does not answer, takes no new connection
         or cannot write.
         """
-        async with asyncio.timeout(READY_SECONDS), self.database.reading() as connection:
-            await connection.execute(text("SELECT 1"))
+        async with asyncio.timeout(READY_SECONDS), self.database.reading() as tx:
+            await tx.execute("SELECT 1")
             await self.database.probe()
         subscriptions = [w for w in self.workers if isinstance(w, Subscription)]
         lags = await asyncio.gather(*map(_lag, subscriptions))

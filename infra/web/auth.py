@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import HTTPConnection, Request
 
 from contracts.sources import covers
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.web.problems import Forbidden, Problem, Unauthorized
 from infra.web.throttle import Failures
 
@@ -46,12 +46,11 @@ def digest(key: str) -> bytes:
 
 
 async def create_key(
-    tx: AsyncConnection, name: str, role: str, scope: Sequence[str] = (), key: str | None = None
+    tx: Transaction, name: str, role: str, scope: Sequence[str] = (), key: str | None = None
 ) -> str:
     """Store a new key (or the one given) under a name; answers it: it is shown only now."""
     key = key or PREFIX + secrets.token_urlsafe(32)
-    raw = await driver(tx)
-    await raw.execute(
+    await tx.execute(
         "INSERT INTO api_keys (digest, name, role, scope) VALUES ($1, $2, $3, $4) "
         "ON CONFLICT (name) DO UPDATE "
         "SET digest = $1, role = $3, scope = $4, revoked_at = NULL",
@@ -99,8 +98,7 @@ class Authenticator:
 
     async def _load(self, wanted: bytes) -> Principal | None:
         async with self._database.reading() as connection:
-            raw = await driver(connection)
-            row = await raw.fetchrow(
+            row = await connection.fetchrow(
                 "SELECT name, role, scope FROM api_keys "
                 "WHERE digest = $1 AND revoked_at IS NULL",
                 wanted,

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from prometheus_client import Gauge
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from infra.postgres.database import Database, driver, storable
+from infra.postgres.database import Database, storable
+from infra.postgres.transaction import Transaction
 
 ALARMS = Gauge("aiguillage_alarms", "Alarms that are open", ["service", "kind"])
 PAUSED, PARKED = "paused", "parked"
@@ -58,11 +58,10 @@ class Alarm:
 
 
 async def raise_alarm(
-    tx: AsyncConnection, kind: str, subject: str, detail: str, count: int = 1
+    tx: Transaction, kind: str, subject: str, detail: str, count: int = 1
 ) -> None:
     """Open an alarm, or count it again; one that was acknowledged begins anew."""
-    raw = await driver(tx)
-    await raw.execute(
+    await tx.execute(
         "INSERT INTO alarms AS a (kind, subject, detail, count) VALUES ($1, $2, $3, $4) "
         "ON CONFLICT (kind, subject) DO UPDATE SET detail = $3, last_at = now(), "
         "count = $4 + CASE WHEN a.acknowledged_at IS NULL THEN a.count ELSE 0 END, "
@@ -72,19 +71,17 @@ async def raise_alarm(
     )  # fmt: skip
 
 
-async def clear_alarm(tx: AsyncConnection, kind: str, subject: str) -> None:
+async def clear_alarm(tx: Transaction, kind: str, subject: str) -> None:
     """End an alarm, because what it was about is over."""
-    raw = await driver(tx)
-    await raw.execute(
+    await tx.execute(
         "DELETE FROM alarms WHERE kind = $1 AND subject = $2",
         kind, storable(subject, MAX_SUBJECT),
     )  # fmt: skip
 
 
-async def acknowledge(tx: AsyncConnection, kind: str, subject: str) -> bool:
+async def acknowledge(tx: Transaction, kind: str, subject: str) -> bool:
     """Take note of an alarm, so that it is no longer shown; answers whether there was one."""
-    raw = await driver(tx)
-    done = await raw.execute(
+    done = await tx.execute(
         "UPDATE alarms SET acknowledged_at = now() "
         "WHERE kind = $1 AND subject = $2 AND acknowledged_at IS NULL",
         kind, subject,
@@ -92,10 +89,9 @@ async def acknowledge(tx: AsyncConnection, kind: str, subject: str) -> bool:
     return bool(done == "UPDATE 1")
 
 
-async def open_alarms(connection: AsyncConnection) -> list[Alarm]:
+async def open_alarms(connection: Transaction) -> list[Alarm]:
     """The alarms of one service, the oldest first."""
-    raw = await driver(connection)
-    return [Alarm(**row) for row in await raw.fetch(_OPEN)]
+    return [Alarm(**row) for row in await connection.fetch(_OPEN)]
 
 
 class Condition:

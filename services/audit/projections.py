@@ -4,10 +4,9 @@ from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from infra.base.clock import rfc3339
 from infra.keys.vault import Vault
+from infra.postgres.transaction import Transaction
 from infra.privacy.restrictions import keep_limits
 from infra.readmodels.read_tables import ReadTables
 from infra.readmodels.rebuild import fold
@@ -48,7 +47,7 @@ async def _timeline(log: Log, replay: Replay) -> list[dict[str, Any]]:
     return timeline
 
 
-async def _fill(tx: AsyncConnection, _: Vault) -> int:
+async def _fill(tx: Transaction, _: Vault) -> int:
     return await fold(tx, "intake", keep_limits, "rights")
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from contracts.referrals import CaseOpened, ReferralProposed
 from infra.eventstore.events import Recorded
+from infra.postgres.transaction import Transaction, columns
 from infra.tlog.growth import TileHash
 from infra.tlog.merkle import Frontier
 from infra.tlog.note import Signature
@@ -186,63 +187,69 @@ class Signed:
     note: bytes
 
 
-async def known_events(raw: Any, event_ids: Sequence[UUID]) -> set[UUID]:
+async def known_events(tx: Transaction, event_ids: Sequence[UUID]) -> set[UUID]:
     """Which of these events are in the log."""
-    return {row["event_id"] for row in await raw.fetch(KNOWN, event_ids)}
+    return {row["event_id"] for row in await tx.fetch(KNOWN, event_ids)}
 
 
 async def versions_of(
-    raw: Any, streams: Sequence[tuple[str, str]]
+    tx: Transaction, streams: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], int]:
     """(service, stream) → version of its last event in the log; unknown streams are absent."""
-    rows = await raw.fetch(VERSIONS, *map(list, zip(*streams, strict=True)))
+    rows = await tx.fetch(VERSIONS, *columns(streams))
     return {(row["service"], row["stream"]): row["version"] for row in rows}
 
 
-async def load_frontier(raw: Any) -> Frontier:
+async def load_frontier(tx: Transaction) -> Frontier:
     """The tree as it stands."""
-    return Frontier.load(await raw.fetchval(FRONTIER))
+    return Frontier.load(await tx.fetchval(FRONTIER))
 
 
 async def store_growth(
-    raw: Any, first: int, leaves: Sequence[Leaf], grown: Frontier, made: Sequence[TileHash]
+    tx: Transaction,
+    first: int,
+    leaves: Sequence[Leaf],
+    grown: Frontier,
+    made: Sequence[TileHash],
 ) -> None:
     """Store entries from index ``first``, the tile hashes they completed, and the tree."""
     rows = [leaf.row(idx) for idx, leaf in enumerate(leaves, first)]
-    await raw.execute(ADD_ENTRIES, *map(list, zip(*rows, strict=True)))
+    await tx.execute(ADD_ENTRIES, *columns(rows))
     if made:
-        await raw.execute(ADD_NODES, *map(list, zip(*made, strict=True)))
-    await raw.execute(SET_TREE, grown.size, grown.dump())
+        await tx.execute(ADD_NODES, *columns(made))
+    await tx.execute(SET_TREE, grown.size, grown.dump())
 
 
-async def store_versions(raw: Any, versions: dict[tuple[str, str], int]) -> None:
+async def store_versions(tx: Transaction, versions: dict[tuple[str, str], int]) -> None:
     """Remember the last version of these streams."""
     rows = [(*stream, version) for stream, version in versions.items()]
-    await raw.execute(SET_VERSIONS, *map(list, zip(*rows, strict=True)))
+    await tx.execute(SET_VERSIONS, *columns(rows))
 
 
-async def last_signed(raw: Any, origin: str) -> Signed | None:
+async def last_signed(tx: Transaction, origin: str) -> Signed | None:
     """The newest checkpoint of a log; None before the first."""
-    row = await raw.fetchrow(LAST_CHECKPOINT, origin)
+    row = await tx.fetchrow(LAST_CHECKPOINT, origin)
     return Signed(row["size"], row["root"], row["note"]) if row else None
 
 
-async def store_checkpoint(raw: Any, origin: str, signed: Signed, signed_at: datetime) -> None:
+async def store_checkpoint(
+    tx: Transaction, origin: str, signed: Signed, signed_at: datetime
+) -> None:
     """Keep a checkpoint for good."""
-    await raw.execute(ADD_CHECKPOINT, origin, signed.size, signed.root, signed.note, signed_at)
+    await tx.execute(ADD_CHECKPOINT, origin, signed.size, signed.root, signed.note, signed_at)
 
 
 async def store_signature(
-    raw: Any, origin: str, size: int, signature: Signature, added_at: datetime
+    tx: Transaction, origin: str, size: int, signature: Signature, added_at: datetime
 ) -> None:
     """Keep a signature that came after a checkpoint was stored; each key's first one."""
-    await raw.execute(
+    await tx.execute(
         ADD_SIGNATURE, origin, size, signature.name, signature.key_id, signature.line(),
         added_at,
     )  # fmt: skip
 
 
-async def tile_contents(raw: Any, tile: Tile) -> list[bytes]:
+async def tile_contents(tx: Transaction, tile: Tile) -> list[bytes]:
     """The hashes of a tile, or the entries of a bundle.
 
     Raises ``LogDamagedError`` if there are fewer than the tile is wide.
@@ -250,11 +257,11 @@ async def tile_contents(raw: Any, tile: Tile) -> list[bytes]:
     start = tile.index * TILE_WIDTH
     span = (start, start + tile.width)
     if tile.level == ENTRIES:
-        rows = await raw.fetch(_BUNDLE, *span)
+        rows = await tx.fetch(_BUNDLE, *span)
     elif tile.level == 0:
-        rows = await raw.fetch(_LEAVES, *span)
+        rows = await tx.fetch(_LEAVES, *span)
     else:
-        rows = await raw.fetch(_NODES, *span, tile.level)
+        rows = await tx.fetch(_NODES, *span, tile.level)
     if len(rows) != tile.width:
         raise LogDamagedError(f"{tile.path} holds {len(rows)} of {tile.width}")
     return [row["value"] for row in rows]

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts import intake, referrals
 from contracts.days import local_day
 from contracts.erasure import ErasureRequested
@@ -13,11 +11,11 @@ from contracts.rights import PersonArchived, PersonReactivated
 from contracts.values import TRANSITIONS, CaseStatus, ReferralStatus
 from infra.eventstore.events import Recorded
 from infra.keys.vault import Vault
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from infra.privacy.restrictions import keep_limits
 from infra.readmodels.read_tables import ReadTables
 from infra.readmodels.rebuild import fold
-from services.intake.tables import Raw, retention
+from services.intake.tables import retention
 
 CONTACTS = frozenset(
     event.type
@@ -38,51 +36,49 @@ _CHANGES = {
 }
 
 
-async def keep_stays(tx: AsyncConnection, messages: Sequence[Recorded]) -> set[UUID]:
+async def keep_stays(tx: Transaction, messages: Sequence[Recorded]) -> set[UUID]:
     """Remember contacts and the cases that they open; answers who was archived and came again,
     under all their ids."""
-    raw = await driver(tx)
     back: set[UUID] = set()
     for message in messages:
         if message.type in CONTACTS and message.person_id:
-            back |= await _contact(raw, message)
+            back |= await _contact(tx, message)
         elif message.type == intake.NeedExpressed.type:
             need = parse_event(message.type, message.data)
             assert isinstance(need, intake.NeedExpressed)
             case_id = intake.case_id_of(need.need_id)
-            await raw.execute(retention.OPENED, case_id, message.person_id)
+            await tx.execute(retention.OPENED, case_id, message.person_id)
         elif statement := _CHANGES.get(message.type):
-            await raw.execute(statement, message.person_id)
+            await tx.execute(statement, message.person_id)
     return back
 
 
-async def _contact(raw: Raw, message: Recorded) -> set[UUID]:
+async def _contact(tx: Transaction, message: Recorded) -> set[UUID]:
     event = parse_event(message.type, message.data)
     site = event.site if isinstance(event, intake.ContactRecorded) else None
     # when we heard of it: a sender's clock may stand years behind
     day = local_day(message.recorded_at)
-    await raw.execute(retention.KEEP, message.person_id, day, site)
-    rows = await raw.fetch(retention.REACTIVATE, message.person_id)
-    return {UUID(int=row["person_id"].int) for row in rows}
+    await tx.execute(retention.KEEP, message.person_id, day, site)
+    rows = await tx.fetch(retention.REACTIVATE, message.person_id)
+    return {row["person_id"] for row in rows}
 
 
-async def keep_work(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+async def keep_work(tx: Transaction, messages: Sequence[Recorded]) -> None:
     """Remember which cases and referrals are open.
 
     A case counts from the word that opens it (``keep_stays``): what the referral service has
     not got to yet is under way as well. Only its word that a case is over ends that.
     """
-    raw = await driver(tx)
     for message in messages:
         if message.type not in _WORK:
             continue
         match parse_event(message.type, message.data):
             case referrals.ReferralProposed(referral_id=work_id):
-                await raw.execute(retention.OPENED, work_id, message.person_id)
+                await tx.execute(retention.OPENED, work_id, message.person_id)
             case referrals.CaseClosed(case_id=work_id, status=status) if status not in _GOES_ON:
-                await raw.execute(retention.CLOSED, work_id, message.person_id)
+                await tx.execute(retention.CLOSED, work_id, message.person_id)
             case referrals.ReferralMoved(referral_id=work_id, status=status) if _over(status):
-                await raw.execute(retention.CLOSED, work_id, message.person_id)
+                await tx.execute(retention.CLOSED, work_id, message.person_id)
 
 
 def _over(status: ReferralStatus) -> bool:
@@ -97,12 +93,12 @@ _WORK = frozenset({referrals.CaseClosed.type, referrals.ReferralProposed.type}) 
 }
 
 
-async def _fill(tx: AsyncConnection, _: Vault) -> int:
+async def _fill(tx: Transaction, _: Vault) -> int:
     count = await fold(tx, "intake", keep_stays, "retention")
     await fold(tx, "intake", keep_limits, "rights")
     await fold(tx, "referrals", keep_work, "cases")
     for statement in retention.DROP_FORGOTTEN:
-        await (await driver(tx)).execute(statement)
+        await tx.execute(statement)
     return count
 
 

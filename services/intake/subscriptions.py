@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts import envelope
 from contracts.checks.nir import find_nir, may_hold_nir
@@ -27,7 +26,8 @@ from infra.messaging.sources.base import ForeignRecord
 from infra.messaging.sources.postgres import PostgresSource
 from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.postgres.database import Database, driver, is_infrastructure
+from infra.postgres.database import Database, is_infrastructure
+from infra.postgres.transaction import Transaction, columns
 from infra.web.auth import Principal
 from infra.web.problems import Internal, Problem, TooLarge
 from services.intake import tables
@@ -97,25 +97,24 @@ class PublicRecords:
         self._master = master
         self._clock = clock
 
-    async def handle(self, records: Sequence[ForeignRecord], tx: AsyncConnection) -> None:
+    async def handle(self, records: Sequence[ForeignRecord], tx: Transaction) -> None:
         """Take what is sound, keep the rest for later."""
         if problems := await self._take(records, tx):
-            await self._refuse(await driver(tx), records, problems)
+            await self._refuse(tx, records, problems)
 
-    async def replay_refused(self, tx: AsyncConnection) -> int:
+    async def replay_refused(self, tx: Transaction) -> int:
         """Try all refused records again; answers how many are left."""
-        raw = await driver(tx)
         after: tuple[str, int, int] = ("", 0, -1)
-        while rows := await raw.fetch(tables.REFUSED, *after, REPLAY_RECORDS):
+        while rows := await tx.fetch(tables.REFUSED, *after, REPLAY_RECORDS):
             keys = await self._master.keys(row["raw"] for row in rows)
             records = [opened(row, keys) for row in rows]
             problems = await self._take(records, tx)
-            await self._settle(raw, records, problems)
+            await self._settle(tx, records, problems)
             after = place_of(records[-1])
-        return sum(count for _, count in await raw.fetch(tables.COUNT_REFUSED))
+        return sum(count for _, count in await tx.fetch(tables.COUNT_REFUSED))
 
     async def _take(
-        self, records: Sequence[ForeignRecord], tx: AsyncConnection
+        self, records: Sequence[ForeignRecord], tx: Transaction
     ) -> dict[int, Problem]:
         """Apply the sound ones; answers index → problem of the others."""
         problems: dict[int, Problem] = {}
@@ -133,10 +132,10 @@ class PublicRecords:
                 problems[index] = outcome
         return problems
 
-    async def _apply(self, tx: AsyncConnection, arrivals: list[Arrival]) -> list[Outcome]:
+    async def _apply(self, tx: Transaction, arrivals: list[Arrival]) -> list[Outcome]:
         """Apply all together; one by one where that fails, so that it fails for one alone."""
         try:
-            async with tx.begin_nested():
+            async with tx.savepoint():
                 return await self._intake.apply(tx, arrivals)
         except Exception as error:
             if is_infrastructure(error) or isinstance(error, ConcurrencyError):
@@ -155,7 +154,7 @@ class PublicRecords:
         return self._gate.admit(found, KAFKA, hop.decode("latin-1"))
 
     async def _refuse(
-        self, raw: tables.Raw, records: Sequence[ForeignRecord], problems: dict[int, Problem]
+        self, tx: Transaction, records: Sequence[ForeignRecord], problems: dict[int, Problem]
     ) -> None:
         keys = await self._master.keys()
         rows = [
@@ -165,16 +164,16 @@ class PublicRecords:
             )
             for n, p in sorted(problems.items())
         ]  # fmt: skip
-        await raw.execute(tables.REFUSE, *tables.columns(rows, 7), self._clock())
+        await tx.execute(tables.REFUSE, *columns(rows, 7), self._clock())
         keys.check()
 
     async def _settle(
-        self, raw: tables.Raw, records: Sequence[ForeignRecord], problems: dict[int, Problem]
+        self, tx: Transaction, records: Sequence[ForeignRecord], problems: dict[int, Problem]
     ) -> None:
         taken = [place_of(r) for n, r in enumerate(records) if n not in problems]
         again = [(*place_of(records[n]), p.slug, _known_fields(p)) for n, p in problems.items()]
-        await raw.execute(tables.ACCEPT_REFUSED, *tables.columns(taken, 3))
-        await raw.execute(tables.REFUSE_AGAIN, *tables.columns(again, 5))
+        await tx.execute(tables.ACCEPT_REFUSED, *columns(taken, 3))
+        await tx.execute(tables.REFUSE_AGAIN, *columns(again, 5))
 
 
 @dataclass(frozen=True)
@@ -191,18 +190,16 @@ class RefusedRetention:
     async def step(self) -> int:
         """Delete a set of those that are too old; answers how many."""
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
             until = self.clock() - timedelta(days=self.days)
-            deleted = await raw.fetch(tables.FORGET_REFUSED, until, EXPIRED_RECORDS)
+            deleted = await tx.fetch(tables.FORGET_REFUSED, until, EXPIRED_RECORDS)
         if deleted:
             log.info("refused records deleted, too old", count=len(deleted))
         return len(deleted)
 
 
-async def refused(tx: AsyncConnection) -> dict[str, int]:
+async def refused(tx: Transaction) -> dict[str, int]:
     """How many refused records wait, by reason."""
-    raw = await driver(tx)
-    return {row["reason"]: row["count"] for row in await raw.fetch(tables.COUNT_REFUSED)}
+    return {row["reason"]: row["count"] for row in await tx.fetch(tables.COUNT_REFUSED)}
 
 
 def _read(record: ForeignRecord) -> Envelope:

@@ -11,7 +11,6 @@ from functools import partial
 from uuid import UUID
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.partners import (
@@ -35,7 +34,7 @@ from contracts.registry import parse_event
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
 from infra.keys.vault import PersonKey, Vault
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction, columns
 from infra.privacy.restrictions import keep_limits
 from infra.readmodels.read_tables import ReadTables, Resealed
 from infra.readmodels.rebuild import fold, heard_until
@@ -74,44 +73,42 @@ def heard(messages: Sequence[Recorded]) -> list[Heard]:
     return [(m, parse_event(m.type, m.data)) for m in messages if m.type in HEARD]
 
 
-async def keep_directory(tx: AsyncConnection, events: Sequence[Event]) -> None:
+async def keep_directory(tx: Transaction, events: Sequence[Event]) -> None:
     """Partners and services as last published."""
-    raw = await driver(tx)
     partners = {e.partner_id: e for e in events if isinstance(e, PartnerRegistered)}
     services = {e.service_id: e for e in events if isinstance(e, ServicePublished)}
     if partners:
         rows = [(p.partner_id, p.kind, p.name, _json(p.structure)) for p in partners.values()]
-        await raw.execute(tables.UPSERT_PARTNERS, *map(list, zip(*rows, strict=True)))
+        await tx.execute(tables.UPSERT_PARTNERS, *columns(rows))
     if services:
-        columns = map(list, zip(*(_service(s) for s in services.values()), strict=True))
-        await raw.execute(tables.UPSERT_SERVICES, *columns)
+        values = columns(_service(s) for s in services.values())
+        await tx.execute(tables.UPSERT_SERVICES, *values)
     last = {
         e.service_id: e for e in events if isinstance(e, ServicePublished | ServiceWithdrawn)
     }
     gone = [i for i, event in last.items() if isinstance(event, ServiceWithdrawn)]
     if gone:
-        await raw.execute(directory.WITHDRAW_SERVICES, gone)
+        await tx.execute(directory.WITHDRAW_SERVICES, gone)
     names = {(e.partner_id, e.since): e.name for e in events if isinstance(e, PartnerRenamed)}
     if names:
         named = [(partner, since, name) for (partner, since), name in names.items()]
-        await raw.execute(directory.KEEP_NAMES, *map(list, zip(*named, strict=True)))
+        await tx.execute(directory.KEEP_NAMES, *columns(named))
     for said in (event for event in events if isinstance(event, CapacityReported)):
-        await raw.execute(
+        await tx.execute(
             tables.KEEP_CAPACITY, said.service_id, said.status, said.seats, said.until,
             said.reported_at, said.sessions,
         )  # fmt: skip
 
 
-async def keep_states(tx: AsyncConnection, events: Sequence[Heard]) -> None:
+async def keep_states(tx: Transaction, events: Sequence[Heard]) -> None:
     """Bring ``referral_states`` up to date with a batch of the referral service's events."""
     changes = fold_states([(recorded.version, event) for recorded, event in events])
     if not changes:
         return
-    raw = await driver(tx)
     new = [change for change in changes.values() if change.origin]
     if new:
-        columns = map(list, zip(*(_new_state(change) for change in new), strict=True))
-        await raw.execute(tables.INSERT_STATES, *columns)
+        values = columns(_new_state(change) for change in new)
+        await tx.execute(tables.INSERT_STATES, *values)
     moved = [
         (
             i,
@@ -125,7 +122,7 @@ async def keep_states(tx: AsyncConnection, events: Sequence[Heard]) -> None:
         for i, c in changes.items()
     ]
     answers = [answer_id for change in changes.values() for answer_id in change.answers]
-    await raw.execute(tables.UPDATE_STATES, *map(list, zip(*moved, strict=True)), answers)
+    await tx.execute(tables.UPDATE_STATES, *columns(moved), answers)
 
 
 def _new_state(change: StateChange) -> tuple[object, ...]:
@@ -149,21 +146,21 @@ def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-async def _fill(tx: AsyncConnection, vault: Vault) -> int:
+async def _fill(tx: Transaction, vault: Vault) -> int:
     """What was heard by the code that hears it; then what partners said in between."""
     await fold(tx, "referrals", partial(_keep_heard, vault), HEARD_BY)
     await fold(tx, "intake", keep_limits, "rights")
-    await (await driver(tx)).execute(tables.DROP_FORGOTTEN_STATES)
+    await tx.execute(tables.DROP_FORGOTTEN_STATES)
     return await fold(tx, "partners", partial(_keep_own, vault))
 
 
-async def _keep_heard(vault: Vault, tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+async def _keep_heard(vault: Vault, tx: Transaction, messages: Sequence[Recorded]) -> None:
     events = heard(messages)
     await keep_states(tx, events)
     await keep_references(tx, vault, events)
 
 
-async def _keep_own(vault: Vault, tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+async def _keep_own(vault: Vault, tx: Transaction, messages: Sequence[Recorded]) -> None:
     events = [parse_event(m.type, m.data) for m in messages]
     await keep_directory(tx, events)
     answered = {e.referral_id for e in events if isinstance(e, AnswerReceived)}
@@ -171,7 +168,7 @@ async def _keep_own(vault: Vault, tx: AsyncConnection, messages: Sequence[Record
         await _keep_words(vault, tx, answered)
 
 
-async def _keep_words(vault: Vault, tx: AsyncConnection, answered: Collection[UUID]) -> None:
+async def _keep_words(vault: Vault, tx: Transaction, answered: Collection[UUID]) -> None:
     """What these referrals' partners said, in order with what had been heard meanwhile."""
     until, streams = await heard_until(tx, HEARD_BY), [f"referral-{i}" for i in answered]
     own = await _loaded(tx, "partners", streams, {AnswerReceived.type})
@@ -180,11 +177,11 @@ async def _keep_words(vault: Vault, tx: AsyncConnection, answered: Collection[UU
     moves = _by_stream(await opened(vault, [(m, e) for m, e in others if m.position <= until]))
     keys = await vault.keys({m.person_id for m, _ in own if m.person_id})
     rows = [_words(said, moves[stream], keys) for stream, said in answers.items()]
-    await (await driver(tx)).execute(tables.KEEP_WORDS, *map(list, zip(*rows, strict=True)))
+    await tx.execute(tables.KEEP_WORDS, *columns(rows))
 
 
 async def _loaded(
-    tx: AsyncConnection, service: str, streams: Sequence[str], types: Collection[str]
+    tx: Transaction, service: str, streams: Sequence[str], types: Collection[str]
 ) -> list[Heard]:
     histories = (await EventStore(service).load_many(tx, streams)).values()
     found = [m for history in histories for m in history if m.type in types]

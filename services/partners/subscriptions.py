@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.base import Event
 from contracts.days import local_day
 from contracts.erasure import PersonErased
@@ -28,7 +26,8 @@ from infra.eventstore.writer import Pending, Writer
 from infra.messaging.sources.postgres import PostgresSource
 from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.privacy.restrictions import Limit, limited_among
 from services.partners import projections, tables
 from services.partners.handlers.compose import disclosure
@@ -99,7 +98,7 @@ class Deliveries:
     writer: Writer
     clock: Clock
 
-    async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """States, deliveries and disclosures of a batch, in sets."""
         heard = projections.heard(messages)
         await projections.keep_states(tx, heard)
@@ -118,14 +117,13 @@ class Deliveries:
             pending += await self._cancel(tx, cancelled)
         if answered:
             # one that is tried again must not arrive after the answer it asks for
-            raw = await driver(tx)
-            await raw.execute(tables.DROP_REMINDERS, list(answered), self.clock())
+            await tx.execute(tables.DROP_REMINDERS, list(answered), self.clock())
         if overdue:
             pending += await self._remind(tx, overdue)
         await self.writer.write(tx, pending)
 
     async def _request(
-        self, tx: AsyncConnection, requests: list[tuple[Recorded, ReferralRequested]]
+        self, tx: Transaction, requests: list[tuple[Recorded, ReferralRequested]]
     ) -> list[Pending]:
         endpoints = await endpoints_for(tx, {(e.partner_id, e.service_id) for _, e in requests})
         persons = {e.person_id for _, e in requests}
@@ -160,12 +158,12 @@ class Deliveries:
         return waiting(row, now)
 
     async def _appoint(
-        self, tx: AsyncConnection, said: list[tuple[Recorded, AppointmentEvent]]
+        self, tx: Transaction, said: list[tuple[Recorded, AppointmentEvent]]
     ) -> list[Pending]:
         """Tell whoever has the request of its appointment: by the API that keeps it, else by
         another channel or an adviser; who came is for that API alone."""
-        raw, now = await driver(tx), self.clock()
-        found = await raw.fetch(appointments.APPOINTED, [e.referral_id for _, e in said])
+        now = self.clock()
+        found = await tx.fetch(appointments.APPOINTED, [e.referral_id for _, e in said])
         known = {request["referral_id"]: request for request in found}
         keys = {key_of(request) for request in found}
         api = await endpoints_for(tx, keys, by_api=True)
@@ -186,16 +184,15 @@ class Deliveries:
                 kept.append(row)
             elif isinstance(event, AppointmentSet | AppointmentExcused):
                 newest[event.referral_id] = row
-        await raw.execute(appointments.SUPERSEDE, list(newest), now)
+        await tx.execute(appointments.SUPERSEDE, list(newest), now)
         return by_hand(await insert(tx, [*kept, *newest.values()], now))
 
     async def _cancel(
-        self, tx: AsyncConnection, cancelled: list[tuple[Recorded, ReferralCancelled]]
+        self, tx: Transaction, cancelled: list[tuple[Recorded, ReferralCancelled]]
     ) -> list[Pending]:
-        raw = await driver(tx)
         ids = [event.referral_id for _, event in cancelled]
-        await raw.execute(tables.CANCEL_DELIVERIES, ids, self.clock())
-        known = {r["referral_id"]: r for r in await raw.fetch(tables.KNOWN_TO_PARTNER, ids)}
+        await tx.execute(tables.CANCEL_DELIVERIES, ids, self.clock())
+        known = {r["referral_id"]: r for r in await tx.fetch(tables.KNOWN_TO_PARTNER, ids)}
         told = [(m, e) for m, e in cancelled if e.referral_id in known and tells_partner(e)]
         wanted = [known[e.referral_id] for _, e in told]
         endpoints = await endpoints_for(tx, {key_of(r) for r in wanted}, by_api=False)
@@ -214,12 +211,9 @@ class Deliveries:
             rows.append(row)
         return by_hand(await insert(tx, rows, self.clock()))
 
-    async def _remind(
-        self, tx: AsyncConnection, overdue: dict[UUID, Recorded]
-    ) -> list[Pending]:
+    async def _remind(self, tx: Transaction, overdue: dict[UUID, Recorded]) -> list[Pending]:
         """Remind whoever took the request and has not ended it in the meantime."""
-        raw = await driver(tx)
-        found = await raw.fetch(tables.REMINDABLE, list(overdue))
+        found = await tx.fetch(tables.REMINDABLE, list(overdue))
         told = [(overdue[request["referral_id"]], request) for request in found]
         endpoints = await endpoints_for(tx, {key_of(r) for r in found}, by_api=False)
         rows = [
@@ -237,7 +231,7 @@ class Withdrawals:
     writer: Writer
     clock: Clock
 
-    async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """Remember each, keep back what did not leave, tell whoever received something."""
         pending: list[Pending] = []
         for recorded in messages:
@@ -248,14 +242,14 @@ class Withdrawals:
         await self.writer.write(tx, pending)
 
     async def _withdraw(
-        self, tx: AsyncConnection, recorded: Recorded, event: AgreementWithdrawn
+        self, tx: Transaction, recorded: Recorded, event: AgreementWithdrawn
     ) -> list[Pending]:
         # what was sent before the hub heard of it; the sender's own clock may be wrong
-        raw, at = await driver(tx), recorded.recorded_at
+        at = recorded.recorded_at
         about = event.person_id, event.agreement_id
-        await raw.execute(withdrawals.WITHDRAW, *([value] for value in about), [at])
-        await raw.execute(withdrawals.DROP_WITHDRAWN, *about, at, self.clock())
-        told = await raw.fetch(withdrawals.TOLD_UNDER, *about, at)
+        await tx.execute(withdrawals.WITHDRAW, *([value] for value in about), [at])
+        await tx.execute(withdrawals.DROP_WITHDRAWN, *about, at, self.clock())
+        told = await tx.fetch(withdrawals.TOLD_UNDER, *about, at)
         about_each = [(recorded, request) for request in told]
         return await tell(tx, about_each, WITHDRAWN, self.clock())
 
@@ -267,11 +261,10 @@ class Receipts:
     writer: Writer
     clock: Clock
 
-    async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """A message to each partner for each request that it got."""
         heard = {m.person_id: m for m in messages if m.type == PersonErased.type}
-        raw = await driver(tx)
-        told = await raw.fetch(rights_tables.TOLD, [p for p in heard if p]) if heard else []
+        told = await tx.fetch(rights_tables.TOLD, [p for p in heard if p]) if heard else []
         about_each = [(heard[request["person_id"]], request) for request in told]
         await self.writer.write(tx, await tell(tx, about_each, ERASED, self.clock()))
 

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts import persons
 from contracts.base import Event
@@ -42,7 +41,7 @@ from contracts.registry import parse_event
 from contracts.values import Author
 from infra.eventstore.events import Recorded
 from infra.keys.vault import Vault
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction, columns
 from infra.privacy.restrictions import keep_limits
 from infra.readmodels.read_tables import ReadTables
 from infra.readmodels.rebuild import Keep, fold
@@ -88,7 +87,7 @@ class Changes:
         self.referral_changes.setdefault(referral_id, {}).update(changed)
 
 
-async def apply(tx: AsyncConnection, events: Sequence[Event], now: datetime) -> None:
+async def apply(tx: Transaction, events: Sequence[Event], now: datetime) -> None:
     """Bring the read tables up to date with new events of this service."""
     changed = Changes(now)
     for event in events:
@@ -99,19 +98,19 @@ async def apply(tx: AsyncConnection, events: Sequence[Event], now: datetime) -> 
     await _write(tx, changed)
 
 
-async def _fill(tx: AsyncConnection, _: Vault) -> int:
+async def _fill(tx: Transaction, _: Vault) -> int:
     """What others said comes first: whoever was forgotten since is forgotten again."""
     for service, subscription, keep in _HEARD:
         await fold(tx, service, keep, subscription)
     return await fold(tx, "referrals", _apply_again)
 
 
-async def _apply_again(tx: AsyncConnection, events: Sequence[Recorded]) -> None:
+async def _apply_again(tx: Transaction, events: Sequence[Recorded]) -> None:
     for event in events:  # one at a time: each row bears the time of its own last event
         await apply(tx, [parse_event(event.type, event.data)], event.recorded_at)
 
 
-async def keep_said(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+async def keep_said(tx: Transaction, messages: Sequence[Recorded]) -> None:
     """What the intake says of persons that routing will look at; still sealed."""
     said = [m for m in messages if m.type in PERSON_EVENTS and m.person_id]
     rows = [
@@ -119,31 +118,29 @@ async def keep_said(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
         for m in said
     ]
     if rows:
-        raw = await driver(tx)
-        await raw.execute(tables.KEEP_PERSON_EVENTS, *map(list, zip(*rows, strict=True)))
+        await tx.execute(tables.KEEP_PERSON_EVENTS, *columns(rows))
 
 
-async def keep_services(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+async def keep_services(tx: Transaction, messages: Sequence[Recorded]) -> None:
     """The directory, as the partner service publishes it; the last word of a batch counts."""
-    raw = await driver(tx)
     told = (ServicePublished.type, ServiceWithdrawn.type)
     latest = {orjson.loads(m.data)["service_id"]: m for m in messages if m.type in told}
     published = [m for m in latest.values() if m.type == ServicePublished.type]
     if published:
         texts, positions = [m.data for m in published], [m.position for m in published]
-        await raw.execute(tables.UPSERT_SERVICES, texts, positions)
+        await tx.execute(tables.UPSERT_SERVICES, texts, positions)
     gone = [i for i, m in latest.items() if m.type == ServiceWithdrawn.type]
     if gone:
-        await raw.execute(tables.WITHDRAW_SERVICES, gone)
+        await tx.execute(tables.WITHDRAW_SERVICES, gone)
     said = [_parsed(m) for m in messages if m.type == CapacityReported.type]
     said.sort(key=lambda report: report.reported_at)  # of one moment: the later word
     reports = {report.service_id: report for report in said}
     if reports:
         rows = [(r.service_id, r.status, r.until, r.reported_at) for r in reports.values()]
-        await raw.execute(tables.KEEP_CAPACITY, *map(list, zip(*rows, strict=True)))
+        await tx.execute(tables.KEEP_CAPACITY, *columns(rows))
 
 
-async def keep_undelivered(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+async def keep_undelivered(tx: Transaction, messages: Sequence[Recorded]) -> None:
     """Messages that a partner has not got: somebody has to act, until it has them.
 
     The last word on a referral's request, reminder, cancellation or withdrawal counts.
@@ -152,11 +149,10 @@ async def keep_undelivered(tx: AsyncConnection, messages: Sequence[Recorded]) ->
     last = {(event.referral_id, event.message): (m, event) for m, event in told}
     if not last:
         return
-    raw = await driver(tx)
-    await raw.execute(tables.DROP_UNDELIVERED, *map(list, zip(*last, strict=True)))
+    await tx.execute(tables.DROP_UNDELIVERED, *columns(last))
     rows = [_undelivered(m, event) for m, event in last.values() if _in_trouble(event)]
     if rows:
-        await raw.execute(tables.KEEP_UNDELIVERED, *map(list, zip(*rows, strict=True)))
+        await tx.execute(tables.KEEP_UNDELIVERED, *columns(rows))
 
 
 def _in_trouble(event: DeliveryEvent) -> bool:
@@ -172,9 +168,8 @@ def _undelivered(message: Recorded, event: DeliveryManual | DeliveryDeadLettered
     return event.referral_id, event.message, trouble, event.error, since
 
 
-async def keep_persons(tx: AsyncConnection, messages: Sequence[Recorded]) -> None:
+async def keep_persons(tx: Transaction, messages: Sequence[Recorded]) -> None:
     """Who is the same person as whom, and who may be."""
-    raw = await driver(tx)
     for message in messages:
         if message.type not in _PERSONS:
             continue
@@ -182,14 +177,14 @@ async def keep_persons(tx: AsyncConnection, messages: Sequence[Recorded]) -> Non
         match event:
             case persons.DuplicateSuspected():
                 since = local_day(message.recorded_at)  # not by whose sender said it
-                await raw.execute(tables.KEEP_DUPLICATE, event.person_id, event.other_id, since)
+                await tx.execute(tables.KEEP_DUPLICATE, event.person_id, event.other_id, since)
             case persons.DuplicateDismissed():
-                await raw.execute(tables.DROP_DUPLICATE, event.person_id, event.other_id)
+                await tx.execute(tables.DROP_DUPLICATE, event.person_id, event.other_id)
             case persons.PersonMerged():
-                await raw.execute(tables.KEEP_ALIAS, event.person_id, event.into)
-                await raw.execute(tables.DROP_DUPLICATE, event.person_id, event.into)
+                await tx.execute(tables.KEEP_ALIAS, event.person_id, event.into)
+                await tx.execute(tables.DROP_DUPLICATE, event.person_id, event.into)
             case persons.PersonUnmerged():
-                await raw.execute(tables.DROP_ALIAS, event.person_id)
+                await tx.execute(tables.DROP_ALIAS, event.person_id)
 
 
 _HEARD: tuple[tuple[str, str, Keep], ...] = (
@@ -328,25 +323,25 @@ _REFERRAL = (
 )  # fmt: skip
 
 
-async def _write(tx: AsyncConnection, changed: Changes) -> None:
-    raw, now = await driver(tx), changed.now
+async def _write(tx: Transaction, changed: Changes) -> None:
+    now = changed.now
     if changed.cases:
-        await raw.execute(tables.INSERT_CASES, *_columns(changed.cases, _CASE), now)
+        await tx.execute(tables.INSERT_CASES, *_columns(changed.cases, _CASE), now)
     if changed.proposals:
-        await raw.execute(tables.INSERT_PROPOSALS, *_columns(changed.proposals, _PROPOSAL))
+        await tx.execute(tables.INSERT_PROPOSALS, *_columns(changed.proposals, _PROPOSAL))
     if changed.case_changes:
-        await raw.execute(tables.UPDATE_CASES, *_rows(changed.case_changes))
+        await tx.execute(tables.UPDATE_CASES, *_rows(changed.case_changes))
     if changed.referrals:
-        await raw.execute(tables.INSERT_REFERRALS, *_columns(changed.referrals, _REFERRAL), now)
+        await tx.execute(tables.INSERT_REFERRALS, *_columns(changed.referrals, _REFERRAL), now)
     if changed.referral_changes:
-        await raw.execute(tables.UPDATE_REFERRALS, *_rows(changed.referral_changes), now)
+        await tx.execute(tables.UPDATE_REFERRALS, *_rows(changed.referral_changes), now)
     for event in changed.rules:
         content = orjson.dumps(event.content).decode()
-        await raw.execute(
+        await tx.execute(
             tables.INSERT_RULES, event.version, event.rules, event.digest, content, now
         )
     for statement in tables.FORGET if changed.forgotten else ():
-        await raw.execute(statement, changed.forgotten)
+        await tx.execute(statement, changed.forgotten)
 
 
 def _columns(events: Sequence[Event], names: Sequence[str]) -> list[list[Any]]:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from infra.eventstore.events import Recorded
 from infra.messaging.subscription import Subscription
 from infra.platform import Platform
 from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from services.referrals import projections
 from services.referrals.handlers.erasure import Erasing
 from services.referrals.handlers.messages import Messages
@@ -22,11 +21,11 @@ def subscriptions(
     """
     erasing = Erasing(heard)
 
-    async def routed(messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def routed(messages: Sequence[Recorded], tx: Transaction) -> None:
         await heard.on_intake(messages, tx)
         routing.batch_size = heard.directory.cases_at_once(platform.settings.batch_size)
 
-    async def directory(messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def directory(messages: Sequence[Recorded], tx: Transaction) -> None:
         await projections.keep_services(tx, messages)
 
     routing = platform.subscription("routing", database, "intake", routed)

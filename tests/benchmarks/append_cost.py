@@ -7,13 +7,13 @@ number of rows in each index and of hashes in the frontier, not the bytes of old
 
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import asyncpg
 
 from infra.eventstore.events import Recorded
 from infra.postgres.database import Database, vault_url
 from infra.postgres.migrations import migrate
+from infra.postgres.transaction import Transaction
 from infra.tlog.merkle import Frontier
 from services.audit.handlers.sequencing import sequence
 from tests.benchmarks.hub_log import EVENTS_OF_A_CASE, hub_log
@@ -72,11 +72,11 @@ async def grown(place: Bench, size: int) -> Grown:
     return Grown(size, Database(url, "audit", pool_size=1), [])
 
 
-async def _settle(raw: Any) -> None:
+async def _settle(tx: Transaction) -> None:
     """Statistics and written pages: what follows pays for itself alone."""
-    await raw.execute("VACUUM ANALYZE audit.entries")
-    await raw.execute("VACUUM ANALYZE audit.streams")
-    await raw.execute("CHECKPOINT")
+    await tx.execute("VACUUM ANALYZE audit.entries")
+    await tx.execute("VACUUM ANALYZE audit.streams")
+    await tx.execute("CHECKPOINT")
 
 
 async def main() -> None:

@@ -28,7 +28,7 @@ from infra.delivery.worker import DeliveryWorker
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending
 from infra.platform import Platform
-from infra.postgres.database import driver, vault_url
+from infra.postgres.database import vault_url
 from infra.workers.event_loop import settle_memory
 from services.partners.app import build
 from services.partners.handlers import seed
@@ -138,7 +138,7 @@ async def _endpoints(platform: Platform, ports: list[int]) -> None:
         address = Address(PARTNER, [SERVICE], f"http://127.0.0.1:{port}/hook")
         await endpoints.register(address, Meta())
     async with database.transaction() as tx:
-        await (await driver(tx)).execute("UPDATE endpoints SET verified_at = now()")
+        await tx.execute("UPDATE endpoints SET verified_at = now()")
     await database.close()
 
 
@@ -155,8 +155,7 @@ async def _fill(platform: Platform, service: Any, count: int) -> None:
     await subscription.source.stop()
     await referrals.close()
     async with service.database.transaction() as tx:
-        raw = await driver(tx)
-        await raw.execute(
+        await tx.execute(
             "UPDATE deliveries d SET endpoint_id = e.endpoint_id FROM (SELECT endpoint_id, "
             "row_number() OVER () - 1 AS n, count(*) OVER () AS c FROM endpoints) e "
             "WHERE d.seq % e.c = e.n"
@@ -223,16 +222,16 @@ async def _measured(
 
 async def _succeeded(database: Any) -> int:
     async with database.reading() as connection:
-        raw = await driver(connection)
         return int(
-            await raw.fetchval("SELECT count(*) FROM deliveries WHERE state = 'succeeded'")
+            await connection.fetchval(
+                "SELECT count(*) FROM deliveries WHERE state = 'succeeded'"
+            )
         )
 
 
 async def _wal(database: Any) -> int:
     async with database.reading() as connection:
-        raw = await driver(connection)
-        return int(await raw.fetchval("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"))
+        return int(await connection.fetchval("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"))
 
 
 def _own_cpu() -> float:

@@ -4,7 +4,6 @@ import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra.postgres.database import driver
 from infra.tlog import merkle, tiles
 from infra.tlog.export.layout import Selection
 from infra.tlog.export.reader import Exported
@@ -39,7 +38,7 @@ def looked_up(hub: HubLog, size: int) -> Run:
     async def run() -> int:
         for index in random.sample(range(size), STORED_PROOFS):
             async with hub.database.reading() as tx:
-                await (await driver(tx)).fetchval(tables.LEAF_AT, index)
+                await tx.fetchval(tables.LEAF_AT, index)
         return STORED_PROOFS
 
     return run

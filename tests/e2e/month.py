@@ -37,7 +37,7 @@ from infra.eventstore.events import Meta
 from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Pending
 from infra.platform import DATABASE, Platform
-from infra.postgres.database import Database, driver, vault_url
+from infra.postgres.database import Database, vault_url
 from infra.postgres.embedded import EmbeddedPostgres
 from infra.postgres.migrations import migrate
 from infra.web.app import Service
@@ -229,8 +229,7 @@ class Month:
     async def _advisers_work(self) -> None:
         """Two advisers take what is most urgent, as much as a day allows."""
         async with self.service.database.reading() as connection:
-            raw = await driver(connection)
-            items = await raw.fetch(tables.WORKLIST, max(self.cases // 12, 10), 0)
+            items = await connection.fetch(tables.WORKLIST, max(self.cases // 12, 10), 0)
         await self._ask(items)
         for item in items:
             with suppress(AgreementMissingError, ForbiddenTransitionError, CaseClosedError):
@@ -260,9 +259,8 @@ class Month:
         if chance < 0.9:
             await self.advisers.confirm(tx, item["referral_id"], ADVISER)
             return
-        raw = await driver(tx)
         query = "SELECT proposal_id FROM cases WHERE case_id = $1"
-        proposal = await raw.fetchval(query, item["case_id"])
+        proposal = await tx.fetchval(query, item["case_id"])
         await self.advisers.refuse(tx, proposal, "pas adapté", ADVISER)
 
     async def _ask(self, items: list[Any]) -> None:
@@ -281,9 +279,10 @@ class Month:
     async def forgotten(self) -> list[Any]:
         """Active cases that wait for nobody until no day, and are on no worklist."""
         async with self.service.database.reading() as connection:
-            raw = await driver(connection)
-            listed = {r["case_id"] for r in await raw.fetch(tables.WORKLIST, 1_000_000, 0)}
-            rows = await raw.fetch(
+            listed = {
+                r["case_id"] for r in await connection.fetch(tables.WORKLIST, 1_000_000, 0)
+            }
+            rows = await connection.fetch(
                 "SELECT c.case_id, bool_or(r.awaits = 'partner' AND r.next_on > $1) AS waits "
                 "FROM cases c LEFT JOIN referrals r ON r.case_id = c.case_id "
                 "WHERE c.status = 'active' GROUP BY c.case_id",
@@ -295,22 +294,20 @@ class Month:
     async def ends(self) -> dict[str, int]:
         """How many cases ended how, or where they stand."""
         async with self.service.database.reading() as connection:
-            raw = await driver(connection)
-            rows = await raw.fetch(
+            rows = await connection.fetch(
                 "SELECT 'case ' || status AS what, count(*) AS n FROM cases GROUP BY status "
                 "UNION ALL "
                 "SELECT 'referral ' || status || coalesce(' ' || reason, ''), count(*) "
                 "FROM referrals GROUP BY status, reason"
             )
-            listed = await raw.fetch(tables.WORKLIST, 1_000_000, 0)
+            listed = await connection.fetch(tables.WORKLIST, 1_000_000, 0)
         work = Counter(f"worklist {row['reason']}" for row in listed)
         return {row["what"]: row["n"] for row in rows} | work
 
     async def attempts(self) -> list[Any]:
         """Cases in which a service was asked twice without a late yes, or more than allowed."""
         async with self.service.database.reading() as connection:
-            raw = await driver(connection)
-            return await raw.fetch(
+            return await connection.fetch(
                 "SELECT case_id FROM referrals WHERE status <> 'entered-in-error' "
                 "GROUP BY case_id, service_id HAVING count(*) > 1"
             )

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infra.platform import Platform
-from infra.postgres.database import driver
 from services.referrals import projections
 from tests.e2e.month import STORIES, Month
 from tests.support.postgres import Databases
@@ -52,9 +51,8 @@ async def test_without_the_calendar_silence_would_be_noticed_here(month: Month):
 
 async def _tables(month: Month) -> list[str]:
     async with month.service.database.reading() as connection:
-        raw = await driver(connection)
         return [
             row["t"]
             for name in ("cases", "proposals", "referrals")
-            for row in await raw.fetch(f"SELECT t::text AS t FROM {name} t ORDER BY 1")
+            for row in await connection.fetch(f"SELECT t::text AS t FROM {name} t ORDER BY 1")
         ]

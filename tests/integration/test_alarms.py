@@ -84,7 +84,7 @@ async def test_a_state_is_written_only_when_it_changes(referrals: Database):
 
 async def park(database: Database, key: str, offset: int) -> None:
     async with database.transaction() as tx:
-        await tx.exec_driver_sql(
+        await tx.execute(
             'INSERT INTO dead_letters (subscription, source, partition, "offset", key, record, '
             f"error) VALUES ('routing', 'intake', 0, {offset}, '{key}', '', 'KeyError')"
         )
@@ -121,7 +121,7 @@ async def test_paused_and_parked_are_alarms_everywhere_and_end_by_themselves(
         await verbs.acknowledge(settings, "referrals", "parked", "routing")
     async with referrals.transaction() as tx:
         await set_paused(tx, "routing", False)
-        await tx.exec_driver_sql("DELETE FROM dead_letters")
+        await tx.execute("DELETE FROM dead_letters")
     assert (await readiness(service))["alarms"] == []
     assert REGISTRY.get_sample_value("aiguillage_alarms", labels) == 0
 

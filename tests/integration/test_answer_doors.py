@@ -167,7 +167,7 @@ async def _typed(stack: AsyncExitStack, databases: Databases, path: Path) -> Doo
 
     async def stored() -> int:
         async with hall.service.database.reading() as connection:
-            result = await connection.exec_driver_sql(
+            result = await connection.execute(
                 "SELECT count(*) FROM events WHERE type LIKE '%referral.accepted%'"
             )
             return int(result.scalar_one())

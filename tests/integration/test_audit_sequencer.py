@@ -6,7 +6,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import InsufficientPrivilegeError
 
 from infra.eventstore.events import NewEvent, Recorded
 from infra.eventstore.upcast import forget_upcaster, register_upcaster
@@ -167,6 +167,6 @@ async def test_a_stream_with_a_hole_is_parked_and_the_others_go_on(hub: Hub) -> 
 async def test_the_service_can_neither_change_nor_delete_what_is_logged(
     hub: Hub, statement: str
 ) -> None:
-    with pytest.raises(DBAPIError, match="permission denied"):
+    with pytest.raises(InsufficientPrivilegeError, match="permission denied"):
         async with hub.service.database.transaction() as tx:
-            await tx.exec_driver_sql(statement)
+            await tx.execute(statement)

@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from infra.postgres.database import Database, async_url
+from infra.postgres.transaction import Transaction
 from infra.tlog import merkle
 from infra.tlog.note import open_checkpoint
 from services.audit import tables
@@ -64,11 +65,11 @@ async def test_what_is_given_out_was_remembered_before(
     await hub.fill(10)
     stored = tables.store_checkpoint
 
-    async def store(raw: Any, origin: str, signed: tables.Signed, at: Any) -> None:
+    async def store(tx: Transaction, origin: str, signed: tables.Signed, at: Any) -> None:
         assert [(r["size"], r["note"]) for r in await remembered(databases)] == [
             (signed.size, signed.note)
         ]
-        await stored(raw, origin, signed, at)
+        await stored(tx, origin, signed, at)
 
     monkeypatch.setattr(tables, "store_checkpoint", store)
     await hub.fill(5)

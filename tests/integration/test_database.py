@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from tests.support.postgres import Databases
 
 CLOSE = (
@@ -26,7 +26,7 @@ async def database(databases: Databases) -> Any:
 async def held(database: Database) -> None:
     """A reading that lasts, so that the next one needs a connection of its own."""
     async with database.reading() as connection:
-        await (await driver(connection)).fetchval("SELECT pg_sleep(0.1)")
+        await connection.fetchval("SELECT pg_sleep(0.1)")
 
 
 async def cut(databases: Databases) -> None:
@@ -52,12 +52,11 @@ async def test_transactions_after_the_server_closed_every_connection_get_new_one
     await asyncio.gather(*(held(database) for _ in range(POOLED)))
     await cut(databases)
     async with database.transaction() as tx:
-        assert await (await driver(tx)).fetchval("SELECT 1") == 1
+        assert await tx.fetchval("SELECT 1") == 1
 
 
 async def test_a_reading_holds_no_transaction_open(database: Database):
     async with database.reading() as connection:
-        raw = await driver(connection)
-        assert not raw.is_in_transaction()
+        assert not connection.is_in_transaction()
     async with database.transaction() as tx:
-        assert (await driver(tx)).is_in_transaction()
+        assert tx.is_in_transaction()

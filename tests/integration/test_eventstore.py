@@ -4,13 +4,13 @@ import asyncio
 from uuid import uuid4
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from asyncpg import InsufficientPrivilegeError
 
 from infra.base.clock import system_clock
 from infra.eventstore.events import NewEvent, Recorded
 from infra.eventstore.store import COPY_FROM, NO_STREAM, Append, ConcurrencyError, EventStore
 from infra.eventstore.upcast import forget_upcaster, register_upcaster
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from tests.support.postgres import Databases
 
 WRITERS = 8
@@ -39,8 +39,7 @@ async def test_stored_event_is_read_back_byte_for_byte(database: Database):
     (stored,) = await append(database, Append("s-1", [new]))
     async with database.reading() as tx:
         (read,) = await EventStore("intake").load(tx, "s-1")
-        raw = await driver(tx)
-        entry = await raw.fetchval("SELECT entry FROM events")
+        entry = await tx.fetchval("SELECT entry FROM events")
     assert read == stored
     assert read.data == new.data
     assert entry == read.entry()
@@ -104,8 +103,7 @@ async def test_tailing_reader_misses_nothing_while_eight_writers_append(
     stop.set()
     await reader
     async with database.reading() as tx:
-        raw = await driver(tx)
-        stored = [r["position"] for r in await raw.fetch("SELECT position FROM events")]
+        stored = [r["position"] for r in await tx.fetch("SELECT position FROM events")]
     await database.close()
     assert len(stored) == rounds * size * WRITERS
     assert seen == sorted(stored)
@@ -122,8 +120,7 @@ async def test_old_events_are_read_in_todays_words_and_stay_as_stored(database: 
     try:
         async with database.reading() as tx:
             (read,) = await EventStore("intake").load(tx, "s-1")
-            raw = await driver(tx)
-            stored = await raw.fetchval("SELECT data::text FROM events")
+            stored = await tx.fetchval("SELECT data::text FROM events")
     finally:
         forget_upcaster("fr.test.old.v1")
     assert (read.type, read.data) == ("fr.test.new.v2", '{"number":5}')
@@ -135,9 +132,9 @@ async def test_service_role_can_neither_change_nor_delete_events(
     database: Database, statement: str
 ):
     await append(database, Append("s-1", [event()]))
-    with pytest.raises(DBAPIError, match="permission denied"):
+    with pytest.raises(InsufficientPrivilegeError, match="permission denied"):
         async with database.transaction() as tx:
-            await tx.exec_driver_sql(statement)
+            await tx.execute(statement)
 
 
 async def test_service_reads_but_cannot_write_the_events_of_another(databases: Databases):
@@ -153,12 +150,10 @@ async def test_service_reads_but_cannot_write_the_events_of_another(databases: D
 async def test_statement_on_the_driver_belongs_to_the_transaction(database: Database):
     async def undone() -> None:
         async with database.transaction() as tx:
-            raw = await driver(tx)
-            await raw.execute("INSERT INTO subscriptions (subscription) VALUES ('x')")
+            await tx.execute("INSERT INTO subscriptions (subscription) VALUES ('x')")
             raise RuntimeError("undone")
 
     with pytest.raises(RuntimeError, match="undone"):
         await undone()
     async with database.reading() as tx:
-        raw = await driver(tx)
-        assert await raw.fetchval("SELECT count(*) FROM subscriptions") == 0
+        assert await tx.fetchval("SELECT count(*) FROM subscriptions") == 0

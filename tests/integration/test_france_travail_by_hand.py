@@ -61,7 +61,7 @@ async def test_without_an_address_an_adviser_tells_the_change_and_then_the_end(
     await bureau.connect()
     referral = await bureau.made()
     async with bureau.database.transaction() as tx:
-        await tx.exec_driver_sql("UPDATE endpoints SET state = 'disabled'")
+        await tx.execute("UPDATE endpoints SET state = 'disabled'")
     await bureau.says(referral)
     advisers = await Advisers.of(bureau)
     (told,) = await advisers.waiting()

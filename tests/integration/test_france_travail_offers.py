@@ -7,7 +7,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from infra.postgres.database import driver
 from infra.web.auth import create_key
 from tests.support.bureau import TRAVAIL, Bureau
 from tests.support.france_travail import offer, status
@@ -149,7 +148,6 @@ async def test_searches_at_once_are_bounded(advised: Bureau):
 async def test_credentials_of_an_address_that_is_disabled_are_not_used(advised: Bureau):
     await advised.connect()
     async with advised.database.transaction() as tx:
-        raw = await driver(tx)
         disable = "UPDATE endpoints SET state = 'disabled' WHERE partner_id = $1"
-        assert await raw.execute(disable, TRAVAIL) == "UPDATE 1"
+        assert await tx.execute(disable, TRAVAIL) == "UPDATE 1"
     assert (await search(advised)).status_code == 404

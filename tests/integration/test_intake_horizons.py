@@ -15,7 +15,6 @@ from contracts.intake import PublicContact, PublicFacts
 from contracts.requesters import Requesters
 from contracts.tools.examples import envelope as wrap
 from infra.messaging.sources.base import ForeignRecord
-from infra.postgres.database import driver
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.gate import Gate
 from services.intake.subscriptions import PublicRecords
@@ -116,8 +115,7 @@ async def test_kafka_keeps_it_back_with_the_field(intake_desk: Desk) -> None:
     async with service.database.transaction() as tx:
         await records.handle(given, tx)
     async with service.database.reading() as connection:
-        raw = await driver(connection)
-        rows = await raw.fetch('SELECT fields FROM refused_records ORDER BY "offset"')
+        rows = await connection.fetch('SELECT fields FROM refused_records ORDER BY "offset"')
     assert [row["fields"][0] for row in rows] == [field for _, field in bad]
     assert "contact.recorded.v1" in await intake_desk.types()
 
@@ -126,8 +124,7 @@ async def test_leap_second_is_taken_as_the_end_of_its_day(intake_desk: Desk) -> 
     event = contact() | {"time": "2016-12-31T23:59:60Z"}
     assert (await intake_desk.send(event)).status_code == 202
     async with intake_desk.service.database.reading() as connection:
-        raw = await driver(connection)
-        (row,) = await raw.fetch(
+        (row,) = await connection.fetch(
             "SELECT occurred_at FROM events WHERE type LIKE '%contact.recorded%'"
         )
     assert row["occurred_at"] == datetime(2016, 12, 31, 23, 59, 59, 999999, UTC)

@@ -24,7 +24,6 @@ from contracts.tools.examples import envelope as wrap
 from infra.base.settings import Settings
 from infra.eventstore.sealed import unseal
 from infra.platform import Platform
-from infra.postgres.database import driver
 from infra.privacy.erasure_ledger import Erasure
 from infra.web.auth import create_key
 from services.intake.app import build
@@ -101,8 +100,9 @@ async def test_streams_of_one_person_have_no_gaps(intake_desk: Desk):
     await asyncio.gather(*[intake_desk.receipt(contact(note="x")) for _ in range(30)])
     await intake_desk.receipt(contact())
     async with intake_desk.service.database.reading() as connection:
-        raw = await driver(connection)
-        rows = await raw.fetch("SELECT stream, version FROM events ORDER BY stream, version")
+        rows = await connection.fetch(
+            "SELECT stream, version FROM events ORDER BY stream, version"
+        )
     assert len({row["stream"] for row in rows}) == 1
     assert [row["version"] for row in rows] == list(range(1, 33))
 
@@ -112,8 +112,7 @@ async def test_trace_and_actor_of_the_caller_are_kept(intake_desk: Desk):
     await intake_desk.send(contact(), STRUCTURED | {"traceparent": trace})
     await intake_desk.send(contact() | {"traceparent": trace.replace("7", "8")})
     async with intake_desk.service.database.reading() as connection:
-        raw = await driver(connection)
-        rows = await raw.fetch("SELECT meta::text FROM events ORDER BY position")
+        rows = await connection.fetch("SELECT meta::text FROM events ORDER BY position")
     metas = [json.loads(row["meta"]) for row in rows]
     assert {m["actor"] for m in metas} == {"municipal:front-desk"}
     assert [m["traceparent"] for m in metas] == [trace, trace, trace.replace("7", "8")]

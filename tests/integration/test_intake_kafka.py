@@ -22,7 +22,6 @@ from infra.messaging.kafka_client import MAX_PUBLIC_BYTES, close, public_topic_o
 from infra.messaging.sources.base import ForeignRecord
 from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.postgres.database import driver
 from infra.web.app import Service
 from infra.web.auth import create_key
 from infra.workers.periodic import Ticker
@@ -92,8 +91,7 @@ class Topic:
 
     async def rows(self, query: str) -> list[Any]:
         async with self.service.database.reading() as connection:
-            raw = await driver(connection)
-            return list(await raw.fetch(query))
+            return list(await connection.fetch(query))
 
     async def refused(self) -> list[tuple[int, str, list[str], int]]:
         rows = await self.rows(
@@ -201,11 +199,10 @@ async def test_refused_record_is_taken_when_it_is_replayed_after_a_repair(topic:
     assert await topic.replay() == 2
     assert [row[3] for row in await topic.refused()] == [2, 2]
     async with topic.service.database.transaction() as tx:
-        raw = await driver(tx)
-        await raw.execute(
+        await tx.execute(
             "INSERT INTO persons VALUES ('00000000-0000-4000-8000-000000000007', now())"
         )
-        await raw.execute(
+        await tx.execute(
             "INSERT INTO person_sources (person_id, source) SELECT person_id, $1 FROM persons",
             origin_of(topic.records._master.index, withdrawal["source"]),
         )
@@ -245,8 +242,7 @@ async def test_intake_deletes_old_refused_records_by_itself_without_a_broker_too
     topic = Topic(records_of(platform, service), service)
     await topic.deliver(structured(b"{"))
     async with service.database.transaction() as tx:
-        raw = await driver(tx)
-        await raw.execute("UPDATE refused_records SET refused_at = now() - interval '2 days'")
+        await tx.execute("UPDATE refused_records SET refused_at = now() - interval '2 days'")
     async with service.running():
         (ticker,) = (w for w in service.workers if w.name == "refused records")
         assert isinstance(ticker, Ticker)

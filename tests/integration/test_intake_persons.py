@@ -11,7 +11,6 @@ import pytest
 
 from contracts.intake import PublicContact
 from infra.platform import Platform
-from infra.postgres.database import driver
 from infra.web.app import Service
 from services.audit.app import build as build_audit
 from services.intake import tables
@@ -68,8 +67,7 @@ class Town:
 
     async def events(self, kind: str) -> list[dict[str, Any]]:
         async with self.intake.database.reading() as connection:
-            raw = await driver(connection)
-            rows = await raw.fetch(
+            rows = await connection.fetch(
                 "SELECT data::text AS data FROM events WHERE type LIKE $1 ORDER BY position",
                 f"%person.{kind}.v1",
             )
@@ -234,17 +232,17 @@ async def test_index_holds_nothing_in_clear_and_is_forgotten(town: Town):
         DESK, family_name=CANARY, given_name="Inès", phone="0612345678", email="z@example.org"
     )
     async with town.intake.database.reading() as connection:
-        raw = await driver(connection)
-        rows = [r["t"] for r in await raw.fetch("SELECT t::text AS t FROM person_index t")]
+        rows = [
+            r["t"] for r in await connection.fetch("SELECT t::text AS t FROM person_index t")
+        ]
     assert len(rows) == 3
     text = "".join(rows).lower()
     for clear in (CANARY, "zebulonneau", "612345678", "example"):
         assert clear.lower() not in text
         assert clear.encode().hex() not in text
     async with town.intake.database.transaction() as tx:
-        raw = await driver(tx)
-        await tables.forget(raw, [person_id])
-        assert await raw.fetchval("SELECT count(*) FROM person_index") == 0
+        await tables.forget(tx, [person_id])
+        assert await tx.fetchval("SELECT count(*) FROM person_index") == 0
 
 
 @pytest.mark.parametrize("role", ["municipal", "auditor"])

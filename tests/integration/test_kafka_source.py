@@ -8,7 +8,6 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.registry import SERVICES
 from infra.base.settings import Settings
@@ -22,7 +21,7 @@ from infra.messaging.sources.postgres import PostgresSource
 from infra.messaging.sources.public import public_source
 from infra.messaging.subscription import Subscription
 from infra.messaging.topics import create_topics
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from services.hub.demo.kafka_broker import Broker
 from tests.support.postgres import Databases
 from tests.support.sources import (
@@ -239,7 +238,7 @@ class Municipal:
             poll_seconds=0.05,
         )
 
-    async def handle(self, records: Sequence[ForeignRecord], tx: AsyncConnection) -> None:
+    async def handle(self, records: Sequence[ForeignRecord], tx: Transaction) -> None:
         if any(record.value == b"poison" for record in records):
             raise ValueError(CANARY)
         self.seen += records
@@ -345,7 +344,7 @@ async def test_old_events_travel_as_stored_and_are_read_in_todays_words(
 ):
     seen: list[Recorded] = []
 
-    async def handle(events: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
         seen.extend(events)
         await write_effects(events, tx)
 
@@ -381,8 +380,8 @@ async def test_lag_is_not_known_while_there_is_no_connection(hub: World):
 async def test_parked_event_of_a_topic_keeps_its_personal_part_sealed(hub: World):
     (person,) = persons(1)
 
-    async def handle(events: Sequence[Recorded], tx: AsyncConnection) -> None:
-        await (await driver(tx)).execute("SELECT 1/0")
+    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+        await tx.execute("SELECT 1/0")
 
     await hub.append([person])
     await copy(hub)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.record.util import calc_crc32c
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.settings import Settings
 from infra.messaging import dead_letters
@@ -21,6 +20,7 @@ from infra.messaging.sources.public import public_source
 from infra.messaging.subscription import Subscription
 from infra.messaging.topics import create_topics
 from infra.platform import open_vault
+from infra.postgres.transaction import Transaction
 from services.hub.demo.kafka_broker import Broker, JarBroker
 from tests.support.kafka import skip_if_asked
 from tests.support.postgres import Databases
@@ -50,7 +50,7 @@ class Municipal:
         )  # fmt: skip
         self.topic = public_topic_of(hub.settings)
 
-    async def _handle(self, records: Sequence[ForeignRecord], tx: AsyncConnection) -> None:
+    async def _handle(self, records: Sequence[ForeignRecord], tx: Transaction) -> None:
         self.seen += records
 
     async def produce(self, *values: bytes | None, **options: Any) -> None:

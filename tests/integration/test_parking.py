@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.clock import rfc3339
 from infra.eventstore.events import Recorded
@@ -18,6 +17,7 @@ from infra.messaging.sources.base import Message
 from infra.messaging.sources.postgres import PostgresSource
 from infra.messaging.subscription import Subscription
 from infra.postgres.errors import MAX_ERROR, describe
+from infra.postgres.transaction import Transaction
 from services.hub.demo.kafka_broker import Broker
 from tests.support.postgres import Databases
 from tests.support.sources import EVENT_TYPE, World, world, write_effects
@@ -91,7 +91,7 @@ async def drained(member: Subscription[Any]) -> None:
 def failing_at_the_ends(hub: World) -> Subscription[Recorded]:
     """A handler that reckons with the moment, as deadlines and retention do."""
 
-    async def handle(events: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
         for event in events:
             event.occurred_at.astimezone(UTC) - timedelta(days=1) + timedelta(days=2)
         await write_effects(events, tx)
@@ -158,7 +158,7 @@ LongError.__module__ = MuteError.__module__ = "services.test"
     "error", [LongError("a\0b\ud800" * 500), MuteError(), RecursionError("x" * 2000)]
 )
 async def test_any_error_can_be_parked_with(hub: World, error: Exception):
-    async def handle(events: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
         raise error
 
     await insert(hub, uuid4())
@@ -180,7 +180,7 @@ async def test_any_key_can_be_parked_and_waited_behind(hub: World, key: str):
 
 
 async def test_an_event_too_large_to_be_copied_is_parked_by_its_place(hub: World):
-    async def handle(events: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
         raise KeyError
 
     await insert(hub, uuid4(), n="1" + " " * MAX_KEPT_BYTES)

@@ -11,7 +11,6 @@ import pytest
 
 from contracts.days import local_day
 from infra.base.clock import system_clock
-from infra.postgres.database import driver
 from tests.support.mailbox import FORM, TO, Form, Mailbox, Post, mailbox, posted
 from tests.support.partners import (
     PARTNER,
@@ -242,7 +241,7 @@ async def test_link_that_still_works_is_not_renewed(mailed: Mailed):
 
 async def test_link_is_not_renewed_to_a_mailbox_that_the_partner_left(mailed: Mailed):
     async with mailed.hub.database.transaction() as tx:
-        await tx.exec_driver_sql("UPDATE endpoints SET state = 'disabled'")
+        await tx.execute("UPDATE endpoints SET state = 'disabled'")
     mailed.now += timedelta(days=9)
     await mailed.post("renew")
     assert len(mailed.box.messages) == 1
@@ -250,8 +249,7 @@ async def test_link_is_not_renewed_to_a_mailbox_that_the_partner_left(mailed: Ma
 
 async def test_service_that_its_source_withdrew_is_asked_no_more(mailed: Mailed):
     async with mailed.hub.database.transaction() as tx:
-        raw = await driver(tx)
-        await raw.execute("UPDATE services SET withdrawn = true WHERE service_id = $1", SERVICE)
+        await tx.execute("UPDATE services SET withdrawn = true WHERE service_id = $1", SERVICE)
     assert (await mailed.get()).status_code == 404
     assert (await mailed.send()).status_code == 404
 
@@ -263,8 +261,7 @@ async def test_mailbox_of_the_directory_serves_where_none_is_registered(database
         made = Mailed(hub, box)
         assert (await made.send()).json()["type"].endswith("/no-mailbox")
         async with hub.database.transaction() as tx:
-            raw = await driver(tx)
-            await raw.execute(
+            await tx.execute(
                 "UPDATE partners SET structure = (structure::jsonb || $1::jsonb)::json",
                 f'{{"courriel": "{DIRECTORY}"}}',
             )

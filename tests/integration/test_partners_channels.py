@@ -11,7 +11,6 @@ from contracts.referrals import ReferralCancelled
 from contracts.values import Reason
 from infra.base.clock import system_clock
 from infra.delivery.worker import Load
-from infra.postgres.database import driver
 from services.partners.model.delivery import BREAK_AFTER, DISABLE_AFTER, FIRST_PAUSE
 from tests.support.partners import (
     PARTNER,
@@ -96,9 +95,8 @@ async def test_endpoint_that_only_failed_for_days_is_disabled_and_an_adviser_tak
     await timed.refer()
     await timed.hear()
     async with timed.database.transaction() as tx:
-        raw = await driver(tx)
         since = timed.now - DISABLE_AFTER
-        await raw.execute("UPDATE endpoints SET failures = 9, failing_since = $1", since)
+        await tx.execute("UPDATE endpoints SET failures = 9, failing_since = $1", since)
     sink.replies = [web.Response(status=500)]
     await timed.turn()
     (endpoint,) = await timed.rows(ENDPOINT)

@@ -103,7 +103,7 @@ async def test_pending_deliveries_of_a_gone_endpoint_go_to_an_adviser_with_an_ev
     later = await hub.refer()
     await hub.hear()
     async with hub.database.transaction() as tx:
-        await tx.exec_driver_sql(
+        await tx.execute(
             "UPDATE deliveries SET next_attempt_at = now() + interval '1 day' "
             f"WHERE referral_id = '{later.referral_id}'"
         )
@@ -247,7 +247,7 @@ async def test_body_that_cannot_be_composed_is_dead_and_holds_nothing_up(hub: Hu
     broken, fine = await hub.refer(), await hub.refer()
     await hub.hear()
     async with hub.database.transaction() as tx:
-        await tx.exec_driver_sql(
+        await tx.execute(
             "UPDATE deliveries SET sealed = sealed || '\\x00'::bytea "
             f"WHERE referral_id = '{broken.referral_id}'"
         )

@@ -22,7 +22,6 @@ from hypothesis.stateful import (
 from infra.base.clock import system_clock
 from infra.delivery.webhook.sender import Outcome, Sent
 from infra.delivery.worker import Job, Load, Result
-from infra.postgres.database import driver
 from tests.support.partners import PARTNER, SERVICE, Hub, platform_of, register
 from tests.support.postgres import Databases
 
@@ -63,9 +62,8 @@ class Deliveries(RuleBasedStateMachine):
     async def _prepare(self) -> None:
         await self.hub.prepare()
         async with self.hub.database.transaction() as tx:
-            raw = await driver(tx)
-            await raw.execute("DELETE FROM deliveries")
-            await raw.execute("UPDATE endpoints SET state = 'disabled'")
+            await tx.execute("DELETE FROM deliveries")
+            await tx.execute("UPDATE endpoints SET state = 'disabled'")
         await register(self.hub, "http://127.0.0.1:9/a")
         await register(self.hub, "http://127.0.0.1:9/b", rank=1)
         await register(

@@ -105,7 +105,7 @@ async def test_state_table_is_rebuilt_by_hearing_again(hub: Hub):
     query = "SELECT referral_id, status, updated_version FROM referral_states"
     before = await hub.rows(query)
     async with hub.database.transaction() as tx:
-        await tx.exec_driver_sql("TRUNCATE referral_states")
+        await tx.execute("TRUNCATE referral_states")
     await hub.subscription.rewind()
     await hub.hear()
     assert before[0]["status"] == "requested"

@@ -11,7 +11,6 @@ from infra.base.clock import system_clock
 from infra.delivery.ssrf_guard import Guard, parse_networks
 from infra.delivery.webhook.signature import parse_secret
 from infra.eventstore.events import Meta
-from infra.postgres.database import driver
 from infra.web import throttle
 from infra.web.auth import create_key
 from services.partners.handlers.endpoints import Address, Endpoints
@@ -150,8 +149,7 @@ async def test_renewed_secret_signs_beside_the_old_one_until_that_runs_out(
     desk = Desk(hub, first["secret"], referral)
     assert (await desk.answer("accepted", "m1")).status_code == 202
     async with hub.database.transaction() as tx:
-        raw = await driver(tx)
-        await raw.execute(
+        await tx.execute(
             "UPDATE endpoint_secrets SET expires_at = now() WHERE expires_at IS NOT NULL"
         )
     assert (await desk.answer("in-progress", "m2")).status_code == 401

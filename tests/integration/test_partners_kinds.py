@@ -56,7 +56,7 @@ async def test_clap_reads_a_project_sheet_on_its_page_and_on_paper(
     assert PROJECT in page.text
     hub, _ = mailed
     async with hub.database.transaction() as tx:
-        await tx.exec_driver_sql("UPDATE endpoints SET state = 'disabled'")
+        await tx.execute("UPDATE endpoints SET state = 'disabled'")
     advisers = await Advisers.of(hub)
     await advisers.asked(partner_id=CLAP[0], service_id=CLAP[1], **given)
     sheet = await advisers.page(await advisers.only())

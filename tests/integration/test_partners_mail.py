@@ -10,7 +10,6 @@ import pytest
 
 from contracts.referrals import DeadlinePassed, Disclosure
 from contracts.values import DeadlineStep
-from infra.postgres.database import driver
 from services.partners.handlers.answers import Answers
 from tests.support.mailbox import FORM, TO, Form, Post, posted
 from tests.support.partners import CANARY, FIELDS, SERVICE, call, register
@@ -83,8 +82,7 @@ async def test_two_openings_at_once_are_one(post: Post):
 
 async def test_request_cancelled_while_it_is_opened_is_shown_as_closed(post: Post):
     async with post.hub.database.transaction() as tx:
-        raw = await driver(tx)
-        await raw.execute("UPDATE referral_states SET status = 'cancelled'")
+        await tx.execute("UPDATE referral_states SET status = 'cancelled'")
         opening = asyncio.create_task(post.post("open"))
         await asyncio.sleep(0.5)  # it has read `requested`, and waits for the row
         assert not opening.done()
@@ -197,8 +195,7 @@ async def test_mailbox_registered_again_keeps_the_links_it_has(post: Post):
 
 async def test_mailbox_that_is_disabled_loses_its_links(post: Post):
     async with post.hub.database.transaction() as tx:
-        raw = await driver(tx)
-        await raw.execute("UPDATE endpoints SET state = 'disabled', reason = 'gone'")
+        await tx.execute("UPDATE endpoints SET state = 'disabled', reason = 'gone'")
     assert (await post.post("open")).status_code == 404
 
 

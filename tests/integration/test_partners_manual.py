@@ -9,7 +9,6 @@ from aiohttp import web
 from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRejected
 from contracts.values import Author, DeadlineStep, PartnerKind, Reason, ReferralStatus
 from infra.base.clock import system_clock
-from infra.postgres.database import driver
 from services.partners.model.choices import CHOICES
 from tests.support.advisers import Advisers, refused
 from tests.support.mailbox import mailbox
@@ -94,9 +93,8 @@ async def test_sheet_does_not_open_while_the_person_is_restricted(advisers: Advi
     referral = await advisers.asked()
     delivery = await advisers.only()
     async with advisers.hub.database.transaction() as tx:
-        raw = await driver(tx)
         insert = "INSERT INTO limits VALUES ($1, 'restricted', now())"
-        await raw.execute(insert, referral.person_id)
+        await tx.execute(insert, referral.person_id)
     assert (await advisers.listed())["waiting"] == []
     for answer in (await advisers.sheet(delivery), await advisers.handed_over(delivery)):
         assert refused(answer) == (409, "person-restricted")
@@ -136,9 +134,8 @@ async def test_sheet_says_whom_to_call_and_where(advisers: Advisers):
         "commune": "Valenciennes",
     }  # fmt: skip
     async with advisers.hub.database.transaction() as tx:
-        raw = await driver(tx)
         change = "structure = (structure::jsonb || $1::jsonb)::json"
-        await raw.execute(f"UPDATE partners SET {change}", str(listed).replace("'", '"'))
+        await tx.execute(f"UPDATE partners SET {change}", str(listed).replace("'", '"'))
     await advisers.asked()
     page = await advisers.page(await advisers.only())
     assert "+33327000000" in page

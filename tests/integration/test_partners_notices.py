@@ -7,7 +7,6 @@ import pytest
 from aiohttp import web
 
 from infra.messaging.subscription import Subscription
-from infra.postgres.database import driver
 from tests.support.mailbox import Mailbox, mailbox
 from tests.support.partners import PARTNER, Hub, Sink, platform_of, register
 from tests.support.postgres import Databases
@@ -27,8 +26,7 @@ async def told(databases: Databases, box: Mailbox) -> AsyncIterator[Hub]:
     hub = Hub(platform_of(databases, smtp_url=box.url, operator_mail=OPERATOR))
     await hub.prepare()
     async with hub.database.transaction() as tx:
-        raw = await driver(tx)
-        await raw.execute(
+        await tx.execute(
             "UPDATE partners SET structure = (structure::jsonb || $2::text::jsonb)::json "
             "WHERE partner_id = $1",
             PARTNER, f'{{"courriel": "{COURRIEL}"}}',

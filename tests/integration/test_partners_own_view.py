@@ -10,7 +10,6 @@ from aiohttp import web
 from jsonschema import Draft202012Validator
 
 from contracts.referrals import ReferralCancelled
-from infra.postgres.database import driver
 from tests.support.partners import FIELDS, PARTNER, Hub, Sink, call, register
 
 OTHER = "petite-foret--clap"
@@ -230,10 +229,9 @@ async def test_numbers_of_messages_follow_commits(hub: Hub):
         "FROM deliveries LIMIT 1"
     )
     async with hub.database.transaction() as first:
-        await (await driver(first)).execute(copy)
+        await (first).execute(copy)
         async with hub.database.transaction() as second:
-            raw = await driver(second)
-            await raw.execute("SET LOCAL lock_timeout = '100ms'")
+            await second.execute("SET LOCAL lock_timeout = '100ms'")
             with pytest.raises(Exception, match="lock timeout"):
-                await raw.execute(copy)
+                await second.execute(copy)
             await second.rollback()

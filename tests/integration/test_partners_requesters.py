@@ -48,7 +48,7 @@ class Town:
     async def reached_by(self, url: str, **given: Any) -> None:
         """The partner's best address is this one from now on."""
         async with self.hub.database.transaction() as tx:
-            await tx.exec_driver_sql("UPDATE endpoints SET rank = 50")
+            await tx.execute("UPDATE endpoints SET rank = 50")
         await register(self.hub, url, **given)
 
 

@@ -80,7 +80,7 @@ async def test_withdrawal_heard_twice_tells_once(hub: Hub, sink: Sink):
     await hub.turn()
     await hub.withdraw(referral.person_id, referral.agreement_id)
     async with hub.database.transaction() as tx:
-        await tx.exec_driver_sql("DELETE FROM offsets WHERE subscription = 'withdrawals'")
+        await tx.execute("DELETE FROM offsets WHERE subscription = 'withdrawals'")
     await hub.hear("withdrawals")
     assert len(await hub.rows(NOTICES)) == 1
 

@@ -14,7 +14,6 @@ from contracts.referrals import (
     SpokenSealed,
 )
 from contracts.values import Author, Reason, ReferralStatus
-from infra.postgres.database import driver
 from services.partners.handlers.references import open_reference, seal_reference
 from services.partners.projections import READ_TABLES
 from tests.support.partners import Desk, Hub, destroy_key, register
@@ -35,8 +34,7 @@ async def found(hub: Hub) -> list[tuple[str, str]]:
 
 async def changed(hub: Hub, what: str, *values: Any) -> None:
     async with hub.database.transaction() as tx:
-        raw = await driver(tx)
-        assert await raw.execute(f"UPDATE referral_states SET {what}", *values) != "UPDATE 0"
+        assert await tx.execute(f"UPDATE referral_states SET {what}", *values) != "UPDATE 0"
 
 
 async def rebuilt(hub: Hub) -> None:

@@ -13,7 +13,6 @@ from contracts.intake import AgreementWithdrawn
 from contracts.partners import AnswerReceived, AnswerSealed
 from contracts.values import PartnerKind, Reason, ReferralStatus
 from infra.platform import Platform
-from infra.postgres.database import driver
 from infra.web.app import Service
 from services.referrals import projections
 from services.referrals.app import build
@@ -83,8 +82,7 @@ async def test_need_opens_a_case_and_asks_the_best_partner(
 async def test_same_event_heard_twice_opens_one_case(platform: Platform, service: Service):
     person_id, case = await arrived(platform, service)
     async with service.database.transaction() as tx:
-        raw = await driver(tx)
-        await raw.execute("UPDATE offsets SET next = 0, position = 0")
+        await tx.execute("UPDATE offsets SET next = 0, position = 0")
     await drain(service)
     assert await case_of(service, person_id) == case
 
@@ -120,8 +118,7 @@ async def test_forbidden_answer_is_recorded_and_changes_nothing(
     )  # fmt: skip
     assert [r["status"] for r in after["referrals"]] == ["accepted"]
     async with service.database.reading() as tx:
-        raw = await driver(tx)
-        refused = await raw.fetchval("SELECT count(*) FROM events WHERE type LIKE '%refused%'")
+        refused = await tx.fetchval("SELECT count(*) FROM events WHERE type LIKE '%refused%'")
     assert refused == 1
 
 
@@ -234,11 +231,10 @@ async def test_name_and_free_text_are_in_no_table_in_clear(
         answer(case, S.REJECTED, reason=Reason.OTHER, comment=f"{CANARY} absent"),
     )  # fmt: skip
     async with service.database.reading() as tx:
-        raw = await driver(tx)
-        names = await raw.fetch(
+        names = await tx.fetch(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = 'referrals'"
         )
         for row in names:
-            for content in await raw.fetch(f"SELECT t::text AS t FROM {row[0]} AS t"):
+            for content in await tx.fetch(f"SELECT t::text AS t FROM {row[0]} AS t"):
                 assert CANARY not in content["t"]
                 assert CANARY.encode().hex() not in content["t"]

@@ -7,7 +7,6 @@ from uuid import UUID
 import pytest
 
 from contracts.values import ReferralStatus
-from infra.postgres.database import driver
 from services.referrals.model.deadlines import working_day
 from tests.support.hall import MONDAY, Hall, services
 
@@ -47,8 +46,7 @@ async def kept(hall: Hall, person_id: UUID) -> Any:
 
 async def said(hall: Hall) -> list[str]:
     async with hall.service.database.reading() as connection:
-        raw = await driver(connection)
-        rows = await raw.fetch(
+        rows = await connection.fetch(
             "SELECT type FROM events WHERE type LIKE '%.appointment.%' ORDER BY position"
         )
     return [row["type"].split(".")[-2] for row in rows]

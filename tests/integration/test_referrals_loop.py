@@ -12,7 +12,6 @@ from contracts.partners import (
     ServiceWithdrawn,
 )
 from contracts.values import CapacityStatus, PartnerKind, Reason, ReferralStatus
-from infra.postgres.database import driver
 from services.referrals.model.deadlines import working_day
 from tests.support.hall import MONDAY, Hall, services
 from tests.support.platform import append, drain, published, resident
@@ -40,8 +39,9 @@ async def test_step_of_the_calendar_is_taken_once_however_often_it_is_looked_at(
     await hall.on(day)
     await hall.on(day)
     async with hall.service.database.reading() as connection:
-        raw = await driver(connection)
-        count = await raw.fetchval("SELECT count(*) FROM events WHERE type LIKE '%deadline%'")
+        count = await connection.fetchval(
+            "SELECT count(*) FROM events WHERE type LIKE '%deadline%'"
+        )
     assert count == 1
 
 
@@ -58,11 +58,10 @@ async def test_one_referral_that_cannot_be_handled_does_not_hold_up_the_calendar
     broken, fine = await hall.comes(), await hall.comes()
     referral = (await hall.case(broken))["referrals"][0]["referral_id"]
     async with hall.service.database.transaction() as tx:
-        raw = await driver(tx)
-        await raw.execute(
+        await tx.execute(
             "UPDATE cases SET case_id = gen_random_uuid() WHERE person_id = $1", broken
         )
-        await raw.execute(
+        await tx.execute(
             "UPDATE referrals SET case_id = gen_random_uuid() WHERE referral_id = $1", referral
         )
     await hall.on(working_day(MONDAY, 10))
@@ -131,8 +130,7 @@ async def test_adviser_types_in_what_a_partner_said_for_the_partner(hall: Hall):
     case = await hall.case(person_id)
     assert services(case) == [("s-mission-locale", "rejected"), ("s-france-travail", "draft")]
     async with hall.service.database.reading() as connection:
-        raw = await driver(connection)
-        row = await raw.fetchrow(
+        row = await connection.fetchrow(
             "SELECT data->>'author' AS a, data->>'on_behalf_of' AS b FROM events "
             "WHERE type LIKE '%referral.rejected%'"
         )

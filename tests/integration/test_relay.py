@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.clock import system_clock
 from infra.eventstore.events import NewEvent, Recorded
@@ -16,6 +15,7 @@ from infra.messaging.kafka_client import topic_of
 from infra.messaging.relay import BATCH_BYTES, Relay
 from infra.messaging.sources.base import SourceBrokenError
 from infra.messaging.sources.postgres import PostgresSource
+from infra.postgres.transaction import Transaction
 from services.hub.demo.kafka_broker import Broker
 from tests.support.postgres import Databases
 from tests.support.sources import World, persons, world
@@ -122,7 +122,7 @@ async def test_relay_that_dies_before_its_commit_publishes_again_and_loses_nothi
     published, never = asyncio.Event(), asyncio.Event()
     publish = relay.handle
 
-    async def handle(events: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
         await publish(events, tx)
         published.set()
         await never.wait()

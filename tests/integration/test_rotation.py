@@ -14,7 +14,7 @@ from infra.keys.master_key import CannotUnsealError, FileProvider
 from infra.keys.rewrap import ROWS
 from infra.keys.rotation import NotRotatedError, Rotation, StillWrappedError
 from infra.keys.transit import TransitProvider
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from tests.support.masterkeys import Processes
 from tests.support.transit import Engine
 
@@ -173,7 +173,7 @@ async def test_writer_that_slept_over_a_rotation_commits_nothing(processes: Proc
 
     async def store() -> None:
         async with database.transaction() as tx:
-            await (await driver(tx)).execute(INSERT, uuid4(), uuid4(), wrapped)
+            await tx.execute(INSERT, uuid4(), uuid4(), wrapped)
             keys.check()
 
     with pytest.raises(StaleKeysError):
@@ -188,7 +188,7 @@ async def test_writer_that_has_stored_and_not_committed_is_waited_for(processes:
     wrapped = keys.wrap(bytes(32), key_id.bytes + person.bytes)
     database = processes.database()
     async with database.transaction() as tx:
-        await (await driver(tx)).execute(INSERT, key_id, person, wrapped)
+        await tx.execute(INSERT, key_id, person, wrapped)
         rotating = asyncio.create_task(processes.rotate())
         while not await _waits_for_a_lock(processes):
             await asyncio.sleep(0.02)

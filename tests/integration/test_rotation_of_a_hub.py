@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.requesters import Requesters
 from contracts.values import Channel
@@ -17,7 +16,8 @@ from infra.eventstore.events import Meta
 from infra.keys.key_ring import KeyRing
 from infra.messaging.sources.base import ForeignRecord
 from infra.platform import Platform
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from services.hub.operations.encrypted_columns import KEPT
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.gate import Gate
@@ -124,17 +124,15 @@ async def _values_under(processes: Processes, epoch: int) -> list[str]:
         database = processes.database(schema)
         async with database.reading() as connection:
             for table, column in await _bytes_columns(connection, schema):
-                raw = await driver(connection)
                 where = f"{schema}.{table} WHERE {column} >= $1 AND {column} < $2"
                 bounds = epoch.to_bytes(4), (epoch + 1).to_bytes(4)
-                if await raw.fetchval(f"SELECT count(*) FROM {where}", *bounds):
+                if await connection.fetchval(f"SELECT count(*) FROM {where}", *bounds):
                     found.append(f"{schema}.{table}.{column}")
     return found
 
 
-async def _bytes_columns(connection: AsyncConnection, schema: str) -> Iterator[tuple[str, str]]:
-    raw = await driver(connection)
-    rows = await raw.fetch(
+async def _bytes_columns(connection: Transaction, schema: str) -> Iterator[tuple[str, str]]:
+    rows = await connection.fetch(
         "SELECT table_name, column_name FROM information_schema.columns "
         "WHERE table_schema = $1 AND data_type = 'bytea'", schema,
     )  # fmt: skip
@@ -152,8 +150,7 @@ async def test_secret_of_a_destroyed_epoch_holds_up_no_other_partner(
     (old, *_) = await partners.rows(SECRET_ROWS)
     await (await processes.rotate(*KEPT)).destroy_old()
     async with partners.transaction() as tx:  # as in a copy from before
-        raw = await driver(tx)
-        await raw.execute(
+        await tx.execute(
             "UPDATE endpoint_secrets SET wrapped = $1 WHERE secret_id = $2",
             old["wrapped"], old["secret_id"],
         )  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 from contracts.partners import ServicePublished
 from contracts.values import PartnerKind
 from infra.platform import Platform
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.web.app import Service
 from services.referrals.app import RULES, build
 from services.referrals.handlers import rules as handler
@@ -75,8 +75,7 @@ async def publish(platform: Platform, service: Service, path: Path) -> Any:
 
 async def published(service: Service) -> list[tuple[int, str]]:
     async with service.database.reading() as connection:
-        raw = await driver(connection)
-        rows = await raw.fetch(
+        rows = await connection.fetch(
             "SELECT version, data->>'rules' AS r FROM events "
             "WHERE type LIKE '%rules.published%' ORDER BY position"
         )
@@ -174,20 +173,17 @@ async def test_simulation_writes_nothing_and_skips_the_erased(
 ):
     case = await comes(platform, service)
     async with service.database.reading() as connection:
-        raw = await driver(connection)
-        before = await raw.fetchval("SELECT max(position) FROM events")
+        before = await connection.fetchval("SELECT max(position) FROM events")
     keys = Database(platform.vault_url, "vault")
     async with keys.transaction() as tx:
-        raw = await driver(tx)
         query = "DELETE FROM person_keys WHERE person_id = $1"
-        await raw.execute(query, UUID(case["person_id"]))
+        await tx.execute(query, UUID(case["person_id"]))
     await keys.close()
     platform.vault._cache.clear()
     found = await simulated(platform, service, otherwise)
     assert (found.seen, found.erased, found.moved) == (1, 1, [])
     async with service.database.reading() as connection:
-        raw = await driver(connection)
-        assert await raw.fetchval("SELECT max(position) FROM events") == before
+        assert await connection.fetchval("SELECT max(position) FROM events") == before
 
 
 async def test_proposal_is_explained_as_json_and_in_french(

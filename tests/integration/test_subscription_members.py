@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from infra.eventstore.events import Recorded
 from infra.messaging.failures import PERSONS_BEFORE_PAUSE
 from infra.messaging.kafka_client import _force
 from infra.messaging.subscription import Subscription
+from infra.postgres.transaction import Transaction
 from infra.web.app import Service, create_app
 from tests.support.sources import (
     FaultyMessageError,
@@ -30,7 +29,7 @@ from tests.support.sources import (
 def refusing(*numbers: int) -> Handler:
     """A handler that cannot digest the events of these numbers."""
 
-    async def handle(events: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
         await write_effects(events, tx)
         if any(number_of(event) in numbers for event in events):
             raise FaultyMessageError
@@ -152,7 +151,7 @@ async def test_stopping_ends_an_idle_subscription(either: World):
 async def test_stopping_lets_the_handler_finish_and_commits_its_batch(either: World):
     entered, released = asyncio.Event(), asyncio.Event()
 
-    async def handle(events: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
         entered.set()
         await released.wait()
         await write_effects(events, tx)
@@ -208,7 +207,7 @@ async def test_lag_counts_what_was_not_read_and_falls_to_nothing(either: World):
 async def test_hanging_handler_is_seen_by_the_liveness_probe(either: World):
     entered, released = asyncio.Event(), asyncio.Event()
 
-    async def handle(events: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
         entered.set()
         await released.wait()
         await write_effects(events, tx)

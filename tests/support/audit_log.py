@@ -19,7 +19,7 @@ from infra.eventstore.events import Meta, NewEvent, Recorded, new_event
 from infra.eventstore.store import Append, EventStore
 from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.web.app import Service
 from infra.web.auth import create_key
 from infra.workers.periodic import Ticker
@@ -106,7 +106,7 @@ class Hub:
     async def rows(self, query: str, *values: object) -> list[Any]:
         """What the audit service reads in its database."""
         async with self.service.database.reading() as tx:
-            return list(await (await driver(tx)).fetch(query, *values))
+            return list(await tx.fetch(query, *values))
 
     async def tamper(self, query: str, *values: object) -> None:
         """What only somebody with the database's own password can do."""

@@ -16,7 +16,6 @@ from contracts.tools.examples import FRONT_DESK
 from contracts.tools.examples import envelope as wrap
 from infra.base.settings import Settings
 from infra.platform import Platform
-from infra.postgres.database import driver
 from infra.web.app import Service
 from infra.web.auth import create_key
 from services.intake.app import build
@@ -48,14 +47,12 @@ class Desk:
 
     async def rows(self, table: str) -> list[str]:
         async with self.service.database.reading() as connection:
-            raw = await driver(connection)
-            found = await raw.fetch(f"SELECT t::text AS row FROM {table} t ORDER BY 1")
+            found = await connection.fetch(f"SELECT t::text AS row FROM {table} t ORDER BY 1")
         return [row["row"] for row in found]
 
     async def types(self) -> list[str]:
         async with self.service.database.reading() as connection:
-            raw = await driver(connection)
-            rows = await raw.fetch("SELECT type FROM events ORDER BY position")
+            rows = await connection.fetch("SELECT type FROM events ORDER BY position")
         return [row["type"].removeprefix("fr.aiguillage.intake.") for row in rows]
 
     async def all_rows(self) -> list[str]:

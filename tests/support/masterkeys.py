@@ -13,7 +13,7 @@ from infra.keys.master_key import FileProvider, IndexKey, Provider
 from infra.keys.rewrap import Kept, Place
 from infra.keys.rotation import Rotation
 from infra.keys.vault import PERSON_KEYS, Vault
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from tests.support.postgres import Databases
 
 
@@ -89,7 +89,7 @@ class Processes:
     async def execute(self, statement: str, *values: Any) -> None:
         """A statement on the vault, committed."""
         async with self.database().transaction() as tx:
-            await (await driver(tx)).execute(statement, *values)
+            await tx.execute(statement, *values)
 
     async def end(self) -> None:
         """End all of them: a server's connections are few."""

@@ -31,7 +31,7 @@ from infra.delivery.worker import DeliveryWorker
 from infra.eventstore.writer import Pending
 from infra.messaging.subscription import Subscription
 from infra.platform import Platform
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.web.app import Service
 from infra.web.auth import create_key
 from services.partners.app import build
@@ -263,8 +263,7 @@ class Hub:
     async def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """What a query answers."""
         async with self.database.reading() as connection:
-            raw = await driver(connection)
-            return [dict(row) for row in await raw.fetch(statement, *values)]
+            return [dict(row) for row in await connection.fetch(statement, *values)]
 
     async def events(self, kind: str) -> list[dict[str, Any]]:
         """The data of this service's events of a kind (``delivery.succeeded`` …)."""
@@ -313,9 +312,8 @@ async def register(hub: Hub, url: str, **given: Any) -> dict[str, Any]:
     assert answer.status_code == 201, answer.text
     registered: dict[str, Any] = answer.json()
     async with hub.database.transaction() as tx:
-        raw = await driver(tx)
         # whoever asks it at this moment has put it to rest until it has answered
-        await raw.execute(
+        await tx.execute(
             "UPDATE endpoints SET verified_at = now(), open_until = NULL "
             "WHERE verified_at IS NULL"
         )

@@ -11,7 +11,6 @@ import asyncpg
 import orjson
 import pytest
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.clock import system_clock
 from infra.base.settings import Settings
@@ -23,13 +22,14 @@ from infra.messaging.sources.kafka import KafkaSource
 from infra.messaging.sources.postgres import PostgresSource
 from infra.messaging.subscription import Subscription, set_paused
 from infra.platform import Platform
-from infra.postgres.database import Database, driver, role_of
+from infra.postgres.database import Database, role_of
+from infra.postgres.transaction import Transaction
 from tests.support.postgres import Databases
 
 WAIT_SECONDS = 90
 EVENT_TYPE = "fr.test.happened.v1"
 Effect = tuple[str, int]
-Handler = Callable[[Sequence[Recorded], AsyncConnection], Awaitable[None]]
+Handler = Callable[[Sequence[Recorded], Transaction], Awaitable[None]]
 
 
 class FaultyMessageError(Exception):
@@ -204,10 +204,9 @@ async def _nothing_left(members: Sequence[Subscription[Recorded]]) -> bool:
         return False
 
 
-async def write_effects(events: Sequence[Recorded], tx: AsyncConnection) -> None:
+async def write_effects(events: Sequence[Recorded], tx: Transaction) -> None:
     """The handler of these tests: one row per event."""
-    raw = await driver(tx)
-    await raw.execute(
+    await tx.execute(
         "INSERT INTO effects (key, n, position) "
         "SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[])",
         [event.key for event in events],

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from infra.postgres.transaction import Transaction
 
 E = TypeVar("E")
 PLACE_ONLY = b""
@@ -112,7 +112,7 @@ class Source(Protocol[E]):
         """Read again from ``offset``."""
 
     async def complete(
-        self, tx: AsyncConnection, messages: Sequence[Message[E]]
+        self, tx: Transaction, messages: Sequence[Message[E]]
     ) -> Sequence[Message[E]]:
         """Messages as they are to be handled, in the transaction that applies them.
 
@@ -143,7 +143,7 @@ class Source(Protocol[E]):
         """Read back what ``dump`` kept; raises ``ValueError`` if that is not possible."""
         ...
 
-    async def again(self, tx: AsyncConnection, source: str, partition: int, offset: int) -> E:
+    async def again(self, tx: Transaction, source: str, partition: int, offset: int) -> E:
         """Read one message anew, of which no more than the place is kept.
 
         ``source`` may be the one that this one ``inherits`` from. Raises ``ValueError`` if it

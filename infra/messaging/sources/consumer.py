@@ -22,7 +22,6 @@ from aiokafka import (  # type: ignore[attr-defined, unused-ignore]
     ConsumerRebalanceListener,
     TopicPartition,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.settings import Settings
 from infra.messaging.kafka_client import REQUEST_MILLISECONDS, START_SECONDS, close
@@ -38,6 +37,7 @@ from infra.messaging.sources.base import (
 from infra.messaging.sources.batches import Guard, Unreadable
 from infra.messaging.sources.observer import Observer, ends_of
 from infra.messaging.topic_ids import FoundTopic, find_topic
+from infra.postgres.transaction import Transaction
 
 E = TypeVar("E")
 log = structlog.get_logger()
@@ -152,7 +152,7 @@ class TopicSource(ABC, Generic[E]):
         async with Observer(self._settings) as topics:
             return await topics.oldest(self.name, standing)
 
-    async def again(self, tx: AsyncConnection, source: str, partition: int, offset: int) -> E:
+    async def again(self, tx: Transaction, source: str, partition: int, offset: int) -> E:
         """Read a record anew, while the topic has it."""
         if source != self.name:
             raise ReadAgainError(f"it was parked from {source}")

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from infra.base.settings import Settings
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
@@ -30,6 +28,7 @@ from infra.messaging.sources.consumer import (
 from infra.messaging.topic_ids import FoundTopic
 from infra.postgres.database import Database
 from infra.postgres.errors import describe
+from infra.postgres.transaction import Transaction
 
 
 class KafkaSource(TopicSource[Recorded]):
@@ -61,7 +60,7 @@ class KafkaSource(TopicSource[Recorded]):
         self._publication: Publication | None = None
 
     async def complete(
-        self, tx: AsyncConnection, messages: Sequence[Message[Recorded]]
+        self, tx: Transaction, messages: Sequence[Message[Recorded]]
     ) -> Sequence[Message[Recorded]]:
         """Fetch from the table what was too large for the topic.
 
@@ -86,7 +85,7 @@ class KafkaSource(TopicSource[Recorded]):
         return [self._filled(m, found) if m.absent else m for m in messages]
 
     async def again(
-        self, tx: AsyncConnection, source: str, partition: int, offset: int
+        self, tx: Transaction, source: str, partition: int, offset: int
     ) -> Recorded:
         """Read an event anew, from the table: the topic only says which."""
         if source == self._service:

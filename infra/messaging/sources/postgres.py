@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from infra.eventstore.events import Recorded
 from infra.eventstore.store import EventStore
 from infra.messaging.cloudevents import parse_record, to_record
@@ -12,6 +10,7 @@ from infra.messaging.sources.base import Batch, Message, Offsets, ReadAgainError
 from infra.postgres.database import Database, is_infrastructure
 from infra.postgres.errors import describe
 from infra.postgres.notify import Listener
+from infra.postgres.transaction import Transaction
 
 
 class PostgresSource:
@@ -46,7 +45,7 @@ class PostgresSource:
         self._next, self._drained = offset, False
 
     async def complete(
-        self, tx: AsyncConnection, messages: Sequence[Message[Recorded]]
+        self, tx: Transaction, messages: Sequence[Message[Recorded]]
     ) -> Sequence[Message[Recorded]]:
         """They are: a table holds whole events, and no others."""
         return messages
@@ -76,7 +75,7 @@ class PostgresSource:
         return parse_record(record)
 
     async def again(
-        self, tx: AsyncConnection, source: str, partition: int, offset: int
+        self, tx: Transaction, source: str, partition: int, offset: int
     ) -> Recorded:
         """Read a row anew: it may have been repaired, or we may have."""
         if source != self.name:
@@ -98,7 +97,7 @@ class PostgresSource:
         return [Batch(0, start, self._next, messages)]
 
     async def _read_singly(
-        self, connection: AsyncConnection, limit: int
+        self, connection: Transaction, limit: int
     ) -> list[Message[Recorded]]:
         """The same rows one by one, because one of them cannot be read."""
         messages: list[Message[Recorded]] = []

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.settings import Settings
 from infra.messaging.kafka_client import MAX_PUBLIC_BYTES, public_topic_of
@@ -18,6 +17,7 @@ from infra.messaging.sources.base import (
 )
 from infra.messaging.sources.consumer import TopicSource, place_of
 from infra.messaging.topics import ensure_topics
+from infra.postgres.transaction import Transaction
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ class PublicSource(TopicSource[ForeignRecord]):
         await super().start(offsets)
 
     async def complete(
-        self, tx: AsyncConnection, messages: Sequence[Message[ForeignRecord]]
+        self, tx: Transaction, messages: Sequence[Message[ForeignRecord]]
     ) -> Sequence[Message[ForeignRecord]]:
         """They are whole: there is no table of theirs."""
         return messages

@@ -6,12 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.clock import Clock, rfc3339
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.privacy.access_log import View, record_views
 from services.audit import tables
 from services.audit.handlers.replay import AsOf, StoredLog
@@ -46,7 +46,7 @@ class Access:
 
     async def _partners(self) -> dict[str, str]:
         async with self.database.reading() as tx:
-            rows = await (await driver(tx)).fetch(tables.PARTNERS_NAMED)
+            rows = await tx.fetch(tables.PARTNERS_NAMED)
         return names_of(orjson.loads(row["data"]) for row in rows)
 
     async def _opened(self, view: View, meta: Meta) -> dict[str, Any]:
@@ -60,9 +60,9 @@ class Access:
             await record_views(tx, self.writer, [view], meta)
         return pathway
 
-    async def _parts(self, tx: AsyncConnection, indices: Sequence[int]) -> dict[int, Any]:
+    async def _parts(self, tx: Transaction, indices: Sequence[int]) -> dict[int, Any]:
         """Index → sealed part, opened."""
-        sealed = await (await driver(tx)).fetch(tables.SEALED, indices)
+        sealed = await tx.fetch(tables.SEALED, indices)
         keys = await self.writer.vault.keys({row["person_id"] for row in sealed})
         return {
             row["idx"]: orjson.loads(
@@ -73,10 +73,9 @@ class Access:
         }
 
 
-async def receipts(tx: AsyncConnection, person_id: UUID) -> list[dict[str, Any]]:
+async def receipts(tx: Transaction, person_id: UUID) -> list[dict[str, Any]]:
     """The log's receipts of a person's erasure: under which event and at which place."""
-    raw = await driver(tx)
-    rows = await raw.fetch(tables.ERASED, person_id)
+    rows = await tx.fetch(tables.ERASED, person_id)
     return [
         {
             "person_id": person_id,

@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.erasure import FORGOTTEN, PersonErased
 from infra.base.clock import Clock
@@ -13,7 +10,8 @@ from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.messaging.cloudevents import parse_record, to_record
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, heard_of
 from infra.privacy.erasure_ledger import Erasure, Erasures
 from infra.privacy.restrictions import keep_limits
@@ -29,15 +27,14 @@ class Erasing:
     erasures: Erasures
     clock: Clock
 
-    async def on_intake(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def on_intake(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """Forget whoever's keys are gone; what is still to enter the log will, without them."""
         await keep_limits(tx, messages)
         heard = heard_of(messages, self.writer.vault)
         persons = [person for person in heard if person]
         fresh = await forget(tx, persons, self.clock(), parked=False)
-        raw = await driver(tx)
-        await raw.execute(tables.FORGET_ENTRIES, persons)
-        await _strip_parked(raw, [str(person) for person in persons])
+        await tx.execute(tables.FORGET_ENTRIES, persons)
+        await _strip_parked(tx, [str(person) for person in persons])
         await self.writer.write(tx, forgotten_events("audit", fresh, heard))
 
     async def step(self) -> int:
@@ -55,12 +52,11 @@ class Erasing:
     async def _receipts(self, under_way: dict[UUID, Erasure]) -> set[UUID]:
         types = [event.type for event in FORGOTTEN.values()]
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            rows = await raw.fetch(tables.FORGOTTEN_BY_ALL, list(under_way), types)
-            everywhere = {UUID(int=row["person_id"].int) for row in rows}
+            rows = await tx.fetch(tables.FORGOTTEN_BY_ALL, list(under_way), types)
+            everywhere = {row["person_id"] for row in rows}
             streams = [stream_of(person) for person in everywhere]
-            known = await raw.fetch(tables.RECEIPTS, streams, PersonErased.type)
-            told = {UUID(int=row["person_id"].int) for row in known}
+            known = await tx.fetch(tables.RECEIPTS, streams, PersonErased.type)
+            told = {row["person_id"] for row in known}
             pending = [_receipt(under_way[p]) for p in sorted(everywhere - told)]
             await self.writer.write(tx, pending)
         return everywhere
@@ -82,9 +78,9 @@ def _receipt(erasure: Erasure) -> Pending:
     return Pending(stream_of(erasure.person_id), [erased], erasure.person_id, Meta())
 
 
-async def _strip_parked(raw: Any, keys: Sequence[str]) -> None:
+async def _strip_parked(tx: Transaction, keys: Sequence[str]) -> None:
     """An event that the log could not take yet must still enter it, without sealed part."""
-    await raw.execute(tables.DROP_PARKED, keys)
-    for row in await raw.fetch(tables.PARKED, keys):
+    await tx.execute(tables.DROP_PARKED, keys)
+    for row in await tx.fetch(tables.PARKED, keys):
         stripped = to_record(parse_record(row["record"]).stripped())
-        await raw.execute(tables.SET_PARKED, row["id"], stripped)
+        await tx.execute(tables.SET_PARKED, row["id"], stripped)

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from datetime import datetime
 from typing import Any, BinaryIO
 
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.tlog import tiles
 from infra.tlog.commitment import Opening
 from infra.tlog.export.layout import encode_frames
@@ -37,7 +38,7 @@ class StoredExport:
     async def checkpoint(self) -> bytes:
         """The newest one; raises ``ExportRefusedError`` before the first."""
         async with self._database.reading() as tx:
-            signed = await tables.last_signed(await driver(tx), self._origin)
+            signed = await tables.last_signed(tx, self._origin)
         if signed is None:
             raise ExportRefusedError("nothing is signed yet")
         return signed.note
@@ -54,7 +55,7 @@ class StoredExport:
     async def tile(self, tile: Tile) -> bytes:
         """A tile or an entry bundle."""
         async with self._database.reading() as tx:
-            return tiles.encode(tile, await tables.tile_contents(await driver(tx), tile))
+            return tiles.encode(tile, await tables.tile_contents(tx, tile))
 
     async def payload(self, bundle: Tile, file: BinaryIO) -> None:
         """Write what each entry of a bundle commits to."""
@@ -103,8 +104,8 @@ async def indices_of(log: Log, subject: Subject, size: int) -> tuple[int, ...]:
 
 
 async def span_between(
-    raw: Any, since: datetime, until: datetime, size: int
+    tx: Transaction, since: datetime, until: datetime, size: int
 ) -> tuple[int, int]:
     """First and last (excluded) index of what was recorded in a time; 0 and 0 for nothing."""
-    row = await raw.fetchrow(tables.SPAN, size, since, until)
+    (row,) = await tx.fetch(tables.SPAN, size, since, until)
     return row["start"] or 0, row["stop"] or 0

@@ -4,13 +4,10 @@ The database of the log may be restored from an old copy; the keys' database and
 files are other places, with backups of their own. The signer asks all of them.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from services.audit.tables import Signed
 
 RECALL = "SELECT size, note FROM signed_logs WHERE origin = $1"
@@ -45,8 +42,8 @@ class SignerMemory:
 
     async def recall(self) -> Remembered | None:
         """What was signed last; None before the first."""
-        async with self._transaction() as raw:
-            row = await raw.fetchrow(RECALL, self._origin)
+        async with self._vault.transaction() as tx:
+            row = await tx.fetchrow(RECALL, self._origin)
         return Remembered("the keys' database", row["size"], row["note"]) if row else None
 
     async def remember(self, signed: Signed, after: Remembered | None, at: datetime) -> None:
@@ -55,12 +52,7 @@ class SignerMemory:
         ``after``: what `recall` answered. Raises ``OtherSignerError`` if that is no longer so.
         """
         known = after.size if after else None
-        async with self._transaction() as raw:
-            values = (self._origin, signed.size, signed.note, at, known)
-            if await raw.fetchval(REMEMBER, *values) is None:
-                raise OtherSignerError("somebody else signed this log in the meantime")
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Any]:
         async with self._vault.transaction() as tx:
-            yield await driver(tx)
+            values = (self._origin, signed.size, signed.note, at, known)
+            if await tx.fetchval(REMEMBER, *values) is None:
+                raise OtherSignerError("somebody else signed this log in the meantime")

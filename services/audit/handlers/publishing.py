@@ -4,12 +4,10 @@ Tiles of hashes alone: entries are for auditors, who fetch them with a key (docs
 """
 
 import asyncio
-from typing import Any
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.files import AlreadyRunningError, locked
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.tlog import tiles
 from infra.tlog.merkle import verify_consistency
 from infra.tlog.note import Checkpoint, Note
@@ -38,31 +36,30 @@ class Publisher:
 
     async def _publish(self) -> int:
         async with self._database.reading() as tx:
-            raw = await driver(tx)
-            signed = await tables.last_signed(raw, self._origin)
+            signed = await tables.last_signed(tx, self._origin)
             published = self._files.checkpoint()
             if signed is None or signed.note == published:
                 return 0
             old = await _published_size(tx, published, signed)
-            return await self._grow(raw, old, signed)
+            return await self._grow(tx, old, signed)
 
-    async def _grow(self, raw: Any, old: int, signed: Signed) -> int:
+    async def _grow(self, tx: Transaction, old: int, signed: Signed) -> int:
         written = 0
         for tile in tiles.tiles_between(old, signed.size):
-            written += await self._write(raw, tile)
+            written += await self._write(tx, tile)
         await asyncio.to_thread(self._files.publish, signed.note)
         return written + 1
 
-    async def _write(self, raw: Any, tile: Tile) -> int:
+    async def _write(self, tx: Transaction, tile: Tile) -> int:
         missing = not self._files.has(tile)
         if missing:
-            data = tiles.encode(tile, await tables.tile_contents(raw, tile))
+            data = tiles.encode(tile, await tables.tile_contents(tx, tile))
             await asyncio.to_thread(self._files.write, tile, data)
         self._files.drop_partials(tile)
         return int(missing)
 
 
-async def _published_size(tx: AsyncConnection, published: bytes | None, signed: Signed) -> int:
+async def _published_size(tx: Transaction, published: bytes | None, signed: Signed) -> int:
     """Entries that are out already; ProofError where the log does not extend them.
 
     What is out stays out: the signer says what is wrong.

@@ -15,7 +15,8 @@ import orjson
 from contracts.registry import SERVICES
 from infra.base.clock import Clock
 from infra.eventstore.events import header_bytes, header_of
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.readmodels.reconciliation import Report, announce
 from infra.tlog.commitment import Opening
 from infra.tlog.growth import grow
@@ -80,42 +81,40 @@ class Reconciler:
 
     async def run(self) -> list[Report]:
         """One report for each service's events, one for the log; empty if another is at it."""
-        async with self._moment() as raw:
-            if not await raw.fetchval("SELECT pg_try_advisory_xact_lock($1, 0)", LOCK_CLASS):
+        async with self._moment() as tx:
+            if not await tx.fetchval("SELECT pg_try_advisory_xact_lock($1, 0)", LOCK_CLASS):
                 return []
-            reports = [await self._events(raw, service) for service in SERVICES]
-            return [*reports, await _log(raw)]
+            reports = [await self._events(tx, service) for service in SERVICES]
+            return [*reports, await _log(tx)]
 
     async def night(self) -> None:
         """Compare, and say what was found."""
         announce(await self.run())
 
     @asynccontextmanager
-    async def _moment(self) -> AsyncIterator[Any]:
-        async with self._database.engine.connect() as connection:
-            tx = await connection.execution_options(isolation_level="REPEATABLE READ")
-            raw = await driver(tx)
-            await raw.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
-            yield raw
+    async def _moment(self) -> AsyncIterator[Transaction]:
+        async with self._database.snapshot() as tx:
+            await tx.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
+            yield tx
 
-    async def _events(self, raw: Any, service: str) -> Report:
+    async def _events(self, tx: Transaction, service: str) -> Report:
         report = Report(f"{service}.events")
-        rows = await raw.fetch(APPLIED, f"log-{service}")
+        rows = await tx.fetch(APPLIED, f"log-{service}")
         positions = [row["position"] for row in rows] or [0]
         applied = Applied(min(positions), max(positions), self._clock() - PATIENCE)
-        async for events in _pages(raw, EVENTS.format(service)):
-            found = await raw.fetch(IN_LOG, [event["event_id"] for event in events])
+        async for events in _pages(tx, EVENTS.format(service)):
+            found = await tx.fetch(IN_LOG, [event["event_id"] for event in events])
             logged = {row["event_id"]: row for row in found}
             for event in events:
                 _check_event(report, service, event, logged.get(event["event_id"]))
             await _check_absent(
                 report,
-                raw,
+                tx,
                 service,
                 [e for e in events if e["event_id"] not in logged],
                 applied,
             )
-        await _check_versions(report, raw, service)
+        await _check_versions(report, tx, service)
         return report
 
 
@@ -132,7 +131,7 @@ def _check_event(report: Report, service: str, event: Any, logged: Any | None) -
 
 
 async def _check_absent(
-    report: Report, raw: Any, service: str, events: Sequence[Any], applied: Applied
+    report: Report, tx: Transaction, service: str, events: Sequence[Any], applied: Applied
 ) -> None:
     """Events that are not in the log: on their way, parked, or gone missing."""
     due = [event for event in events if not applied.on_its_way(event)]
@@ -140,17 +139,17 @@ async def _check_absent(
     if not due:
         return
     positions = [event["position"] for event in due]
-    rows = await raw.fetch(PARKED, f"log-{service}", positions)
+    rows = await tx.fetch(PARKED, f"log-{service}", positions)
     parked = {row["position"] for row in rows}
     for event in due:
         why = "parked: aiguillage status" if event["position"] in parked else "never read"
         report.add("missing", _named(event), f"not in the log ({why})")
 
 
-async def _check_versions(report: Report, raw: Any, service: str) -> None:
+async def _check_versions(report: Report, tx: Transaction, service: str) -> None:
     """Versions of each stream: 1, 2, 3 … each once."""
     stream, last = None, 0
-    async for rows in _pages(raw, VERSIONS.format(service)):
+    async for rows in _pages(tx, VERSIONS.format(service)):
         for row in rows:
             if row["stream"] != stream:
                 stream, last = row["stream"], 0
@@ -161,20 +160,20 @@ async def _check_versions(report: Report, raw: Any, service: str) -> None:
             last = row["version"]
 
 
-async def _log(raw: Any) -> Report:
+async def _log(tx: Transaction) -> Report:
     """The log's entries and its tree."""
     report, frontier, nodes, following = Report("audit.entries"), Frontier(), 0, 0
-    async for entries in _pages(raw, ENTRIES):
+    async for entries in _pages(tx, ENTRIES):
         leaves = [leaf_hash(entry["entry"]) for entry in entries]
         for entry, leaf in zip(entries, leaves, strict=True):
             _check_entry(report, entry, leaf, following)
             following = entry["idx"] + 1
         for service in {entry["service"] for entry in entries}:
-            await _check_origin(report, raw, service, entries)
+            await _check_origin(report, tx, service, entries)
         frontier, made = grow(frontier, leaves)
-        await _check_nodes(report, raw, {(t.level, t.idx): t.hash for t in made})
+        await _check_nodes(report, tx, {(t.level, t.idx): t.hash for t in made})
         nodes += len(made)
-    await _check_tree(report, raw, frontier, nodes)
+    await _check_tree(report, tx, frontier, nodes)
     return report
 
 
@@ -187,36 +186,40 @@ def _check_entry(report: Report, entry: Any, leaf: bytes, following: int) -> Non
         report.add("changed", f"entry {entry['idx']}", "its leaf hash is not that of its bytes")
 
 
-async def _check_origin(report: Report, raw: Any, service: str, entries: Sequence[Any]) -> None:
+async def _check_origin(
+    report: Report, tx: Transaction, service: str, entries: Sequence[Any]
+) -> None:
     """Entries whose event is not, or no longer, among those of the service."""
     own = [entry for entry in entries if entry["service"] == service]
     known = set()
     if service in SERVICES:
         ids = [entry["event_id"] for entry in own]
-        known = {row["event_id"] for row in await raw.fetch(IN_EVENTS.format(service), ids)}
+        known = {row["event_id"] for row in await tx.fetch(IN_EVENTS.format(service), ids)}
     for entry in own:
         if entry["event_id"] not in known:
             detail = f"{service} has no such event: it was deleted there, or added here"
             report.add("extra", _named(entry), detail)
 
 
-async def _check_nodes(report: Report, raw: Any, made: Mapping[tuple[int, int], bytes]) -> None:
+async def _check_nodes(
+    report: Report, tx: Transaction, made: Mapping[tuple[int, int], bytes]
+) -> None:
     if not made:
         return
-    rows = await raw.fetch(NODES, [level for level, _ in made], [idx for _, idx in made])
+    rows = await tx.fetch(NODES, [level for level, _ in made], [idx for _, idx in made])
     stored = {(row["level"], row["idx"]): row["hash"] for row in rows}
     for (level, idx), value in made.items():
         if stored.get((level, idx)) != value:
             report.add("changed", f"tile hash {idx} of level {level}", "not that of its leaves")
 
 
-async def _check_tree(report: Report, raw: Any, grown: Frontier, nodes: int) -> None:
-    stored = await tables.load_frontier(raw)
+async def _check_tree(report: Report, tx: Transaction, grown: Frontier, nodes: int) -> None:
+    stored = await tables.load_frontier(tx)
     if stored != grown:
         report.add("changed", "tree", f"{stored.size} entries, not those that are there")
-    if (count := await raw.fetchval(COUNT_NODES)) != nodes:
+    if (count := await tx.fetchval(COUNT_NODES)) != nodes:
         report.add("extra", "tile hashes", f"{count} are stored, {nodes} belong to the tree")
-    async for rows in _pages(raw, STREAMS):
+    async for rows in _pages(tx, STREAMS):
         for row in rows:
             name = f"{row['service']} {row['stream']}"
             detail = f"version {row['known']} is kept, {row['logged']} is logged"
@@ -255,7 +258,7 @@ def _named(row: Any) -> str:
     return f"{row['event_id']} ({row['stream']} version {row['version']})"
 
 
-async def _pages(raw: Any, query: str) -> AsyncIterator[list[Any]]:
-    cursor = await raw.cursor(query)
+async def _pages(tx: Transaction, query: str) -> AsyncIterator[list[Any]]:
+    cursor = await tx.cursor(query)
     while page := await cursor.fetch(PAGE):
         yield page

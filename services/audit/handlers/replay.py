@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequ
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, time
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 from uuid import UUID
 
 import orjson
@@ -22,7 +22,7 @@ from contracts.registry import parse_event
 from contracts.types import check_moment, read_day, read_moment
 from infra.base.clock import rfc3339
 from infra.eventstore.upcast import upcast
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.tlog.export.reader import Exported
 from infra.tlog.export.writer import NOTHING_SEALED
 from services.audit import tables
@@ -122,7 +122,7 @@ class StoredLog:
     async def size(self) -> int:
         """How many entries there are."""
         async with self._database.reading() as tx:
-            return (await tables.load_frontier(await driver(tx))).size
+            return (await tables.load_frontier(tx)).size
 
     async def pages(self, span: Span) -> Pages:
         """The entries of a span; the next page is fetched while one is looked at."""
@@ -154,9 +154,7 @@ class StoredLog:
 
     async def _rows(self, query: str, *values: Any) -> Sequence[LogRow]:
         async with self._database.reading() as tx:
-            raw = await driver(tx)
-            rows: Sequence[LogRow] = await raw.fetch(query, *values)  # as tuples, for speed
-            return rows
+            return cast(Sequence[LogRow], await tx.fetch(query, *values))  # tuples, for speed
 
 
 class ExportedLog:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from prometheus_client import Counter, Gauge
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.eventstore.events import Recorded
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forgotten_among
 from infra.tlog import merkle
 from infra.tlog.growth import grow
@@ -22,7 +21,7 @@ class StreamBrokenError(Exception):
     """An event does not follow the last one of its stream: one was lost, or history changed."""
 
 
-async def sequence(events: Sequence[Recorded], tx: AsyncConnection) -> None:
+async def sequence(events: Sequence[Recorded], tx: Transaction) -> None:
     """Append events to the log, each once, at the next free indices.
 
     Handler of the ``log-…`` subscriptions. One lock for the whole log, held until the commit,
@@ -30,22 +29,21 @@ async def sequence(events: Sequence[Recorded], tx: AsyncConnection) -> None:
     ``StreamBrokenError`` where an event's version does not follow its stream's last.
     """
     leaves = [_leaf(event) for event in events]  # hashed before the lock, for a short hold
-    raw = await driver(tx)
-    await raw.execute(tables.LOCK, tables.LOCK_CLASS, tables.SEQUENCER)
-    known = await tables.known_events(raw, [event.event_id for event in events])
+    await tx.execute(tables.LOCK, tables.LOCK_CLASS, tables.SEQUENCER)
+    known = await tables.known_events(tx, [event.event_id for event in events])
     fresh = await _without_forgotten(tx, _once(leaves, known))
     if not fresh:
         return
     streams = sorted({(leaf.event.service, leaf.event.stream) for leaf in fresh})
-    versions = _following(fresh, await tables.versions_of(raw, streams))
-    frontier = await tables.load_frontier(raw)
+    versions = _following(fresh, await tables.versions_of(tx, streams))
+    frontier = await tables.load_frontier(tx)
     grown, made = grow(frontier, [leaf.hash for leaf in fresh])
-    await tables.store_growth(raw, frontier.size, fresh, grown, made)
-    await tables.store_versions(raw, versions)
+    await tables.store_growth(tx, frontier.size, fresh, grown, made)
+    await tables.store_versions(tx, versions)
     SIZE.set(grown.size)
 
 
-async def _without_forgotten(tx: AsyncConnection, leaves: list[Leaf]) -> list[Leaf]:
+async def _without_forgotten(tx: Transaction, leaves: list[Leaf]) -> list[Leaf]:
     """What was on its way when its person was erased enters the log without ciphertext."""
     persons = {leaf.event.person_id for leaf in leaves if leaf.event.person_id}
     gone = await forgotten_among(tx, persons)

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.clock import Clock, system_clock
 from infra.base.settings import Settings
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.tlog import merkle
 from infra.tlog.keyring import LogKeys
 from infra.tlog.merkle import Frontier, ProofError
@@ -95,11 +93,10 @@ class Signing:
     async def state(self) -> LogState:
         """How the log stands, looked at without signing anything."""
         async with self._database.reading() as tx:
-            raw = await driver(tx)
-            now = await tables.load_frontier(raw)
-            last = await tables.last_signed(raw, self.keys.origin)
+            now = await tables.load_frontier(tx)
+            last = await tables.last_signed(tx, self.keys.origin)
             try:
-                await self._require_extension(tx, await self._recall(raw), now)
+                await self._require_extension(tx, await self._recall(tx), now)
                 refusal = None
             except RefusedToSignError as error:
                 refusal = str(error)
@@ -107,43 +104,42 @@ class Signing:
 
     async def _step(self) -> bool:
         async with self._database.transaction() as tx:
-            raw = await driver(tx)
-            await raw.execute(tables.LOCK, tables.LOCK_CLASS, tables.SIGNER)
-            now, memories = await tables.load_frontier(raw), await self._recall(raw)
+            await tx.execute(tables.LOCK, tables.LOCK_CLASS, tables.SIGNER)
+            now, memories = await tables.load_frontier(tx), await self._recall(tx)
             await self._require_extension(tx, memories, now)
             last = max(filter(None, memories), key=lambda memory: memory.size, default=None)
             if last is None or last.size < now.size:
-                await self._sign(raw, now, after=memories[0])
+                await self._sign(tx, now, after=memories[0])
                 return True
-            return await self._complete(raw, last, now)
+            return await self._complete(tx, last, now)
 
-    async def _sign(self, raw: Any, now: Frontier, after: Remembered | None) -> None:
+    async def _sign(self, tx: Transaction, now: Frontier, after: Remembered | None) -> None:
         text = Checkpoint(self.keys.origin, now.size, now.root()).body()
         signed, at = Signed(now.size, now.root(), self.keys.sign(text)), self._clock()
         try:
             await self._memory.remember(signed, after, at)
         except OtherSignerError as error:
             raise RefusedToSignError(str(error)) from error
-        await tables.store_checkpoint(raw, self.keys.origin, signed, at)
+        await tables.store_checkpoint(tx, self.keys.origin, signed, at)
 
-    async def _complete(self, raw: Any, last: Remembered, now: Frontier) -> bool:
+    async def _complete(self, tx: Transaction, last: Remembered, now: Frontier) -> bool:
         """Nothing grew: store what a crash left unstored, sign with keys that are new."""
-        stored = await tables.last_signed(raw, self.keys.origin)
+        stored = await tables.last_signed(tx, self.keys.origin)
         if stored is None or stored.size < last.size:
             stored = Signed(last.size, now.root(), last.note)
-            await tables.store_checkpoint(raw, self.keys.origin, stored, self._clock())
+            await tables.store_checkpoint(tx, self.keys.origin, stored, self._clock())
             return True
         note, at = Note.parse(stored.note), self._clock()
         for key in self.keys.signers():
             if not any(map(key.vkey.made, note.signatures)):
                 line = key.signature(note.text)
-                await tables.store_signature(raw, self.keys.origin, stored.size, line, at)
+                await tables.store_signature(tx, self.keys.origin, stored.size, line, at)
         return False
 
-    async def _recall(self, raw: Any) -> tuple[Remembered | None, ...]:
+    async def _recall(self, tx: Transaction) -> tuple[Remembered | None, ...]:
         """What each place remembers, the keys' database first."""
         vault = await self._memory.recall()
-        stored = await tables.last_signed(raw, self.keys.origin)
+        stored = await tables.last_signed(tx, self.keys.origin)
         beside = Remembered("the log's database", stored.size, stored.note) if stored else None
         return vault, beside, self._published()
 
@@ -158,7 +154,7 @@ class Signing:
         return Remembered("the published files", stated.size, note)
 
     async def _require_extension(
-        self, tx: AsyncConnection, memories: Sequence[Remembered | None], now: Frontier
+        self, tx: Transaction, memories: Sequence[Remembered | None], now: Frontier
     ) -> None:
         last = 0
         try:
@@ -171,7 +167,7 @@ class Signing:
             raise RefusedToSignError(f"after {last} entries: {error}") from error
 
     async def _require_follows(
-        self, tx: AsyncConnection, memory: Remembered, now: Frontier
+        self, tx: Transaction, memory: Remembered, now: Frontier
     ) -> None:
         """The note is the arbiter, not what stands beside it: only the note is signed."""
         try:

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
 import structlog
 from prometheus_client import Counter, Gauge
 
 from infra.base.clock import Clock
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.tlog.cosignature import unpack
 from infra.tlog.note import Note, NoteError, Signature, VKey
 from infra.tlog.policy import Party, Policy
@@ -83,17 +83,16 @@ class Cosigning:
         await self._contradicted.tell(None)
         return 0
 
-    async def cosigned(self, raw: Any, vkey: VKey) -> int | None:
+    async def cosigned(self, tx: Transaction, vkey: VKey) -> int | None:
         """Entries under the last cosignature by a key; None before the first."""
-        size = await raw.fetchval(tables.SIGNED_BY, self.origin, vkey.name, vkey.key_id)
+        size = await tx.fetchval(tables.SIGNED_BY, self.origin, vkey.name, vkey.key_id)
         return int(size) if size is not None else None
 
     async def _stand(self) -> tuple[Signed | None, list[int | None]]:
         """What was signed last, and how far each key has cosigned."""
         async with self.database.reading() as tx:
-            raw = await driver(tx)
-            sizes = [await self.cosigned(raw, party.vkey) for party in self.parties.values()]
-            return await tables.last_signed(raw, self.origin), sizes
+            sizes = [await self.cosigned(tx, party.vkey) for party in self.parties.values()]
+            return await tables.last_signed(tx, self.origin), sizes
 
     async def _ask(self, newest: Signed, old: int) -> list[Signature]:
         answer = await self._submit(newest, old)
@@ -157,10 +156,9 @@ class Cosigning:
 
     async def _keep(self, newest: Signed, lines: Sequence[Signature]) -> None:
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
             for line in lines:
                 values = (self.origin, newest.size, line, self.clock())
-                await tables.store_signature(raw, *values)
+                await tables.store_signature(tx, *values)
         COSIGNED.labels(self.name).set(newest.size)
 
 

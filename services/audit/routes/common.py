@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.tlog import tiles
 from infra.tlog.keyring import LogKeys
 from infra.tlog.note import MAX_SIZE
@@ -49,7 +49,7 @@ def keys_of(request: Request) -> LogKeys:
 
 async def signed_now(request: Request, tx: Reading) -> Signed:
     """The newest checkpoint; raises ``Problem`` 404 before the first."""
-    signed = await tables.last_signed(await driver(tx), keys_of(request).origin)
+    signed = await tables.last_signed(tx, keys_of(request).origin)
     if signed is None:
         raise NotFound("Nothing is signed yet", headers=NEVER)
     return signed

@@ -5,7 +5,7 @@ from fastapi.responses import StreamingResponse
 
 from contracts.audit import EntrySpan
 from contracts.types import Moment
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.tlog import tiles
 from infra.tlog.tiles import ENTRIES
 from infra.web.problems import NotFound, raises
@@ -57,5 +57,5 @@ async def get_span(
 
     ``stop`` is the index after the last one; both are 0 where nothing was recorded.
     """
-    start, stop = await span_between(await driver(tx), since, until, signed.size)
+    start, stop = await span_between(tx, since, until, signed.size)
     return {"start": start, "stop": stop}

@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from contracts.audit import Checkpoints, Entries, LogDescription
 from infra.base.clock import rfc3339
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from infra.tlog import tiles
 from infra.tlog.keyring import LogKey
 from infra.tlog.note import MAX_SIZE
@@ -55,14 +55,14 @@ async def describe_log(request: Request, tx: Reading) -> dict[str, Any]:
     """The log's name, all keys it was ever signed with, its size, how much of it is signed."""
     signing: Signing = request.app.state.signing
     witnesses: Witnesses = request.app.state.witnesses
-    raw, keys = await driver(tx), signing.keys
-    last = await tables.last_signed(raw, keys.origin)
+    keys = signing.keys
+    last = await tables.last_signed(tx, keys.origin)
     return {
         "origin": keys.origin,
         "vkey": keys.newest().encode(),
         "keys": [_key(key) for key in keys.all()],
-        "witnesses": [shown for w in witnesses.all for shown in await _witness(raw, w)],
-        "size": (await tables.load_frontier(raw)).size,
+        "witnesses": [shown for w in witnesses.all for shown in await _witness(tx, w)],
+        "size": (await tables.load_frontier(tx)).size,
         "signed_size": last.size if last else None,
         "root": encoded(last.root) if last else None,
         "refusal": signing.refusal,
@@ -90,8 +90,8 @@ async def list_checkpoints(
 
     As many as fit on a page; there are no more where it is empty.
     """
-    raw, origin = await driver(tx), keys_of(request).origin
-    rows = await raw.fetch(tables.CHECKPOINTS, after, to, limit, origin, PAGE_BYTES)
+    origin = keys_of(request).origin
+    rows = await tx.fetch(tables.CHECKPOINTS, after, to, limit, origin, PAGE_BYTES)
     return {"checkpoints": [{"size": r["size"], "note": r["note"].decode()} for r in rows]}
 
 
@@ -124,7 +124,7 @@ async def get_tile(path: str, tx: Reading, signed: SignedNow) -> Response:
 async def _contents(tile: Tile, tx: Reading, signed: Signed) -> bytes:
     if tile.width > tiles.tile_width(tile.level, tile.index, signed.size):
         raise no_tile()
-    return tiles.encode(tile, await tables.tile_contents(await driver(tx), tile))
+    return tiles.encode(tile, await tables.tile_contents(tx, tile))
 
 
 @router.get(
@@ -139,10 +139,9 @@ async def list_entries(
     limit: Limit = 500,
 ) -> Response:
     """Entries in log order, with what each commits to, and the salts that show it."""
-    raw = await driver(tx)
-    rows = await raw.fetch(tables.READ_ENTRIES, start, limit, PAGE_BYTES)
+    rows = await tx.fetch(tables.READ_ENTRIES, start, limit, PAGE_BYTES)
     following = rows[-1]["idx"] + 1 if rows else 0
-    more = len(rows) == limit or following < (await tables.load_frontier(raw)).size
+    more = len(rows) == limit or following < (await tables.load_frontier(tx)).size
     prefix = request.scope.get("root_path", "")  # where services share one address
     following_path = f"{prefix}/v1/entries?from={following}&limit={limit}"
     body = await asyncio.to_thread(_page, rows, following_path if rows and more else None)
@@ -179,11 +178,11 @@ def _key(key: LogKey) -> dict[str, Any]:
     }
 
 
-async def _witness(raw: Any, witness: Cosigning) -> list[dict[str, Any]]:
+async def _witness(tx: Transaction, witness: Cosigning) -> list[dict[str, Any]]:
     """Each key of a witness."""
     shown = list[dict[str, Any]]()
     for name, party in witness.parties.items():
-        size, vkey = await witness.cosigned(raw, party.vkey), party.vkey.encode()
+        size, vkey = await witness.cosigned(tx, party.vkey), party.vkey.encode()
         shown.append({"name": name, "vkey": vkey, "size": size, "alarm": witness.alarm})
     return shown
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from contracts.audit import ConsistencyProof, InclusionProof
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from infra.web.problems import NotFound, not_found, raises
 from services.audit import tables
 from services.audit.handlers import proofs
@@ -39,9 +39,8 @@ async def prove_inclusion(
 
     Without ``size``: in the log as signed last, with that checkpoint.
     """
-    raw = await driver(tx)
     size = _signed_size("size", size, signed)
-    index = await _index(raw, event_id, index)
+    index = await _index(tx, event_id, index)
     if index >= signed.size:
         raise not_found("entry under a signed checkpoint")
     if index >= size:
@@ -49,7 +48,7 @@ async def prove_inclusion(
     return {
         "index": index,
         "size": size,
-        "leaf_hash": encoded(await raw.fetchval(tables.LEAF_AT, index)),
+        "leaf_hash": encoded(await tx.fetchval(tables.LEAF_AT, index)),
         "proof": all_encoded(await proofs.inclusion(tx, index, size)),
         "root": encoded(await proofs.root_at(tx, size)),
         "checkpoint": signed.note.decode() if size == signed.size else None,
@@ -99,11 +98,11 @@ async def prove_event(
     return Response(proof.format(), headers=headers, media_type="text/plain; charset=utf-8")
 
 
-async def _index(raw: Any, event_id: UUID | None, index: int | None) -> int:
+async def _index(tx: Transaction, event_id: UUID | None, index: int | None) -> int:
     if (event_id is None) == (index is None):
         raise nonsense("event_id", "give event_id or index")
     if index is None:
-        index = await raw.fetchval(tables.INDEX_OF_EVENT, event_id)
+        index = await tx.fetchval(tables.INDEX_OF_EVENT, event_id)
     if index is None:
         raise not_found("entry")
     return index

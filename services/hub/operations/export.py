@@ -13,7 +13,7 @@ import orjson
 from contracts.types import LAST_DAY
 from infra.base.settings import Settings, load_settings
 from infra.platform import opened
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.tlog.export.layout import Manifest, Selection
 from infra.tlog.export.writer import Export, ExportRefusedError, LogSource, Wanted
 from infra.tlog.note import Checkpoint, Note
@@ -88,7 +88,7 @@ class _Hub(StoredExport):
 
     async def span(self, since: datetime, until: datetime, size: int) -> tuple[int, int]:
         async with self._database.reading() as tx:
-            return await span_between(await driver(tx), since, until, size)
+            return await span_between(tx, since, until, size)
 
     async def indices(self, subject: Subject, size: int) -> tuple[int, ...]:
         return await indices_of(self._log, subject, size)

@@ -6,7 +6,6 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.registry import SERVICES
 from infra.base.data_directory import require
@@ -16,9 +15,10 @@ from infra.eventstore.store import EventStore
 from infra.messaging.publications import end_generation
 from infra.messaging.subscription import Subscription, set_paused
 from infra.platform import Databases, Platform, databases_of, opened, platform_of
-from infra.postgres.database import Database, driver, render
+from infra.postgres.database import Database, render
 from infra.postgres.ddl import ForeignMigrationsError, NotMigratedError
 from infra.postgres.migrations import check, migrate
+from infra.postgres.transaction import Transaction
 from infra.web.auth import create_key
 from services.audit import projections as audit
 from services.hub.host import build, relay
@@ -86,8 +86,7 @@ async def create_api_key(
 async def revoke_api_key(settings: Settings, service: str, name: str) -> bool:
     """Revoke a key; answers whether there was one."""
     async with _database(settings, service) as database, database.transaction() as tx:
-        raw = await driver(tx)
-        done = await raw.execute(
+        done = await tx.execute(
             "UPDATE api_keys SET revoked_at = now() WHERE name = $1 AND revoked_at IS NULL",
             name,
         )
@@ -163,23 +162,22 @@ async def status(settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-async def _status(connection: AsyncConnection, service: str) -> list[dict[str, Any]]:
-    raw = await driver(connection)
-    found = await raw.fetch(
+async def _status(connection: Transaction, service: str) -> list[dict[str, Any]]:
+    found = await connection.fetch(
         "SELECT o.subscription, o.source, o.partition, o.next, o.position, o.updated_at, "
         "coalesce(s.paused, false) AS paused, s.reason, (SELECT count(*) FROM dead_letters d "
         "WHERE d.subscription = o.subscription AND d.partition = o.partition) AS parked "
         "FROM offsets o LEFT JOIN subscriptions s USING (subscription) "
         "ORDER BY o.subscription, o.partition"
     )
-    return [{"service": service, **row, "lag": await _lag(raw, row)} for row in found]
+    return [{"service": service, **row, "lag": await _lag(connection, row)} for row in found]
 
 
-async def _lag(raw: Any, row: asyncpg.Record) -> int | None:
+async def _lag(tx: Transaction, row: asyncpg.Record) -> int | None:
     """Events of the source's table that are not applied; of a topic, the kafka knows."""
     if row["source"] not in SERVICES:
         return None
-    head = await raw.fetchval(f"SELECT coalesce(max(position), 0) FROM {row['source']}.events")
+    head = await tx.fetchval(f"SELECT coalesce(max(position), 0) FROM {row['source']}.events")
     return int(max(0, head - row["position"]))
 
 
@@ -187,8 +185,7 @@ async def count_services(url: str) -> int:
     """How many services the router knows of."""
     database = Database(url, "referrals", pool_size=1)
     async with database.reading() as connection:
-        raw = await driver(connection)
-        count = int(await raw.fetchval("SELECT count(*) FROM services"))
+        count = int(await connection.fetchval("SELECT count(*) FROM services"))
     await database.close()
     return count
 

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import orjson
 from prometheus_client import Counter
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.days import local_day
@@ -20,7 +19,8 @@ from infra.base.clock import Clock, rfc3339
 from infra.base.ids import new_contact_id, new_person_id
 from infra.eventstore.store import ANY, ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.web.problems import Invalid, PersonErasedProblem, Problem
 from services.intake import tables
 from services.intake.handlers.gate import Arrival
@@ -65,43 +65,41 @@ class Intake:
                 continue
         raise TimeoutError(f"{CONFLICTS} conflicts in a row")
 
-    async def apply(self, tx: AsyncConnection, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    async def apply(self, tx: Transaction, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """One outcome per arrival, in order; what is refused leaves nothing behind.
 
         Raises ``ConcurrencyError``: roll back, then do it again.
         """
-        raw = await driver(tx)
-        inbox = await tables.received(raw, {a.key for a in arrivals})
+        inbox = await tables.received(tx, {a.key for a in arrivals})
         fresh = [a for a in arrivals if a.key not in inbox]
-        group = await self._group(raw, fresh)
+        group = await self._group(tx, fresh)
         outcomes = [_outcome(group, inbox, arrival) for arrival in arrivals]
         await self._store(tx, group)
         _count(outcomes, len(group.received))
         return outcomes
 
-    async def _group(self, raw: tables.Raw, fresh: Sequence[Arrival]) -> "_Group":
+    async def _group(self, tx: Transaction, fresh: Sequence[Arrival]) -> "_Group":
         """Everything that is known about the persons of these arrivals, in five reads."""
-        refs = await tables.persons_of(raw, {a.ref for a in fresh if a.ref})
+        refs = await tables.persons_of(tx, {a.ref for a in fresh if a.ref})
         named = {p.person_id for a in fresh if (p := a.said.person) and p.person_id}
-        persons = await tables.lock_persons(raw, named | set(refs.values()))
+        persons = await tables.lock_persons(tx, named | set(refs.values()))
         alive = set(await self._writer.vault.keys(persons)) if persons else set()
         withdrawing = [a for a in fresh if isinstance(a.said, PublicWithdrawal)]
-        agreements = await tables.agreements_of(raw, persons if withdrawing else ())
+        agreements = await tables.agreements_of(tx, persons if withdrawing else ())
         none: frozenset[UUID] = frozenset()
         known = {p: Known(True, agreements.get(p, none)) for p in persons}
-        speakers = await tables.sources_of(raw, named & persons)
+        speakers = await tables.sources_of(tx, named & persons)
         return _Group(self._clock(), refs, known, persons - alive, speakers)
 
-    async def _store(self, tx: AsyncConnection, group: "_Group") -> None:
+    async def _store(self, tx: Transaction, group: "_Group") -> None:
         if not group.received:
             return
-        raw = await driver(tx)
         await self._writer.vault.create(group.versions)
-        await tables.add_persons(raw, group.versions, group.now)
-        if not await tables.add_refs(raw, group.new_refs):
+        await tables.add_persons(tx, group.versions, group.now)
+        if not await tables.add_refs(tx, group.new_refs):
             raise ConcurrencyError("person_refs")
-        await tables.add_sources(raw, group.new_speakers)
-        if not await tables.receive(raw, group.received, group.now):
+        await tables.add_sources(tx, group.new_speakers)
+        if not await tables.receive(tx, group.received, group.now):
             raise ConcurrencyError("inbox")
         await self._writer.write(tx, group.pending, new_persons=True)
 

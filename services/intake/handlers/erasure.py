@@ -10,7 +10,6 @@ from datetime import timedelta
 from uuid import UUID
 
 from prometheus_client import Gauge
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.erasure import ErasureReason, ErasureRequested, KeysDestroyed
@@ -18,7 +17,8 @@ from infra.base.clock import Clock
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, heard_of
 from infra.privacy.erasure_ledger import Erasure, Erasures
 from infra.privacy.restrictions import keep_limits
@@ -26,7 +26,7 @@ from services.intake import tables
 from services.intake.handlers.persons import UnknownPersonError
 
 ATTEMPTS = 5
-Unless = Callable[[tables.Raw, Sequence[UUID]], Awaitable[bool]]
+Unless = Callable[[Transaction, Sequence[UUID]], Awaitable[bool]]
 """Asked of all ids of a person, while nobody else can say anything of them: True keeps them."""
 UNDER_WAY = Gauge("aiguillage_erasures_under_way", "Persons whose erasure is not over")
 
@@ -62,24 +62,24 @@ class Erasing:
     async def state(self, person_id: UUID) -> list[Erasure]:
         """How far a person's erasure is, id by id; empty if nobody asked for it."""
         async with self.database.reading() as connection:
-            group = await tables.same_person(await driver(connection), person_id)
+            group = await tables.same_person(connection, person_id)
         found = await self.erasures.find(sorted(group | {person_id}))
         return sorted(found.values(), key=lambda erasure: erasure.person_id)
 
     async def _request(
         self,
-        tx: AsyncConnection,
+        tx: Transaction,
         person_id: UUID,
         reason: ErasureReason,
         meta: Meta,
         unless: Unless | None,
     ) -> list[Erasure]:
-        raw, now = await driver(tx), self.clock()
-        if not await tables.lock_persons(raw, [person_id]):
+        now = self.clock()
+        if not await tables.lock_persons(tx, [person_id]):
             raise UnknownPersonError("person")
-        group = sorted(await tables.same_person(raw, person_id))
-        await tables.lock_persons(raw, group)
-        if unless is not None and await unless(raw, group):
+        group = sorted(await tables.same_person(tx, person_id))
+        await tables.lock_persons(tx, group)
+        if unless is not None and await unless(tx, group):
             return []
         await self.erasures.fence([Erasure(p, reason, now) for p in group])
         self.writer.vault.drop(group)
@@ -101,7 +101,7 @@ class Erasing:
 
     async def _announce(
         self,
-        tx: AsyncConnection,
+        tx: Transaction,
         rows: Iterable[Erasure],
         destroyed: Iterable[UUID],
         meta: Meta,
@@ -109,9 +109,8 @@ class Erasing:
         """Append what was not said yet: that it was asked for, that keys were destroyed."""
         said: list[tuple[UUID, Event]] = [(e.person_id, _requested(e)) for e in rows]
         said += [(p, KeysDestroyed(person_id=p)) for p in destroyed]
-        raw = await driver(tx)
         known = await tables.announced(
-            raw, [person for person, _ in said], [ErasureRequested.type, KeysDestroyed.type]
+            tx, [person for person, _ in said], [ErasureRequested.type, KeysDestroyed.type]
         )
         pending = [
             Pending(tables.stream_of(person), [event], person, meta)
@@ -121,13 +120,13 @@ class Erasing:
         await self.writer.write(tx, pending)
         return len(pending)
 
-    async def on_own_events(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def on_own_events(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """Know whom a limit concerns; forget whoever's keys are gone."""
         await keep_limits(tx, messages)
         heard = heard_of(messages, self.writer.vault)
         persons = {person for person in heard if person}
         fresh = await forget(tx, persons, self.clock())
-        await tables.forget(await driver(tx), persons)
+        await tables.forget(tx, persons)
         await self.writer.write(tx, forgotten_events("intake", fresh, heard))
 
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.base import Event
 from contracts.erasure import ErasureRequested
 from contracts.intake import FactsStated, PersonIdentified, PersonRegistered
@@ -31,7 +29,8 @@ from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError, keyed_digest
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction, columns
 from infra.privacy.restrictions import require_unlimited
 from services.intake import tables
 from services.intake.handlers.gate import origin_of
@@ -59,22 +58,21 @@ class Persons:
     writer: Writer
     clock: Clock
 
-    async def on_own_events(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def on_own_events(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """Index what was said of persons, and suspect who matches somebody else."""
         told = [m for m in messages if m.type in TELLING and m.person_id]
         if not told:
             return
         persons = {m.person_id for m in told if m.person_id}
         rows = await self._digests(tx, persons)
-        raw = await driver(tx)
-        await raw.execute(tables.UNINDEX, list(persons))
-        await raw.execute(tables.INDEX, *tables.columns(rows, 3))
-        matches = await raw.fetch(tables.MATCHES, list(persons), SHARED_BY_MANY)
-        pending = [p for match in matches for p in await self._suspect(raw, match)]
+        await tx.execute(tables.UNINDEX, list(persons))
+        await tx.execute(tables.INDEX, *columns(rows, 3))
+        matches = await tx.fetch(tables.MATCHES, list(persons), SHARED_BY_MANY)
+        pending = [p for match in matches for p in await self._suspect(tx, match)]
         await self.writer.write(tx, pending)
 
     async def _digests(
-        self, tx: AsyncConnection, persons: set[UUID]
+        self, tx: Transaction, persons: set[UUID]
     ) -> list[tuple[UUID, str, bytes]]:
         key = self.writer.vault.index.derive("person-index")
         names = [tables.stream_of(person_id) for person_id in persons]
@@ -91,13 +89,13 @@ class Persons:
             for kind, value in features(profile(events)).items()
         ]
 
-    async def _suspect(self, raw: Any, match: Any) -> list[Pending]:
+    async def _suspect(self, tx: Transaction, match: Any) -> list[Pending]:
         """The younger is the double of the older; an agreed identifier merges by itself."""
-        person_id, other_id = _uuid(match["person_id"]), _uuid(match["other_id"])
+        person_id, other_id = match["person_id"], match["other_id"]
         kinds = [MatchKind(kind) for kind in match["kinds"]]
         automatic = MatchKind.FRANCE_TRAVAIL_NUMBER in kinds
         status = "merged" if automatic else "open"
-        new = await raw.fetchval(
+        new = await tx.fetchval(
             tables.SUSPECT, person_id, other_id, match["kinds"], status, self.clock()
         )
         if new is None:
@@ -107,7 +105,7 @@ class Persons:
                 person_id=person_id, other_id=other_id, matched_on=kinds
             )
             return [_pending(suspected, person_id)]
-        if await raw.fetchval(tables.ADD_ALIAS, person_id, other_id) is None:
+        if await tx.fetchval(tables.ADD_ALIAS, person_id, other_id) is None:
             return []  # part of a third one already, who matches as well
         merged = PersonMerged(
             person_id=person_id, into=other_id, merged_by=AUTOMATIC, matched_on=kinds
@@ -122,16 +120,15 @@ class Persons:
         Raises ``UnknownPersonError``, ``MergeRefusedError``, ``PersonErasedError``.
         """
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            await self._lock(raw, person_id, into)
-            members = await raw.fetch(tables.MEMBERS, person_id, into)
-            roots = {row["wanted"]: _uuid(row["root"]) for row in members}
+            await self._lock(tx, person_id, into)
+            members = await tx.fetch(tables.MEMBERS, person_id, into)
+            roots = {row["wanted"]: row["root"] for row in members}
             if roots[person_id] != person_id:
                 raise MergeRefusedError("the person is already part of another")
             if roots[into] == person_id:
                 raise MergeRefusedError("the other is already part of this person")
-            await raw.execute(tables.ADD_ALIAS, person_id, into)
-            await raw.execute(tables.SETTLE, person_id, into, "merged")
+            await tx.execute(tables.ADD_ALIAS, person_id, into)
+            await tx.execute(tables.SETTLE, person_id, into, "merged")
             merged = PersonMerged(
                 person_id=person_id,
                 into=into,
@@ -144,15 +141,12 @@ class Persons:
     async def unmerge(self, person_id: UUID, meta: Meta) -> PersonUnmerged:
         """Take a merge back; raises as ``merge`` does."""
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            await self._lock(raw, person_id)
-            into = await raw.fetchval(tables.DROP_ALIAS, person_id)
+            await self._lock(tx, person_id)
+            into = await tx.fetchval(tables.DROP_ALIAS, person_id)
             if into is None:
                 raise MergeRefusedError("the person is part of no other")
-            await raw.execute(tables.SETTLE, person_id, into, "dismissed")
-            unmerged = PersonUnmerged(
-                person_id=person_id, from_id=_uuid(into), unmerged_by=meta.actor
-            )
+            await tx.execute(tables.SETTLE, person_id, into, "dismissed")
+            unmerged = PersonUnmerged(person_id=person_id, from_id=into, unmerged_by=meta.actor)
             await self.writer.write(tx, [_pending(unmerged, person_id, meta)])
         return unmerged
 
@@ -162,16 +156,15 @@ class Persons:
         Raises ``UnknownPersonError`` and, of two that are merged, ``MergeRefusedError``.
         """
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            if await raw.fetchval(tables.ARE_ONE, person_id, other_id):
+            if await tx.fetchval(tables.ARE_ONE, person_id, other_id):
                 raise MergeRefusedError("the two are merged: take the merge back")
-            row = await raw.fetchrow(tables.SETTLE, person_id, other_id, "dismissed")
+            row = await tx.fetchrow(tables.SETTLE, person_id, other_id, "dismissed")
             if row is None:
                 raise UnknownPersonError("duplicate")
             dismissed = DuplicateDismissed(
                 person_id=row["person_id"], other_id=row["other_id"], dismissed_by=meta.actor
             )
-            await self.writer.write(tx, [_pending(dismissed, _uuid(row["person_id"]), meta)])
+            await self.writer.write(tx, [_pending(dismissed, row["person_id"], meta)])
 
     async def share(self, person_id: UUID, source: str, reason: str | None, meta: Meta) -> None:
         """Let another system speak of a person; said again, nothing changes.
@@ -180,29 +173,24 @@ class Persons:
         """
         origin = origin_of(self.writer.vault.index, source)
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            await self._lock(raw, person_id)
+            await self._lock(tx, person_id)
             await require_unlimited(tx, person_id)
-            if (person_id, origin) in await tables.sources_of(raw, [person_id]):
+            if (person_id, origin) in await tables.sources_of(tx, [person_id]):
                 return
-            await tables.add_sources(raw, [(person_id, origin)])
+            await tables.add_sources(tx, [(person_id, origin)])
             sealed = SharedSealed(source=normal_source(source), reason=reason)
             shared = PersonShared(person_id=person_id, shared_by=meta.actor, sealed=sealed)
             await self.writer.write(tx, [_pending(shared, person_id, meta)])
 
-    async def _lock(self, raw: Any, *persons: UUID) -> None:
-        known_persons = await tables.lock_persons(raw, set(persons))
+    async def _lock(self, tx: Transaction, *persons: UUID) -> None:
+        known_persons = await tables.lock_persons(tx, set(persons))
         if known_persons != set(persons):
             raise UnknownPersonError("person")
         if len(set(persons)) < len(persons):
             raise MergeRefusedError("a person is not merged into themselves")
-        if await tables.announced(raw, persons, [ErasureRequested.type]):
+        if await tables.announced(tx, persons, [ErasureRequested.type]):
             raise PersonErasedError
 
 
 def _pending(event: Event, person_id: UUID, meta: Meta | None = None) -> Pending:
     return Pending(tables.stream_of(person_id), [event], person_id, meta or Meta(AUTOMATIC))
-
-
-def _uuid(value: Any) -> UUID:
-    return UUID(int=value.int)  # the driver's own class is not JSON to everybody

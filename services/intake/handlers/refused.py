@@ -17,7 +17,7 @@ from infra.keys.key_ring import KeyRing
 from infra.keys.master_key import IndexKey
 from infra.keys.vault import keyed_digest
 from infra.messaging.sources.base import ForeignRecord
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from services.intake import tables
 from services.intake.handlers.kept import opened
 
@@ -58,7 +58,7 @@ class Refusals:
 
     async def _rows(self, statement: str, *values: Any) -> list[Any]:
         async with self._database.reading() as connection:
-            return list(await (await driver(connection)).fetch(statement, *values))
+            return list(await connection.fetch(statement, *values))
 
 
 def sender_digest(index: IndexKey, source: str | None) -> bytes | None:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.base import Event
 from contracts.days import PARIS, local_day
 from contracts.erasure import ErasureReason
@@ -20,7 +18,8 @@ from contracts.rights import PersonArchived, PersonReactivated
 from infra.base.clock import Clock
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending, Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from services.intake import tables
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.persons import UnknownPersonError
@@ -42,13 +41,13 @@ class Retention:
     policy: Policy
     clock: Clock
 
-    async def on_own_events(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def on_own_events(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """Remember contacts; bring back whoever was archived and came again."""
         back = await keep_stays(tx, messages)
         pending = [_said(PersonReactivated(person_id=p), p) for p in sorted(back)]
         await self.writer.write(tx, pending)
 
-    async def on_referrals(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def on_referrals(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """Remember what is open with whom."""
         await keep_work(tx, messages)
 
@@ -65,21 +64,19 @@ class Retention:
         erased = [await self._erase(item) for item in found if item.step is Step.ERASE]
         return len(found) - erased.count(False)
 
-    async def _due(self, tx: AsyncConnection, today: date) -> list[Due]:
-        raw = await driver(tx)
-        rows = await raw.fetch(retention.STAYS, *self.policy.latest(today))
+    async def _due(self, tx: Transaction, today: date) -> list[Due]:
+        rows = await tx.fetch(retention.STAYS, *self.policy.latest(today))
         stays = [
             Stay(
-                _uuid(row["person_id"]), _uuid(row["root"]), row["last_contact_on"],
+                row["person_id"], row["root"], row["last_contact_on"],
                 row["site"], row["archived"], row["held"],
             )
             for row in rows
         ]  # fmt: skip
         return due(stays, self.policy, today)
 
-    async def _archive(self, tx: AsyncConnection, items: Sequence[Due]) -> None:
-        raw = await driver(tx)
-        await raw.execute(retention.ARCHIVE, [item.person_id for item in items])
+    async def _archive(self, tx: Transaction, items: Sequence[Due]) -> None:
+        await tx.execute(retention.ARCHIVE, [item.person_id for item in items])
         said = [
             _said(
                 PersonArchived(person_id=i.person_id, last_contact_on=i.last_contact_on),
@@ -95,10 +92,10 @@ class Retention:
         False: somebody came, or something is open, and whoever lists them had not heard yet.
         """
 
-        async def stays(raw: tables.Raw, group: Sequence[UUID]) -> bool:
+        async def stays(tx: Transaction, group: Sequence[UUID]) -> bool:
             since = datetime.combine(due.last_contact_on + timedelta(days=1), time(), PARIS)
             streams = [tables.stream_of(person) for person in group]
-            found = await raw.fetch(retention.STAYS_ON, streams, list(CONTACTS), since, group)
+            found = await tx.fetch(retention.STAYS_ON, streams, list(CONTACTS), since, group)
             return bool(found[0][0])
 
         with suppress(UnknownPersonError):
@@ -107,7 +104,7 @@ class Retention:
             ):
                 return False
         async with self.database.transaction() as tx:
-            await (await driver(tx)).execute(retention.DROP, due.person_id)
+            await tx.execute(retention.DROP, due.person_id)
         return True
 
     def _today(self) -> date:
@@ -116,7 +113,3 @@ class Retention:
 
 def _said(event: Event, person_id: UUID) -> Pending:
     return Pending(tables.stream_of(person_id), [event], person_id, ACTOR)
-
-
-def _uuid(value: UUID) -> UUID:
-    return UUID(int=value.int)

@@ -6,8 +6,6 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.base import Event
 from contracts.days import local_day
 from contracts.intake import (
@@ -33,7 +31,8 @@ from infra.eventstore.sealed import unseal
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.privacy.access_log import View, record_views
 from infra.privacy.restrictions import require_unlimited
 from services.intake import tables
@@ -142,17 +141,16 @@ class Rights:
                 continue
         raise TimeoutError("others keep changing the person")
 
-    async def _group(self, tx: AsyncConnection, person_id: UUID) -> list[UUID]:
-        raw = await driver(tx)
-        if not await tables.lock_persons(raw, [person_id]):
+    async def _group(self, tx: Transaction, person_id: UUID) -> list[UUID]:
+        if not await tables.lock_persons(tx, [person_id]):
             raise UnknownPersonError("person")
-        group = sorted(await tables.same_person(raw, person_id))
+        group = sorted(await tables.same_person(tx, person_id))
         alive = await self.writer.vault.keys(group)
         if set(group) - alive.keys():
             raise PersonErasedError
         return group
 
-    async def _profile(self, tx: AsyncConnection, group: Sequence[UUID]) -> Profile:
+    async def _profile(self, tx: Transaction, group: Sequence[UUID]) -> Profile:
         names = [tables.stream_of(person) for person in group]
         streams = await self.writer.store.load_many(tx, names)
         told = [e for events in streams.values() for e in events if e.type in TELLING]

@@ -12,7 +12,6 @@ from contracts.base import Strict
 from contracts.statements import FreeText
 from contracts.types import Line
 from infra.keys.vault import PersonErasedError
-from infra.postgres.database import driver
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import ABOUT_PERSON, NotFound, PersonErasedProblem, not_found, raises
 from infra.web.request_meta import cause_of
@@ -59,8 +58,7 @@ def router(persons: Persons) -> APIRouter:
     ) -> Suspicions:
         """Who may be whom, oldest suspicion first; what matched, never the value."""
         async with persons.database.reading() as connection:
-            raw = await driver(connection)
-            rows = await raw.fetch(tables.SUSPICIONS, limit, offset)
+            rows = await connection.fetch(tables.SUSPICIONS, limit, offset)
         return Suspicions(duplicates=[Suspicion(**row) for row in rows])
 
     @routes.post("/duplicates/dismiss", status_code=204)

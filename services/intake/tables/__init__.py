@@ -4,13 +4,14 @@ Whoever takes locks takes them in this order, each kind sorted: persons, referen
 So two processes may wait for each other's rows, but never in a circle.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from contracts.intake import AgreementGiven
+from infra.postgres.transaction import Transaction, columns
 
 INBOX = "SELECT key, person_id, digest, created FROM inbox WHERE key = ANY($1)"
 RECEIVE = """
@@ -198,13 +199,6 @@ FORGET = (
 """``persons`` stays: that an id was one tells nothing, and whoever uses it again is told so."""
 
 
-class Raw(Protocol):
-    """The asyncpg connection under a transaction."""
-
-    async def fetch(self, query: str, *args: Any) -> list[Any]: ...
-    async def execute(self, query: str, *args: Any) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Received:
     """An event that came before: whom it was about, what it said, as a digest, and what it
@@ -215,105 +209,97 @@ class Received:
     created: bytes
 
 
-async def received(raw: Raw, keys: Collection[bytes]) -> dict[bytes, Received | None]:
+async def received(tx: Transaction, keys: Collection[bytes]) -> dict[bytes, Received | None]:
     """What is known of these events; None: they came, and were about somebody now erased."""
-    rows = await raw.fetch(INBOX, list(keys))
+    rows = await tx.fetch(INBOX, list(keys))
     return {row["key"]: _received(row) for row in rows}
 
 
 def _received(row: Any) -> Received | None:
     if row["person_id"] is None:
         return None
-    return Received(_uuid(row), row["digest"], row["created"])
+    return Received(row["person_id"], row["digest"], row["created"])
 
 
-async def receive(raw: Raw, new: Mapping[bytes, Received], at: datetime) -> bool:
+async def receive(tx: Transaction, new: Mapping[bytes, Received], at: datetime) -> bool:
     """Remember events; False if somebody else was first with one of them."""
     rows = [(key, new[key].person_id, new[key].digest, new[key].created) for key in sorted(new)]
-    return len(await raw.fetch(RECEIVE, *columns(rows, 4), at)) == len(rows)
+    return len(await tx.fetch(RECEIVE, *columns(rows, 4), at)) == len(rows)
 
 
-async def persons_of(raw: Raw, refs: Collection[bytes]) -> dict[bytes, UUID]:
+async def persons_of(tx: Transaction, refs: Collection[bytes]) -> dict[bytes, UUID]:
     """The persons that references lead to."""
     if not refs:
         return {}
-    return {row["ref"]: _uuid(row) for row in await raw.fetch(REFS, list(refs))}
+    return {row["ref"]: row["person_id"] for row in await tx.fetch(REFS, list(refs))}
 
 
-async def add_refs(raw: Raw, new: Mapping[bytes, UUID]) -> bool:
+async def add_refs(tx: Transaction, new: Mapping[bytes, UUID]) -> bool:
     """Keep references; False if somebody else was first with one of them."""
     if not new:
         return True
     refs = sorted(new)
-    return len(await raw.fetch(ADD_REFS, refs, [new[ref] for ref in refs])) == len(refs)
+    return len(await tx.fetch(ADD_REFS, refs, [new[ref] for ref in refs])) == len(refs)
 
 
-async def sources_of(raw: Raw, person_ids: Collection[UUID]) -> set[tuple[UUID, bytes]]:
+async def sources_of(tx: Transaction, person_ids: Collection[UUID]) -> set[tuple[UUID, bytes]]:
     """(person, system) for every system that may speak of these persons."""
     if not person_ids:
         return set()
-    rows = await raw.fetch(SOURCES, list(person_ids))
-    return {(_uuid(row), row["source"]) for row in rows}
+    rows = await tx.fetch(SOURCES, list(person_ids))
+    return {(row["person_id"], row["source"]) for row in rows}
 
 
-async def add_sources(raw: Raw, new: Collection[tuple[UUID, bytes]]) -> None:
+async def add_sources(tx: Transaction, new: Collection[tuple[UUID, bytes]]) -> None:
     """Remember which systems may speak of whom."""
     if new:
-        await raw.execute(ADD_SOURCES, *columns(sorted(new), 2))
+        await tx.execute(ADD_SOURCES, *columns(sorted(new), 2))
 
 
-async def lock_persons(raw: Raw, person_ids: Collection[UUID]) -> set[UUID]:
+async def lock_persons(tx: Transaction, person_ids: Collection[UUID]) -> set[UUID]:
     """Which of these persons exist; nobody else writes to their streams until the commit."""
     if not person_ids:
         return set()
-    return {_uuid(row) for row in await raw.fetch(LOCK_PERSONS, list(person_ids))}
+    return {row["person_id"] for row in await tx.fetch(LOCK_PERSONS, list(person_ids))}
 
 
-async def add_persons(raw: Raw, person_ids: Collection[UUID], at: datetime) -> None:
+async def add_persons(tx: Transaction, person_ids: Collection[UUID], at: datetime) -> None:
     """Keep new persons."""
     if person_ids:
-        await raw.execute(ADD_PERSONS, list(person_ids), at)
+        await tx.execute(ADD_PERSONS, list(person_ids), at)
 
 
-async def agreements_of(raw: Raw, person_ids: Collection[UUID]) -> dict[UUID, frozenset[UUID]]:
+async def agreements_of(
+    tx: Transaction, person_ids: Collection[UUID]
+) -> dict[UUID, frozenset[UUID]]:
     """The agreements that these persons ever gave."""
     found: dict[UUID, set[UUID]] = {}
     if person_ids:
         streams = [stream_of(person_id) for person_id in person_ids]
-        for row in await raw.fetch(AGREEMENTS, streams, AgreementGiven.type):
-            found.setdefault(_uuid(row), set()).add(UUID(row["agreement_id"]))
+        for row in await tx.fetch(AGREEMENTS, streams, AgreementGiven.type):
+            found.setdefault(row["person_id"], set()).add(UUID(row["agreement_id"]))
     return {person_id: frozenset(ids) for person_id, ids in found.items()}
 
 
-async def same_person(raw: Raw, person_id: UUID) -> set[UUID]:
+async def same_person(tx: Transaction, person_id: UUID) -> set[UUID]:
     """The ids that a person is known by, after merges."""
-    return {_uuid(row) for row in await raw.fetch(SAME_PERSON, person_id)}
+    return {row["person_id"] for row in await tx.fetch(SAME_PERSON, person_id)}
 
 
 async def announced(
-    raw: Raw, person_ids: Sequence[UUID], types: Sequence[str]
+    tx: Transaction, person_ids: Sequence[UUID], types: Sequence[str]
 ) -> set[tuple[UUID, str]]:
     """What of these types was said of persons."""
-    rows = await raw.fetch(ANNOUNCED, [stream_of(p) for p in person_ids], types)
-    return {(_uuid(row), row["type"]) for row in rows}
+    rows = await tx.fetch(ANNOUNCED, [stream_of(p) for p in person_ids], types)
+    return {(row["person_id"], row["type"]) for row in rows}
 
 
-async def forget(raw: Raw, person_ids: Collection[UUID]) -> None:
+async def forget(tx: Transaction, person_ids: Collection[UUID]) -> None:
     """Drop what leads to these persons, and what was compared of them."""
     for statement in FORGET:
-        await raw.execute(statement, list(person_ids))
+        await tx.execute(statement, list(person_ids))
 
 
 def stream_of(person_id: UUID) -> str:
     """The stream of a person."""
     return f"person-{person_id}"
-
-
-def columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    """Rows as the columns that ``unnest`` takes."""
-    listed = list(rows)
-    return [[row[n] for row in listed] for n in range(width)]
-
-
-def _uuid(row: Any) -> UUID:
-    return UUID(int=row["person_id"].int)  # the driver's own class is not JSON to everybody

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.checks.nir import find_nir
 from contracts.days import local_day
@@ -21,7 +20,8 @@ from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError, keyed_digest
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from services.partners import tables
 from services.partners.handlers.capacity import keep_report, of_service
 from services.partners.handlers.references import seal_reference
@@ -160,22 +160,20 @@ class Answers:
     ) -> tuple[str, Verified]:
         now = self._clock()
         async with self._database.reading() as connection:
-            raw = await driver(connection)
-            rows = await raw.fetch(tables.SECRETS_FOR_REFERRAL, referral_id, now)
+            rows = await connection.fetch(tables.SECRETS_FOR_REFERRAL, referral_id, now)
         secrets = await Secrets.of(self._writer.vault.master, rows)
         keys = [key for keys in secrets.open(rows).values() for key in keys]
         verified = verify(keys or [_NOBODYS], headers, body, now)
         return rows[0]["partner_id"], verified
 
     async def _store(
-        self, tx: AsyncConnection, signed: Proved, traceparent: str | None
+        self, tx: Transaction, signed: Proved, traceparent: str | None
     ) -> Accepted:
-        raw = await driver(tx)
         # one answer of a referral at a time: two quick ones are judged one after the other
-        state = await raw.fetchrow(tables.LOCK_STATE, signed.answer.referral_id)
+        state = await tx.fetchrow(tables.LOCK_STATE, signed.answer.referral_id)
         if state is None or state["partner_id"] != signed.partner_id:
             raise SignatureError("no such referral of this partner")
-        known = await raw.fetchrow(tables.ANSWER, signed.partner_id, signed.name)
+        known = await tx.fetchrow(tables.ANSWER, signed.partner_id, signed.name)
         if known:
             return _repeat(known, signed)
         current = ReferralStatus(state["status"])
@@ -186,7 +184,7 @@ class Answers:
         await self._check(tx, state, signed.answer)
         return await self._insert(tx, signed, state, traceparent)
 
-    async def _check(self, tx: AsyncConnection, state: Any, answer: Answer) -> None:
+    async def _check(self, tx: Transaction, state: Any, answer: Answer) -> None:
         """Raise what the model's ``check_…`` do."""
         current = ReferralStatus(state["status"])
         check_answer(current, answer)
@@ -198,8 +196,7 @@ class Answers:
         check_commission(answer, Commission(needed, state["commission_on"], today))
         check_full_until(answer, today)
         if answer.suggested_service_id is not None:
-            raw = await driver(tx)
-            known = await raw.fetchval(tables.SUGGESTED, answer.suggested_service_id)
+            known = await tx.fetchval(tables.SUGGESTED, answer.suggested_service_id)
             check_suggestion(answer, state["service_id"], known is not None)
 
     async def _note_late(
@@ -211,8 +208,7 @@ class Answers:
         referral_id = signed.answer.referral_id
         with suppress(ConcurrencyError):  # heard before
             async with self._database.transaction() as tx:
-                raw = await driver(tx)
-                state = await raw.fetchrow(tables.LOCK_STATE, referral_id)
+                state = await tx.fetchrow(tables.LOCK_STATE, referral_id)
                 assert state is not None  # it was there a moment ago, and states stay
                 late = AnswerLate(
                     answer_id=derived_id(referral_id, "late answer"),
@@ -228,11 +224,11 @@ class Answers:
                 )
 
     async def _insert(
-        self, tx: AsyncConnection, signed: Proved, state: Any, traceparent: str | None
+        self, tx: Transaction, signed: Proved, state: Any, traceparent: str | None
     ) -> Accepted:
-        raw, answer, person = await driver(tx), signed.answer, state["person_id"]
+        answer, person = signed.answer, state["person_id"]
         answer_id = derived_id(answer.referral_id, f"answer:{signed.name.hex()}")
-        new = await raw.fetchval(
+        new = await tx.fetchval(
             tables.INSERT_ANSWER, signed.partner_id, signed.name, signed.digest,
             answer_id, answer.referral_id, person, answer.status, self._clock(),
         )  # fmt: skip
@@ -240,7 +236,7 @@ class Answers:
             raise DuplicateIdError
         # The referral service decides, a moment later. Until it has, the next answer is judged
         # by what this one asked: "accepted" and "in-progress" may come within a millisecond.
-        await raw.execute(
+        await tx.execute(
             tables.ASK, answer.referral_id, answer.status, answer_id, answer.commission_on,
             await self._reference(person, answer),
         )  # fmt: skip

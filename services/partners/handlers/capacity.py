@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.days import local_day
 from contracts.partners import CapacityReported
 from infra.base.clock import Clock
@@ -14,7 +12,8 @@ from infra.delivery.mail import MailSender
 from infra.delivery.webhook.sender import Outcome, Sent
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from services.partners import projections, tables
 from services.partners.handlers.compose import Letterhead
 from services.partners.handlers.tokens import (
@@ -62,7 +61,7 @@ class MailedLatelyError(Exception):
 
 
 async def keep_report(
-    tx: AsyncConnection, service: tuple[str, str], report: CapacityReport, now: datetime
+    tx: Transaction, service: tuple[str, str], report: CapacityReport, now: datetime
 ) -> CapacityReported:
     """Bring the directory up to date; answers the event to append. The newest report counts.
 
@@ -70,7 +69,7 @@ async def keep_report(
     append beside a newer one.
     """
     service_id, partner_id = service
-    await (await driver(tx)).execute(tables.LOCK_SERVICE, service_id)
+    await tx.execute(tables.LOCK_SERVICE, service_id)
     said = CapacityReported(
         service_id=service_id, partner_id=partner_id, reported_at=now, **report.model_dump()
     )
@@ -103,8 +102,7 @@ class Capacity:
         if field := report.over(now):
             raise PastReportError(field)
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            partner_id = await raw.fetchval(tables.SERVICE, service_id)
+            partner_id = await tx.fetchval(tables.SERVICE, service_id)
             if partner_id is None or of_partner not in (None, partner_id):
                 raise UnknownServiceError(service_id)
             said = await keep_report(tx, (service_id, partner_id), report, now)
@@ -134,8 +132,7 @@ class CapacityLinks:
         Raises ``UnknownServiceError``, ``NoMailboxError`` and ``MailedLatelyError``.
         """
         async with self.capacity.database.reading() as connection:
-            raw = await driver(connection)
-            row = await raw.fetchrow(link_tables.CAPACITY_MAILBOX, service_id)
+            row = await connection.fetchrow(link_tables.CAPACITY_MAILBOX, service_id)
         if row is None or of_partner not in (None, row["partner_id"]):
             raise UnknownServiceError(service_id)
         if self.mail is None:
@@ -146,15 +143,13 @@ class CapacityLinks:
             )
         token = new_token()
         async with self.capacity.database.transaction() as tx:
-            raw = await driver(tx)
-            await raw.execute(tables.LOCK_SERVICE, service_id)
-            await self._check_lately(raw, row)
-            await self._keep(raw, row, token)
+            await tx.execute(tables.LOCK_SERVICE, service_id)
+            await self._check_lately(tx, row)
+            await self._keep(tx, row, token)
         sent = await self._mail(self.mail, row, token)
         if sent.outcome is not Outcome.OK:  # nobody has the link: it may be asked for again
             async with self.capacity.database.transaction() as tx:
-                raw = await driver(tx)
-                await raw.execute(link_tables.DROP_CAPACITY, token_digest(token))
+                await tx.execute(link_tables.DROP_CAPACITY, token_digest(token))
         return sent
 
     async def shown(self, token: str) -> Asked:
@@ -181,25 +176,25 @@ class CapacityLinks:
             return
         fresh, now = new_token(), self.capacity.clock()
 
-        async def keep(raw: Any) -> None:
-            await self._keep(raw, row, fresh)
+        async def keep(tx: Transaction) -> None:
+            await self._keep(tx, row, fresh)
 
         digest, statement = row["token_digest"], link_tables.RENEW_CAPACITY
         if await renewed(self.capacity.database, statement, digest, now, keep):
             await self._mail(self.mail, row, fresh)
 
-    async def _check_lately(self, raw: Any, row: Any) -> None:
+    async def _check_lately(self, tx: Transaction, row: Any) -> None:
         """Raise ``MailedLatelyError`` if the mailbox has had enough for now."""
         now, about = self.capacity.clock(), (row["service_id"], row["mailbox"])
-        lately = await raw.fetchrow(link_tables.CAPACITY_MAILED, *about, now - RENEW_EVERY)
+        (lately,) = await tx.fetch(link_tables.CAPACITY_MAILED, *about, now - RENEW_EVERY)
         full = lately["of_mailbox"] >= MAILS_AN_HOUR
         since = lately["of_service"] or (lately["first"] if full else None)
         if since is not None:
             raise MailedLatelyError(since + RENEW_EVERY - now)
 
-    async def _keep(self, raw: Any, row: Any, token: str) -> None:
+    async def _keep(self, tx: Transaction, row: Any, token: str) -> None:
         now = self.capacity.clock()
-        await raw.execute(
+        await tx.execute(
             link_tables.INSERT_CAPACITY, token_digest(token), row["service_id"],
             row["partner_id"], row["mailbox"], now, expiry(now, self.letterhead.link_days),
         )  # fmt: skip
@@ -214,8 +209,7 @@ class CapacityLinks:
         if not TOKEN.fullmatch(token):
             return None
         async with self.capacity.database.reading() as connection:
-            raw = await driver(connection)
-            return await raw.fetchrow(link_tables.CAPACITY_LINK, token_digest(token))
+            return await connection.fetchrow(link_tables.CAPACITY_LINK, token_digest(token))
 
     async def _live(self, token: str) -> Any:
         row = await self._row(token)

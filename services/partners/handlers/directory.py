@@ -11,7 +11,6 @@ import orjson
 from data_inclusion.schema.v1 import Service as InclusionService
 from data_inclusion.schema.v1 import Structure
 from pydantic import Field, model_validator
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event, Strict
 from contracts.partners import (
@@ -25,7 +24,7 @@ from contracts.values import Channel, PartnerKind
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.writer import Pending, Writer
 from infra.platform import Platform
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from services.partners import projections
 from services.partners.handlers.rows import canonical
 from services.partners.tables import directory
@@ -144,7 +143,7 @@ async def seed(platform: Platform, name: str) -> Seeded:
 
 
 async def publish(
-    tx: AsyncConnection, writer: Writer, entries: Sequence[Entry], meta: Meta | None = None
+    tx: Transaction, writer: Writer, entries: Sequence[Entry], meta: Meta | None = None
 ) -> Seeded:
     """Append the entries that differ from the last event of their stream, and new names.
 
@@ -171,7 +170,7 @@ class _News:
 
 
 async def _news(
-    tx: AsyncConnection, writer: Writer, entries: Sequence[Entry], meta: Meta | None
+    tx: Transaction, writer: Writer, entries: Sequence[Entry], meta: Meta | None
 ) -> list[_News]:
     streams = await writer.store.load_many(tx, [stream for stream, _ in entries])
     # thousands of rows are compared as JSON: elsewhere, so that other requests go on
@@ -202,12 +201,11 @@ def _by_another(known: Sequence[Recorded]) -> bool:
     return bool(known) and known[-1].meta.actor != Meta().actor
 
 
-async def _renamings(tx: AsyncConnection, news: Iterable[_News], said: set[str]) -> list[Entry]:
+async def _renamings(tx: Transaction, news: Iterable[_News], said: set[str]) -> list[Entry]:
     """New names, where nobody said since when: since the day of the changed row."""
     registered = (n.event for n in news if isinstance(n.event, PartnerRegistered))
     new = {e.partner_id: e for e in registered if e.partner_id not in said}
-    raw = await driver(tx)
-    rows = await raw.fetch(directory.CALLED, list(new))
+    rows = await tx.fetch(directory.CALLED, list(new))
     return [entry for row in rows for entry in _renamed(row, new[row["partner_id"]])]
 
 

@@ -10,7 +10,6 @@ import asyncssh
 import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.partners import (
@@ -36,7 +35,8 @@ from infra.delivery.webhook.signature import (
 from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application
 from services.partners.handlers.applications import (
@@ -177,7 +177,7 @@ class Endpoints:
             await _check_known(tx, address)
             await self._store(tx, endpoint_id, address, secret)
             for kind, kept in _kept(address, pair):
-                await self._keep(await driver(tx), endpoint_id, kind, kept)
+                await self._keep(tx, endpoint_id, kind, kept)
             old = await self._supersede(tx, endpoint_id, address)
             events: list[Event] = [
                 EndpointDisabled(
@@ -206,18 +206,17 @@ class Endpoints:
         """
         secret, now = new_secret(), self.clock()
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            partner_id = await self._locked(raw, endpoint_id, of_partner)
-            await raw.execute(tables.DROP_EXPIRED_SECRETS, endpoint_id, now)
-            rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, [endpoint_id], now)
+            partner_id = await self._locked(tx, endpoint_id, of_partner)
+            await tx.execute(tables.DROP_EXPIRED_SECRETS, endpoint_id, now)
+            rows = await tx.fetch(tables.SECRETS_OF_ENDPOINTS, [endpoint_id], now)
             signing = [row["kind"] for row in rows if row["kind"] in SIGNING]
             if overlap and signing.count("v1") >= MOST_SECRETS:
                 raise TooManySecretsError
-            await raw.execute(tables.EXPIRE_SECRETS, [endpoint_id], now + overlap, SIGNING)
+            await tx.execute(tables.EXPIRE_SECRETS, [endpoint_id], now + overlap, SIGNING)
             pair = new_private_key() if "v1a" in signing else None
-            await self._keep(raw, endpoint_id, "v1", secret)
+            await self._keep(tx, endpoint_id, "v1", secret)
             if pair:
-                await self._keep(raw, endpoint_id, "v1a", pair.private_bytes_raw())
+                await self._keep(tx, endpoint_id, "v1a", pair.private_bytes_raw())
             rotated = SecretRotated(
                 endpoint_id=endpoint_id, partner_id=partner_id, old_until=now + overlap
             )
@@ -235,48 +234,47 @@ class Endpoints:
         Raises ``NotFoundError`` for an endpoint that is not there, or is disabled already.
         """
         async with self.database.transaction() as tx:
-            raw, now = await driver(tx), self.clock()
-            await self._locked(raw, endpoint_id, of_partner)
-            pending = await disable(raw, [endpoint_id], reason, now, meta)
-            await raw.execute(tables.EXPIRE_SECRETS, [endpoint_id], now, ALL_KINDS)
+            now = self.clock()
+            await self._locked(tx, endpoint_id, of_partner)
+            pending = await disable(tx, [endpoint_id], reason, now, meta)
+            await tx.execute(tables.EXPIRE_SECRETS, [endpoint_id], now, ALL_KINDS)
             await self.writer.write(tx, pending)
 
-    async def _locked(self, raw: Any, endpoint_id: UUID, of_partner: str | None) -> str:
-        partner_id: str | None = await raw.fetchval(tables.LOCK_ENDPOINT, endpoint_id)
+    async def _locked(self, tx: Transaction, endpoint_id: UUID, of_partner: str | None) -> str:
+        partner_id: str | None = await tx.fetchval(tables.LOCK_ENDPOINT, endpoint_id)
         if partner_id is None or of_partner not in (None, partner_id):
             raise NotFoundError("endpoint")
         return partner_id
 
-    async def _keep(self, raw: Any, endpoint_id: UUID, kind: str, secret: bytes) -> None:
+    async def _keep(self, tx: Transaction, endpoint_id: UUID, kind: str, secret: bytes) -> None:
         ring = self.writer.vault.master
-        await keep_secret(raw, ring, endpoint_id, kind, secret, self.clock())
+        await keep_secret(tx, ring, endpoint_id, kind, secret, self.clock())
 
     async def _store(
-        self, tx: AsyncConnection, endpoint_id: UUID, address: Address, secret: bytes
+        self, tx: Transaction, endpoint_id: UUID, address: Address, secret: bytes
     ) -> None:
-        raw, now = await driver(tx), self.clock()
+        now = self.clock()
         # these have to show that they want our messages before they get the first real one
         proves = address.channel in (Channel.WEBHOOK, Channel.REST)
         verified = None if proves else now
-        await raw.execute(
+        await tx.execute(
             tables.INSERT_ENDPOINT, endpoint_id, address.partner_id, address.service_ids,
             address.url, address.channel, address.rank, address.ordering, address.per_minute,
             address.concurrency, address.batch_minutes, verified, now,
         )  # fmt: skip
-        await self._keep(raw, endpoint_id, "v1", secret)
+        await self._keep(tx, endpoint_id, "v1", secret)
 
     async def _supersede(
-        self, tx: AsyncConnection, endpoint_id: UUID, address: Address
+        self, tx: Transaction, endpoint_id: UUID, address: Address
     ) -> list[UUID]:
-        raw = await driver(tx)
-        rows = await raw.fetch(
+        rows = await tx.fetch(
             tables.SUPERSEDE_ENDPOINTS, address.partner_id, address.url, endpoint_id
         )
         old = [row["endpoint_id"] for row in rows]
         if old:
             until = self.clock() + OVERLAP
-            await raw.execute(tables.EXPIRE_SECRETS, old, until, ALL_KINDS)
-            await raw.execute(tables.MOVE_DELIVERIES, old, endpoint_id)
+            await tx.execute(tables.EXPIRE_SECRETS, old, until, ALL_KINDS)
+            await tx.execute(tables.MOVE_DELIVERIES, old, endpoint_id)
         return old
 
 
@@ -316,19 +314,18 @@ def _registered(endpoint_id: UUID, address: Address) -> EndpointRegistered:
     )
 
 
-async def _check_known(tx: AsyncConnection, address: Address) -> None:
-    raw = await driver(tx)
-    kind = await raw.fetchval(tables.PARTNER_KIND, address.partner_id)
+async def _check_known(tx: Transaction, address: Address) -> None:
+    kind = await tx.fetchval(tables.PARTNER_KIND, address.partner_id)
     if kind is None:
         raise InvalidEndpointError("partner_id", "no such partner in the directory")
     if address.channel is Channel.REST and kind != PartnerKind.FRANCE_TRAVAIL:
         raise InvalidEndpointError("channel", "rest is for partners of kind france-travail")
-    if await raw.fetchval(tables.OTHER_ENDPOINTS, address.partner_id, address.url) >= (
+    if await tx.fetchval(tables.OTHER_ENDPOINTS, address.partner_id, address.url) >= (
         MOST_ENDPOINTS
     ):
         detail = f"the partner has {MOST_ENDPOINTS} addresses: disable one first"
         raise InvalidEndpointError("partner_id", detail)
-    rows = await raw.fetch(tables.SERVICES_OF, address.partner_id)
+    rows = await tx.fetch(tables.SERVICES_OF, address.partner_id)
     known = {row["service_id"] for row in rows}
     for number, service_id in enumerate(address.service_ids):
         if service_id not in known:
@@ -338,7 +335,7 @@ async def _check_known(tx: AsyncConnection, address: Address) -> None:
 
 
 async def disable(
-    raw: Any, endpoints: Iterable[UUID], reason: str, now: datetime, meta: Meta = HUB
+    tx: Transaction, endpoints: Iterable[UUID], reason: str, now: datetime, meta: Meta = HUB
 ) -> list[Pending]:
     """Nothing more goes there; what waited takes the next channel, at last a human's.
 
@@ -349,12 +346,12 @@ async def disable(
         Pending(
             f"partner-{row['partner_id']}", [EndpointDisabled(**row, reason=reason)], None, meta
         )
-        for row in await raw.fetch(tables.DISABLE_ENDPOINTS, ids, reason)
+        for row in await tx.fetch(tables.DISABLE_ENDPOINTS, ids, reason)
     ]
-    await raw.execute(tables.EXPIRE_SECRETS, ids, now + OVERLAP, ALL_KINDS)
-    for row in await raw.fetch(channels.MOVE_ON, ids, now):
-        pending.append(_about(row, taken_over(row, error)))
-    for row in await raw.fetch(channels.BURY, ids, now):
+    await tx.execute(tables.EXPIRE_SECRETS, ids, now + OVERLAP, ALL_KINDS)
+    for row in await tx.fetch(channels.MOVE_ON, ids, now):
+        pending.append(_about(row, taken_over(dict(row), error)))
+    for row in await tx.fetch(channels.BURY, ids, now):
         pending.append(_about(row, DeliveryDeadLettered(**row, error=error)))
     return pending
 

@@ -20,7 +20,7 @@ from infra.delivery.sftp import Account, Collected, SftpSender
 from infra.delivery.webhook.signature import SignatureError
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from services.partners.adapters.csvfile import LineError, read, receipt
 from services.partners.handlers.answers import Answers, DuplicateIdError
 from services.partners.handlers.compose import about
@@ -66,9 +66,8 @@ class Files:
     async def step(self) -> int:
         """Take what lies there; answers how many files. A server that is away waits."""
         async with self.database.reading() as connection:
-            raw = await driver(connection)
-            rows = await raw.fetch(tables.FILE_ENDPOINTS)
-            kept = await raw.fetch(
+            rows = await connection.fetch(tables.FILE_ENDPOINTS)
+            kept = await connection.fetch(
                 SECRETS_OF_ENDPOINTS, [r["endpoint_id"] for r in rows], self.clock()
             )
         secrets = await Secrets.of(self.writer.vault.master, kept)
@@ -101,10 +100,9 @@ class Files:
         if not (names := await self.sftp.acknowledged(account)):
             return
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
             ours = [name for name in names if name.isprintable()]  # others may not be stored
-            rows = await raw.fetch(tables.KNOWN_FILES, partner_id, ours)
-            read_now = await raw.fetch(tables.ACKNOWLEDGE, partner_id, ours, self.clock())
+            rows = await tx.fetch(tables.KNOWN_FILES, partner_id, ours)
+            read_now = await tx.fetch(tables.ACKNOWLEDGE, partner_id, ours, self.clock())
             await self.writer.write(tx, [_acknowledged(row) for row in read_now])
         known = {row["file"] for row in rows}
         await self.sftp.clear(

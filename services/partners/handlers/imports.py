@@ -14,7 +14,6 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import orjson
 from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.partners import PartnerRegistered, ServicePublished, ServiceWithdrawn
@@ -22,7 +21,8 @@ from contracts.values import PartnerKind
 from infra.eventstore.events import Meta
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from services.partners.handlers.directory import (
     Entry,
     SeedService,
@@ -108,7 +108,7 @@ class Importer:
         # thousands of rows: elsewhere, so that other requests go on
         checked = await asyncio.to_thread(check, documents)
         async with self.database.reading() as connection:
-            rows = await (await driver(connection)).fetch(tables.LISTED_SERVICES, source)
+            rows = await connection.fetch(tables.LISTED_SERVICES, source)
         listed = {row["service_id"]: row["partner_id"] for row in rows}
         gone = _gone(listed.keys(), documents, choices)
         out = {r.id for r in checked.refused if r.what == "structure"}
@@ -175,18 +175,17 @@ class _Known:
     services: Mapping[str, Row]
 
 
-async def _known(tx: AsyncConnection, part: Part) -> _Known:
-    raw = await driver(tx)
-    await raw.execute(tables.ONE_IMPORT)
+async def _known(tx: Transaction, part: Part) -> _Known:
+    await tx.execute(tables.ONE_IMPORT)
     owner = "id" if part.what == "structure" else "structure_id"
     ids = sorted(row["id"] for _, row in part.rows) if part.what == "service" else []
-    partners = await raw.fetch(
+    partners = await tx.fetch(
         tables.KNOWN_PARTNERS, sorted({row[owner] for _, row in part.rows})
     )
-    services = await raw.fetch(tables.KNOWN_SERVICES, ids)
+    services = await tx.fetch(tables.KNOWN_SERVICES, ids)
     return _Known(
-        {row["partner_id"]: row for row in partners},
-        {row["service_id"]: row for row in services},
+        {row["partner_id"]: dict(row) for row in partners},
+        {row["service_id"]: dict(row) for row in services},
     )
 
 
@@ -314,11 +313,10 @@ class _Reading:
         return PartnerKind(before["kind"])
 
 
-async def export(tx: AsyncConnection, format: str, source: str | None, day: date) -> Row:
+async def export(tx: Transaction, format: str, source: str | None, day: date) -> Row:
     """The directory as data·inclusion (what was imported, row for row) or as HSDS."""
-    raw = await driver(tx)
-    partners = await raw.fetch(tables.EXPORTED_PARTNERS, source)
-    services = await raw.fetch(tables.EXPORTED_SERVICES, source)
+    partners = await tx.fetch(tables.EXPORTED_PARTNERS, source)
+    services = await tx.fetch(tables.EXPORTED_SERVICES, source)
     return await asyncio.to_thread(_exported, format, partners, services, day)
 
 

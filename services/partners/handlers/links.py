@@ -24,7 +24,8 @@ from infra.base.clock import Clock
 from infra.delivery.mail import MailSender
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from services.partners.handlers.answers import Answers
 from services.partners.handlers.compose import Composer, Letterhead
 from services.partners.handlers.tokens import (
@@ -117,8 +118,8 @@ class Links:
             return
         link = new_link(row, now, self.letterhead.link_days)
 
-        async def keep(raw: Any) -> None:
-            await keep_links(raw, [link], now)
+        async def keep(tx: Transaction) -> None:
+            await keep_links(tx, [link], now)
 
         if await renewed(self.database, tables.RENEW, row["token_digest"], now, keep):
             url = self.letterhead.base_url + link.path
@@ -131,8 +132,7 @@ class Links:
 
     async def _read(self, digest: bytes) -> Any:
         async with self.database.reading() as connection:
-            raw = await driver(connection)
-            return await raw.fetchrow(tables.LINK, digest)
+            return await connection.fetchrow(tables.LINK, digest)
 
     async def _live(self, token: str) -> Any:
         row = await self._row(token)
@@ -163,14 +163,12 @@ class Links:
 
     async def _answered(self, row: Any) -> bool:
         async with self.database.reading() as connection:
-            raw = await driver(connection)
             about = (row["person_id"], row["referral_id"], row["partner_id"])
-            return bool(await raw.fetchval(tables.ANSWERED, *about))
+            return bool(await connection.fetchval(tables.ANSWERED, *about))
 
     async def _first_opening(self, row: Any) -> None:
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            found = await raw.fetchrow(tables.OPEN, row["token_digest"], self.clock())
+            found = await tx.fetchrow(tables.OPEN, row["token_digest"], self.clock())
             if found is None:
                 return
             meta = Meta(f"partner:{row['partner_id']}")

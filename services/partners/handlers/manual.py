@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.days import PARIS, local_day
 from contracts.partners import DeliveryEvent, DeliveryFailed, DeliveryNote, DeliverySucceeded
@@ -29,7 +28,8 @@ from infra.delivery.webhook.sender import Outcome, Sent
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonKey
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.privacy.access_log import View, record_views
 from infra.privacy.restrictions import require_unlimited
 from services.partners.handlers.compose import Composer, Letterhead, about, disclosures
@@ -109,8 +109,7 @@ class Manual:
         ``LimitedError`` where nothing may leave about the person, or staff may not look.
         """
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            row = _by_hand(await raw.fetchrow(tables.SHEET, delivery_id))
+            row = _by_hand(await tx.fetchrow(tables.SHEET, delivery_id))
             if not row["wanted"]:
                 raise NotByHandError
             await _require_unlimited(tx, row)
@@ -123,15 +122,15 @@ class Manual:
     async def hand_over(self, delivery_id: UUID, handed: HandedOver, meta: Meta) -> None:
         """The partner has it. Raises as ``open`` does."""
         async with self.database.transaction() as tx:
-            raw, now = await driver(tx), self.clock()
-            row = _by_hand(await raw.fetchrow(tables.LOCKED_SHEET, delivery_id))
+            now = self.clock()
+            row = _by_hand(await tx.fetchrow(tables.LOCKED_SHEET, delivery_id))
             await _require_unlimited(tx, row)
             alive = await self._keys(row)
             if why := self._composer(alive).kept_back(row):
                 raise KeptBackError(why)
             number = row["attempts"] + 1
-            await raw.execute(tables.HANDED_OVER, delivery_id, now)
-            await raw.execute(tables.CALL, delivery_id, number, now, Outcome.OK, None)
+            await tx.execute(tables.HANDED_OVER, delivery_id, now)
+            await tx.execute(tables.CALL, delivery_id, number, now, Outcome.OK, None)
             succeeded = DeliverySucceeded(
                 **about(row), attempts=number, channel=Channel.MANUAL, by=handed.by,
                 to=handed.to, sealed=_note(handed.note),
@@ -142,10 +141,10 @@ class Manual:
     async def nobody_reached(self, delivery_id: UUID, note: str | None, meta: Meta) -> None:
         """A call in vain: the message stays to be handed over. Raises as ``open`` does."""
         async with self.database.transaction() as tx:
-            raw, now, why = await driver(tx), self.clock(), "nobody-reached"
-            row = _by_hand(await raw.fetchrow(tables.LOCKED_SHEET, delivery_id))
-            await raw.execute(tables.NOBODY_REACHED, delivery_id, now)
-            await raw.execute(
+            now, why = self.clock(), "nobody-reached"
+            row = _by_hand(await tx.fetchrow(tables.LOCKED_SHEET, delivery_id))
+            await tx.execute(tables.NOBODY_REACHED, delivery_id, now)
+            await tx.execute(
                 tables.CALL, delivery_id, row["attempts"] + 1, now, Outcome.RETRY, why
             )
             failed = DeliveryFailed(
@@ -177,7 +176,7 @@ class Manual:
         return Sheet(row["delivery_id"], message, contact, data, choices, _kind(row))
 
 
-async def _require_unlimited(tx: AsyncConnection, row: Any) -> None:
+async def _require_unlimited(tx: Transaction, row: Any) -> None:
     """What says nothing of a person may leave all the same."""
     if row["message"] not in WITHOUT_PERSON:
         await require_unlimited(tx, row["person_id"])

@@ -12,7 +12,7 @@ from infra.base.clock import Clock
 from infra.delivery.webhook.sender import Sent
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from services.partners.handlers.compose import (
     Composer,
     Letterhead,
@@ -49,12 +49,11 @@ class Messages:
         it counts as delivered is for the partner to say (``acknowledge``).
         """
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            rows = await raw.fetch(tables.MESSAGES, partner_id, cursor, limit)
+            rows = await tx.fetch(tables.MESSAGES, partner_id, cursor, limit)
             handed = await self._handed([row for row in rows if row["timely"]])
             fresh = [row for row, _ in handed if not row["disclosed"]]
             if fresh:
-                await raw.execute(tables.TOLD, [row["delivery_id"] for row in fresh])
+                await tx.execute(tables.TOLD, [row["delivery_id"] for row in fresh])
                 alive = await self.writer.vault.keys({row["person_id"] for row in fresh})
                 await self.writer.write(tx, disclosures(fresh, alive, meta))
         last = rows[-1]["seq"] if rows else cursor
@@ -64,8 +63,7 @@ class Messages:
         """Deliveries whose messages the partner has taken over; answers how many were not
         delivered before. They will not be sent again."""
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            rows = await raw.fetch(tables.ACKNOWLEDGE, partner_id, taken, self.clock())
+            rows = await tx.fetch(tables.ACKNOWLEDGE, partner_id, taken, self.clock())
             await self.writer.write(tx, [_acknowledged(row, meta) for row in rows])
         return len(rows)
 

@@ -6,14 +6,13 @@ from typing import Any
 
 import orjson
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.partners import EndpointDisabled
 from contracts.registry import parse_event
 from infra.delivery.mail import MailSender, OutgoingMail
 from infra.delivery.webhook.sender import Outcome
 from infra.eventstore.events import Recorded
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from services.partners.model import letters
 from services.partners.tables import directory as tables
 
@@ -32,7 +31,7 @@ class Notices:
     mail: MailSender
     operator: str | None
 
-    async def handle(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def handle(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """Tell of each address that was disabled, other than for a newer one."""
         for recorded in messages:
             if recorded.type != EndpointDisabled.type:
@@ -42,11 +41,8 @@ class Notices:
             if event.reason != SUPERSEDED:
                 await self._tell(recorded, event, tx)
 
-    async def _tell(
-        self, recorded: Recorded, event: EndpointDisabled, tx: AsyncConnection
-    ) -> None:
-        raw = await driver(tx)
-        partner = await raw.fetchrow(tables.PARTNER, event.partner_id)
+    async def _tell(self, recorded: Recorded, event: EndpointDisabled, tx: Transaction) -> None:
+        partner = await tx.fetchrow(tables.PARTNER, event.partner_id)
         assert partner is not None  # an endpoint is a known partner's
         letter = letters.disabled(partner["name"], str(event.endpoint_id), event.reason)
         told = [to for to in (self.operator, _mailbox(partner)) if to]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from infra.base.clock import Clock
 from infra.keys.key_ring import KeyRing
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application, Clients
 from services.partners.adapters.france_travail_offers import Found, OfferSearch
@@ -55,10 +55,9 @@ class OfferSearches:
 
     async def _application(self) -> Application:
         async with self._database.reading() as connection:
-            raw = await driver(connection)
-            endpoint_id = await raw.fetchval(appointments.OFFERS)
+            endpoint_id = await connection.fetchval(appointments.OFFERS)
             asked = [endpoint_id], self._clock()
-            rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, *asked)
+            rows = await connection.fetch(tables.SECRETS_OF_ENDPOINTS, *asked)
         found = (await Secrets.of(self._master, rows)).applications(rows)
         if endpoint_id not in found:
             raise NoCredentialsError

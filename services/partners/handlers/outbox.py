@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Event
 from contracts.partners import DeliveryDeadLettered, DeliveryFailed, DeliverySucceeded
@@ -25,7 +24,8 @@ from infra.delivery.webhook.sender import Outcome, Sent
 from infra.delivery.worker import Job, Load, Result
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction, columns
 from services.partners import tables
 from services.partners.handlers.compose import Composer, Letterhead, batch
 from services.partners.handlers.endpoints import disable
@@ -108,13 +108,12 @@ class Outbox:
             await self._writer.write(tx, pending + await self._record(tx, failed))
         return jobs
 
-    async def _shares(self, tx: AsyncConnection, load: Load) -> dict[UUID, int]:
+    async def _shares(self, tx: Transaction, load: Load) -> dict[UUID, int]:
         lanes = await self._lanes(tx)
         return shares(lanes, load.in_flight, load.room, self._clock())
 
-    async def _lanes(self, tx: AsyncConnection) -> list[Lane]:
-        raw = await driver(tx)
-        return [Lane(**row) for row in await raw.fetch(tables.LANES, self._clock())]
+    async def _lanes(self, tx: Transaction) -> list[Lane]:
+        return [Lane(**row) for row in await tx.fetch(tables.LANES, self._clock())]
 
     def _judged(self, result: Result[Leased]) -> list[_Verdict]:
         """What was sent as one is tried again as one."""
@@ -147,22 +146,22 @@ class Outbox:
         return _Verdict(leased, endpoint_id, sent, "pending", due, duration_ms)
 
     async def _claim(
-        self, tx: AsyncConnection, load: Load
+        self, tx: Transaction, load: Load
     ) -> tuple[list[Job[Leased]], list[_Verdict]]:
         lanes, now = await self._lanes(tx), self._clock()
         given = shares(lanes, load.in_flight, load.room, now)
         if not given:
             return [], []
-        raw, lease = await driver(tx), uuid4()
-        rows = await raw.fetch(
+        lease = uuid4()
+        rows = await tx.fetch(
             tables.CLAIM, now, list(given), list(given.values()), lease, now + LEASE,
             load.retry_room,
         )  # fmt: skip
-        await self._keep_rates(raw, lanes, rows, now)
+        await self._keep_rates(tx, lanes, rows, now)
         return await self._composed(tx, rows, lease, now) if rows else ([], [])
 
     async def _keep_rates(
-        self, raw: Any, lanes: Sequence[Lane], rows: Sequence[Any], now: datetime
+        self, tx: Transaction, lanes: Sequence[Lane], rows: Sequence[Any], now: datetime
     ) -> None:
         counts = Counter(row["endpoint_id"] for row in rows)
         rates = {
@@ -171,12 +170,12 @@ class Outbox:
             if lane.per_minute and counts[lane.endpoint_id]
         }
         if rates:
-            await raw.execute(tables.KEEP_RATES, list(rates), list(rates.values()))
+            await tx.execute(tables.KEEP_RATES, list(rates), list(rates.values()))
 
     async def _composed(
-        self, tx: AsyncConnection, rows: Sequence[Any], lease: UUID, now: datetime
+        self, tx: Transaction, rows: Sequence[Any], lease: UUID, now: datetime
     ) -> tuple[list[Job[Leased]], list[_Verdict]]:
-        composer, raw = await self._composer(tx, rows, now), await driver(tx)
+        composer = await self._composer(tx, rows, now)
         failed: list[_Verdict] = []
         sends: dict[tuple[UUID, UUID | None], list[tuple[Leased, Any]]] = {}
         for row in rows:
@@ -188,16 +187,13 @@ class Outbox:
                 alone = None if row["batch_minutes"] else leased.delivery_id
                 sends.setdefault((endpoint, alone), []).append((leased, made))
         jobs = [_job(endpoint, send) for (endpoint, _), send in sends.items()]
-        await keep_links(raw, composer.links, now)
-        await _keep_files(raw, jobs)
+        await keep_links(tx, composer.links, now)
+        await _keep_files(tx, jobs)
         return jobs, failed
 
-    async def _composer(
-        self, tx: AsyncConnection, rows: Sequence[Any], now: datetime
-    ) -> Composer:
-        raw = await driver(tx)
+    async def _composer(self, tx: Transaction, rows: Sequence[Any], now: datetime) -> Composer:
         endpoints = list({row["endpoint_id"] for row in rows})
-        kept = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
+        kept = await tx.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
         secrets = await Secrets.of(self._writer.vault.master, kept)
         persons = await self._writer.vault.keys({row["person_id"] for row in rows})
         return Composer(
@@ -208,16 +204,16 @@ class Outbox:
             secrets.accounts(kept),
             secrets.clients(kept),
             secrets.applications(kept),
-            await _requests(raw, rows),
+            await _requests(tx, rows),
         )
 
-    async def _record(self, tx: AsyncConnection, verdicts: Sequence[_Verdict]) -> list[Pending]:
+    async def _record(self, tx: Transaction, verdicts: Sequence[_Verdict]) -> list[Pending]:
         if not verdicts:
             return []
-        raw, now = await driver(tx), self._clock()
-        await self._move_on(raw, verdicts, now)
-        columns = map(list, zip(*map(_columns, verdicts), strict=True))
-        stored = await raw.fetch(tables.RECORD, *columns, now)
+        now = self._clock()
+        await self._move_on(tx, verdicts, now)
+        values = columns(map(_columns, verdicts))
+        stored = await tx.fetch(tables.RECORD, *values, now)
         states = {row["delivery_id"]: row["state"] for row in stored}
         pending = [
             _pending(v.leased, event)
@@ -225,34 +221,36 @@ class Outbox:
             # another process took it over, or it was cancelled on its way: nothing to say
             if states.get(v.leased.delivery_id) == v.state and (event := _event(v))
         ]
-        ill = await self._keep_health(raw, verdicts, now)
+        ill = await self._keep_health(tx, verdicts, now)
         for reason, endpoints in ill.items():
-            pending += await disable(raw, endpoints, reason, now)
+            pending += await disable(tx, endpoints, reason, now)
         return pending
 
-    async def _move_on(self, raw: Any, verdicts: Sequence[_Verdict], now: datetime) -> None:
+    async def _move_on(
+        self, tx: Transaction, verdicts: Sequence[_Verdict], now: datetime
+    ) -> None:
         """What a channel fails to bring for good goes to the next one, at last to a human."""
         dead = {
             v.leased.delivery_id: v
             for v in verdicts
             if v.state == "dead" and v.sent.error not in STAYS
         }
-        for further in await raw.fetch(channels.NEXT_CHANNELS, list(dead)) if dead else []:
+        for further in await tx.fetch(channels.NEXT_CHANNELS, list(dead)) if dead else []:
             verdict = dead[further["delivery_id"]]
             verdict.moved, verdict.state = further, "manual"
             if further["endpoint_id"]:
                 verdict.state, verdict.next_attempt_at = "pending", now
 
     async def _keep_health(
-        self, raw: Any, verdicts: Sequence[_Verdict], now: datetime
+        self, tx: Transaction, verdicts: Sequence[_Verdict], now: datetime
     ) -> dict[str, set[UUID]]:
         """Rest what fails; answers the endpoints that are gone, or failed for days."""
         taken = Counter(v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.OK)
         failed = Counter(v.endpoint_id for v in verdicts if _ill(v))
         gone = {v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.GONE}
         if taken:
-            await raw.execute(files.REST_BATCHES, list(taken), now)
-        rows = await raw.fetch(tables.HEALTH, [*taken, *failed], [*failed])
+            await tx.execute(files.REST_BATCHES, list(taken), now)
+        rows = await tx.fetch(tables.HEALTH, [*taken, *failed], [*failed])
         new = {
             row["endpoint_id"]: Health(
                 row["failures"], row["failing_since"], row["open_until"]
@@ -261,15 +259,15 @@ class Outbox:
         }
         if new:
             health = [(i, h.failures, h.failing_since, h.open_until) for i, h in new.items()]
-            await raw.execute(tables.KEEP_HEALTH, *map(list, zip(*health, strict=True)))
+            await tx.execute(tables.KEEP_HEALTH, *columns(health))
         hopeless = {i for i, health in new.items() if health.hopeless(now)}
         return {r: ids for r, ids in (("gone", gone), ("failing", hopeless - gone)) if ids}
 
 
-async def _requests(raw: Any, rows: Sequence[Any]) -> dict[UUID, Any]:
+async def _requests(tx: Transaction, rows: Sequence[Any]) -> dict[UUID, Any]:
     """Referral id → its request, for what goes by an API that needs to know of it."""
     about = {row["referral_id"] for row in rows if row["channel"] == Channel.REST}
-    found = await raw.fetch(appointments.REQUESTS, list(about)) if about else []
+    found = await tx.fetch(appointments.REQUESTS, list(about)) if about else []
     return {row["referral_id"]: row for row in found}
 
 
@@ -279,11 +277,11 @@ def _job(endpoint: UUID, send: Sequence[tuple[Leased, Any]]) -> Job[Leased]:
     return Job(endpoint, whole, rows, any(leased.tries > 1 for leased in rows))
 
 
-async def _keep_files(raw: Any, jobs: Sequence[Job[Leased]]) -> None:
+async def _keep_files(tx: Transaction, jobs: Sequence[Job[Leased]]) -> None:
     laid = [j for j in jobs if isinstance(j.message, OutgoingFile)]
     rows = [(leased.delivery_id, job.message.name) for job in laid for leased in job.rows]
     if rows:
-        await raw.execute(files.KEEP_FILES, *map(list, zip(*rows, strict=True)))
+        await tx.execute(files.KEEP_FILES, *columns(rows))
 
 
 def _ill(verdict: _Verdict) -> bool:

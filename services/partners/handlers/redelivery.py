@@ -15,7 +15,7 @@ from contracts.values import MessageKind
 from infra.base.clock import Clock
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from services.partners.handlers.compose import about, disclosures
 from services.partners.tables import redelivery as tables
 
@@ -60,8 +60,7 @@ class Redelivery:
     async def count(self, choice: Choice) -> int:
         """How many deliveries a choice would send again (``MOST`` at a time)."""
         async with self.database.reading() as connection:
-            raw = await driver(connection)
-            return int(await raw.fetchval(tables.COUNT_REDELIVERABLE, *_values(choice)))
+            return int(await connection.fetchval(tables.COUNT_REDELIVERABLE, *_values(choice)))
 
     async def again(self, choice: Choice, reason: str, meta: Meta) -> int:
         """Set them going; answers how many. Each is an event, with the reason sealed.
@@ -70,10 +69,9 @@ class Redelivery:
         ``StillWaitingError`` if it will be anyway.
         """
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            rows = await raw.fetch(tables.REDELIVER, *_values(choice), self.clock(), MOST)
+            rows = await tx.fetch(tables.REDELIVER, *_values(choice), self.clock(), MOST)
             if choice.delivery_id and not rows:
-                state = await raw.fetchval(tables.STATE, choice.delivery_id)
+                state = await tx.fetchval(tables.STATE, choice.delivery_id)
                 if state == "pending":
                     raise StillWaitingError
                 raise NothingToRedeliverError("delivery")

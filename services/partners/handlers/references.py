@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.base import Event
 from contracts.referrals import ReferralMoved
 from contracts.registry import parse_event
@@ -13,7 +11,7 @@ from infra.eventstore.events import Recorded
 from infra.eventstore.sealed import unseal
 from infra.keys.master_key import CannotUnsealError
 from infra.keys.vault import PersonKey, Vault
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from services.partners import tables
 from services.partners.model.words import reference_in, speaks
 
@@ -42,7 +40,7 @@ async def opened(
 
 
 async def keep_references(
-    tx: AsyncConnection, vault: Vault, heard: Sequence[tuple[Recorded, Event]]
+    tx: Transaction, vault: Vault, heard: Sequence[tuple[Recorded, Event]]
 ) -> None:
     """The partner's number of the file, where an adviser typed it in."""
     typed = await opened(vault, [(m, e) for m, e in heard if m.sealed and speaks(e)])
@@ -55,8 +53,7 @@ async def keep_references(
             key = keys[message.person_id]
             found[event.referral_id] = seal_reference(key, event.referral_id, said)
     if found:
-        raw = await driver(tx)
-        await raw.execute(tables.KEEP_REFERENCES, list(found), list(found.values()))
+        await tx.execute(tables.KEEP_REFERENCES, list(found), list(found.values()))
 
 
 async def same_references(vault: Vault, rows: Sequence[Any]) -> list[bool]:

@@ -6,13 +6,11 @@ That messages were sent stays known, under a pseudonym.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.rights import PersonRestricted, PersonUnrestricted
 from infra.base.clock import Clock
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Pending, Writer
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, heard_of
 from infra.privacy.restrictions import keep_limits
 from services.partners.handlers.compose import disclosures
@@ -26,27 +24,26 @@ class Rights:
     writer: Writer
     clock: Clock
 
-    async def on_intake(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def on_intake(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """Hold or release messages, in order; forget whoever's keys are gone."""
         await keep_limits(tx, messages)
-        raw, now = await driver(tx), self.clock()
+        now = self.clock()
         pending: list[Pending] = []
         for message in messages:
             if message.type == PersonRestricted.type:
-                await raw.execute(tables.HOLD, message.person_id, now)
+                await tx.execute(tables.HOLD, message.person_id, now)
             if message.type == PersonUnrestricted.type:
                 pending += await self._release(tx, message)
         heard = heard_of(messages, self.writer.vault)
         persons = [person for person in heard if person]
         fresh = await forget(tx, persons, now)
-        await raw.execute(tables.STRIP_DELIVERIES, persons, now)
+        await tx.execute(tables.STRIP_DELIVERIES, persons, now)
         for forgetting in tables.FORGET:
-            await raw.execute(forgetting, persons)
+            await tx.execute(forgetting, persons)
         await self.writer.write(tx, pending + forgotten_events("partners", fresh, heard))
 
-    async def _release(self, tx: AsyncConnection, message: Recorded) -> list[Pending]:
+    async def _release(self, tx: Transaction, message: Recorded) -> list[Pending]:
         """What waited is due; what it discloses is written down now, if it was not before."""
-        raw = await driver(tx)
-        rows = await raw.fetch(tables.RELEASE, message.person_id, self.clock())
+        rows = await tx.fetch(tables.RELEASE, message.person_id, self.clock())
         alive = await self.writer.vault.keys({row["person_id"] for row in rows})
         return disclosures(rows, alive, message.caused())

@@ -15,6 +15,7 @@ from infra.delivery.webhook.signature import SigningKey
 from infra.keys.key_ring import KeyRing, MasterKeys
 from infra.keys.master_key import CannotUnsealError
 from infra.keys.rewrap import Kept
+from infra.postgres.transaction import Transaction
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application
 
@@ -87,11 +88,11 @@ def _pem(kept: dict[str, str]) -> tuple[bytes, bytes]:
 
 
 async def keep_secret(
-    raw: Any, ring: KeyRing, endpoint_id: UUID, kind: str, secret: bytes, now: datetime
+    tx: Transaction, ring: KeyRing, endpoint_id: UUID, kind: str, secret: bytes, now: datetime
 ) -> None:
     """Store one secret of an endpoint, wrapped."""
     secret_id = uuid4()
     master = await ring.keys()
     wrapped = Secrets(master).wrap(secret, secret_id, endpoint_id)
-    await raw.execute(tables.INSERT_SECRET, secret_id, endpoint_id, kind, wrapped, now)
+    await tx.execute(tables.INSERT_SECRET, secret_id, endpoint_id, kind, wrapped, now)
     master.check()

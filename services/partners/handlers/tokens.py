@@ -13,7 +13,8 @@ import structlog
 
 from infra.delivery.mail import MailSender, OutgoingMail
 from infra.delivery.webhook.sender import Outcome, Sent
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction, columns
 from services.partners.model.letters import Letter
 from services.partners.tables import links as tables
 
@@ -52,7 +53,7 @@ def new_link(row: Any, now: datetime, days: int) -> Link:
     )  # fmt: skip
 
 
-async def keep_links(raw: Any, links: Sequence[Link], now: datetime) -> None:
+async def keep_links(tx: Transaction, links: Sequence[Link], now: datetime) -> None:
     """Store links, by the digest of their tokens."""
     rows = [
         (token_digest(link.token), link.referral_id, link.partner_id, link.person_id,
@@ -60,7 +61,7 @@ async def keep_links(raw: Any, links: Sequence[Link], now: datetime) -> None:
         for link in links
     ]  # fmt: skip
     if rows:
-        await raw.execute(tables.INSERT, *map(list, zip(*rows, strict=True)))
+        await tx.execute(tables.INSERT, *columns(rows))
 
 
 def new_token() -> str:
@@ -82,10 +83,9 @@ async def renewed(
 ) -> bool:
     """Whether a link that ran out may be followed by another, kept at once; once an hour."""
     async with database.transaction() as tx:
-        raw = await driver(tx)
-        if await raw.fetchval(statement, digest, now, now - RENEW_EVERY) is None:
+        if await tx.fetchval(statement, digest, now, now - RENEW_EVERY) is None:
             return False
-        await keep(raw)
+        await keep(tx)
     return True
 
 

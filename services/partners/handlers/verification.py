@@ -27,7 +27,8 @@ from infra.delivery.webhook.sender import (
 from infra.delivery.webhook.signature import SigningKey
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application, Clients
 from services.partners.handlers.endpoints import disable
@@ -63,8 +64,7 @@ class Verification:
         """Ask those that were not asked yet, or not for a while; answers how many."""
         now = self.clock()
         async with self.database.transaction() as tx:
-            raw = await driver(tx)
-            rows = await raw.fetch(tables.UNVERIFIED, now, now + LEASE)
+            rows = await tx.fetch(tables.UNVERIFIED, now, now + LEASE)
         if rows:
             secrets = await self._secrets([row["endpoint_id"] for row in rows])
             said = await asyncio.gather(*(self._prove(row, secrets) for row in rows))
@@ -78,8 +78,7 @@ class Verification:
         Raises ``NotFoundError`` unless there is such an endpoint (of this partner) to send to.
         """
         async with self.database.reading() as connection:
-            raw = await driver(connection)
-            row = await raw.fetchrow(tables.ACTIVE_ENDPOINT, endpoint_id, partner_id)
+            row = await connection.fetchrow(tables.ACTIVE_ENDPOINT, endpoint_id, partner_id)
         if row is None or row["channel"] not in (Channel.WEBHOOK, Channel.REST):
             raise NotFoundError("endpoint")
         known = await self._secrets([endpoint_id])
@@ -90,8 +89,7 @@ class Verification:
 
     async def _secrets(self, endpoints: list[UUID]) -> _Known:
         async with self.database.reading() as connection:
-            raw = await driver(connection)
-            rows = await raw.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, self.clock())
+            rows = await connection.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, self.clock())
         secrets = await Secrets.of(self.writer.vault.master, rows)
         return _Known(secrets.signing(rows), secrets.clients(rows), secrets.applications(rows))
 
@@ -126,26 +124,26 @@ class Verification:
 
     async def _keep(self, row: Any, consent: Consent) -> None:
         async with self.database.transaction() as tx:
-            raw, now = await driver(tx), self.clock()
+            now = self.clock()
             if consent.given:
-                pending = await self._verified(raw, row, consent.per_minute, now)
+                pending = await self._verified(tx, row, consent.per_minute, now)
             else:
-                pending = await self._failed(raw, row, now)
+                pending = await self._failed(tx, row, now)
             await self.writer.write(tx, pending)
 
     async def _verified(
-        self, raw: Any, row: Any, per_minute: int | None, now: datetime
+        self, tx: Transaction, row: Any, per_minute: int | None, now: datetime
     ) -> list[Pending]:
-        found = await raw.fetchval(tables.VERIFY, row["endpoint_id"], now, per_minute)
+        found = await tx.fetchval(tables.VERIFY, row["endpoint_id"], now, per_minute)
         if found is None:
             return []  # disabled or replaced meanwhile
         verified = EndpointVerified(endpoint_id=found, partner_id=row["partner_id"])
         return [Pending(f"partner-{row['partner_id']}", [verified], None, Meta())]
 
-    async def _failed(self, raw: Any, row: Any, now: datetime) -> list[Pending]:
+    async def _failed(self, tx: Transaction, row: Any, now: datetime) -> list[Pending]:
         failures, since = row["failures"] + 1, row["failing_since"] or now
         values = [failures], [since], [now + pause(row["failures"])]
-        await raw.execute(tables.KEEP_HEALTH, [row["endpoint_id"]], *values)
+        await tx.execute(tables.KEEP_HEALTH, [row["endpoint_id"]], *values)
         if not Health(failures, since).hopeless(now):
             return []
-        return await disable(raw, [row["endpoint_id"]], "unverified", now)
+        return await disable(tx, [row["endpoint_id"]], "unverified", now)

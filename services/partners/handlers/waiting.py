@@ -5,14 +5,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.partners import DeliveryManual
 from contracts.referrals import ReferralRequested
 from infra.base.ids import derived_id
 from infra.eventstore.events import Recorded
 from infra.eventstore.writer import Pending
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction, columns
 from services.partners import tables
 from services.partners.handlers.compose import about
 from services.partners.model import REQUESTED
@@ -23,7 +21,7 @@ Row = dict[str, Any]
 
 
 async def tell(
-    tx: AsyncConnection, told: Sequence[tuple[Recorded, Any]], message: str, now: datetime
+    tx: Transaction, told: Sequence[tuple[Recorded, Any]], message: str, now: datetime
 ) -> list[Pending]:
     """One message about each request that a partner got, derived from what was heard."""
     endpoints = await endpoints_for(tx, {key_of(request) for _, request in told}, by_api=False)
@@ -42,36 +40,35 @@ def waiting(row: Row, now: datetime) -> Row:
     return {"state": "pending", "next_attempt_at": now, "last_error": None}
 
 
-async def insert(tx: AsyncConnection, rows: list[Row], now: datetime) -> list[Row]:
+async def insert(tx: Transaction, rows: list[Row], now: datetime) -> list[Row]:
     """Store deliveries; answers those that were not there before.
 
     ``disclosed``: what leaves by itself is written down as disclosed from the start.
     """
     if not rows:
         return []
-    raw = await driver(tx)
     for row in rows:
         row["disclosed"] = row["message"] == REQUESTED and row["state"] == "pending"
     columns = [[row[name] for row in rows] for name in tables.DELIVERY_COLUMNS]
-    new = {r["delivery_id"] for r in await raw.fetch(tables.INSERT_DELIVERIES, *columns, now)}
+    new = {r["delivery_id"] for r in await tx.fetch(tables.INSERT_DELIVERIES, *columns, now)}
     return [row for row in rows if row["delivery_id"] in new]
 
 
 async def endpoints_for(
-    tx: AsyncConnection, wanted: Iterable[Key], by_api: bool | None = None
+    tx: Transaction, wanted: Iterable[Key], by_api: bool | None = None
 ) -> dict[Key, UUID]:
     """(partner, service) → the endpoint to deliver to, where there is one.
 
     ``by_api``: only by the channel ``rest``, or by any other; none: by any.
     """
-    raw, keys = await driver(tx), sorted(wanted)
+    keys = sorted(wanted)
     if not keys:
         return {}
-    columns = map(list, zip(*keys, strict=True))
-    rows = await raw.fetch(tables.ENDPOINTS_FOR, *columns, by_api)
+    values = columns(keys)
+    rows = await tx.fetch(tables.ENDPOINTS_FOR, *values, by_api)
     # Locked, so that one being disabled at this moment does not get a delivery that nobody
     # would ever look at: whoever disables it sees our rows, or we see that it is disabled.
-    locked = await raw.fetch(tables.LOCK_ENDPOINTS, [row["endpoint_id"] for row in rows])
+    locked = await tx.fetch(tables.LOCK_ENDPOINTS, [row["endpoint_id"] for row in rows])
     active = {row["endpoint_id"] for row in locked}
     return {key_of(row): row["endpoint_id"] for row in rows if row["endpoint_id"] in active}
 

@@ -15,7 +15,7 @@ from contracts.values import Channel
 from infra.delivery.sftp import Account
 from infra.delivery.ssrf_guard import MAX_URL
 from infra.delivery.webhook.sender import ClientCertificate
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.web.auth import create_key
 from infra.web.problems import Invalid, not_found, raises
 from infra.web.request_meta import cause_of
@@ -179,8 +179,7 @@ def _add_keys(routes: APIRouter, database: Database) -> None:
     async def create_partner_key(admin: Admin, partner_id: Ref, body: NewKey) -> PartnerKey:
         """A key with which the partner sees what concerns it; shown once."""
         async with database.transaction() as tx:
-            raw = await driver(tx)
-            if await raw.fetchval(tables.PARTNER_KIND, partner_id) is None:
+            if await tx.fetchval(tables.PARTNER_KIND, partner_id) is None:
                 raise not_found("partner")
             name = f"{partner_id}:{body.name}"
             key = await create_key(tx, name, "partner", [partner_id])

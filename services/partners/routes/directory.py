@@ -13,7 +13,7 @@ from contracts.intake import Ref
 from contracts.types import Day
 from contracts.values import PartnerKind
 from infra.base.clock import system_clock
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.web.bodies import KIB, Body
 from infra.web.problems import Malformed, UnsupportedMediaType, not_found, raises
 from infra.web.request_meta import cause_of
@@ -120,8 +120,7 @@ def _add_names(routes: APIRouter, database: Database) -> None:
     async def name_on_a_day(reader: Reader, partner_id: Ref, on: Day) -> NameOnDay:
         """What an organisation was called on a day."""
         async with database.reading() as connection:
-            raw = await driver(connection)
-            name = await raw.fetchval(tables.NAME_ON, partner_id, on)
+            name = await connection.fetchval(tables.NAME_ON, partner_id, on)
         if name is None:
             raise not_found("partner")
         return NameOnDay(partner_id=partner_id, on=on, name=name)

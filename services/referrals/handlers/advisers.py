@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.base import Event
 from contracts.values import Author, CaseStatus
 from infra.base.missing import NotFoundError
 from infra.eventstore.events import Meta
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from services.referrals import tables
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.work import Work
@@ -42,7 +40,7 @@ class Advisers:
 
     async def confirm(
         self,
-        tx: AsyncConnection,
+        tx: Transaction,
         referral_id: UUID,
         meta: Meta,
         appointment_at: datetime | None = None,
@@ -57,7 +55,7 @@ class Advisers:
         return await self._on_referral(tx, referral_id, decide, meta)
 
     async def appoint(
-        self, tx: AsyncConnection, referral_id: UUID, starts_at: datetime, meta: Meta
+        self, tx: Transaction, referral_id: UUID, starts_at: datetime, meta: Meta
     ) -> Referral:
         """Give the person of a referral an appointment, or move it."""
         now = self.messages.clock()
@@ -68,7 +66,7 @@ class Advisers:
         return await self._on_referral(tx, referral_id, decide, meta)
 
     async def met(
-        self, tx: AsyncConnection, referral_id: UUID, outcome: AppointmentOutcome, meta: Meta
+        self, tx: Transaction, referral_id: UUID, outcome: AppointmentOutcome, meta: Meta
     ) -> Referral:
         """Say what came of an appointment."""
         now = self.messages.clock()
@@ -79,7 +77,7 @@ class Advisers:
         return await self._on_referral(tx, referral_id, decide, meta)
 
     async def move(
-        self, tx: AsyncConnection, referral_id: UUID, move: Move, meta: Meta
+        self, tx: Transaction, referral_id: UUID, move: Move, meta: Meta
     ) -> Referral:
         """Move a referral: stop it, correct it, or type in what its partner said."""
         work = await self._of_referral(tx, referral_id)
@@ -90,7 +88,7 @@ class Advisers:
 
     async def choose(
         self,
-        tx: AsyncConnection,
+        tx: Transaction,
         proposal_id: UUID,
         services: Sequence[str],
         note: str,
@@ -106,9 +104,7 @@ class Advisers:
 
         return await self._on_proposal(tx, proposal_id, decide, meta)
 
-    async def refuse(
-        self, tx: AsyncConnection, proposal_id: UUID, note: str, meta: Meta
-    ) -> Case:
+    async def refuse(self, tx: Transaction, proposal_id: UUID, note: str, meta: Meta) -> Case:
         """Refuse a proposal."""
 
         def decide(case: Case, tried: Tried, world: World) -> Decided:
@@ -116,12 +112,12 @@ class Advisers:
 
         return await self._on_proposal(tx, proposal_id, decide, meta)
 
-    async def propose_again(self, tx: AsyncConnection, case_id: UUID, meta: Meta) -> Case:
+    async def propose_again(self, tx: Transaction, case_id: UUID, meta: Meta) -> Case:
         """Propose anew, with what is known today."""
         return await self._on_case(tx, case_id, advice.propose_again, meta)
 
     async def close(
-        self, tx: AsyncConnection, case_id: UUID, status: CaseStatus, ending: Move, meta: Meta
+        self, tx: Transaction, case_id: UUID, status: CaseStatus, ending: Move, meta: Meta
     ) -> Case:
         """Close a case."""
 
@@ -132,7 +128,7 @@ class Advisers:
 
     async def _on_referral(
         self,
-        tx: AsyncConnection,
+        tx: Transaction,
         referral_id: UUID,
         decide: Callable[[Case, Referral, World], Sequence[Event]],
         meta: Meta,
@@ -145,7 +141,7 @@ class Advisers:
         await work.write()
         return work.referrals[referral_id]
 
-    async def _of_referral(self, tx: AsyncConnection, referral_id: UUID) -> Work:
+    async def _of_referral(self, tx: Transaction, referral_id: UUID) -> Work:
         work = self.messages.work(tx)
         await work.load_referrals([referral_id])
         if referral_id not in work.referrals:
@@ -154,10 +150,9 @@ class Advisers:
         return work
 
     async def _on_proposal(
-        self, tx: AsyncConnection, proposal_id: UUID, decide: Decide, meta: Meta
+        self, tx: Transaction, proposal_id: UUID, decide: Decide, meta: Meta
     ) -> Case:
-        raw = await driver(tx)
-        case_id = await raw.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
+        case_id = await tx.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
         if case_id is None:
             raise NotFoundError("proposal")
 
@@ -169,7 +164,7 @@ class Advisers:
         return await self._on_case(tx, case_id, newest, meta)
 
     async def _on_case(
-        self, tx: AsyncConnection, case_id: UUID, decide: Decide, meta: Meta
+        self, tx: Transaction, case_id: UUID, decide: Decide, meta: Meta
     ) -> Case:
         work = self.messages.work(tx)
         await work.load_cases([case_id])

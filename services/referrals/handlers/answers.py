@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.referrals import EVENT_OF_STATUS, ReferralMoved, ReferralReceived, SpokenSealed
 from contracts.registry import parse_event
 from contracts.values import REFERRAL_LABELS, Author
@@ -13,6 +11,7 @@ from infra.base.missing import NotFoundError
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Writer
+from infra.postgres.transaction import Transaction
 from infra.privacy.access_log import View, record_views
 from infra.privacy.restrictions import require_unlimited
 
@@ -21,7 +20,7 @@ _MOVES = frozenset({ReferralReceived.type, *(event.type for event in EVENT_OF_ST
 
 
 async def show_answers(
-    tx: AsyncConnection, writer: Writer, referral_id: UUID, meta: Meta
+    tx: Transaction, writer: Writer, referral_id: UUID, meta: Meta
 ) -> list[dict[str, Any]]:
     """Every answer to a referral, oldest first; words are missing where the person was erased.
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.values import Author, Reason, ReferralStatus
 from infra.eventstore.events import Meta
-from infra.postgres.database import Database, driver, is_infrastructure
+from infra.postgres.database import Database, is_infrastructure
+from infra.postgres.transaction import Transaction
 from services.referrals import tables
 from services.referrals.handlers.messages import Messages
 from services.referrals.handlers.work import Work
@@ -62,15 +62,14 @@ class DeadlineClock:
                 self._failed[referral_id] = time.monotonic() + RETRY_SECONDS
         return len(ids)
 
-    async def _due(self, tx: AsyncConnection, limit: int) -> list[UUID]:
+    async def _due(self, tx: Transaction, limit: int) -> list[UUID]:
         now = time.monotonic()
         self._failed = {i: until for i, until in self._failed.items() if until > now}
-        raw = await driver(tx)
         work = self.messages.work(tx)
-        rows = await raw.fetch(tables.DUE, work.today, list(self._failed), limit)
+        rows = await tx.fetch(tables.DUE, work.today, list(self._failed), limit)
         return [row["referral_id"] for row in rows]
 
-    async def take(self, tx: AsyncConnection, ids: list[UUID]) -> None:
+    async def take(self, tx: Transaction, ids: list[UUID]) -> None:
         """The steps of these referrals that are due."""
         work = self.messages.work(tx)
         await work.load_referrals(ids)

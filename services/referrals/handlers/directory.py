@@ -6,12 +6,10 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.partners import Deadlines, ServicePublished
 from contracts.referrals import DirectoryRead
 from contracts.values import CapacityStatus
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from services.referrals import tables
 from services.referrals.model.routing import Service
 
@@ -43,7 +41,7 @@ class Directory:
         return max(1, min(most, RANKED_AT_ONCE // known if known else UNKNOWN_AT_ONCE))
 
     async def read(
-        self, tx: AsyncConnection, today: date
+        self, tx: Transaction, today: date
     ) -> tuple[dict[str, Service], DirectoryRead]:
         """The whole directory, with what is open at each service, and as of when.
 
@@ -56,16 +54,15 @@ class Directory:
                 continue
 
     async def _read(
-        self, tx: AsyncConnection, today: date
+        self, tx: Transaction, today: date
     ) -> tuple[dict[str, Service], DirectoryRead]:
-        raw = await driver(tx)
-        rows = await raw.fetch(tables.SERVICES)
+        rows = await tx.fetch(tables.SERVICES)
         if not rows:
             raise DirectoryNotLoadedError
         known = self._known
         fresh = [r for r in rows if known.get(r["service_id"], (0,))[0] != r["position"]]
         for start in range(0, len(fresh), AT_ONCE):
-            await self._learn(raw, fresh[start : start + AT_ONCE])
+            await self._learn(tx, fresh[start : start + AT_ONCE])
         for row in rows:
             service = known[row["service_id"]][1]
             capacity, load = valid_capacity(row, today), row["load"]
@@ -78,9 +75,9 @@ class Directory:
         at = DirectoryRead(position=rows[0]["heard"], referrals=rows[0]["own"], day=today)
         return found, at
 
-    async def _learn(self, raw: Any, fresh: Sequence[Any]) -> None:
+    async def _learn(self, tx: Transaction, fresh: Sequence[Any]) -> None:
         expected = {row["service_id"]: row["position"] for row in fresh}
-        rows = await raw.fetch(tables.PUBLISHED, list(expected))
+        rows = await tx.fetch(tables.PUBLISHED, list(expected))
         if {row["service_id"]: row["position"] for row in rows} != expected:
             raise _ChangedMeanwhileError
         for row in rows:

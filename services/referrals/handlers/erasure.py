@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.erasure import ErasureRequested, KeysDestroyed
 from contracts.rights import PersonObjected
 from infra.eventstore.events import Recorded
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, heard_of
 from infra.privacy.restrictions import keep_limits
 from services.referrals import tables
@@ -24,7 +22,7 @@ class Erasing:
 
     messages: Messages
 
-    async def on_intake(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def on_intake(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """End cases when an erasure is asked for, or were opened since; then forget."""
         await keep_limits(tx, messages)
         heard = {m.person_id: m for m in messages if m.type in _STEPS}
@@ -38,10 +36,9 @@ class Erasing:
         await work.write(forgetting=True)
 
     async def _abandon(
-        self, tx: AsyncConnection, work: Work, heard: dict[UUID | None, Recorded]
+        self, tx: Transaction, work: Work, heard: dict[UUID | None, Recorded]
     ) -> None:
-        raw = await driver(tx)
-        rows = await raw.fetch(tables.ACTIVE_OF_PERSONS, [p for p in heard if p])
+        rows = await tx.fetch(tables.ACTIVE_OF_PERSONS, [p for p in heard if p])
         await work.load_cases(row["case_id"] for row in rows)
         for case in list(work.cases.values()):
             decided = abandon(case, work.tried(case.case_id), work.today)

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts import intake
 from contracts.days import local_day
 from contracts.partners import AnswerLate, AnswerReceived, AnswerSealed
@@ -18,7 +16,7 @@ from infra.base.missing import NotFoundError
 from infra.eventstore.events import Recorded
 from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Writer
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from services.referrals import projections, tables
 from services.referrals.handlers.directory import Directory
 from services.referrals.handlers.rulebook import RuleBook
@@ -43,11 +41,11 @@ class Messages:
     clock: Clock
     directory: Directory = field(default_factory=Directory)
 
-    def work(self, tx: AsyncConnection) -> Work:
+    def work(self, tx: Transaction) -> Work:
         """A unit of work in a transaction."""
         return Work(tx, self.writer, self.rulebook, self.directory, self.clock)
 
-    async def on_intake(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def on_intake(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """Remember what is said of persons; open a case for each need; obey withdrawals."""
         await projections.keep_said(tx, messages)
         await projections.keep_persons(tx, messages)
@@ -61,7 +59,7 @@ class Messages:
                 needs = []
         await self._open_cases(tx, needs)
 
-    async def on_partners(self, messages: Sequence[Recorded], tx: AsyncConnection) -> None:
+    async def on_partners(self, messages: Sequence[Recorded], tx: Transaction) -> None:
         """Move referrals as their partners say, and cases after them."""
         await projections.keep_undelivered(tx, messages)
         answers = [(m, _answer(m)) for m in messages if m.type in ANSWERS]
@@ -75,7 +73,7 @@ class Messages:
             self._answered(work, message, answer, words.get(message.event_id))
         await work.write()
 
-    async def _open_cases(self, tx: AsyncConnection, needs: Sequence[Recorded]) -> None:
+    async def _open_cases(self, tx: Transaction, needs: Sequence[Recorded]) -> None:
         if not needs:
             return
         work = self.work(tx)
@@ -100,11 +98,10 @@ class Messages:
             world = work.world_of(history, opened.case_id, day, message.position)
             work.record(open_case(opened, world), None, message.caused())
 
-    async def _withdraw(self, tx: AsyncConnection, message: Recorded) -> None:
+    async def _withdraw(self, tx: Transaction, message: Recorded) -> None:
         event = parse_event(message.type, message.data)
         assert isinstance(event, intake.AgreementWithdrawn)
-        raw = await driver(tx)
-        rows = await raw.fetch(tables.OPEN_REFERRALS, event.person_id, event.agreement_id)
+        rows = await tx.fetch(tables.OPEN_REFERRALS, event.person_id, event.agreement_id)
         if not rows:
             return
         work = self.work(tx)
@@ -134,10 +131,9 @@ class Messages:
             work.record_referral(referral.referral_id, referral.version, [refused], meta)
 
 
-async def _known_cases(tx: AsyncConnection, needs: Sequence[Recorded]) -> set[UUID]:
-    raw = await driver(tx)
+async def _known_cases(tx: Transaction, needs: Sequence[Recorded]) -> set[UUID]:
     ids = [_opened(message).case_id for message in needs]
-    return {row["case_id"] for row in await raw.fetch(tables.KNOWN_CASES, ids)}
+    return {row["case_id"] for row in await tx.fetch(tables.KNOWN_CASES, ids)}
 
 
 def _opened(message: Recorded) -> CaseOpened:

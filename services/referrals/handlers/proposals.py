@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.base import Event
 from contracts.referrals import (
     ProposalChanged,
@@ -18,7 +16,7 @@ from infra.base.missing import NotFoundError
 from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Writer
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from infra.privacy.access_log import View, record_views
 from infra.privacy.restrictions import require_unlimited
 from services.referrals import tables
@@ -30,17 +28,16 @@ _TOLD = (ProposalChanged.type, ProposalRefused.type, ReferralConfirmed.type)
 
 
 async def find(
-    connection: AsyncConnection, writer: Writer, rulebook: RuleBook, proposal_id: UUID
+    connection: Transaction, writer: Writer, rulebook: RuleBook, proposal_id: UUID
 ) -> Told:
     """A proposal with its sealed part, unless the person was erased.
 
     Raises ``NotFoundError`` if there is none.
     """
-    raw = await driver(connection)
-    case_id = await raw.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
+    case_id = await connection.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
     if case_id is None:
         raise NotFoundError("proposal")
-    referrals = await raw.fetch(tables.REFERRALS_OF_PROPOSAL, proposal_id)
+    referrals = await connection.fetch(tables.REFERRALS_OF_PROPOSAL, proposal_id)
     names = [f"case-{case_id}", *(f"referral-{row['referral_id']}" for row in referrals)]
     streams = await writer.store.load_many(connection, names)
     events = await _opened(writer, [e for name in names for e in streams.get(name, ())])
@@ -50,7 +47,7 @@ async def find(
     return Told(made, rules, [e for e in about if e is not made])
 
 
-async def show(tx: AsyncConnection, messages: Messages, proposal_id: UUID, meta: Meta) -> Told:
+async def show(tx: Transaction, messages: Messages, proposal_id: UUID, meta: Meta) -> Told:
     """A proposal for somebody of the staff, once it is written down who looks.
 
     Raises ``NotFoundError`` if there is none, ``LimitedError`` where staff may not look.

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.explanation import Explanation
 from contracts.partners import ServicePublished
 from contracts.referrals import DirectoryRead, ProposalMade
 from infra.eventstore.events import Meta
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.directory import as_service, valid_capacity
@@ -38,7 +36,7 @@ class RankedAgain:
 
 
 async def rank_again(
-    tx: AsyncConnection, messages: Messages, proposal_id: UUID, meta: Meta
+    tx: Transaction, messages: Messages, proposal_id: UUID, meta: Meta
 ) -> RankedAgain:
     """Rank every service again as of when the proposal was made, once it is written down who
     looks; nothing is ranked where the person was erased.
@@ -63,22 +61,21 @@ def _rank(
 
 
 async def directory_as_of(
-    tx: AsyncConnection, read: DirectoryRead, thematique: str
+    tx: Transaction, read: DirectoryRead, thematique: str
 ) -> list[Service]:
     """The services for a need as they were known then, with what was open at each."""
-    raw = await driver(tx)
     loads = {
         row["service_id"]: row["load"]
-        for row in await raw.fetch(tables.LOADS_AS_OF, read.referrals)
+        for row in await tx.fetch(tables.LOADS_AS_OF, read.referrals)
     }
     capacities = {
         row["service_id"]: valid_capacity(row, read.day)
-        for row in await raw.fetch(tables.CAPACITIES_AS_OF, read.position)
+        for row in await tx.fetch(tables.CAPACITIES_AS_OF, read.position)
     }
-    ids = [r["service_id"] for r in await raw.fetch(tables.SERVICE_IDS_AS_OF, read.position)]
+    ids = [r["service_id"] for r in await tx.fetch(tables.SERVICE_IDS_AS_OF, read.position)]
     found: list[Service] = []
     for start in range(0, len(ids), AT_ONCE):
-        rows = await raw.fetch(
+        rows = await tx.fetch(
             tables.SERVICES_AS_OF, ids[start : start + AT_ONCE], read.position
         )
         services = [_service(row, capacities, loads) for row in rows]

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.referrals import RulesPublished
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from services.referrals import tables
 from services.referrals.model.rules import Rules
 
@@ -25,22 +24,20 @@ class RuleBook:
     built_in: Path
     _parsed: dict[str, Rules] = field(default_factory=dict)
 
-    async def current(self, tx: AsyncConnection) -> tuple[Rules, Pending | None]:
+    async def current(self, tx: Transaction) -> tuple[Rules, Pending | None]:
         """The rules in force, and what must be written first if none were published yet.
 
         Two processes that publish at once: one gets a ``ConcurrencyError`` and looks again.
         """
-        raw = await driver(tx)
-        row = await raw.fetchrow(tables.RULES_IN_FORCE)
+        row = await tx.fetchrow(tables.RULES_IN_FORCE)
         if row:
             return self._parse(row), None
         rules = Rules.parse(self.built_in.read_bytes(), self.built_in.stem, 1)
         return rules, publication(rules, 0)
 
-    async def of_digest(self, tx: AsyncConnection, digest: str) -> Rules | None:
+    async def of_digest(self, tx: Transaction, digest: str) -> Rules | None:
         """Rules that were once in force; None if nobody published such."""
-        raw = await driver(tx)
-        row = await raw.fetchrow(tables.RULES_OF_DIGEST, digest)
+        row = await tx.fetchrow(tables.RULES_OF_DIGEST, digest)
         if row is None:
             return None
         return Rules.parse(row["content"].encode(), row["rules"], row["version"])

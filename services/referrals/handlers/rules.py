@@ -8,8 +8,6 @@ from datetime import date
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.explanation import Condition
 from contracts.referrals import ProposalMade
 from contracts.registry import parse_event
@@ -18,7 +16,8 @@ from infra.eventstore.events import Meta, Recorded
 from infra.eventstore.sealed import unseal
 from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Writer
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from services.referrals import projections, tables
 from services.referrals.handlers.rulebook import STREAM, publication
 from services.referrals.model.proposals import reevaluate
@@ -45,17 +44,16 @@ def read(path: Path, version: int = 0) -> Rules:
     return Rules.parse(path.read_bytes(), path.stem, version)
 
 
-async def in_force(tx: AsyncConnection, built_in: Path) -> Rules:
+async def in_force(tx: Transaction, built_in: Path) -> Rules:
     """The rules in force; those that come with the project where none were published."""
-    raw = await driver(tx)
-    row = await raw.fetchrow(tables.RULES_IN_FORCE)
+    row = await tx.fetchrow(tables.RULES_IN_FORCE)
     if row is None:
         return read(built_in, 1)
     return Rules.parse(row["content"].encode(), row["rules"], row["version"])
 
 
 async def publish(
-    tx: AsyncConnection, writer: Writer, clock: Clock, path: Path, actor: str
+    tx: Transaction, writer: Writer, clock: Clock, path: Path, actor: str
 ) -> Rules:
     """Put rules into force; running services use them from their next batch on.
 
@@ -115,8 +113,7 @@ async def simulate(
     found, after = Simulation(), 0
     store = EventStore("referrals")
     async with database.reading() as connection:
-        raw = await driver(connection)
-        found.total = await raw.fetchval(tables.COUNT_PROPOSALS, since)
+        found.total = await connection.fetchval(tables.COUNT_PROPOSALS, since)
         while found.seen < limit:
             batch = await store.read(connection, after, BATCH)
             if not batch:

@@ -5,8 +5,6 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.base import Event
 from contracts.days import local_day
 from contracts.referrals import DirectoryRead
@@ -15,7 +13,7 @@ from infra.base.clock import Clock
 from infra.eventstore.events import Meta
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError
-from infra.postgres.database import driver
+from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forgotten_among
 from services.referrals import projections, tables
 from services.referrals.handlers.directory import Directory
@@ -42,7 +40,7 @@ class Work:
 
     def __init__(
         self,
-        tx: AsyncConnection,
+        tx: Transaction,
         writer: Writer,
         rulebook: RuleBook,
         directory: Directory,
@@ -77,8 +75,7 @@ class Work:
 
     async def _load_histories(self, wanted: set[UUID]) -> None:
         """An erased person's sealed parts stay closed."""
-        raw = await driver(self._tx)
-        rows = await raw.fetch(tables.PERSON_EVENTS, list(wanted))
+        rows = await self._tx.fetch(tables.PERSON_EVENTS, list(wanted))
         keys = await self._writer.vault.keys({row["person_id"] for row in rows})
         self.histories |= {person: History() for person in wanted}
         for row in rows:
@@ -90,14 +87,12 @@ class Work:
 
     async def load_referrals(self, ids: Iterable[UUID]) -> None:
         """Referrals with their cases, and those cases' other referrals."""
-        raw = await driver(self._tx)
-        rows = await raw.fetch(tables.SIBLINGS, list(set(ids)))
+        rows = await self._tx.fetch(tables.SIBLINGS, list(set(ids)))
         await self._load(rows)
 
     async def load_cases(self, ids: Iterable[UUID]) -> None:
         """Cases with all their referrals."""
-        raw = await driver(self._tx)
-        rows = await raw.fetch(tables.OF_CASES, list(set(ids)))
+        rows = await self._tx.fetch(tables.OF_CASES, list(set(ids)))
         await self._load(rows)
 
     async def _load(self, rows: Sequence[Any]) -> None:

@@ -11,7 +11,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.base import Strict
 from contracts.statements import FreeText
@@ -19,7 +18,8 @@ from contracts.types import AheadMoment, Line
 from contracts.values import REFERRAL_LABELS, Author, CaseStatus, Reason, ReferralStatus
 from contracts.webhooks import OutcomeCode, SpokenAnswer
 from infra.base.missing import NotFoundError
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import raises
 from infra.web.request_meta import cause_of
@@ -295,18 +295,17 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
             return await _case(tx, case_id)
 
 
-async def _case(connection: AsyncConnection, case_id: UUID) -> Case:
+async def _case(connection: Transaction, case_id: UUID) -> Case:
     cases = await _cases(connection, tables.CASE, None, None, case_id, 1)
     if not cases:
         raise NotFoundError("case")
     return cases[0]
 
 
-async def _cases(connection: AsyncConnection, query: str, *values: Any) -> list[Case]:
-    raw = await driver(connection)
-    rows = await raw.fetch(query, *values)
+async def _cases(connection: Transaction, query: str, *values: Any) -> list[Case]:
+    rows = await connection.fetch(query, *values)
     referrals: dict[UUID, list[CaseReferral]] = {row["case_id"]: [] for row in rows}
-    for row in await raw.fetch(tables.REFERRALS_OF_CASES, list(referrals)):
+    for row in await connection.fetch(tables.REFERRALS_OF_CASES, list(referrals)):
         label = REFERRAL_LABELS[ReferralStatus(row["status"])]
         referrals[row["case_id"]].append(CaseReferral(**row, label=label))
     return [Case(**row, referrals=referrals[row["case_id"]]) for row in rows]

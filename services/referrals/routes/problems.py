@@ -3,12 +3,11 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from contracts.checks.nir import find_nir
 from contracts.webhooks import SpokenAnswer
 from infra.keys.vault import PersonErasedError
 from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from infra.privacy.restrictions import Limit, LimitedError
 from infra.web.problems import (
     AgreementMissing,
@@ -64,7 +63,7 @@ def refuse_nir(body: SpokenAnswer) -> None:
 
 
 @asynccontextmanager
-async def deciding(database: Database) -> AsyncIterator[AsyncConnection]:
+async def deciding(database: Database) -> AsyncIterator[Transaction]:
     """A transaction whose refusals become problem documents."""
     try:
         async with database.transaction() as tx:

@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse, Response
 from pydantic import StringConstraints
 
 from contracts.explanation import Condition
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.web.problems import NotFound, not_found, raises
 from infra.web.request_meta import cause_of
 from services.referrals import tables
@@ -102,8 +102,7 @@ def add(routes: APIRouter, database: Database, advisers: Advisers) -> None:
 
     async def _published(statement: str, *values: Any) -> PublishedRules:
         async with database.reading() as connection:
-            raw = await driver(connection)
-            row = await raw.fetchrow(statement, *values)
+            row = await connection.fetchrow(statement, *values)
         if row is None:
             raise not_found("rule set")
         rules = Rules.parse(row["content"].encode(), row["rules"], row["version"])

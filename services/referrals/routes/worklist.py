@@ -9,7 +9,7 @@ from contracts.days import local_day
 from contracts.intake import Ref
 from contracts.values import INTERNAL_KINDS
 from infra.base.clock import Clock
-from infra.postgres.database import Database, driver
+from infra.postgres.database import Database
 from infra.web.auth import Principal, RequireRole
 from services.referrals import tables
 from services.referrals.routes.models import (
@@ -124,8 +124,7 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
     ) -> Worklist:
         """What needs a human: urgent first, then by the day by which it is due."""
         async with database.reading() as connection:
-            raw = await driver(connection)
-            rows = await raw.fetch(tables.WORKLIST, limit, offset)
+            rows = await connection.fetch(tables.WORKLIST, limit, offset)
         return Worklist(today=local_day(clock()), items=[_item(dict(row)) for row in rows])
 
     @routes.get("/partners/silences")
@@ -135,9 +134,8 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
         """Per partner: what stays unanswered, what lapsed, how fast the answers come; a page at
         a time."""
         async with database.reading() as connection:
-            raw = await driver(connection)
             since = local_day(clock()) - timedelta(days=days)
-            rows = await raw.fetch(tables.SILENCES, since, after or "", limit)
+            rows = await connection.fetch(tables.SILENCES, since, after or "", limit)
         following = rows[-1]["partner_id"] if len(rows) == limit else None
         partners = [PartnerSilence(**row) for row in rows]
         return Silences(since=since, partners=partners, next=following)
@@ -147,9 +145,8 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
         """Persons sent to a partner, to another, and back to the first, for one need; the
         pairs of partners between whom most go."""
         async with database.reading() as connection:
-            raw = await driver(connection)
             since = local_day(clock()) - timedelta(days=days)
-            rows = await raw.fetch(tables.BOUNCES, since, limit)
+            rows = await connection.fetch(tables.BOUNCES, since, limit)
         return Bounces(since=since, bounces=[PartnerBounce(**row) for row in rows])
 
 
