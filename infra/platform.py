@@ -12,7 +12,7 @@ from infra.base.clock import Clock, system_clock
 from infra.base.data_directory import LEDGER
 from infra.base.requesters import load_requesters
 from infra.base.settings import Settings
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.writer import Writer
 from infra.keys.key_ring import KeyRing
 from infra.keys.master_key import FileProvider, IndexKey, Provider
@@ -25,7 +25,7 @@ from infra.postgres.database import Database, vault_url
 from infra.postgres.embedded import EmbeddedPostgres
 from infra.postgres.logins import with_passwords
 from infra.postgres.transaction import Transaction
-from infra.privacy.erasure import remembering
+from infra.privacy.erasure import skip_erased
 from infra.privacy.erasure_ledger import Erasures
 
 DATABASE = "aiguillage"
@@ -39,7 +39,7 @@ class Databases(NamedTuple):
     server: EmbeddedPostgres | None
 
 
-RecordedHandler = Callable[[Sequence[Recorded], Transaction], Awaitable[None]]
+StoredEventHandler = Callable[[Sequence[StoredEvent], Transaction], Awaitable[None]]
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Platform:
 
     def source(
         self, database: Database, service: str, group: str, *, as_stored: bool = False
-    ) -> Source[Recorded]:
+    ) -> Source[StoredEvent]:
         """Another service's events: its table, or its Kafka topic where there is a broker.
 
         ``as_stored``: old events in their own words, not in today's.
@@ -91,14 +91,14 @@ class Platform:
         name: str,
         database: Database,
         service: str,
-        handle: RecordedHandler,
-        source: Source[Recorded] | None = None,
+        handle: StoredEventHandler,
+        source: Source[StoredEvent] | None = None,
         *,
-        of_forgotten: bool = False,
-    ) -> Subscription[Recorded]:
+        include_erased: bool = False,
+    ) -> Subscription[StoredEvent]:
         """Subscribe to ``service``'s events under ``name`` (unique in the subscriber).
 
-        ``source``: where to read them, if not where ``source()`` says. ``of_forgotten``: take
+        ``source``: where to read them, if not where ``source()`` says. ``include_erased``: take
         also those about persons whom the subscriber has forgotten (erased).
         """
         settings = self.settings
@@ -106,7 +106,7 @@ class Platform:
             name,
             database,
             source or self.source(database, service, f"{database.schema}.{name}"),
-            handle if of_forgotten else remembering(handle),
+            handle if include_erased else skip_erased(handle),
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
             max_parked_share=settings.max_parked_share,
@@ -176,7 +176,7 @@ def _by_url(settings: Settings, url: str, server: EmbeddedPostgres | None) -> Da
 
 
 @asynccontextmanager
-async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
+async def command_context(settings: Settings) -> AsyncIterator[Platform]:
     """The platform of a command: the same databases and keys as the running hub.
 
     Raises ``NoHubError`` and ``NotOwnerError``, and what `migrations.check` raises.
@@ -194,9 +194,11 @@ async def platform_of(settings: Settings) -> AsyncIterator[Platform]:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, service: str) -> AsyncIterator[tuple[Platform, Database]]:
+async def service_context(
+    settings: Settings, service: str
+) -> AsyncIterator[tuple[Platform, Database]]:
     """The platform of a command, and the pool of the one service that it works on."""
-    async with platform_of(settings) as platform:
+    async with command_context(settings) as platform:
         database = platform.database(service)
         try:
             yield platform, database

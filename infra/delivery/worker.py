@@ -18,7 +18,7 @@ from prometheus_client import Counter as Metric
 from prometheus_client import Gauge
 
 from infra.delivery.webhook.sender import Outcome, Sent
-from infra.postgres.notify import Listener
+from infra.postgres.notify import Notifier
 
 J = TypeVar("J")
 log = structlog.get_logger()
@@ -73,7 +73,7 @@ class Transport(Protocol):
     async def close(self) -> None: ...
 
 
-class Outbox(Protocol[J]):
+class DeliveryQueue(Protocol[J]):
     """Where messages wait."""
 
     async def due(self, load: Load) -> bool:
@@ -91,7 +91,7 @@ class DeliveryWorker(Generic[J]):
     def __init__(
         self,
         name: str,
-        outbox: Outbox[J],
+        outbox: DeliveryQueue[J],
         sender: Transport,
         wakes_on: str,
         *,
@@ -108,13 +108,13 @@ class DeliveryWorker(Generic[J]):
         self._drain_seconds = drain_seconds
         self._max_in_flight = max_in_flight
         self._stopping = False
-        self._listener: Listener | None = None
+        self._listener: Notifier | None = None
         self._sending: dict[asyncio.Task[None], Job[J]] = {}
         self._results: list[Result[J]] = []
 
     async def run(self) -> None:
         """Send until ``stop``; errors of the database are waited out, never fatal."""
-        self._listener, delay = Listener(self._wakes_on), FIRST_RETRY_SECONDS
+        self._listener, delay = Notifier(self._wakes_on), FIRST_RETRY_SECONDS
         try:
             while not self._stopping:
                 try:
@@ -136,7 +136,7 @@ class DeliveryWorker(Generic[J]):
         """Claim nothing more; what is on its way ends, or is left to its lease."""
         self._stopping = True
         if self._listener:
-            self._listener.hint()
+            self._listener.wake()
 
     async def step(self) -> bool:
         """One turn; answers whether anything was leased."""
@@ -178,7 +178,7 @@ class DeliveryWorker(Generic[J]):
         del self._sending[task]
         IN_FLIGHT.set(len(self._sending))
         if self._listener:
-            self._listener.hint()
+            self._listener.wake()
 
     async def _wait(self) -> None:
         assert self._listener is not None

@@ -30,7 +30,7 @@ class UnreadableNameError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Meta:
+class EventMetadata:
     """Who caused an event and which trace it belongs to; pseudonyms only.
 
     ``origin``: who acted from outside at the beginning, where the hub itself carried on.
@@ -48,7 +48,7 @@ class Meta:
         return orjson.dumps({k: getattr(self, k) for k in self.__slots__}, default=str).decode()
 
     @classmethod
-    def parse(cls, text: str) -> "Meta":
+    def parse(cls, text: str) -> "EventMetadata":
         """Read back what ``json`` wrote; raises ``ValueError`` or ``TypeError`` for another."""
         raw: dict[str, Any] = orjson.loads(text)
         if not all(isinstance(value, str | None) for value in raw.values()):
@@ -67,12 +67,12 @@ class NewEvent:
     occurred_at: datetime
     person_id: UUID | None = None
     sealed: bytes | None = None
-    meta: Meta = Meta()
+    meta: EventMetadata = EventMetadata()
     event_id: UUID = field(default_factory=new_event_id)
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class StoredEvent:
     """An event as it was stored: what every subscriber receives, from a table or from Kafka.
 
     ``position`` rises in the order in which the events of one service were committed.
@@ -92,7 +92,7 @@ class Recorded:
     recorded_at: datetime
     data: str
     sealed: bytes | None
-    meta: Meta
+    meta: EventMetadata
     salt: bytes
     sealed_salt: bytes | None = None
     sealed_commitment: bytes | None = None
@@ -148,7 +148,7 @@ class Recorded:
             return self.sealed_commitment
         return commitment(SEALED, self.sealed_salt or b"", self.sealed)
 
-    def stripped(self) -> "Recorded":
+    def stripped(self) -> "StoredEvent":
         """Without its personal part and that part's salt; what was committed to stays."""
         kept = self.committed_seal()
         return replace(self, sealed=None, sealed_salt=None, sealed_commitment=kept)
@@ -160,9 +160,9 @@ class Recorded:
             return self.meta.origin
         return self.meta.actor
 
-    def caused(self, actor: str = HUB) -> Meta:
+    def caused(self, actor: str = HUB) -> EventMetadata:
         """The meta of an event that this one causes."""
-        return Meta(
+        return EventMetadata(
             actor=actor,
             origin=self.author,
             causation_id=self.event_id,
@@ -175,7 +175,7 @@ def new_event(
     event: Event,
     occurred_at: datetime,
     person_id: UUID | None,
-    meta: Meta,
+    meta: EventMetadata,
     sealed: bytes | None = None,
     event_id: UUID | None = None,
 ) -> NewEvent:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.keys.vault import Vault
 
 
-async def unseal(vault: Vault, events: Sequence[Recorded]) -> dict[UUID, bytes]:
+async def unseal(vault: Vault, events: Sequence[StoredEvent]) -> dict[UUID, bytes]:
     """Personal parts by event id, of events that have one and whose person still has a key."""
     sealed = [e for e in events if e.sealed and e.person_id]
     keys = await vault.keys({e.person_id for e in sealed if e.person_id})

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
-from infra.eventstore.events import Meta, NewEvent, Recorded
+from infra.eventstore.events import EventMetadata, NewEvent, StoredEvent
 from infra.eventstore.upcast import upcast
 from infra.postgres.transaction import Transaction, columns
 from infra.tlog.commitment import SALT_BYTES
@@ -78,7 +78,7 @@ class EventStore:
 
     async def append(
         self, tx: Transaction, appends: Sequence[Append], recorded_at: datetime
-    ) -> list[Recorded]:
+    ) -> list[StoredEvent]:
         """Append to streams in one statement; the transaction must end at once after it.
 
         Draws the salts that hide each event in the log. Raises ``ConcurrencyError`` if a
@@ -94,30 +94,30 @@ class EventStore:
             raise ConcurrencyError(str(error.constraint_name)) from error
         return [_at(event, p) for event, p in zip(recorded, positions, strict=True)]
 
-    async def load(self, tx: Transaction, stream: str) -> list[Recorded]:
+    async def load(self, tx: Transaction, stream: str) -> list[StoredEvent]:
         """All events of one stream, oldest first."""
         return (await self.load_many(tx, [stream])).get(stream, [])
 
     async def load_many(
         self, tx: Transaction, streams: Sequence[str]
-    ) -> dict[str, list[Recorded]]:
+    ) -> dict[str, list[StoredEvent]]:
         """All events of several streams in one query; streams without events are absent."""
         rows = await tx.fetch(
             f"{self._select} WHERE stream = ANY($1) ORDER BY stream, version", list(streams)
         )
-        found: dict[str, list[Recorded]] = {}
+        found: dict[str, list[StoredEvent]] = {}
         for row in rows:
             found.setdefault(row["stream"], []).append(self._recorded(row))
         return found
 
-    async def read(self, tx: Transaction, after: int, limit: int) -> list[Recorded]:
+    async def read(self, tx: Transaction, after: int, limit: int) -> list[StoredEvent]:
         """Up to ``limit`` events with a position above ``after``, in commit order."""
         rows = await tx.fetch(
             f"{self._select} WHERE position > $1 ORDER BY position LIMIT $2", after, limit
         )
         return [self._recorded(row) for row in rows]
 
-    async def at(self, tx: Transaction, position: int) -> Recorded:
+    async def at(self, tx: Transaction, position: int) -> StoredEvent:
         """The event at a position; raises ``LookupError`` if there is none.
 
         Whatever else it raises is about the row: it cannot be read.
@@ -146,7 +146,7 @@ class EventStore:
         )  # fmt: skip
         return [row["position"] for row in rows]
 
-    async def at_all(self, tx: Transaction, positions: Sequence[int]) -> list[Recorded]:
+    async def at_all(self, tx: Transaction, positions: Sequence[int]) -> list[StoredEvent]:
         """Those events at these positions that are there, in commit order."""
         rows = await tx.fetch(
             f"{self._select} WHERE position = ANY($1) ORDER BY position", list(positions)
@@ -171,10 +171,10 @@ class EventStore:
 
     async def _versioned(
         self, tx: Transaction, appends: Sequence[Append], recorded_at: datetime
-    ) -> list[Recorded]:
+    ) -> list[StoredEvent]:
         unknown = [a.stream for a in appends if a.expected == ANY]
         versions = await self._current(tx, unknown) if unknown else {}
-        recorded: list[Recorded] = []
+        recorded: list[StoredEvent] = []
         salts = _salts(2 * sum(len(append.events) for append in appends))
         for append in appends:
             start = append.expected if append.expected != ANY else None
@@ -211,21 +211,21 @@ class EventStore:
         version: int,
         recorded_at: datetime,
         salts: Iterator[bytes],
-    ) -> Recorded:
-        return Recorded(
+    ) -> StoredEvent:
+        return StoredEvent(
             self.service, 0, event.event_id, stream, version, event.type, event.person_id,
             event.occurred_at, recorded_at, event.data, event.sealed, event.meta,
             next(salts), next(salts) if event.sealed is not None else None,
         )  # fmt: skip
 
-    def _recorded(self, row: Any) -> Recorded:
+    def _recorded(self, row: Any) -> StoredEvent:
         event_type, data = row["type"], row["data"]
         if not self._as_stored:
             event_type, data = upcast(event_type, data)
-        return Recorded(
+        return StoredEvent(
             self.service, row["position"], row["event_id"], row["stream"], row["version"],
             event_type, row["person_id"], row["occurred_at"], row["recorded_at"], data,
-            row["sealed"], Meta.parse(row["meta"]), row["salt"], row["sealed_salt"],
+            row["sealed"], EventMetadata.parse(row["meta"]), row["salt"], row["sealed_salt"],
             None if row["sealed"] else row["sealed_commitment"],
         )  # fmt: skip
 
@@ -236,7 +236,7 @@ def _salts(count: int) -> Iterator[bytes]:
     return (drawn[n : n + SALT_BYTES] for n in range(0, len(drawn), SALT_BYTES))
 
 
-def _row(event: Recorded) -> tuple[Any, ...]:
+def _row(event: StoredEvent) -> tuple[Any, ...]:
     event.require_readable()
     seal = event.committed_seal()
     return (
@@ -246,5 +246,5 @@ def _row(event: Recorded) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _at(event: Recorded, position: int) -> Recorded:
+def _at(event: StoredEvent, position: int) -> StoredEvent:
     return replace(event, position=position)

@@ -8,7 +8,7 @@ from uuid import UUID
 from contracts.base import Event
 from infra.base.clock import Clock
 from infra.base.ids import new_event_id
-from infra.eventstore.events import Meta, NewEvent, Recorded, new_event
+from infra.eventstore.events import EventMetadata, NewEvent, StoredEvent, new_event
 from infra.eventstore.store import ANY, Append, EventStore
 from infra.keys.vault import PersonErasedError, PersonKey, Vault
 from infra.postgres.transaction import Transaction
@@ -21,7 +21,7 @@ class Pending:
     stream: str
     events: Sequence[Event]
     person_id: UUID | None = None
-    meta: Meta = field(default_factory=Meta)
+    meta: EventMetadata = field(default_factory=EventMetadata)
     expected: int = ANY
     occurred_at: datetime | None = None
 
@@ -41,7 +41,7 @@ class Writer:
         *,
         new_persons: bool = False,
         recorded_at: datetime | None = None,
-    ) -> list[Recorded]:
+    ) -> list[StoredEvent]:
         """Append in one statement, last in the transaction.
 
         ``new_persons``: create the keys of persons who have none (the intake only).

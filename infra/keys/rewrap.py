@@ -1,8 +1,8 @@
 """Tables that keep something wrapped under a master key, and how that is moved to a newer one.
 
-Whoever wraps says where it keeps it, as a ``Kept``; a rotation goes through all of them while
-the hub serves. A row is rewrapped in place, under its lock: one that was deleted meanwhile (an
-erasure) does not come back.
+Whoever wraps says where it keeps it, as an ``EncryptedColumn``; a rotation goes through all of
+them while the hub serves. A row is rewrapped in place, under its lock: one that was deleted
+meanwhile (an erasure) does not come back.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Kept:
+class EncryptedColumn:
     """A column of wrapped bytes. ``binding``: what a row's bytes are bound to."""
 
     schema: str
@@ -70,11 +70,11 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Place:
+class ColumnLocation:
     """Something kept, and the database that keeps it."""
 
     database: Database
-    kept: Kept
+    kept: EncryptedColumn
 
     async def counts(self, *, settled: bool = False) -> dict[int, int]:
         """Epoch → rows under it. ``settled``: once whoever is writing now has committed."""
@@ -114,7 +114,7 @@ class Moved:
     last: tuple[Any, ...] | None
 
 
-def _again(keys: MasterKeys, kept: Kept, row: Any) -> bytes | None:
+def _again(keys: MasterKeys, kept: EncryptedColumn, row: Any) -> bytes | None:
     """A row's bytes under the newest epoch; none if they do not open: somebody has to look."""
     bound = kept.binding(row)
     try:
@@ -135,7 +135,7 @@ async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
     return await work()
 
 
-def _key(kept: Kept, row: Any) -> tuple[Any, ...]:
+def _key(kept: EncryptedColumn, row: Any) -> tuple[Any, ...]:
     return tuple(row[name] for name in kept.key)
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from infra.keys.key_ring import Epoch, KeyRing
-from infra.keys.rewrap import Place
+from infra.keys.rewrap import ColumnLocation
 
 PASSES = 5
 """Whoever was still writing when the rewrapping began is met by the next pass."""
@@ -69,7 +69,7 @@ class Rotation:
     """Moves everything that ``places`` keep to the newest master key."""
 
     ring: KeyRing
-    places: Sequence[Place]
+    places: Sequence[ColumnLocation]
 
     async def run(self) -> AsyncIterator[Step]:
         """Go on with the rotation under way, or begin one.

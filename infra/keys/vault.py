@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from infra.keys.key_ring import NONCE_BYTES, KeyRing, MasterKeys
 from infra.keys.master_key import CannotUnsealError
-from infra.keys.rewrap import Kept
+from infra.keys.rewrap import EncryptedColumn
 from infra.postgres.database import Database
 from infra.postgres.transaction import columns
 
@@ -77,7 +77,7 @@ def _bound(row: Any) -> bytes:
     return bytes(row["key_id"].bytes + person_id.bytes)
 
 
-PERSON_KEYS = Kept("vault", "person_keys", ("key_id",), "wrapped", _bound)
+PERSON_KEYS = EncryptedColumn("vault", "person_keys", ("key_id",), "wrapped", _bound)
 
 
 class Vault:

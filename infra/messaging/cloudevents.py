@@ -17,7 +17,7 @@ import orjson
 from contracts.base import dataschema
 from infra.base.clock import rfc3339
 from infra.base.telemetry import next_hop
-from infra.eventstore.events import MAX_NAME, UNREADABLE, Meta, Recorded
+from infra.eventstore.events import MAX_NAME, UNREADABLE, EventMetadata, StoredEvent
 from infra.tlog.commitment import SALT_BYTES
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class NotOurEventError(ValueError):
     """A record that is not an event of ours; the text names the attribute, never its value."""
 
 
-def attributes(event: Recorded) -> dict[str, str]:
+def attributes(event: StoredEvent) -> dict[str, str]:
     """The CloudEvents context attributes of an event, as text."""
     given: dict[str, Any] = {
         "specversion": "1.0",
@@ -66,7 +66,7 @@ def attributes(event: Recorded) -> dict[str, str]:
     return {name: str(value) for name, value in given.items() if value is not None}
 
 
-def to_kafka(event: Recorded) -> tuple[bytes, bytes, Headers]:
+def to_kafka(event: StoredEvent) -> tuple[bytes, bytes, Headers]:
     """Key, value and headers of an event's record (CloudEvents Kafka binding, binary mode).
 
     ``ce_traceparent`` is the origin of the trace, the plain header this hop's.
@@ -79,19 +79,19 @@ def to_kafka(event: Recorded) -> tuple[bytes, bytes, Headers]:
     return event.key.encode(), event.data.encode(), headers
 
 
-def from_kafka(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Recorded:
+def from_kafka(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> StoredEvent:
     """Read a record that ``to_kafka`` made; raises ``NotOurEventError`` for any other."""
     given = {name.removeprefix("ce_"): text for name, text in headers if name[:3] == "ce_"}
     texts = {name: _utf8(name, text) for name, text in given.items() if name in ATTRIBUTES}
     return _recorded({**texts, "data": _utf8("data", value or b"")})
 
 
-def to_record(event: Recorded) -> bytes:
+def to_record(event: StoredEvent) -> bytes:
     """One JSON text that keeps an event whole (for parked messages and exports)."""
     return orjson.dumps({**attributes(event), "data": event.data})
 
 
-def parse_record(record: bytes) -> Recorded:
+def parse_record(record: bytes) -> StoredEvent:
     """Undo ``to_record``; raises ``NotOurEventError`` for any other text."""
     try:
         named = orjson.loads(record)
@@ -109,14 +109,14 @@ def _utf8(name: str, text: bytes) -> str:
         raise NotOurEventError(f"attribute {name} is not UTF-8") from None
 
 
-def _recorded(named: dict[str, str]) -> Recorded:
+def _recorded(named: dict[str, str]) -> StoredEvent:
     if (service := _required(named, "source")).startswith(SOURCE_PREFIX):
         service = service.removeprefix(SOURCE_PREFIX)
     else:
         raise NotOurEventError("attribute source is not ours")
     if ("sealed" in named) != ("sealedsalt" in named):
         raise NotOurEventError("attributes sealed and sealedsalt come together")
-    return Recorded(
+    return StoredEvent(
         service=service,
         position=_read(named, "position", _number),
         event_id=_read(named, "id", UUID),
@@ -128,7 +128,7 @@ def _recorded(named: dict[str, str]) -> Recorded:
         recorded_at=_read(named, "recordedtime", _moment),
         data=_read(named, "data", _json),
         sealed=_optional(named, "sealed", _binary),
-        meta=Meta(
+        meta=EventMetadata(
             _optional(named, "actor", _plain) or "hub",
             _optional(named, "causationid", UUID),
             _optional(named, "correlationid", UUID),

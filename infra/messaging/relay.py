@@ -24,7 +24,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from prometheus_client import Counter
 
 from infra.base.settings import Settings
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.messaging.cloudevents import Headers, to_kafka
 from infra.messaging.kafka_client import (
     MAX_TOPIC_BYTES,
@@ -121,7 +121,7 @@ class Relay(PostgresSource):
             await self._take_up()
         await super().start(offsets)
 
-    async def fetch(self, limit: int, seconds: float) -> list[Batch[Recorded]]:
+    async def fetch(self, limit: int, seconds: float) -> list[Batch[StoredEvent]]:
         """The next events, while the topic is still the same."""
         if time.monotonic() - self._looked >= LOOK_SECONDS:
             async with asyncio.timeout(START_SECONDS):
@@ -136,7 +136,7 @@ class Relay(PostgresSource):
         if producer is not None:
             await close(producer)
 
-    async def publish(self, events: Sequence[Recorded], tx: Transaction) -> None:
+    async def publish(self, events: Sequence[StoredEvent], tx: Transaction) -> None:
         """Produce, and return once all is acknowledged.
 
         Raises ``RelayError`` for what another attempt may heal, else ``SourceBrokenError``.
@@ -201,7 +201,7 @@ class Relay(PostgresSource):
             if await read_publication(connection, self.name) != self._publication:
                 raise RelayError(f"{self.topic} begins anew")
 
-    async def _publish(self, events: Sequence[Recorded], lasts: list[int]) -> None:
+    async def _publish(self, events: Sequence[StoredEvent], lasts: list[int]) -> None:
         partitions = list(range(len(lasts)))
         shares: dict[int, list[Outgoing]] = {}
         for event in events:
@@ -247,7 +247,7 @@ class Relay(PostgresSource):
         else:
             self._refused.add(inside[0].position)
 
-    def _record(self, partition: int, event: Recorded, previous: int) -> Record:
+    def _record(self, partition: int, event: StoredEvent, previous: int) -> Record:
         record = self._signed(partition, event, previous)
         if _size(record) <= MAX_RECORD_BYTES and event.position not in self._refused:
             return record
@@ -260,7 +260,7 @@ class Relay(PostgresSource):
         return self._signed(partition, bare, previous, absent=True)
 
     def _signed(
-        self, partition: int, event: Recorded, previous: int, *, absent: bool = False
+        self, partition: int, event: StoredEvent, previous: int, *, absent: bool = False
     ) -> Record:
         key, value, headers = to_kafka(event)
         assert self._publication is not None
@@ -270,7 +270,7 @@ class Relay(PostgresSource):
 
 def relay_subscription(
     settings: Settings, key: RecordKey, database: Database, service: str
-) -> Subscription[Recorded]:
+) -> Subscription[StoredEvent]:
     """The relay of one service, in its own schema and role."""
     relay = Relay(settings, database, service, key)
     return Subscription(

@@ -16,7 +16,7 @@ def notify(service: str) -> None:
         event.set()
 
 
-class Listener:
+class Notifier:
     """Remembers hints between two waits, so that none is lost while its owner works."""
 
     def __init__(self, service: str) -> None:
@@ -31,7 +31,7 @@ class Listener:
                 await self._event.wait()
         self._event.clear()
 
-    def hint(self) -> None:
+    def wake(self) -> None:
         """Wake this listener only."""
         self._event.set()
 

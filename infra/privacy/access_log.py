@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from contracts.rights import VIEWED, ReasonSealed
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.transaction import Transaction
 
@@ -20,8 +20,8 @@ class View:
     reason: str | None = None
 
 
-async def record_views(
-    tx: Transaction, writer: Writer, views: Iterable[View], meta: Meta
+async def log_access(
+    tx: Transaction, writer: Writer, views: Iterable[View], meta: EventMetadata
 ) -> None:
     """Append an event for each; what is shown is shown after the commit.
 

@@ -10,13 +10,13 @@ from datetime import datetime
 from uuid import UUID
 
 from contracts.erasure import FORGOTTEN, ErasureRequested, KeysDestroyed
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.writer import Pending
 from infra.keys.vault import Vault
 from infra.postgres.ddl import script
 from infra.postgres.transaction import Transaction
 
-Handler = Callable[[Sequence[Recorded], Transaction], Awaitable[None]]
+Handler = Callable[[Sequence[StoredEvent], Transaction], Awaitable[None]]
 _LOCK_CLASS = 4713
 
 
@@ -85,7 +85,7 @@ async def forget(
     return [row[0] for row in rows]
 
 
-def heard_of(messages: Sequence[Recorded], vault: Vault) -> dict[UUID | None, Recorded]:
+def heard_of(messages: Sequence[StoredEvent], vault: Vault) -> dict[UUID | None, StoredEvent]:
     """Person → the word that their keys are gone; who is to be erased loses cached keys."""
     asked = [m.person_id for m in messages if m.type == ErasureRequested.type]
     vault.drop(person for person in asked if person)
@@ -93,17 +93,17 @@ def heard_of(messages: Sequence[Recorded], vault: Vault) -> dict[UUID | None, Re
 
 
 def forgotten_events(
-    service: str, persons: Sequence[UUID], heard: Mapping[UUID | None, Recorded]
+    service: str, persons: Sequence[UUID], heard: Mapping[UUID | None, StoredEvent]
 ) -> list[Pending]:
     """What a service says once it has forgotten persons, each because of a message."""
     said = FORGOTTEN[service]
     return [Pending(f"erasure-{p}", [said(person_id=p)], p, heard[p].caused()) for p in persons]
 
 
-def remembering(handle: Handler) -> Handler:
+def skip_erased(handle: Handler) -> Handler:
     """A handler that gets no messages about persons whom its service has forgotten."""
 
-    async def handle_others(messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle_others(messages: Sequence[StoredEvent], tx: Transaction) -> None:
         gone = await forgotten_among(tx, {m.person_id for m in messages if m.person_id})
         left = [m for m in messages if m.person_id not in gone]
         if left:

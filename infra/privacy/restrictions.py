@@ -14,12 +14,12 @@ from contracts.rights import (
     PersonRestricted,
     PersonUnrestricted,
 )
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.postgres.ddl import script
 from infra.postgres.transaction import Transaction
 
 
-class Limit(StrEnum):
+class ProcessingRestriction(StrEnum):
     """What is limited."""
 
     RESTRICTED = "restricted"
@@ -31,13 +31,19 @@ class Limit(StrEnum):
 class LimitedError(Exception):
     """The person is restricted or archived; the caller may not do this."""
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: ProcessingRestriction) -> None:
         super().__init__(limit.value)
         self.limit = limit
 
 
-_BEGINS = {PersonRestricted.type: Limit.RESTRICTED, PersonArchived.type: Limit.ARCHIVED}
-_ENDS = {PersonUnrestricted.type: Limit.RESTRICTED, PersonReactivated.type: Limit.ARCHIVED}
+_BEGINS = {
+    PersonRestricted.type: ProcessingRestriction.RESTRICTED,
+    PersonArchived.type: ProcessingRestriction.ARCHIVED,
+}
+_ENDS = {
+    PersonUnrestricted.type: ProcessingRestriction.RESTRICTED,
+    PersonReactivated.type: ProcessingRestriction.ARCHIVED,
+}
 
 
 def create_limits(schema: str, role: str) -> None:
@@ -55,7 +61,7 @@ def create_limits(schema: str, role: str) -> None:
     )
 
 
-async def keep_limits(tx: Transaction, messages: Sequence[Recorded]) -> None:
+async def apply_restrictions(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
     """Bring the table up to date with what the intake said, in order.
 
     Who is erased has no limits: there is nothing left to limit.
@@ -76,7 +82,9 @@ async def keep_limits(tx: Transaction, messages: Sequence[Recorded]) -> None:
             await tx.execute("DELETE FROM limits WHERE person_id = $1", message.person_id)
 
 
-async def limited_among(tx: Transaction, persons: Collection[UUID], limit: Limit) -> set[UUID]:
+async def limited_among(
+    tx: Transaction, persons: Collection[UUID], limit: ProcessingRestriction
+) -> set[UUID]:
     """Which of these persons a limit concerns."""
     rows = await tx.fetch(
         "SELECT person_id FROM limits WHERE person_id = ANY($1::uuid[]) AND kind = $2",
@@ -91,4 +99,4 @@ async def require_unlimited(tx: Transaction, person_id: UUID) -> None:
         "SELECT kind FROM limits WHERE person_id = $1 ORDER BY kind LIMIT 1", person_id
     )
     if found:
-        raise LimitedError(Limit(found))
+        raise LimitedError(ProcessingRestriction(found))

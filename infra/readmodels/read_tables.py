@@ -16,7 +16,7 @@ from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from infra.readmodels.rebuild import hold_still
 from infra.readmodels.reconciliation import Report, announce
-from infra.workers.daily import Nightly
+from infra.workers.daily import DailyTask
 
 LOCK_CLASS = 4714
 STATEMENT_SECONDS = 1800
@@ -79,13 +79,13 @@ class ReadTables:
                 await self._level(tx, vault, column, keys[column.table])
             return [await self._compared(tx, name, keys[name]) for name in self.names]
 
-    def nightly(self, database: Database, vault: Vault, clock: Clock, hour: int) -> Nightly:
+    def nightly(self, database: Database, vault: Vault, clock: Clock, hour: int) -> DailyTask:
         """A worker that compares each night, and says what it found."""
 
         async def work() -> None:
             announce(await self.compare(database, vault))
 
-        return Nightly("read-tables", work, clock, hour)
+        return DailyTask("read-tables", work, clock, hour)
 
     async def _key(self, tx: Transaction, name: str) -> list[str]:
         return [row["attname"] for row in await tx.fetch(_KEY, f"{self.schema}.{name}")]

@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.store import EventStore
 from infra.postgres.transaction import Transaction
 
 BATCH = 1000
-Keep = Callable[[Transaction, Sequence[Recorded]], Awaitable[object]]
+Keep = Callable[[Transaction, Sequence[StoredEvent]], Awaitable[object]]
 
 
 async def hold_still(tx: Transaction) -> None:

@@ -31,7 +31,7 @@ from infra.web.bodies import Bodies
 from infra.web.entrance import Entrance
 from infra.web.openapi import describe
 from infra.workers.alarms import Watch
-from infra.workers.periodic import Ticker
+from infra.workers.periodic import PeriodicTask
 
 log = structlog.get_logger()
 READY_SECONDS = 5.0
@@ -68,7 +68,7 @@ class Service:
         self.database = database
         self.workers = list(workers)
         self._alarms = Watch(list(_databases(database, workers).values()))
-        self._watch = Ticker("alarms", self._alarms.step, ALARM_SECONDS)
+        self._watch = PeriodicTask("alarms", self._alarms.step, ALARM_SECONDS)
         self._stuck_seconds = stuck_seconds
         self._stop_seconds = stop_seconds
         self._on_close = on_close

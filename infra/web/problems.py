@@ -18,7 +18,7 @@ from starlette.responses import Response
 from contracts.sizes import EventTooLargeError
 from infra.base.missing import NotFoundError
 from infra.postgres.database import is_infrastructure, is_unique_violation
-from infra.privacy.restrictions import Limit, LimitedError
+from infra.privacy.restrictions import LimitedError, ProcessingRestriction
 
 log = structlog.get_logger()
 CONTENT_TYPE = "application/problem+json"
@@ -335,7 +335,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 async def on_limited(request: Request, error: Exception) -> Response:
     """The person is restricted or archived: whoever answers for personal data may go on."""
     assert isinstance(error, LimitedError)
-    if error.limit is Limit.ARCHIVED:
+    if error.limit is ProcessingRestriction.ARCHIVED:
         return _answer(request, PersonArchived())
     return _answer(request, PersonRestricted())
 

@@ -10,7 +10,7 @@ ALWAYS = "/livez"
 
 
 @dataclass
-class Door:
+class ReadinessGate:
     """Nothing but ``/livez`` is answered before ``opened``: 503, come again.
 
     A process that waits for its database is alive; and whoever a restored backup brought back

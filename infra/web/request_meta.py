@@ -3,9 +3,9 @@
 from starlette.requests import Request
 
 from infra.base.telemetry import next_hop
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 
 
-def cause_of(request: Request, actor: str) -> Meta:
+def metadata_of(request: Request, actor: str) -> EventMetadata:
     """The meta of events that a request causes."""
-    return Meta(actor, traceparent=next_hop(request.headers.get("traceparent")))
+    return EventMetadata(actor, traceparent=next_hop(request.headers.get("traceparent")))

@@ -15,7 +15,7 @@ from infra.workers.periodic import BEAT_SECONDS
 log = structlog.get_logger()
 
 
-class Nightly:
+class DailyTask:
     """A worker that calls ``work`` each night at ``hour``; however long that takes, it lives.
 
     A night that is missed (the process was down) or that fails is not made up for: the next

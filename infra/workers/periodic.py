@@ -14,7 +14,7 @@ BEAT_SECONDS = 5.0
 """A long wait is no standstill: it shows a sign of life so often."""
 
 
-class Ticker:
+class PeriodicTask:
     """A worker that calls ``step`` every ``seconds``, and at once while there is more to do.
 
     ``step`` answers how much it did; 0: nothing is due. Its errors are waited out, never fatal.

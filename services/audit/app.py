@@ -11,8 +11,8 @@ from infra.postgres.database import Database
 from infra.tlog.policy import Policy
 from infra.tlog.tilefiles import TileFiles
 from infra.web.app import Service, Worker, create_app
-from infra.workers.daily import Nightly
-from infra.workers.periodic import Ticker
+from infra.workers.daily import DailyTask
+from infra.workers.periodic import PeriodicTask
 from services.audit.handlers.access import Access
 from services.audit.handlers.erasure import Erasing
 from services.audit.handlers.memory import SignerMemory
@@ -55,8 +55,8 @@ def build(platform: Platform) -> Service:
             CheckpointSigner(signing, settings.checkpoint_seconds),
             *_outward(platform, database, witnesses),
             rights(platform, database, erasing),
-            Ticker("receipts", erasing.step, settings.erasure_seconds),
-            Nightly("reconciliation", reconciler.night, platform.clock, hour),
+            PeriodicTask("receipts", erasing.step, settings.erasure_seconds),
+            DailyTask("reconciliation", reconciler.night, platform.clock, hour),
             READ_TABLES.nightly(database, platform.vault, platform.clock, hour),
         ],
         stuck_seconds=settings.stuck_seconds,
@@ -84,12 +84,12 @@ def _outward(platform: Platform, database: Database, witnesses: Witnesses) -> li
     settings = platform.settings
     seconds = settings.checkpoint_seconds
     workers: list[Worker] = [
-        Ticker(f"witness-{w.name}", w.step, seconds) for w in witnesses.all
+        PeriodicTask(f"witness-{w.name}", w.step, seconds) for w in witnesses.all
     ]
     files = tile_files(settings)
     if files is not None:
         publisher = Publisher(database, files, settings.log_origin)
-        workers.append(Ticker("log-files", publisher.step, seconds))
+        workers.append(PeriodicTask("log-files", publisher.step, seconds))
     return workers
 
 

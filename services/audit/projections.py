@@ -7,7 +7,7 @@ from uuid import UUID
 from infra.base.clock import rfc3339
 from infra.keys.vault import Vault
 from infra.postgres.transaction import Transaction
-from infra.privacy.restrictions import keep_limits
+from infra.privacy.restrictions import apply_restrictions
 from infra.readmodels.read_tables import ReadTables
 from infra.readmodels.rebuild import fold
 from services.audit.handlers.replay import AsOf, Log, Replay, item
@@ -48,7 +48,7 @@ async def _timeline(log: Log, replay: Replay) -> list[dict[str, Any]]:
 
 
 async def _fill(tx: Transaction, _: Vault) -> int:
-    return await fold(tx, "intake", keep_limits, "rights")
+    return await fold(tx, "intake", apply_restrictions, "rights")
 
 
 READ_TABLES = ReadTables("audit", ("limits",), _fill)

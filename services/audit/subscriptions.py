@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from contracts.registry import SERVICES
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.messaging.sources.base import Source
 from infra.messaging.sources.postgres import PostgresSource
 from infra.messaging.subscription import Subscription
@@ -23,25 +23,27 @@ REFUSALS = Counter("aiguillage_log_refusals", "Checkpoints that the signer refus
 REFUSING = Gauge("aiguillage_log_refusing", "1 while the log is refused a signature, else 0")
 
 
-def sequencers(platform: Platform, database: Database) -> list[Subscription[Recorded]]:
+def sequencers(platform: Platform, database: Database) -> list[Subscription[StoredEvent]]:
     """Every event of every service, the audit's own included, into the log."""
     return [
         platform.subscription(
             f"log-{service}", database, service, sequence,
-            _source(platform, database, service), of_forgotten=True,
+            _source(platform, database, service), include_erased=True,
         )
         for service in SERVICES
     ]  # fmt: skip
 
 
-def rights(platform: Platform, database: Database, erasing: Erasing) -> Subscription[Recorded]:
+def rights(
+    platform: Platform, database: Database, erasing: Erasing
+) -> Subscription[StoredEvent]:
     """``rights``: keeps limits; ciphertext of erased persons leaves the log's side."""
     return platform.subscription(
-        "rights", database, "intake", erasing.on_intake, of_forgotten=True
+        "rights", database, "intake", erasing.on_intake, include_erased=True
     )
 
 
-def _source(platform: Platform, database: Database, service: str) -> Source[Recorded]:
+def _source(platform: Platform, database: Database, service: str) -> Source[StoredEvent]:
     """The service's topic where there is a broker; nobody but us reads our own events."""
     if platform.settings.kafka_bootstrap and service != database.schema:
         return platform.source(

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from contracts.referrals import CaseOpened, ReferralProposed
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.postgres.transaction import Transaction, columns
 from infra.tlog.growth import TileHash
 from infra.tlog.merkle import Frontier
@@ -160,7 +160,7 @@ class LogDamagedError(Exception):
 class Leaf:
     """An event with the bytes and the hash under which it enters the log."""
 
-    event: Recorded
+    event: StoredEvent
     entry: bytes
     hash: bytes
 

@@ -27,7 +27,7 @@ from infra.postgres.embedded import EmbeddedPostgres
 from infra.web.app import Service, create_app
 from infra.web.auth import create_key
 from infra.web.problems import on_http_error
-from infra.web.readiness import Door
+from infra.web.readiness import ReadinessGate
 from infra.web.server import bind, serve, url_of
 
 log = structlog.get_logger()
@@ -135,7 +135,7 @@ async def run(
         shown = settings.model_copy(update={"public_url": settings.public_url or base_url})
         platform = Platform(shown, url, keys_url)
         service = relay(platform, only) if name == "relay" else build(name, platform)
-        door = Door(service.app)
+        door = ReadinessGate(service.app)
         opening = asyncio.create_task(_open(door, platform, service, only))
         try:
             await asyncio.wait({opening}, timeout=OPEN_SECONDS)
@@ -148,7 +148,9 @@ async def run(
             await platform.close()
 
 
-async def _open(door: Door, platform: Platform, service: Service, only: str | None) -> None:
+async def _open(
+    door: ReadinessGate, platform: Platform, service: Service, only: str | None
+) -> None:
     """Work and serve as soon as the database is there, ours, and nobody erased is back."""
     from infra.postgres.migrations import check
 

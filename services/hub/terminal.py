@@ -19,7 +19,7 @@ from rich.text import Text
 PLAIN_SECONDS = 5.0
 
 
-class Meter:
+class ProgressBar:
     """Shows how much of something is done, at what rate, and when it will be over."""
 
     def __init__(self, what: str, *, shown: bool = True) -> None:

@@ -6,10 +6,10 @@ from infra.messaging.kafka_client import public_topic_of
 from infra.platform import Platform
 from infra.postgres.group_commit import GroupCommit
 from infra.web.app import Service, Worker, create_app
-from infra.workers.periodic import Ticker
+from infra.workers.periodic import PeriodicTask
 from services.intake.handlers.arrivals import Intake, Outcome
 from services.intake.handlers.erasure import Erasing
-from services.intake.handlers.gate import Arrival, Gate
+from services.intake.handlers.inbound import InboundEvent, InboundValidator
 from services.intake.handlers.persons import Persons
 from services.intake.handlers.refused import Refusals
 from services.intake.handlers.retention import Retention
@@ -33,9 +33,9 @@ def build(platform: Platform) -> Service:
     """Contacts, persons, needs and agreements, from CloudEvents."""
     settings, database, clock = platform.settings, platform.database("intake"), platform.clock
     writer = platform.writer("intake")
-    gate = Gate(platform.vault.index, platform.requesters, clock)
+    gate = InboundValidator(platform.vault.index, platform.requesters, clock)
     intake = Intake(database, writer, clock)
-    group: GroupCommit[Arrival, Outcome] = GroupCommit("events", intake.commit)
+    group: GroupCommit[InboundEvent, Outcome] = GroupCommit("events", intake.commit)
     persons = Persons(database, writer, clock)
     wait = timedelta(seconds=settings.erasure_wait_seconds)
     erasing = Erasing(database, writer, platform.erasures, clock, wait)
@@ -45,9 +45,9 @@ def build(platform: Platform) -> Service:
     workers: list[Worker] = [
         group,
         *subscriptions(platform, database, persons, erasing, retention),
-        Ticker("retention", retention.step, settings.retention_seconds),
-        Ticker("eraser", erasing.step, settings.erasure_seconds),
-        Ticker("refused records", refused.step, RETENTION_SECONDS),
+        PeriodicTask("retention", retention.step, settings.retention_seconds),
+        PeriodicTask("eraser", erasing.step, settings.erasure_seconds),
+        PeriodicTask("refused records", refused.step, RETENTION_SECONDS),
         READ_TABLES.nightly(database, platform.vault, clock, settings.reconcile_hour),
     ]
     if settings.kafka_bootstrap:

@@ -9,10 +9,10 @@ from contracts.erasure import ErasureRequested
 from contracts.registry import parse_event
 from contracts.rights import PersonArchived, PersonReactivated
 from contracts.values import TRANSITIONS, CaseStatus, ReferralStatus
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.keys.vault import Vault
 from infra.postgres.transaction import Transaction
-from infra.privacy.restrictions import keep_limits
+from infra.privacy.restrictions import apply_restrictions
 from infra.readmodels.read_tables import ReadTables
 from infra.readmodels.rebuild import fold
 from services.intake.tables import retention
@@ -36,7 +36,7 @@ _CHANGES = {
 }
 
 
-async def keep_stays(tx: Transaction, messages: Sequence[Recorded]) -> set[UUID]:
+async def keep_stays(tx: Transaction, messages: Sequence[StoredEvent]) -> set[UUID]:
     """Remember contacts and the cases that they open; answers who was archived and came again,
     under all their ids."""
     back: set[UUID] = set()
@@ -53,7 +53,7 @@ async def keep_stays(tx: Transaction, messages: Sequence[Recorded]) -> set[UUID]
     return back
 
 
-async def _contact(tx: Transaction, message: Recorded) -> set[UUID]:
+async def _contact(tx: Transaction, message: StoredEvent) -> set[UUID]:
     event = parse_event(message.type, message.data)
     site = event.site if isinstance(event, intake.ContactRecorded) else None
     # when we heard of it: a sender's clock may stand years behind
@@ -63,7 +63,7 @@ async def _contact(tx: Transaction, message: Recorded) -> set[UUID]:
     return {row["person_id"] for row in rows}
 
 
-async def keep_work(tx: Transaction, messages: Sequence[Recorded]) -> None:
+async def keep_work(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
     """Remember which cases and referrals are open.
 
     A case counts from the word that opens it (``keep_stays``): what the referral service has
@@ -95,7 +95,7 @@ _WORK = frozenset({referrals.CaseClosed.type, referrals.ReferralProposed.type}) 
 
 async def _fill(tx: Transaction, _: Vault) -> int:
     count = await fold(tx, "intake", keep_stays, "retention")
-    await fold(tx, "intake", keep_limits, "rights")
+    await fold(tx, "intake", apply_restrictions, "rights")
     await fold(tx, "referrals", keep_work, "cases")
     for statement in retention.DROP_FORGOTTEN:
         await tx.execute(statement)

@@ -18,7 +18,7 @@ from contracts.envelope import ContentTypeError, Envelope, EnvelopeError, NotJSO
 from contracts.intake import PUBLIC_TYPES
 from infra.base.clock import Clock
 from infra.base.settings import Settings
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.store import ConcurrencyError
 from infra.keys.key_ring import KeyRing
 from infra.messaging.kafka_client import MAX_PUBLIC_BYTES
@@ -33,7 +33,12 @@ from infra.web.problems import Internal, Problem, TooLarge
 from services.intake import tables
 from services.intake.handlers.arrivals import Intake, Outcome
 from services.intake.handlers.erasure import Erasing
-from services.intake.handlers.gate import Arrival, Gate, envelope_problem, nir_refused
+from services.intake.handlers.inbound import (
+    InboundEvent,
+    InboundValidator,
+    envelope_problem,
+    nir_refused,
+)
 from services.intake.handlers.kept import closed, opened, place_of
 from services.intake.handlers.persons import Persons
 from services.intake.handlers.refused import named_source, sender_digest
@@ -52,7 +57,7 @@ def subscriptions(
     persons: Persons,
     erasing: Erasing,
     retention: Retention,
-) -> list[Subscription[Recorded]]:
+) -> list[Subscription[StoredEvent]]:
     """``persons`` finds duplicates, ``rights`` keeps limits and forgets erased persons,
     ``retention`` remembers who was here when, ``cases`` what is still open with them."""
 
@@ -65,7 +70,7 @@ def subscriptions(
         platform.subscription("retention", database, "intake", retention.on_own_events, own()),
         platform.subscription("cases", database, "referrals", retention.on_referrals),
         platform.subscription(
-            "rights", database, "intake", erasing.on_own_events, own(), of_forgotten=True
+            "rights", database, "intake", erasing.on_own_events, own(), include_erased=True
         ),
     ]
 
@@ -91,7 +96,9 @@ def public_records(
 class PublicRecords:
     """The handler of the public topic's subscription, and of what it had to refuse."""
 
-    def __init__(self, gate: Gate, intake: Intake, master: KeyRing, clock: Clock) -> None:
+    def __init__(
+        self, gate: InboundValidator, intake: Intake, master: KeyRing, clock: Clock
+    ) -> None:
         self._gate = gate
         self._intake = intake
         self._master = master
@@ -118,7 +125,7 @@ class PublicRecords:
     ) -> dict[int, Problem]:
         """Apply the sound ones; answers index → problem of the others."""
         problems: dict[int, Problem] = {}
-        arrivals: dict[int, Arrival] = {}
+        arrivals: dict[int, InboundEvent] = {}
         for index, record in enumerate(records):
             try:
                 arrivals[index] = self._admit(record)
@@ -132,7 +139,7 @@ class PublicRecords:
                 problems[index] = outcome
         return problems
 
-    async def _apply(self, tx: Transaction, arrivals: list[Arrival]) -> list[Outcome]:
+    async def _apply(self, tx: Transaction, arrivals: list[InboundEvent]) -> list[Outcome]:
         """Apply all together; one by one where that fails, so that it fails for one alone."""
         try:
             async with tx.savepoint():
@@ -144,14 +151,14 @@ class PublicRecords:
                 return [_unexpected(error)]
         return [outcome for one in arrivals for outcome in await self._apply(tx, [one])]
 
-    def _admit(self, record: ForeignRecord) -> Arrival:
+    def _admit(self, record: ForeignRecord) -> InboundEvent:
         if record.size > MAX_PUBLIC_BYTES:
             raise TooLarge(f"A record has at most {MAX_PUBLIC_BYTES} bytes")
         found = _read(record)
         if (field := _nir_field(record, found)) is not None:
             raise nir_refused(field)
         hop = next((v for name, v in record.headers if name == "traceparent" and v), b"")
-        return self._gate.admit(found, KAFKA, hop.decode("latin-1"))
+        return self._gate.validate(found, KAFKA, hop.decode("latin-1"))
 
     async def _refuse(
         self, tx: Transaction, records: Sequence[ForeignRecord], problems: dict[int, Problem]

@@ -12,20 +12,20 @@ from infra.platform import Platform
 from infra.web.app import Service, create_app
 from infra.web.bodies import Body
 from infra.web.server import url_of
-from infra.workers.periodic import Ticker
+from infra.workers.periodic import PeriodicTask
 from services.partners.adapters.france_travail import Desk
 from services.partners.adapters.france_travail_clients import Clients
 from services.partners.handlers.answers import Answers
 from services.partners.handlers.capacity import Capacity, CapacityLinks
-from services.partners.handlers.compose import Letterhead
+from services.partners.handlers.compose import SenderProfile
+from services.partners.handlers.delivery_queue import DeliveryQueue
 from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.files import Files
 from services.partners.handlers.imports import Importer
 from services.partners.handlers.links import Links
 from services.partners.handlers.manual import Manual
-from services.partners.handlers.messages import Messages
+from services.partners.handlers.message_feed import MessageFeed
 from services.partners.handlers.offers import OfferSearches
-from services.partners.handlers.outbox import Outbox
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.tokens import ANSWER_PAGE, CAPACITY_PAGE
 from services.partners.handlers.transports import Transports
@@ -65,13 +65,13 @@ def build(platform: Platform) -> Service:
         if settings.smtp_url
         else None
     )
-    letterhead = Letterhead(
+    letterhead = SenderProfile(
         answers.removesuffix(ANSWERS), answers, settings.link_days, platform.requesters
     )
     files = SftpSender(guard)
     worker = DeliveryWorker(
         "sender",
-        Outbox(database, writer, clock, schedule, letterhead),
+        DeliveryQueue(database, writer, clock, schedule, letterhead),
         Transports(Sender(guard, clock=clock), mail, files, clients),
         database.schema,
         poll_seconds=settings.poll_seconds,
@@ -102,7 +102,7 @@ def build(platform: Platform) -> Service:
             database,
             endpoints,
             verification,
-            Messages(database, writer, clock, letterhead),
+            MessageFeed(database, writer, clock, letterhead),
             capacity,
             capacity_links,
         )
@@ -123,8 +123,8 @@ def build(platform: Platform) -> Service:
             *subscriptions(platform, database, writer),
             *([notices(platform, database, mail)] if mail else []),
             worker,
-            Ticker("verification", verification.step, settings.poll_seconds),
-            Ticker("files", collecting.step, settings.collect_seconds),
+            PeriodicTask("verification", verification.step, settings.poll_seconds),
+            PeriodicTask("files", collecting.step, settings.collect_seconds),
             READ_TABLES.nightly(database, writer.vault, clock, settings.reconcile_hour),
         ],
         stuck_seconds=settings.stuck_seconds,

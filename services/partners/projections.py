@@ -31,11 +31,11 @@ from contracts.referrals import (
     ReferralRequested,
 )
 from contracts.registry import parse_event
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.store import EventStore
 from infra.keys.vault import PersonKey, Vault
 from infra.postgres.transaction import Transaction, columns
-from infra.privacy.restrictions import keep_limits
+from infra.privacy.restrictions import apply_restrictions
 from infra.readmodels.read_tables import ReadTables, Resealed
 from infra.readmodels.rebuild import fold, heard_until
 from services.partners import tables
@@ -46,7 +46,7 @@ from services.partners.handlers.references import (
     seal_reference,
 )
 from services.partners.model import StateChange, fold_states
-from services.partners.model.words import fold_words
+from services.partners.model.partner_text import fold_words
 from services.partners.tables import directory
 
 HEARD = {
@@ -65,10 +65,10 @@ HEARD = {
 
 HEARD_BY = "deliveries"
 """The subscription that keeps ``referral_states``."""
-Heard = tuple[Recorded, Event]
+Heard = tuple[StoredEvent, Event]
 
 
-def heard(messages: Sequence[Recorded]) -> list[Heard]:
+def heard(messages: Sequence[StoredEvent]) -> list[Heard]:
     """What of the referral service's events concerns partners."""
     return [(m, parse_event(m.type, m.data)) for m in messages if m.type in HEARD]
 
@@ -149,18 +149,18 @@ def _json(value: object) -> str:
 async def _fill(tx: Transaction, vault: Vault) -> int:
     """What was heard by the code that hears it; then what partners said in between."""
     await fold(tx, "referrals", partial(_keep_heard, vault), HEARD_BY)
-    await fold(tx, "intake", keep_limits, "rights")
+    await fold(tx, "intake", apply_restrictions, "rights")
     await tx.execute(tables.DROP_FORGOTTEN_STATES)
     return await fold(tx, "partners", partial(_keep_own, vault))
 
 
-async def _keep_heard(vault: Vault, tx: Transaction, messages: Sequence[Recorded]) -> None:
+async def _keep_heard(vault: Vault, tx: Transaction, messages: Sequence[StoredEvent]) -> None:
     events = heard(messages)
     await keep_states(tx, events)
     await keep_references(tx, vault, events)
 
 
-async def _keep_own(vault: Vault, tx: Transaction, messages: Sequence[Recorded]) -> None:
+async def _keep_own(vault: Vault, tx: Transaction, messages: Sequence[StoredEvent]) -> None:
     events = [parse_event(m.type, m.data) for m in messages]
     await keep_directory(tx, events)
     answered = {e.referral_id for e in events if isinstance(e, AnswerReceived)}

@@ -21,19 +21,19 @@ from contracts.registry import parse_event
 from contracts.values import DeadlineStep
 from infra.base.clock import Clock
 from infra.delivery.mail import MailSender
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.writer import Pending, Writer
 from infra.messaging.sources.postgres import PostgresSource
 from infra.messaging.subscription import Subscription
 from infra.platform import Platform
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from infra.privacy.restrictions import Limit, limited_among
+from infra.privacy.restrictions import ProcessingRestriction, limited_among
 from services.partners import projections, tables
 from services.partners.handlers.compose import disclosure
+from services.partners.handlers.erasure import Rights
 from services.partners.handlers.notices import Notices
 from services.partners.handlers.references import keep_references
-from services.partners.handlers.rights import Rights
 from services.partners.handlers.waiting import (
     HELD,
     Row,
@@ -62,7 +62,7 @@ from services.partners.tables import rights as rights_tables
 
 def subscriptions(
     platform: Platform, database: Database, writer: Writer
-) -> list[Subscription[Recorded]]:
+) -> list[Subscription[StoredEvent]]:
     """``deliveries``: a request or a cancellation becomes a message to the partner.
 
     ``withdrawals``: an agreement withdrawn keeps back what did not leave, and tells whoever
@@ -76,15 +76,17 @@ def subscriptions(
         platform.subscription("deliveries", database, "referrals", deliveries.handle),
         platform.subscription("withdrawals", database, "intake", withdrawn.handle),
         platform.subscription(
-            "rights", database, "intake", rights.on_intake, of_forgotten=True
+            "rights", database, "intake", rights.on_intake, include_erased=True
         ),
         platform.subscription(
-            "receipts", database, "audit", receipts.handle, of_forgotten=True
+            "receipts", database, "audit", receipts.handle, include_erased=True
         ),
     ]
 
 
-def notices(platform: Platform, database: Database, mail: MailSender) -> Subscription[Recorded]:
+def notices(
+    platform: Platform, database: Database, mail: MailSender
+) -> Subscription[StoredEvent]:
     """``notices``: our own word that an address is disabled becomes mail."""
     handler = Notices(mail, platform.settings.operator_mail)
     source = PostgresSource(database, "partners")
@@ -98,7 +100,7 @@ class Deliveries:
     writer: Writer
     clock: Clock
 
-    async def handle(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """States, deliveries and disclosures of a batch, in sets."""
         heard = projections.heard(messages)
         await projections.keep_states(tx, heard)
@@ -123,12 +125,12 @@ class Deliveries:
         await self.writer.write(tx, pending)
 
     async def _request(
-        self, tx: Transaction, requests: list[tuple[Recorded, ReferralRequested]]
+        self, tx: Transaction, requests: list[tuple[StoredEvent, ReferralRequested]]
     ) -> list[Pending]:
         endpoints = await endpoints_for(tx, {(e.partner_id, e.service_id) for _, e in requests})
         persons = {e.person_id for _, e in requests}
         alive = await self.writer.vault.keys(persons)
-        held = await limited_among(tx, persons, Limit.RESTRICTED)
+        held = await limited_among(tx, persons, ProcessingRestriction.RESTRICTED)
         rows = []
         for recorded, event in requests:
             endpoint = endpoints.get((event.partner_id, event.service_id))
@@ -158,7 +160,7 @@ class Deliveries:
         return waiting(row, now)
 
     async def _appoint(
-        self, tx: Transaction, said: list[tuple[Recorded, AppointmentEvent]]
+        self, tx: Transaction, said: list[tuple[StoredEvent, AppointmentEvent]]
     ) -> list[Pending]:
         """Tell whoever has the request of its appointment: by the API that keeps it, else by
         another channel or an adviser; who came is for that API alone."""
@@ -168,7 +170,9 @@ class Deliveries:
         keys = {key_of(request) for request in found}
         api = await endpoints_for(tx, keys, by_api=True)
         others = await endpoints_for(tx, keys, by_api=False)
-        held = await limited_among(tx, {r["person_id"] for r in found}, Limit.RESTRICTED)
+        held = await limited_among(
+            tx, {r["person_id"] for r in found}, ProcessingRestriction.RESTRICTED
+        )
         newest: dict[UUID, Row] = {}
         kept: list[Row] = []
         for recorded, event in said:
@@ -188,7 +192,7 @@ class Deliveries:
         return by_hand(await insert(tx, [*kept, *newest.values()], now))
 
     async def _cancel(
-        self, tx: Transaction, cancelled: list[tuple[Recorded, ReferralCancelled]]
+        self, tx: Transaction, cancelled: list[tuple[StoredEvent, ReferralCancelled]]
     ) -> list[Pending]:
         ids = [event.referral_id for _, event in cancelled]
         await tx.execute(tables.CANCEL_DELIVERIES, ids, self.clock())
@@ -211,7 +215,7 @@ class Deliveries:
             rows.append(row)
         return by_hand(await insert(tx, rows, self.clock()))
 
-    async def _remind(self, tx: Transaction, overdue: dict[UUID, Recorded]) -> list[Pending]:
+    async def _remind(self, tx: Transaction, overdue: dict[UUID, StoredEvent]) -> list[Pending]:
         """Remind whoever took the request and has not ended it in the meantime."""
         found = await tx.fetch(tables.REMINDABLE, list(overdue))
         told = [(overdue[request["referral_id"]], request) for request in found]
@@ -231,7 +235,7 @@ class Withdrawals:
     writer: Writer
     clock: Clock
 
-    async def handle(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Remember each, keep back what did not leave, tell whoever received something."""
         pending: list[Pending] = []
         for recorded in messages:
@@ -242,7 +246,7 @@ class Withdrawals:
         await self.writer.write(tx, pending)
 
     async def _withdraw(
-        self, tx: Transaction, recorded: Recorded, event: AgreementWithdrawn
+        self, tx: Transaction, recorded: StoredEvent, event: AgreementWithdrawn
     ) -> list[Pending]:
         # what was sent before the hub heard of it; the sender's own clock may be wrong
         at = recorded.recorded_at
@@ -261,7 +265,7 @@ class Receipts:
     writer: Writer
     clock: Clock
 
-    async def handle(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """A message to each partner for each request that it got."""
         heard = {m.person_id: m for m in messages if m.type == PersonErased.type}
         told = await tx.fetch(rights_tables.TOLD, [p for p in heard if p]) if heard else []
@@ -269,9 +273,9 @@ class Receipts:
         await self.writer.write(tx, await tell(tx, about_each, ERASED, self.clock()))
 
 
-def _overdue(heard: Sequence[tuple[Recorded, Event]]) -> dict[UUID, Recorded]:
+def _overdue(heard: Sequence[tuple[StoredEvent, Event]]) -> dict[UUID, StoredEvent]:
     """Referral id → its reminder, unless the same batch has an answer after it."""
-    found: dict[UUID, Recorded] = {}
+    found: dict[UUID, StoredEvent] = {}
     for recorded, event in heard:
         if isinstance(event, DeadlinePassed) and event.step is DeadlineStep.REMIND:
             found[event.referral_id] = recorded

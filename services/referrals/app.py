@@ -4,10 +4,10 @@ from pathlib import Path
 
 from infra.platform import Platform
 from infra.web.app import Service, create_app
-from infra.workers.periodic import Ticker
-from services.referrals.handlers.advisers import Advisers
+from infra.workers.periodic import PeriodicTask
+from services.referrals.handlers.advisers import AdviserCommands
 from services.referrals.handlers.deadlines import DeadlineClock
-from services.referrals.handlers.messages import Messages
+from services.referrals.handlers.reactions import Reactions
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.handlers.rulewatch import RuleWatch
 from services.referrals.projections import READ_TABLES
@@ -24,7 +24,7 @@ RULES_SECONDS = 60.0
 def build(platform: Platform) -> Service:
     """Cases, routing and the referral life cycle."""
     database, hour = platform.database("referrals"), platform.settings.reconcile_hour
-    messages = Messages(platform.writer("referrals"), RuleBook(RULES), platform.clock)
+    messages = Reactions(platform.writer("referrals"), RuleBook(RULES), platform.clock)
     clock = DeadlineClock(database, messages)
     watch = RuleWatch(database, messages.rulebook)
     app = create_app(
@@ -32,15 +32,15 @@ def build(platform: Platform) -> Service:
         "Cases, proposals and referrals, for advisers.",
         platform.clock,
     )
-    app.include_router(router(database, Advisers(messages)))
+    app.include_router(router(database, AdviserCommands(messages)))
     return Service(
         "referrals",
         app,
         database,
         [
             *subscriptions(platform, database, messages),
-            Ticker("deadlines", clock.step, DEADLINE_SECONDS),
-            Ticker("rules", watch.step, RULES_SECONDS),
+            PeriodicTask("deadlines", clock.step, DEADLINE_SECONDS),
+            PeriodicTask("rules", watch.step, RULES_SECONDS),
             READ_TABLES.nightly(database, platform.vault, platform.clock, hour),
         ],
         stuck_seconds=platform.settings.stuck_seconds,

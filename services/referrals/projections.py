@@ -39,10 +39,10 @@ from contracts.referrals import (
 )
 from contracts.registry import parse_event
 from contracts.values import Author
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.keys.vault import Vault
 from infra.postgres.transaction import Transaction, columns
-from infra.privacy.restrictions import keep_limits
+from infra.privacy.restrictions import apply_restrictions
 from infra.readmodels.read_tables import ReadTables
 from infra.readmodels.rebuild import Keep, fold
 from services.referrals import tables
@@ -105,12 +105,12 @@ async def _fill(tx: Transaction, _: Vault) -> int:
     return await fold(tx, "referrals", _apply_again)
 
 
-async def _apply_again(tx: Transaction, events: Sequence[Recorded]) -> None:
+async def _apply_again(tx: Transaction, events: Sequence[StoredEvent]) -> None:
     for event in events:  # one at a time: each row bears the time of its own last event
         await apply(tx, [parse_event(event.type, event.data)], event.recorded_at)
 
 
-async def keep_said(tx: Transaction, messages: Sequence[Recorded]) -> None:
+async def keep_said(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
     """What the intake says of persons that routing will look at; still sealed."""
     said = [m for m in messages if m.type in PERSON_EVENTS and m.person_id]
     rows = [
@@ -121,7 +121,7 @@ async def keep_said(tx: Transaction, messages: Sequence[Recorded]) -> None:
         await tx.execute(tables.KEEP_PERSON_EVENTS, *columns(rows))
 
 
-async def keep_services(tx: Transaction, messages: Sequence[Recorded]) -> None:
+async def keep_services(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
     """The directory, as the partner service publishes it; the last word of a batch counts."""
     told = (ServicePublished.type, ServiceWithdrawn.type)
     latest = {orjson.loads(m.data)["service_id"]: m for m in messages if m.type in told}
@@ -140,7 +140,7 @@ async def keep_services(tx: Transaction, messages: Sequence[Recorded]) -> None:
         await tx.execute(tables.KEEP_CAPACITY, *columns(rows))
 
 
-async def keep_undelivered(tx: Transaction, messages: Sequence[Recorded]) -> None:
+async def keep_undelivered(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
     """Messages that a partner has not got: somebody has to act, until it has them.
 
     The last word on a referral's request, reminder, cancellation or withdrawal counts.
@@ -162,13 +162,13 @@ def _in_trouble(event: DeliveryEvent) -> bool:
     return isinstance(event, DeliveryManual)
 
 
-def _undelivered(message: Recorded, event: DeliveryManual | DeliveryDeadLettered) -> Any:
+def _undelivered(message: StoredEvent, event: DeliveryManual | DeliveryDeadLettered) -> Any:
     trouble = "manual" if isinstance(event, DeliveryManual) else "dead"
     since = local_day(message.recorded_at)
     return event.referral_id, event.message, trouble, event.error, since
 
 
-async def keep_persons(tx: Transaction, messages: Sequence[Recorded]) -> None:
+async def keep_persons(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
     """Who is the same person as whom, and who may be."""
     for message in messages:
         if message.type not in _PERSONS:
@@ -192,7 +192,7 @@ _HEARD: tuple[tuple[str, str, Keep], ...] = (
     ("partners", "answers", keep_undelivered),
     ("intake", "routing", keep_said),
     ("intake", "routing", keep_persons),
-    ("intake", "rights", keep_limits),
+    ("intake", "rights", apply_restrictions),
 )
 """Whose events, as far as which subscription has heard them, fill which table."""
 READ_TABLES = ReadTables(
@@ -213,7 +213,7 @@ READ_TABLES = ReadTables(
 )
 
 
-def _parsed(message: Recorded) -> Any:
+def _parsed(message: StoredEvent) -> Any:
     return parse_event(message.type, message.data)
 
 

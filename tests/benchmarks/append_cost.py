@@ -10,7 +10,7 @@ from statistics import median
 
 import asyncpg
 
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.postgres.database import Database, vault_url
 from infra.postgres.migrations import migrate
 from infra.postgres.transaction import Transaction
@@ -93,7 +93,7 @@ async def main() -> None:
         await _report(logs)
 
 
-async def _append(log: Grown, events: list[Recorded]) -> int:
+async def _append(log: Grown, events: list[StoredEvent]) -> int:
     for start in range(0, len(events), BATCH):
         async with log.database.transaction() as tx:
             await sequence(events[start : start + BATCH], tx)

@@ -25,7 +25,7 @@ from infra.delivery.ssrf_guard import Guard, parse_networks
 from infra.delivery.webhook.sender import Outgoing, Sender
 from infra.delivery.webhook.signature import new_secret
 from infra.delivery.worker import DeliveryWorker
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending
 from infra.platform import Platform
 from infra.postgres.database import vault_url
@@ -136,7 +136,7 @@ async def _endpoints(platform: Platform, ports: list[int]) -> None:
     endpoints = Endpoints(database, platform.writer("partners"), guard, platform.clock)
     for port in ports:
         address = Address(PARTNER, [SERVICE], f"http://127.0.0.1:{port}/hook")
-        await endpoints.register(address, Meta())
+        await endpoints.register(address, EventMetadata())
     async with database.transaction() as tx:
         await tx.execute("UPDATE endpoints SET verified_at = now()")
     await database.close()

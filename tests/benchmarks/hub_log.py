@@ -10,7 +10,7 @@ from contracts.base import Event
 from contracts.values import Author, PartnerKind, ReferralStatus, Thematique
 from infra.base.clock import system_clock
 from infra.base.settings import Settings
-from infra.eventstore.events import Meta, Recorded, new_event
+from infra.eventstore.events import EventMetadata, StoredEvent, new_event
 from infra.eventstore.store import Append, EventStore
 from infra.messaging.subscription import Subscription
 from infra.platform import Platform
@@ -44,7 +44,7 @@ class HubLog:
             appends = []
             for _ in range(min(CASES_AT_ONCE, cases - start)):
                 person, events = case_events()
-                new = [new_event(event, now, person, Meta()) for event in events]
+                new = [new_event(event, now, person, EventMetadata()) for event in events]
                 appends.append(Append(f"case-{person}", new, 0))
             async with self.referrals.transaction() as tx:
                 await store.append(tx, appends, now)
@@ -56,7 +56,7 @@ class HubLog:
         assert isinstance(reader, Subscription)
         await drain(reader)
 
-    async def stored(self, after: int, limit: int) -> list[Recorded]:
+    async def stored(self, after: int, limit: int) -> list[StoredEvent]:
         """Events as the reader hands them to the log."""
         async with self.referrals.reading() as tx:
             return list(await EventStore("referrals").read(tx, after, limit))

@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.tlog import merkle
 from services.audit import tables
 from services.audit.handlers.sequencing import sequence
@@ -36,7 +36,7 @@ def sequencing(hub: HubLog) -> Run:
     return run
 
 
-def storing(connection: Any, events: Sequence[Recorded]) -> Run:
+def storing(connection: Any, events: Sequence[StoredEvent]) -> Run:
     """As many rows of the same bytes, in as many transactions."""
 
     async def run() -> int:
@@ -49,7 +49,7 @@ def storing(connection: Any, events: Sequence[Recorded]) -> Run:
     return run
 
 
-def _row(event: Recorded) -> tuple[Any, ...]:
+def _row(event: StoredEvent) -> tuple[Any, ...]:
     entry = event.entry()
     return Leaf(event, entry, merkle.leaf_hash(entry)).row(event.position)
 

@@ -19,7 +19,7 @@ from contracts.intake import PUBLIC_TYPES
 from contracts.registry import EVENT_TYPES, SERVICES, sealed_model
 from contracts.tools.publish import WEBHOOKS
 from infra.base.settings import Settings
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.messaging.cloudevents import to_kafka
 from infra.messaging.record_codes import RecordKey, Stamp
 from infra.platform import open_vault
@@ -63,9 +63,9 @@ def messages(channel: str) -> dict[str, dict[str, Any]]:
     return {message["name"]: message for message in found}
 
 
-def recorded(person: UUID | None, sealed: bytes | None, meta: Meta) -> Recorded:
+def recorded(person: UUID | None, sealed: bytes | None, meta: EventMetadata) -> StoredEvent:
     moment = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
-    return Recorded(
+    return StoredEvent(
         service="referrals",
         position=1,
         event_id=SOME_ID,
@@ -152,13 +152,17 @@ def test_sealed_parts_are_named_where_there_are_some() -> None:
 @pytest.mark.parametrize(
     ("person", "sealed", "meta"),
     [
-        (None, None, Meta()),
-        (SOME_ID, b"\x01\x02", Meta("adviser:anne", SOME_ID, SOME_ID, SOME_TRACE, "partner:p")),
+        (None, None, EventMetadata()),
+        (
+            SOME_ID,
+            b"\x01\x02",
+            EventMetadata("adviser:anne", SOME_ID, SOME_ID, SOME_TRACE, "partner:p"),
+        ),
     ],
     ids=["least", "all"],
 )
 def test_headers_are_those_of_our_records(
-    person: UUID | None, sealed: bytes | None, meta: Meta, tmp_path: Path
+    person: UUID | None, sealed: bytes | None, meta: EventMetadata, tmp_path: Path
 ) -> None:
     schema = document()["components"]["schemas"]["EventHeaders"]
     Draft202012Validator.check_schema(schema)
@@ -166,7 +170,7 @@ def test_headers_are_those_of_our_records(
     Draft202012Validator(schema).validate({name: value.decode() for name, value in headers})
 
 
-def sent_headers(event: Recorded, directory: Path) -> list[tuple[str, bytes]]:
+def sent_headers(event: StoredEvent, directory: Path) -> list[tuple[str, bytes]]:
     """As a relay sends them."""
     vault = open_vault(Settings(data=directory), "postgresql://nowhere/vault")
     _, value, headers = to_kafka(event)
@@ -174,7 +178,7 @@ def sent_headers(event: Recorded, directory: Path) -> list[tuple[str, bytes]]:
 
 
 def test_every_documented_header_is_sent(tmp_path: Path) -> None:
-    meta = Meta("adviser:anne", SOME_ID, SOME_ID, SOME_TRACE, "partner:p")
+    meta = EventMetadata("adviser:anne", SOME_ID, SOME_ID, SOME_TRACE, "partner:p")
     whole = recorded(SOME_ID, b"\x01", meta)
     events = (whole, whole.stripped())
     sent = {name for event in events for name, _ in sent_headers(event, tmp_path)}

@@ -10,7 +10,7 @@ from cloudevents.core.v1.event import CloudEvent
 from contracts.base import dataschema
 from contracts.referrals import CaseOpened
 from contracts.values import Thematique
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.messaging.cloudevents import to_kafka
 
 PERSON = UUID("5f0c7a53-2d8e-4a53-9d7b-2f6f6c1d9d11")
@@ -23,9 +23,9 @@ def case_opened() -> CaseOpened:
     return CaseOpened(case_id=EVENT, person_id=PERSON, need_id=EVENT, thematique=need)
 
 
-def recorded() -> Recorded:
+def recorded() -> StoredEvent:
     moment = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
-    return Recorded(
+    return StoredEvent(
         service="referrals",
         position=7,
         event_id=EVENT,
@@ -37,7 +37,7 @@ def recorded() -> Recorded:
         recorded_at=moment,
         data=case_opened().clear_json().decode(),
         sealed=b"\x01sealed",
-        meta=Meta("hub", EVENT, EVENT, TRACE),
+        meta=EventMetadata("hub", EVENT, EVENT, TRACE),
         salt=bytes(32),
         sealed_salt=bytes(32),
     )

@@ -33,7 +33,7 @@ from contracts.values import (
     ReferralStatus,
 )
 from infra.base.settings import Settings
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Pending
 from infra.platform import DATABASE, Platform
@@ -44,9 +44,9 @@ from infra.web.app import Service
 from services.partners.handlers.directory import seed
 from services.referrals import tables
 from services.referrals.app import RULES, build
-from services.referrals.handlers.advisers import Advisers
+from services.referrals.handlers.advisers import AdviserCommands
 from services.referrals.handlers.deadlines import DeadlineClock
-from services.referrals.handlers.messages import Messages
+from services.referrals.handlers.reactions import Reactions
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.model.advice import CaseClosedError
 from services.referrals.model.deadlines import working_day
@@ -56,7 +56,7 @@ from tests.e2e.month_people import newcomer
 from tests.support.platform import drain
 
 FIRST_DAY, DAYS = date(2026, 11, 2), 40
-ADVISER = Meta("adviser:anne")
+ADVISER = EventMetadata("adviser:anne")
 S, B = ReferralStatus, BusinessStatus
 Answer = dict[str, Any]
 BY_COMMISSION = (PartnerKind.PLIE, PartnerKind.CLAP)
@@ -115,8 +115,8 @@ class Month:
         self.now = datetime.combine(FIRST_DAY, time(9), UTC)
         platform.clock = lambda: self.now
         self.service: Service = build(platform)
-        messages = Messages(platform.writer("referrals"), RuleBook(RULES), platform.clock)
-        self.advisers = Advisers(messages)
+        messages = Reactions(platform.writer("referrals"), RuleBook(RULES), platform.clock)
+        self.advisers = AdviserCommands(messages)
         self.clock = DeadlineClock(self.service.database, messages)
         self.said: Counter[str] = Counter()
         self._inbox: list[tuple[date, int, ReferralRequested, Answer]] = []
@@ -163,7 +163,9 @@ class Month:
         pending = []
         for _ in range(min(count, self.cases - self.said["cases"])):
             person_id, events = newcomer(self.random, local_day(self.now))
-            pending.append(Pending(f"person-{person_id}", events, person_id, Meta("test")))
+            pending.append(
+                Pending(f"person-{person_id}", events, person_id, EventMetadata("test"))
+            )
             self.said["cases"] += 1
         await self._append("intake", pending)
 
@@ -200,7 +202,7 @@ class Month:
             if answer.get("full"):
                 pending.append(Pending(f"service-{asked.service_id}", [self._full(asked)]))
             stream = f"referral-{asked.referral_id}"
-            pending.append(Pending(stream, events, asked.person_id, Meta("partner")))
+            pending.append(Pending(stream, events, asked.person_id, EventMetadata("partner")))
         await self._append("partners", pending)
 
     def _answer(self, asked: ReferralRequested, answer: Answer) -> AnswerReceived:

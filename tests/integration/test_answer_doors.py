@@ -16,7 +16,7 @@ from contracts.values import PartnerKind
 from infra.base.clock import system_clock
 from tests.support.hall import MONDAY, Hall
 from tests.support.mailbox import posted
-from tests.support.partners import Desk, Hub, platform_of, register
+from tests.support.partners import Desk, Hub, platform_at, register
 from tests.support.platform import append, published
 from tests.support.postgres import Databases
 from tests.support.sftp import PASSWORD, sftp_server
@@ -65,7 +65,7 @@ class Door:
 
 
 async def _hub(stack: AsyncExitStack, databases: Databases) -> Hub:
-    hub = Hub(platform_of(databases))
+    hub = Hub(platform_at(databases))
     await hub.prepare()
     stack.push_async_callback(hub.platform.close)
     stack.push_async_callback(hub.close)
@@ -146,7 +146,7 @@ async def _file(stack: AsyncExitStack, databases: Databases, path: Path) -> Door
 
 
 async def _typed(stack: AsyncExitStack, databases: Databases, path: Path) -> Door:
-    platform = platform_of(databases)
+    platform = platform_at(databases)
     stack.push_async_callback(platform.close)
     hall = Hall(platform)
     stack.push_async_callback(hall.service.stop)

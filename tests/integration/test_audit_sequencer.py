@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from asyncpg import InsufficientPrivilegeError
 
-from infra.eventstore.events import NewEvent, Recorded
+from infra.eventstore.events import NewEvent, StoredEvent
 from infra.eventstore.upcast import forget_upcaster, register_upcaster
 from infra.tlog import merkle
 from infra.tlog.merkle import Frontier
@@ -33,14 +33,14 @@ async def tree(hub: Hub) -> Frontier:
     return frontier
 
 
-async def fill(hub: Hub, service: str, streams: int, each: int) -> list[Recorded]:
+async def fill(hub: Hub, service: str, streams: int, each: int) -> list[StoredEvent]:
     stored = []
     for n in range(streams):
         stored += await hub.append(service, f"{service}-{n}", plain(each, uuid4()))
     return stored
 
 
-async def assert_log_holds(hub: Hub, events: list[Recorded]) -> None:
+async def assert_log_holds(hub: Hub, events: list[StoredEvent]) -> None:
     rows = await hub.rows(ENTRIES)
     assert [row["idx"] for row in rows] == list(range(len(events)))
     assert {row["event_id"] for row in rows} == {event.event_id for event in events}
@@ -119,7 +119,7 @@ async def test_processes_that_share_the_work_keep_the_log_dense(
 async def test_batches_sequenced_at_the_same_time_keep_the_log_dense(hub: Hub) -> None:
     batches = [await hub.append("intake", f"s-{n}", plain(70)) for n in range(12)]
 
-    async def put(batch: list[Recorded]) -> None:
+    async def put(batch: list[StoredEvent]) -> None:
         async with hub.service.database.transaction() as tx:
             await sequence(batch, tx)
 

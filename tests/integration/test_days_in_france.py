@@ -7,7 +7,7 @@ import pytest
 
 from contracts.values import Reason, ReferralStatus
 from tests.support.hall import Hall
-from tests.support.partners import Hub, Sink, platform_of, register
+from tests.support.partners import Hub, Sink, platform_at, register
 from tests.support.postgres import Databases
 
 EVENING = datetime(2026, 7, 1, 20, tzinfo=UTC)
@@ -33,7 +33,7 @@ async def test_agreement_ends_with_its_last_day_in_france(
     error: str | None,
 ):
     now = heard_at
-    hub = Hub(platform_of(databases, clock=lambda: now))
+    hub = Hub(platform_at(databases, clock=lambda: now))
     await hub.prepare()
     await register(hub, sink.url)
     await hub.refer(agreed_until=LAST_DAY)

@@ -7,7 +7,7 @@ import pytest
 from asyncpg import InsufficientPrivilegeError
 
 from infra.base.clock import system_clock
-from infra.eventstore.events import NewEvent, Recorded
+from infra.eventstore.events import NewEvent, StoredEvent
 from infra.eventstore.store import COPY_FROM, NO_STREAM, Append, ConcurrencyError, EventStore
 from infra.eventstore.upcast import forget_upcaster, register_upcaster
 from infra.postgres.database import Database
@@ -29,7 +29,7 @@ async def database(databases: Databases):
     await database.close()
 
 
-async def append(database: Database, *appends: Append) -> list[Recorded]:
+async def append(database: Database, *appends: Append) -> list[StoredEvent]:
     async with database.transaction() as tx:
         return await EventStore("intake").append(tx, appends, system_clock())
 

@@ -15,7 +15,7 @@ from contracts.referrals import (
     ReferralRequested,
 )
 from contracts.values import Author, DeadlineStep
-from services.partners.handlers.outbox import LEASE
+from services.partners.handlers.delivery_queue import LEASE
 from tests.support.bureau import AT, LATER, ROOM, SERVICE, TRAVAIL, Bureau
 from tests.support.france_travail import STRANGER, status
 from tests.support.partners import Sink, call, register

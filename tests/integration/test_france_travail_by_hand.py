@@ -3,20 +3,20 @@
 from datetime import UTC, datetime
 
 from contracts.referrals import AppointmentExcused, AppointmentMissed, ReferralRequested
-from tests.support.advisers import Advisers
+from tests.support.advisers import AtDesk
 from tests.support.bureau import Bureau
 from tests.support.france_travail import STRANGER
 
 PROPOSED = "le 03/12/2026 à 10 h 30"
 
 
-async def left_to_advisers(bureau: Bureau) -> tuple[Advisers, ReferralRequested]:
+async def left_to_advisers(bureau: Bureau) -> tuple[AtDesk, ReferralRequested]:
     """A request about somebody whom France Travail does not know."""
     await bureau.connect()
     referral = await bureau.asks(fields={"france_travail_number": STRANGER})
     await bureau.turn()
     bureau.travail.calls.clear()
-    return await Advisers.of(bureau), referral
+    return await AtDesk.of(bureau), referral
 
 
 async def test_sheet_shows_the_appointment_that_is_proposed(bureau: Bureau):
@@ -63,7 +63,7 @@ async def test_without_an_address_an_adviser_tells_the_change_and_then_the_end(
     async with bureau.database.transaction() as tx:
         await tx.execute("UPDATE endpoints SET state = 'disabled'")
     await bureau.says(referral)
-    advisers = await Advisers.of(bureau)
+    advisers = await AtDesk.of(bureau)
     (told,) = await advisers.waiting()
     assert (told["message"], told["error"]) == ("appointment.changed", "no-endpoint")
     await bureau.cancels(referral)
@@ -78,7 +78,7 @@ async def test_change_that_they_refuse_is_told_by_an_adviser(bureau: Bureau):
     await bureau.says(referral)
     await bureau.round()
     assert [row["state"] for row in await bureau.changes()] == ["manual"]
-    (told,) = await (await Advisers.of(bureau)).waiting()
+    (told,) = await (await AtDesk.of(bureau)).waiting()
     assert told["message"] == "appointment.changed"
 
 
@@ -89,4 +89,4 @@ async def test_who_came_is_no_work_for_advisers(bureau: Bureau):
     await bureau.says(referral, AppointmentMissed)
     await bureau.round()
     assert [row["state"] for row in await bureau.changes()] == ["dead"]
-    assert await (await Advisers.of(bureau)).waiting() == []
+    assert await (await AtDesk.of(bureau)).waiting() == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.partners.handlers.outbox import LEASE
+from services.partners.handlers.delivery_queue import LEASE
 from tests.support.bureau import ROOM, SERVICE, TRAVAIL, Bureau, bureau_of
 from tests.support.france_travail import (
     CANARY,

@@ -6,7 +6,7 @@ from typing import Any
 from infra.delivery.ssrf_guard import Guard
 from tests.support.bureau import DESK, TRAVAIL, Bureau, bureau_of
 from tests.support.france_travail import CLIENT, SECRET, FranceTravailSimulator, status
-from tests.support.partners import PARTNER, Hub, call, platform_of
+from tests.support.partners import PARTNER, Hub, call, platform_at
 from tests.support.postgres import Databases
 
 STATE = "SELECT state, reason, verified_at, failures, open_until FROM endpoints"
@@ -208,7 +208,7 @@ async def test_address_that_leads_inside_is_not_dialled_later_either(
 ):
     """DNS may say something else once the address was looked at."""
     await bureau.registered()
-    closed = Hub(platform_of(databases, delivery_allowed_networks="", **DESK))
+    closed = Hub(platform_at(databases, delivery_allowed_networks="", **DESK))
     assert closed.worker._sender._clients._guard == Guard()  # type: ignore[attr-defined]
     await closed.verify()
     (state,) = await bureau.rows(STATE)

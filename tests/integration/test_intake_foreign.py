@@ -12,7 +12,7 @@ from contracts.envelope import STRUCTURED
 from infra.messaging.sources.base import ForeignRecord
 from infra.platform import Platform
 from services.intake.handlers.arrivals import Intake
-from services.intake.handlers.gate import Gate
+from services.intake.handlers.inbound import InboundValidator
 from services.intake.handlers.kept import opened
 from tests.integration.test_intake_kafka import CANARY, Topic, binary, contact, structured
 from tests.integration.test_intake_kafka import service as service
@@ -57,7 +57,7 @@ async def test_an_attribute_without_a_value_is_missing_and_its_record_is_kept_wh
 async def test_a_fault_of_ours_keeps_the_record_until_we_are_repaired(
     topic: Topic, monkeypatch: pytest.MonkeyPatch
 ):
-    def faulty(self: Gate, found: Any, *_: Any) -> Any:
+    def faulty(self: InboundValidator, found: Any, *_: Any) -> Any:
         raise KeyError(CANARY)
 
     async def stumbling(self: Intake, tx: Any, arrivals: Sequence[Any]) -> Any:
@@ -67,7 +67,7 @@ async def test_a_fault_of_ours_keeps_the_record_until_we_are_repaired(
 
     apply = Intake.apply
     with monkeypatch.context() as patched:
-        patched.setattr(Gate, "admit", faulty)
+        patched.setattr(InboundValidator, "admit", faulty)
         await topic.deliver(structured(contact()))
     with monkeypatch.context() as patched:
         patched.setattr(Intake, "apply", stumbling)

@@ -16,7 +16,7 @@ from contracts.requesters import Requesters
 from contracts.tools.examples import envelope as wrap
 from infra.messaging.sources.base import ForeignRecord
 from services.intake.handlers.arrivals import Intake
-from services.intake.handlers.gate import Gate
+from services.intake.handlers.inbound import InboundValidator
 from services.intake.subscriptions import PublicRecords
 from tests.support.intake import BATCH, STRUCTURED, Desk, contact, with_data
 
@@ -103,7 +103,7 @@ async def test_headers_refuse_it_too(intake_desk: Desk) -> None:
 
 async def test_kafka_keeps_it_back_with_the_field(intake_desk: Desk) -> None:
     platform, service = intake_desk.platform, intake_desk.service
-    gate = Gate(platform.vault.index, Requesters(), platform.clock)
+    gate = InboundValidator(platform.vault.index, Requesters(), platform.clock)
     intake = Intake(service.database, platform.writer("intake"), platform.clock)
     records = PublicRecords(gate, intake, platform.vault.master, platform.clock)
     bad, kind = impossible(), (("content-type", STRUCTURED["content-type"].encode()),)

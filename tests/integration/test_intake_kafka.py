@@ -24,11 +24,11 @@ from infra.messaging.subscription import Subscription
 from infra.platform import Platform
 from infra.web.app import Service
 from infra.web.auth import create_key
-from infra.workers.periodic import Ticker
+from infra.workers.periodic import PeriodicTask
 from services.hub.demo.kafka_broker import Broker
 from services.intake.app import build
 from services.intake.handlers.arrivals import Intake
-from services.intake.handlers.gate import Gate, origin_of
+from services.intake.handlers.inbound import InboundValidator, origin_of
 from services.intake.subscriptions import (
     EXPIRED_RECORDS,
     PublicRecords,
@@ -52,7 +52,7 @@ def records_of(platform: Platform, service: Service) -> PublicRecords:
     """The handler as the service wires it."""
     intake = Intake(service.database, platform.writer("intake"), platform.clock)
     vault = platform.vault
-    gate = Gate(vault.index, Requesters(), platform.clock)
+    gate = InboundValidator(vault.index, Requesters(), platform.clock)
     return PublicRecords(gate, intake, vault.master, platform.clock)
 
 
@@ -245,14 +245,14 @@ async def test_intake_deletes_old_refused_records_by_itself_without_a_broker_too
         await tx.execute("UPDATE refused_records SET refused_at = now() - interval '2 days'")
     async with service.running():
         (ticker,) = (w for w in service.workers if w.name == "refused records")
-        assert isinstance(ticker, Ticker)
+        assert isinstance(ticker, PeriodicTask)
         started = ticker.last_step
         await _until(lambda: _stepped(ticker, started))
         assert len(await topic.refused()) == (0 if kept == 1 else 1)
     await platform.close()
 
 
-async def _stepped(ticker: Ticker, since: float) -> bool:
+async def _stepped(ticker: PeriodicTask, since: float) -> bool:
     return ticker.last_step > since
 
 

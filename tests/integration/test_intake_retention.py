@@ -15,7 +15,7 @@ from contracts.rights import PersonRestricted
 from contracts.values import Author, CaseStatus, PartnerKind, ReferralStatus
 from infra.platform import Platform
 from infra.postgres.group_commit import GroupCommit
-from infra.workers.periodic import Ticker
+from infra.workers.periodic import PeriodicTask
 from services.intake.app import build
 from services.intake.projections import READ_TABLES
 from tests.support.intake import Desk, contact
@@ -60,7 +60,9 @@ class Years:
         self.now = datetime(day.year, day.month, day.day, 9, tzinfo=UTC)
         for name in ("retention", "eraser"):
             (ticker,) = [
-                w for w in self.service.workers if isinstance(w, Ticker) and w.name == name
+                w
+                for w in self.service.workers
+                if isinstance(w, PeriodicTask) and w.name == name
             ]
             while await ticker._step():
                 await drain(self.service)

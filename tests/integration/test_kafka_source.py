@@ -11,7 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from contracts.registry import SERVICES
 from infra.base.settings import Settings
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.upcast import forget_upcaster, register_upcaster
 from infra.messaging.cloudevents import to_kafka
 from infra.messaging.kafka_client import MAX_PUBLIC_BYTES, close, public_topic_of, topic_of
@@ -203,7 +203,7 @@ async def delete_first_records(hub: World, topic: str, count: int) -> None:
         await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(count)})
 
 
-async def forever(member: Subscription[Recorded]) -> None:
+async def forever(member: Subscription[StoredEvent]) -> None:
     """Step until it fails: at first, partitions are not shared out yet."""
     while True:
         await member.step()
@@ -342,9 +342,9 @@ async def test_subscription_that_moves_from_the_table_to_the_topic_doubles_nothi
 async def test_old_events_travel_as_stored_and_are_read_in_todays_words(
     hub: World, as_stored: bool
 ):
-    seen: list[Recorded] = []
+    seen: list[StoredEvent] = []
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         seen.extend(events)
         await write_effects(events, tx)
 
@@ -365,7 +365,7 @@ async def test_old_events_travel_as_stored_and_are_read_in_todays_words(
     assert (event.entry() == row["entry"]) is as_stored
 
 
-def _message(event: Recorded):  # type: ignore[no-untyped-def]
+def _message(event: StoredEvent):  # type: ignore[no-untyped-def]
     from infra.messaging.sources.base import Message
 
     return Message(0, event.key, event, event.position)
@@ -380,7 +380,7 @@ async def test_lag_is_not_known_while_there_is_no_connection(hub: World):
 async def test_parked_event_of_a_topic_keeps_its_personal_part_sealed(hub: World):
     (person,) = persons(1)
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         await tx.execute("SELECT 1/0")
 
     await hub.append([person])

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from contracts.registry import SERVICES
 from infra.base.settings import Settings
-from infra.platform import platform_of
+from infra.platform import command_context
 from infra.postgres.database import async_url, login_url, render, role_of
 from infra.postgres.embedded import EmbeddedPostgres
 from infra.postgres.logins import UnknownPasswordError, create_login, with_passwords
@@ -160,7 +160,7 @@ async def test_by_the_network_each_service_logs_in_with_a_password_of_its_own(tm
             assert await migrate_all(settings)  # again, with the same passwords
             passwords = (settings.data / "pgpass").read_text().splitlines()
             assert len({line.rsplit(":", 1)[1] for line in passwords}) == len(SCHEMAS)
-            async with platform_of(settings) as platform:
+            async with command_context(settings) as platform:
                 for schema in SERVICES:
                     database = platform.database(schema)
                     (row,) = await database.rows("SELECT session_user::text AS who")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from infra.base.settings import Settings
-from infra.platform import platform_of
+from infra.platform import command_context
 from infra.postgres.database import role_of
 from infra.postgres.ddl import ForeignMigrationsError, NotMigratedError
 from infra.postgres.migrations import SCHEMAS, check, migrate
@@ -39,7 +39,7 @@ async def test_migration_edited_since_is_named_and_nothing_is_served(databases: 
     with pytest.raises(ForeignMigrationsError, match=NAMED):
         await migrate(databases.url, databases.vault_url)
     with pytest.raises(ForeignMigrationsError, match=NAMED):
-        async with platform_of(settings):
+        async with command_context(settings):
             pytest.fail("a verb worked on it")
     with pytest.raises(ForeignMigrationsError, match=NAMED):
         async with all_services(settings, "http://127.0.0.1:1"):

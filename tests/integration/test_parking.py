@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.base.clock import rfc3339
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.messaging.dead_letters import MAX_KEPT_BYTES, MAX_KEY, DeadLetters, lane
 from infra.messaging.sources.base import Message
 from infra.messaging.sources.postgres import PostgresSource
@@ -88,10 +88,10 @@ async def drained(member: Subscription[Any]) -> None:
     assert await member.lag() == 0
 
 
-def failing_at_the_ends(hub: World) -> Subscription[Recorded]:
+def failing_at_the_ends(hub: World) -> Subscription[StoredEvent]:
     """A handler that reckons with the moment, as deadlines and retention do."""
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         for event in events:
             event.occurred_at.astimezone(UTC) - timedelta(days=1) + timedelta(days=2)
         await write_effects(events, tx)
@@ -158,7 +158,7 @@ LongError.__module__ = MuteError.__module__ = "services.test"
     "error", [LongError("a\0b\ud800" * 500), MuteError(), RecursionError("x" * 2000)]
 )
 async def test_any_error_can_be_parked_with(hub: World, error: Exception):
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         raise error
 
     await insert(hub, uuid4())
@@ -171,7 +171,7 @@ async def test_any_error_can_be_parked_with(hub: World, error: Exception):
 @pytest.mark.parametrize("key", ["k" * (MAX_KEY + 1), "é" * 5000, "a\0b", "\ud800"])
 async def test_any_key_can_be_parked_and_waited_behind(hub: World, key: str):
     source = PostgresSource(hub.referrals, "intake")
-    letters: DeadLetters[Recorded] = DeadLetters("consumer", source)
+    letters: DeadLetters[StoredEvent] = DeadLetters("consumer", source)
     async with hub.referrals.transaction() as tx:
         await letters.park(tx, 0, Message(1, key, None, 1), "x")
         assert await letters.keys(tx, {key, "other"}) == {key}
@@ -180,7 +180,7 @@ async def test_any_key_can_be_parked_and_waited_behind(hub: World, key: str):
 
 
 async def test_an_event_too_large_to_be_copied_is_parked_by_its_place(hub: World):
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         raise KeyError
 
     await insert(hub, uuid4(), n="1" + " " * MAX_KEPT_BYTES)

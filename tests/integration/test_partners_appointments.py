@@ -17,9 +17,9 @@ from contracts.referrals import (
     ReferralRequested,
 )
 from contracts.values import Author
-from tests.support.advisers import Advisers
+from tests.support.advisers import AtDesk
 from tests.support.mailbox import mailbox
-from tests.support.partners import Hub, Sink, call, platform_of, register
+from tests.support.partners import Hub, Sink, call, platform_at, register
 from tests.support.postgres import Databases
 from tests.support.sftp import PASSWORD, sftp_server
 
@@ -118,7 +118,7 @@ async def test_only_the_last_word_is_told_of_an_appointment_moved_twice(hub: Hub
 
 async def test_without_an_address_an_adviser_is_to_call_with_the_new_date(hub: Hub):
     referral = await sent(hub)
-    advisers = await Advisers.of(hub)
+    advisers = await AtDesk.of(hub)
     assert (await advisers.handed_over(await advisers.only())).status_code == 200
     await says(hub, referral)
     delivery = await advisers.only()
@@ -137,7 +137,7 @@ async def test_sheet_not_handed_over_yet_shows_the_new_date_and_no_second_one(hu
     referral = await sent(hub)
     await says(hub, referral)
     assert await changes(hub) == []
-    advisers = await Advisers.of(hub)
+    advisers = await AtDesk.of(hub)
     assert "le 12/01/2027 à 10 h 30" in await advisers.page(await advisers.only())
 
 
@@ -152,7 +152,7 @@ async def test_address_that_refuses_the_change_leaves_it_to_an_adviser(hub: Hub,
 
 async def test_moved_appointment_is_told_by_mail_without_the_person(databases: Databases):
     async with mailbox() as box:
-        hub = Hub(platform_of(databases, smtp_url=box.url))
+        hub = Hub(platform_at(databases, smtp_url=box.url))
         await hub.prepare()
         await register(hub, "mailto:accueil@partenaire.example", channel="email")
         referral = await sent(hub)

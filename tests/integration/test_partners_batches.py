@@ -13,7 +13,7 @@ import pytest
 from contracts.referrals import ReferralCancelled
 from contracts.values import Reason
 from infra.base.clock import system_clock
-from tests.support.partners import PARTNER, SERVICE, Hub, call, platform_of, register
+from tests.support.partners import PARTNER, SERVICE, Hub, call, platform_at, register
 from tests.support.postgres import Databases
 from tests.support.sftp import PASSWORD, Server, sftp_server
 
@@ -59,7 +59,7 @@ class Box:
 @pytest.fixture
 async def box(databases: Databases, tmp_path: Path) -> AsyncIterator[Box]:
     async with sftp_server(tmp_path / "sftp") as server:
-        hub = Hub(platform_of(databases, clock=lambda: made.now))
+        hub = Hub(platform_at(databases, clock=lambda: made.now))
         made = Box(hub, server)
         await hub.prepare()
         login = {"host_key": server.host_key, "password": PASSWORD}

@@ -18,7 +18,7 @@ from tests.support.partners import (
     Desk,
     Hub,
     call,
-    platform_of,
+    platform_at,
     problem,
     register,
 )
@@ -115,7 +115,7 @@ class Mailed:
 @pytest.fixture
 async def mailed(databases: Databases) -> AsyncIterator[Mailed]:
     async with mailbox() as box:
-        hub = Hub(platform_of(databases, clock=lambda: made.now, smtp_url=box.url))
+        hub = Hub(platform_at(databases, clock=lambda: made.now, smtp_url=box.url))
         made = Mailed(hub, box)
         await hub.prepare()
         await register(hub, f"mailto:{TO}", channel="email")
@@ -256,7 +256,7 @@ async def test_service_that_its_source_withdrew_is_asked_no_more(mailed: Mailed)
 
 async def test_mailbox_of_the_directory_serves_where_none_is_registered(databases: Databases):
     async with mailbox() as box:
-        hub = Hub(platform_of(databases, smtp_url=box.url))
+        hub = Hub(platform_at(databases, smtp_url=box.url))
         await hub.prepare()
         made = Mailed(hub, box)
         assert (await made.send()).json()["type"].endswith("/no-mailbox")

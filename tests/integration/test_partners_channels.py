@@ -16,7 +16,7 @@ from tests.support.partners import (
     PARTNER,
     Hub,
     Sink,
-    platform_of,
+    platform_at,
     register,
     sink_on_loopback,
 )
@@ -33,7 +33,7 @@ class Timed(Hub):
 
     @classmethod
     async def on(cls, databases: Databases, **given: Any) -> "Timed":
-        hub = cls(platform_of(databases, clock=lambda: hub.now, **given))
+        hub = cls(platform_at(databases, clock=lambda: hub.now, **given))
         hub.now = system_clock()
         await hub.prepare()
         return hub

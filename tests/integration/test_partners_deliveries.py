@@ -11,14 +11,14 @@ from standardwebhooks import Webhook
 from contracts.webhooks import ReferralRequestedWebhook
 from infra.base.clock import system_clock
 from services.partners.app import build
-from services.partners.handlers.outbox import LEASE
+from services.partners.handlers.delivery_queue import LEASE
 from services.partners.model.delivery import MAX_PER_ENDPOINT
 from tests.support.partners import (
     FIELDS,
     PARTNER,
     Hub,
     Sink,
-    platform_of,
+    platform_at,
     register,
     sink_on_loopback,
 )
@@ -132,7 +132,7 @@ async def test_network_that_is_no_longer_allowed_is_not_dialled(
 ):
     await register(hub, sink.url)
     await hub.refer()
-    strict = Hub(platform_of(databases, delivery_allowed_networks=""))
+    strict = Hub(platform_at(databases, delivery_allowed_networks=""))
     row = await sent(strict, "manual")
     await strict.close()
     await strict.platform.close()
@@ -144,7 +144,7 @@ async def test_message_sent_but_not_recorded_is_sent_again_with_the_same_id(
     databases: Databases, sink: Sink
 ):
     now = system_clock()
-    hub = Hub(platform_of(databases, clock=lambda: now))
+    hub = Hub(platform_at(databases, clock=lambda: now))
     await hub.prepare()
     await register(hub, sink.url)
     await hub.refer()
@@ -172,7 +172,7 @@ async def test_late_result_of_an_expired_lease_is_not_recorded(
     databases: Databases, sink: Sink
 ):
     now = system_clock()
-    hub = Hub(platform_of(databases, clock=lambda: now))
+    hub = Hub(platform_at(databases, clock=lambda: now))
     await hub.prepare()
     await register(hub, sink.url)
     await hub.refer()

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from infra.base.clock import system_clock
 from infra.delivery.webhook.sender import Outcome, Sent
 from infra.delivery.worker import Job, Load, Result
-from tests.support.partners import PARTNER, SERVICE, Hub, platform_of, register
+from tests.support.partners import PARTNER, SERVICE, Hub, platform_at, register
 from tests.support.postgres import Databases
 
 ORDERED = f"{PARTNER}--mobilite"
@@ -53,7 +53,7 @@ class Deliveries(RuleBasedStateMachine):
         self.under_way: list[Job[Any]] = []
         self.results: list[Result[Any]] = []
         self.arrived: dict[UUID, set[str]] = {}
-        self.hub = Hub(platform_of(self.databases, clock=lambda: self.now))
+        self.hub = Hub(platform_at(self.databases, clock=lambda: self.now))
         self.run(self._prepare())
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:

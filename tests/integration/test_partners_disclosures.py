@@ -17,7 +17,7 @@ from tests.support.partners import (
     Hub,
     Sink,
     destroy_key,
-    platform_of,
+    platform_at,
     register,
 )
 from tests.support.postgres import Databases
@@ -65,7 +65,7 @@ async def test_past_agreement_discloses_nothing(hub: Hub, sink: Sink):
 
 async def test_agreement_that_ends_before_a_retry_stops_it(databases: Databases, sink: Sink):
     now = system_clock()
-    hub = Hub(platform_of(databases, clock=lambda: now))
+    hub = Hub(platform_at(databases, clock=lambda: now))
     await hub.prepare()
     await register(hub, sink.url)
     await hub.refer(agreed_until=now.date())
@@ -86,7 +86,7 @@ async def test_erased_person_is_not_disclosed_and_stored_bodies_are_dead(
     referral = await hub.refer()
     await hub.hear()
     await destroy_key(databases, referral.person_id)
-    fresh = Hub(platform_of(databases))
+    fresh = Hub(platform_at(databases))
     assert not await fresh.worker.step()
     await fresh.close()
     await fresh.platform.close()

@@ -10,7 +10,7 @@ from contracts.referrals import ReferralRequested
 from infra.base.clock import system_clock
 from infra.delivery.ssrf_guard import Guard, parse_networks
 from infra.delivery.webhook.signature import parse_secret
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.web import throttle
 from infra.web.auth import create_key
 from services.partners.handlers.endpoints import Address, Endpoints
@@ -21,7 +21,7 @@ from tests.support.partners import (
     Hub,
     Sink,
     call,
-    platform_of,
+    platform_at,
     register,
 )
 from tests.support.postgres import Databases
@@ -100,7 +100,7 @@ async def test_secret_is_stored_wrapped_and_shown_once(hub: Hub):
 
 
 async def test_service_starts_without_its_database(databases: Databases):
-    platform = platform_of(databases)
+    platform = platform_at(databases)
     platform.database_url = "postgresql://nobody@127.0.0.1:1/none"
     hub = Hub(platform)
     async with hub.service.running():
@@ -118,7 +118,7 @@ async def test_registering_names_who_did_it(hub: Hub):
         clock=system_clock,
     )
     await endpoints.register(
-        Address(PARTNER, [], "http://127.0.0.1:9999/x"), Meta("partner_admin:a")
+        Address(PARTNER, [], "http://127.0.0.1:9999/x"), EventMetadata("partner_admin:a")
     )
     (row,) = await hub.rows(
         "SELECT meta->>'actor' AS actor FROM events WHERE type LIKE '%endpoint.registered%'"

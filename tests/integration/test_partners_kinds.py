@@ -11,9 +11,9 @@ from contracts.days import PARIS, local_day
 from contracts.referrals import Disclosure
 from contracts.values import PartnerKind
 from infra.base.clock import system_clock
-from tests.support.advisers import Advisers
+from tests.support.advisers import AtDesk
 from tests.support.mailbox import FORM, TO, Form, Mailbox, mailbox
-from tests.support.partners import Hub, call, platform_of, register
+from tests.support.partners import Hub, call, platform_at, register
 from tests.support.postgres import Databases
 
 PROJECT = "Un atelier de vélos.\nAvec des jeunes du quartier."
@@ -27,7 +27,7 @@ TRAINING = (
 @pytest.fixture
 async def mailed(databases: Databases) -> AsyncIterator[tuple[Hub, Mailbox]]:
     async with mailbox() as box:
-        hub = Hub(platform_of(databases, smtp_url=box.url))
+        hub = Hub(platform_at(databases, smtp_url=box.url))
         await hub.prepare()
         yield hub, box
         await hub.close()
@@ -57,7 +57,7 @@ async def test_clap_reads_a_project_sheet_on_its_page_and_on_paper(
     hub, _ = mailed
     async with hub.database.transaction() as tx:
         await tx.execute("UPDATE endpoints SET state = 'disabled'")
-    advisers = await Advisers.of(hub)
+    advisers = await AtDesk.of(hub)
     await advisers.asked(partner_id=CLAP[0], service_id=CLAP[1], **given)
     sheet = await advisers.page(await advisers.only())
     assert "Fiche projet" in sheet

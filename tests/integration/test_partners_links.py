@@ -18,7 +18,7 @@ from tests.support.partners import (
     Hub,
     call,
     destroy_key,
-    platform_of,
+    platform_at,
     register,
 )
 from tests.support.postgres import Databases
@@ -218,7 +218,7 @@ async def test_withdrawn_agreement_closes_the_link(post: Post):
 
 async def test_erased_person_closes_the_link(post: Post, databases: Databases):
     await destroy_key(databases, post.referral.person_id)
-    fresh = Hub(platform_of(databases, smtp_url=post.box.url))
+    fresh = Hub(platform_at(databases, smtp_url=post.box.url))
     answer = await call(fresh, "POST", f"{post.path}/open", headers=FORM)
     await fresh.close()
     await fresh.platform.close()

@@ -10,7 +10,7 @@ from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRejec
 from contracts.values import Author, DeadlineStep, PartnerKind, Reason, ReferralStatus
 from infra.base.clock import system_clock
 from services.partners.model.choices import CHOICES
-from tests.support.advisers import Advisers, refused
+from tests.support.advisers import AtDesk, refused
 from tests.support.mailbox import mailbox
 from tests.support.partners import (
     CANARY,
@@ -21,7 +21,7 @@ from tests.support.partners import (
     Sink,
     call,
     destroy_key,
-    platform_of,
+    platform_at,
     problem,
     register,
 )
@@ -30,7 +30,7 @@ from tests.support.postgres import Databases
 # --- the list -----------------------------------------------------------------------------
 
 
-async def test_request_without_an_address_waits_for_an_adviser_urgent_first(advisers: Advisers):
+async def test_request_without_an_address_waits_for_an_adviser_urgent_first(advisers: AtDesk):
     later = await advisers.asked()
     first = await advisers.asked(urgent=True, do_not_contact=True)
     (urgent, other) = await advisers.waiting()
@@ -44,21 +44,21 @@ async def test_request_without_an_address_waits_for_an_adviser_urgent_first(advi
     assert (event["message"], event["error"]) == ("referral.requested", "no-endpoint")
 
 
-async def test_list_says_nothing_of_the_person(advisers: Advisers):
+async def test_list_says_nothing_of_the_person(advisers: AtDesk):
     referral = await advisers.asked()
     text = (await advisers.call("GET", "")).text
     for value in (*FIELDS.values(), str(referral.person_id)):
         assert value not in text
 
 
-async def test_list_of_one_partner_holds_nothing_of_others(advisers: Advisers):
+async def test_list_of_one_partner_holds_nothing_of_others(advisers: AtDesk):
     await advisers.asked()
     assert (await advisers.listed(partner_id="petite-foret--clap"))["waiting"] == []
     assert len((await advisers.listed(partner_id=PARTNER))["waiting"]) == 1
 
 
 @pytest.mark.parametrize("path", ["", f"/{UUID(int=7)}/sheet"])
-async def test_nobody_but_advisers_sees_what_goes_by_hand(advisers: Advisers, path: str):
+async def test_nobody_but_advisers_sees_what_goes_by_hand(advisers: AtDesk, path: str):
     assert (await call(advisers.hub, "GET", f"/v1/manual{path}", headers={})).status_code == 401
     assert (await call(advisers.hub, "GET", f"/v1/manual{path}")).status_code == 403
 
@@ -66,7 +66,7 @@ async def test_nobody_but_advisers_sees_what_goes_by_hand(advisers: Advisers, pa
 # --- the sheet ----------------------------------------------------------------------------
 
 
-async def test_sheet_holds_the_message_that_another_channel_would_bring(advisers: Advisers):
+async def test_sheet_holds_the_message_that_another_channel_would_bring(advisers: AtDesk):
     referral = await advisers.asked()
     shown = (await advisers.sheet(await advisers.only())).json()
     assert shown["data"]["person"] == FIELDS
@@ -75,7 +75,7 @@ async def test_sheet_holds_the_message_that_another_channel_would_bring(advisers
     assert "accepted" in [answer["code"] for answer in shown["answers"]]
 
 
-async def test_opening_a_sheet_discloses_nothing_yet_but_says_who_looked(advisers: Advisers):
+async def test_opening_a_sheet_discloses_nothing_yet_but_says_who_looked(advisers: AtDesk):
     referral = await advisers.asked()
     delivery = await advisers.only()
     before = await advisers.hub.rows("SELECT count(*) FROM events")
@@ -89,7 +89,7 @@ async def test_opening_a_sheet_discloses_nothing_yet_but_says_who_looked(adviser
     assert await advisers.hub.events("disclosure.made") == []
 
 
-async def test_sheet_does_not_open_while_the_person_is_restricted(advisers: Advisers):
+async def test_sheet_does_not_open_while_the_person_is_restricted(advisers: AtDesk):
     referral = await advisers.asked()
     delivery = await advisers.only()
     async with advisers.hub.database.transaction() as tx:
@@ -100,9 +100,7 @@ async def test_sheet_does_not_open_while_the_person_is_restricted(advisers: Advi
         assert refused(answer) == (409, "person-restricted")
 
 
-async def test_page_shows_the_agreed_fields_and_the_answers_to_tick(
-    advisers: Advisers,
-):
+async def test_page_shows_the_agreed_fields_and_the_answers_to_tick(advisers: AtDesk):
     referral = await advisers.asked()
     page = await advisers.page(await advisers.only())
     for value in (CANARY, FIELDS["phone"], str(referral.referral_id)):
@@ -119,7 +117,7 @@ async def test_page_shows_the_agreed_fields_and_the_answers_to_tick(
     assert "@page { size: A4" in page
 
 
-async def test_do_not_contact_is_said_first(advisers: Advisers):
+async def test_do_not_contact_is_said_first(advisers: AtDesk):
     await advisers.asked(do_not_contact=True)
     body = (await advisers.page(await advisers.only())).partition("<main>")[2]
     assert body.index("Ne pas contacter la personne") < body.index("<h1>")
@@ -128,7 +126,7 @@ async def test_do_not_contact_is_said_first(advisers: Advisers):
     assert "Ne pas contacter" not in await advisers.page(other["delivery_id"])
 
 
-async def test_sheet_says_whom_to_call_and_where(advisers: Advisers):
+async def test_sheet_says_whom_to_call_and_where(advisers: AtDesk):
     listed = {
         "telephone": "+33327000000", "adresse": "1 rue Neuve", "code_postal": "59300",
         "commune": "Valenciennes",
@@ -142,7 +140,7 @@ async def test_sheet_says_whom_to_call_and_where(advisers: Advisers):
     assert "1 rue Neuve, 59300 Valenciennes" in page
 
 
-async def test_sheet_of_a_request_whose_referral_has_ended_is_refused(advisers: Advisers):
+async def test_sheet_of_a_request_whose_referral_has_ended_is_refused(advisers: AtDesk):
     referral = await advisers.asked()
     delivery = await advisers.only()
     rejected = {"status": ReferralStatus.REJECTED, "on_behalf_of": Author.PARTNER}
@@ -152,7 +150,7 @@ async def test_sheet_of_a_request_whose_referral_has_ended_is_refused(advisers: 
     assert (await advisers.handed_over(delivery)).status_code == 200  # it was told
 
 
-async def test_sheet_of_nothing_is_not_found(advisers: Advisers):
+async def test_sheet_of_nothing_is_not_found(advisers: AtDesk):
     for answer in (
         await advisers.sheet(str(uuid4())),
         await advisers.handed_over(str(uuid4())),
@@ -165,7 +163,7 @@ async def test_sheet_of_nothing_is_not_found(advisers: Advisers):
 # --- the hand-over ------------------------------------------------------------------------
 
 
-async def test_hand_over_says_how_and_to_whom_and_discloses_once(advisers: Advisers):
+async def test_hand_over_says_how_and_to_whom_and_discloses_once(advisers: AtDesk):
     referral = await advisers.asked()
     delivery = await advisers.only()
     answer = await advisers.handed_over(delivery, note=f"vu avec {CANARY}")
@@ -189,7 +187,7 @@ async def test_hand_over_says_how_and_to_whom_and_discloses_once(advisers: Advis
     assert actor["actor"] == "adviser:desk"
 
 
-async def test_note_is_sealed_and_holds_no_social_security_number(advisers: Advisers):
+async def test_note_is_sealed_and_holds_no_social_security_number(advisers: AtDesk):
     await advisers.asked()
     delivery = await advisers.only()
     answer = await advisers.handed_over(delivery, note="NIR 2 69 05 49 588 157 80")
@@ -201,7 +199,7 @@ async def test_note_is_sealed_and_holds_no_social_security_number(advisers: Advi
         assert CANARY.encode().hex() not in row["text"]
 
 
-async def test_call_in_vain_stays_on_the_list_and_is_kept(advisers: Advisers):
+async def test_call_in_vain_stays_on_the_list_and_is_kept(advisers: AtDesk):
     await advisers.asked()
     delivery = await advisers.only()
     for _ in range(2):
@@ -219,7 +217,7 @@ async def test_call_in_vain_stays_on_the_list_and_is_kept(advisers: Advisers):
     assert (await advisers.hub.events("delivery.succeeded"))[0]["attempts"] == 3
 
 
-async def test_partner_that_was_not_reached_needs_no_cancellation(advisers: Advisers):
+async def test_partner_that_was_not_reached_needs_no_cancellation(advisers: AtDesk):
     referral = await advisers.asked()
     await advisers.unreached(await advisers.only())
     await advisers.hub.move(referral, ReferralCancelled, reason=Reason.CLIENT_DECLINED)
@@ -228,7 +226,7 @@ async def test_partner_that_was_not_reached_needs_no_cancellation(advisers: Advi
     assert len(await advisers.hub.rows("SELECT 1 FROM deliveries")) == 1
 
 
-async def test_partner_that_was_phoned_is_phoned_again_when_it_is_cancelled(advisers: Advisers):
+async def test_partner_that_was_phoned_is_phoned_again_when_it_is_cancelled(advisers: AtDesk):
     referral = await advisers.asked()
     await advisers.handed_over(await advisers.only())
     await advisers.hub.move(referral, ReferralCancelled, reason=Reason.SENT_IN_ERROR)
@@ -243,7 +241,7 @@ async def test_partner_that_was_phoned_is_phoned_again_when_it_is_cancelled(advi
     assert len(await advisers.hub.events("disclosure.made")) == 1
 
 
-async def test_reminder_and_withdrawal_go_by_hand_too(advisers: Advisers):
+async def test_reminder_and_withdrawal_go_by_hand_too(advisers: AtDesk):
     referral = await advisers.asked()
     await advisers.handed_over(await advisers.only())
     overdue = DeadlinePassed(
@@ -271,7 +269,7 @@ async def test_reminder_and_withdrawal_go_by_hand_too(advisers: Advisers):
 # --- what keeps a message back ------------------------------------------------------------
 
 
-async def test_withdrawn_agreement_closes_the_sheet(advisers: Advisers):
+async def test_withdrawn_agreement_closes_the_sheet(advisers: AtDesk):
     referral = await advisers.asked()
     delivery = await advisers.only()
     await advisers.hub.withdraw(referral.person_id, referral.agreement_id)
@@ -282,9 +280,9 @@ async def test_withdrawn_agreement_closes_the_sheet(advisers: Advisers):
 
 async def test_agreement_that_ran_out_closes_the_sheet_and_the_hand_over(databases: Databases):
     now = system_clock()
-    hub = Hub(platform_of(databases, clock=lambda: now))
+    hub = Hub(platform_at(databases, clock=lambda: now))
     await hub.prepare()
-    advisers = await Advisers.of(hub)
+    advisers = await AtDesk.of(hub)
     await advisers.asked(agreed_until=now.date())
     delivery = await advisers.only()
     assert (await advisers.sheet(delivery)).status_code == 200
@@ -296,11 +294,11 @@ async def test_agreement_that_ran_out_closes_the_sheet_and_the_hand_over(databas
     await hub.platform.close()
 
 
-async def test_erased_person_closes_the_sheet(advisers: Advisers, databases: Databases):
+async def test_erased_person_closes_the_sheet(advisers: AtDesk, databases: Databases):
     referral = await advisers.asked()
     delivery = await advisers.only()
     await destroy_key(databases, referral.person_id)
-    fresh = Advisers(Hub(platform_of(databases)))
+    fresh = AtDesk(Hub(platform_at(databases)))
     for answer in (await fresh.sheet(delivery), await fresh.handed_over(delivery)):
         assert refused(answer) == (410, "person-erased")
     await fresh.hub.close()
@@ -311,7 +309,7 @@ async def test_erased_person_closes_the_sheet(advisers: Advisers, databases: Dat
 
 
 async def test_what_every_channel_fails_to_bring_is_left_to_an_adviser(
-    advisers: Advisers, sink: Sink
+    advisers: AtDesk, sink: Sink
 ):
     await register(advisers.hub, sink.url)
     sink.replies = [web.Response(status=410)]
@@ -328,7 +326,7 @@ async def test_what_every_channel_fails_to_bring_is_left_to_an_adviser(
     assert len(listed["deliveries"]) == 1
 
 
-async def test_request_that_nobody_waits_for_is_left_to_nobody(advisers: Advisers, sink: Sink):
+async def test_request_that_nobody_waits_for_is_left_to_nobody(advisers: AtDesk, sink: Sink):
     await register(advisers.hub, sink.url)
     referral = await advisers.asked()
     rejected = {"status": ReferralStatus.REJECTED, "on_behalf_of": Author.PARTNER}
@@ -342,7 +340,7 @@ async def test_request_that_nobody_waits_for_is_left_to_nobody(advisers: Adviser
 
 
 async def test_message_that_its_receiver_aborted_may_still_be_said_by_phone(
-    advisers: Advisers, sink: Sink
+    advisers: AtDesk, sink: Sink
 ):
     await register(advisers.hub, sink.url)
     sink.replies = [web.Response(status=400, headers={"webhook-delivery": "abort-message"})]
@@ -368,7 +366,7 @@ OWN = {
 
 
 @pytest.mark.parametrize("kind", list(OWN))
-async def test_service_of_the_commune_needs_no_address(advisers: Advisers, kind: PartnerKind):
+async def test_service_of_the_commune_needs_no_address(advisers: AtDesk, kind: PartnerKind):
     partner_id, service_id = OWN[kind]
     await advisers.asked(partner_id=partner_id, service_id=service_id, partner_kind=kind)
     (item,) = (await advisers.listed(partner_id=partner_id))["waiting"]
@@ -382,7 +380,7 @@ async def test_service_of_the_commune_needs_no_address(advisers: Advisers, kind:
 async def test_service_of_the_commune_may_have_a_mailbox_of_its_own(databases: Databases):
     partner_id, service_id = OWN[PartnerKind.DIGITAL_SPACE]
     async with mailbox() as box:
-        hub = Hub(platform_of(databases, smtp_url=box.url))
+        hub = Hub(platform_at(databases, smtp_url=box.url))
         await hub.prepare()
         to, about = "numerique@petite-foret.example", {"partner_id": partner_id}
         await register(hub, f"mailto:{to}", channel="email", service_ids=[], **about)

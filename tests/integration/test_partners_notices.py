@@ -8,7 +8,7 @@ from aiohttp import web
 
 from infra.messaging.subscription import Subscription
 from tests.support.mailbox import Mailbox, mailbox
-from tests.support.partners import PARTNER, Hub, Sink, platform_of, register
+from tests.support.partners import PARTNER, Hub, Sink, platform_at, register
 from tests.support.postgres import Databases
 
 OPERATOR, COURRIEL = "operateur@ville.example", "contact@mission-locale.example"
@@ -23,7 +23,7 @@ async def box() -> AsyncIterator[Mailbox]:
 @pytest.fixture
 async def told(databases: Databases, box: Mailbox) -> AsyncIterator[Hub]:
     """A hub that mails, and a partner whose structure has a mailbox."""
-    hub = Hub(platform_of(databases, smtp_url=box.url, operator_mail=OPERATOR))
+    hub = Hub(platform_at(databases, smtp_url=box.url, operator_mail=OPERATOR))
     await hub.prepare()
     async with hub.database.transaction() as tx:
         await tx.execute(

@@ -17,7 +17,7 @@ from contracts.referrals import (
 from contracts.values import Author, BusinessStatus, DeadlineStep, Reason, ReferralStatus
 from infra.keys.vault import CannotUnsealError
 from services.partners.handlers.references import open_reference
-from tests.support.advisers import Advisers
+from tests.support.advisers import AtDesk
 from tests.support.mailbox import Post, posted
 from tests.support.partners import (
     PARTNER,
@@ -26,7 +26,7 @@ from tests.support.partners import (
     Sink,
     call,
     destroy_key,
-    platform_of,
+    platform_at,
     register,
 )
 from tests.support.postgres import Databases
@@ -117,7 +117,7 @@ async def test_number_dies_with_the_persons_key(hub: Hub, sink: Sink, databases:
     person = desk.referral.person_id
     await destroy_key(databases, person)
     (row,) = await hub.rows("SELECT partner_reference FROM referral_states")
-    fresh = platform_of(databases)
+    fresh = platform_at(databases)
     another = (await fresh.vault.ensure({person}))[person]
     with pytest.raises(CannotUnsealError):
         open_reference(another, desk.id, row["partner_reference"])
@@ -173,7 +173,7 @@ async def test_mail_names_the_number_but_no_words(post: Post, reference: str, ma
 
 
 async def test_number_that_an_adviser_typed_in_is_kept_too(hub: Hub):
-    advisers = await Advisers.of(hub)
+    advisers = await AtDesk.of(hub)
     referral = await advisers.asked()
     await advisers.handed_over(await advisers.only())
     typed = {

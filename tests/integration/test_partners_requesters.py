@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from contracts.referrals import Disclosure
-from tests.support.advisers import Advisers
+from tests.support.advisers import AtDesk
 from tests.support.mailbox import FORM, TO, Mailbox, mailbox
-from tests.support.partners import FIELDS, PARTNER, Hub, Sink, call, platform_of, register
+from tests.support.partners import FIELDS, PARTNER, Hub, Sink, call, platform_at, register
 from tests.support.postgres import Databases
 from tests.support.sftp import PASSWORD, sftp_server
 
@@ -57,7 +57,7 @@ async def town(databases: Databases, tmp_path: Path) -> AsyncIterator[Town]:
     path = tmp_path / "desks.json"
     path.write_bytes(orjson.dumps(DESKS))
     async with mailbox() as box:
-        hub = Hub(platform_of(databases, requesters=path, smtp_url=box.url))
+        hub = Hub(platform_at(databases, requesters=path, smtp_url=box.url))
         await hub.prepare()
         yield Town(hub, box, tmp_path)
         await hub.close()
@@ -82,7 +82,7 @@ async def everywhere(town: Town, sink: Sink, code: str | None) -> list[str]:
     path = said[-1].partition("https://hub.example")[2].split()[0]
     said.append((await call(town.hub, "POST", f"{path}/open", headers=FORM)).text)
     await town.asks(code, "petite-foret--clap", "petite-foret--clap--projet")
-    advisers = await Advisers.of(town.hub)
+    advisers = await AtDesk.of(town.hub)
     return [*said, await advisers.page(await advisers.only())]
 
 
@@ -110,7 +110,7 @@ async def test_partner_that_may_know_is_told(databases: Databases, sink: Sink, t
     path = tmp_path / "desks.json"
     foyer = DESKS["requesters"][0] | {"shown_to": [PARTNER]}
     path.write_bytes(orjson.dumps(DESKS | {"requesters": [foyer]}))
-    hub = Hub(platform_of(databases, requesters=path))
+    hub = Hub(platform_at(databases, requesters=path))
     await hub.prepare()
     await register(hub, sink.url)
     await hub.refer(sealed=Disclosure(fields=FIELDS, requester="foyer"))

@@ -18,7 +18,7 @@ from infra.base.clock import system_clock
 from infra.web.server import Server, bind
 from services.hub.demo.partner_simulator import BEHAVIOURS
 from services.hub.demo.processes import Child, ChildFailedError
-from tests.support.partners import PARTNER, SERVICE, Hub, platform_of, register
+from tests.support.partners import PARTNER, SERVICE, Hub, platform_at, register
 from tests.support.postgres import Databases
 
 PLIE = "petite-foret--plie"
@@ -59,7 +59,7 @@ async def served(databases: Databases) -> AsyncIterator[Hub]:
     """The partner service on a free port, under the address that it tells partners."""
     listening = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    hub = Hub(platform_of(databases, public_url=url))
+    hub = Hub(platform_at(databases, public_url=url))
     await hub.prepare()
     config = uvicorn.Config(hub.service.app, lifespan="off", access_log=False, log_config=None)
     server = Server(config)

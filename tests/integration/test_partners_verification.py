@@ -13,7 +13,7 @@ from tests.support.partners import (
     Hub,
     Sink,
     call,
-    platform_of,
+    platform_at,
     problem,
 )
 from tests.support.postgres import Databases
@@ -90,7 +90,7 @@ async def test_endpoint_that_fails_is_asked_again_later_and_given_up_after_days(
     databases: Databases, sink: Sink
 ):
     now = system_clock()
-    hub = Hub(platform_of(databases, clock=lambda: now))
+    hub = Hub(platform_at(databases, clock=lambda: now))
     await hub.prepare()
     await unproved(hub, "http://127.0.0.1:9/hook")
     await hub.refer()

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from infra.web.app import Service, create_app
-from infra.web.readiness import Door
+from infra.web.readiness import ReadinessGate
 from infra.web.server import bind, serve, url_of
 from tests.support.partners import Hub
 
@@ -21,7 +21,11 @@ PREFIX = "/aiguillage"
 async def url(hub: Hub) -> AsyncIterator[str]:
     """The partner service, below its name, as one behind such a proxy sees it."""
     app = Starlette(routes=[Mount("/partners", hub.service.app)])
-    door, listening, ready = Door(app, opened=True), bind("127.0.0.1", 0), asyncio.Event()
+    door, listening, ready = (
+        ReadinessGate(app, opened=True),
+        bind("127.0.0.1", 0),
+        asyncio.Event(),
+    )
     task = asyncio.create_task(serve(door, listening, ready.set, root_path=PREFIX))
     await ready.wait()
     yield url_of("127.0.0.1", listening.getsockname()[1])
@@ -46,7 +50,7 @@ async def test_openapi_and_redirects_begin_with_the_prefix(url: str):
 async def test_a_shut_door_behind_a_prefix_is_alive(hub: Hub):
     app = create_app("one", "A service by itself.")
     Service("partners", app, hub.database)
-    door, listening, ready = Door(app), bind("127.0.0.1", 0), asyncio.Event()
+    door, listening, ready = ReadinessGate(app), bind("127.0.0.1", 0), asyncio.Event()
     task = asyncio.create_task(serve(door, listening, ready.set, root_path=PREFIX))
     await ready.wait()
     at = url_of("127.0.0.1", listening.getsockname()[1])

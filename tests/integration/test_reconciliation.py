@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from contracts.registry import SERVICES
 from contracts.values import PartnerKind, ReferralStatus
 from infra.base.settings import Settings
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.store import EventStore
 from infra.platform import Platform
 from infra.readmodels.reconciliation import Finding, Report, announce
@@ -59,7 +59,7 @@ class Whole:
         async with self.databases.owner() as raw:
             return await raw.fetchrow(query)
 
-    async def read(self, service: str, position: int) -> list[Recorded]:
+    async def read(self, service: str, position: int) -> list[StoredEvent]:
         """The event at a position, with all that its entry commits to."""
         database = self.databases.of(service)
         async with database.reading() as tx:

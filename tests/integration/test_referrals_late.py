@@ -3,14 +3,14 @@
 from datetime import UTC, date, datetime, timedelta
 
 from contracts.days import local_day
-from infra.workers.periodic import Ticker
+from infra.workers.periodic import PeriodicTask
 from tests.support.whole import Whole
 
 
 async def look_at_the_calendar(whole: Whole) -> None:
     for service in whole.running.services:
         for worker in service.workers:
-            if isinstance(worker, Ticker) and worker.name == "deadlines":
+            if isinstance(worker, PeriodicTask) and worker.name == "deadlines":
                 while await worker._step():
                     pass
 

@@ -15,7 +15,7 @@ from infra.platform import Platform
 from infra.web.app import Service
 from services.referrals import projections
 from services.referrals.app import build
-from services.referrals.handlers import messages
+from services.referrals.handlers import reactions
 from services.referrals.handlers.directory import (
     RANKED_AT_ONCE,
     UNKNOWN_AT_ONCE,
@@ -169,8 +169,8 @@ async def test_larger_directory_makes_smaller_batches(platform: Platform, servic
 async def test_others_get_their_turn_while_cases_are_ranked(
     platform: Platform, service: Service, monkeypatch: pytest.MonkeyPatch
 ):
-    turn = Turn(messages.open_case)
-    monkeypatch.setattr(messages, "open_case", turn)
+    turn = Turn(reactions.open_case)
+    monkeypatch.setattr(reactions, "open_case", turn)
     async with turn.given():
         case = await arrive(platform, service)
     assert case["referrals"]

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from infra.base.clock import system_clock
-from infra.eventstore.events import NewEvent, Recorded
+from infra.eventstore.events import NewEvent, StoredEvent
 from infra.eventstore.store import Append, EventStore
 from infra.messaging.cloudevents import from_kafka, to_kafka
 from infra.messaging.kafka_client import topic_of
@@ -48,7 +48,7 @@ async def records(hub: World) -> dict[int, list[ConsumerRecord]]:
         await consumer.stop()
 
 
-async def stored(hub: World) -> list[Recorded]:
+async def stored(hub: World) -> list[StoredEvent]:
     async with hub.intake.reading() as connection:
         return await EventStore("intake").read(connection, 0, 100_000)
 
@@ -61,7 +61,7 @@ async def relayed(hub: World) -> bool:
     return [row["done"] for row in rows] == [True]
 
 
-def read(batch: Sequence[ConsumerRecord]) -> list[Recorded]:
+def read(batch: Sequence[ConsumerRecord]) -> list[StoredEvent]:
     return [from_kafka(record.value, record.headers) for record in batch]
 
 
@@ -81,7 +81,7 @@ async def test_topic_receives_every_event_once_in_rising_positions(hub: World):
     assert all(found.values())
 
 
-def _position(event: Recorded) -> int:
+def _position(event: StoredEvent) -> int:
     return event.position
 
 
@@ -122,7 +122,7 @@ async def test_relay_that_dies_before_its_commit_publishes_again_and_loses_nothi
     published, never = asyncio.Event(), asyncio.Event()
     publish = relay.handle
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         await publish(events, tx)
         published.set()
         await never.wait()
@@ -166,7 +166,7 @@ async def test_whatever_goes_wrong_is_tried_again_with_a_new_producer_and_parks_
     troubles = [ValueError(), KeyError(), RuntimeError()]
     used = set()
 
-    def troubled(event: Recorded):  # type: ignore[no-untyped-def]
+    def troubled(event: StoredEvent):  # type: ignore[no-untyped-def]
         used.add(relay.source._producer)  # type: ignore[attr-defined]
         if troubles:
             raise troubles.pop()

@@ -12,7 +12,7 @@ from contracts.requesters import Requesters
 from contracts.values import Channel
 from infra.base.settings import Settings
 from infra.delivery.ssrf_guard import Guard
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.keys.key_ring import KeyRing
 from infra.messaging.sources.base import ForeignRecord
 from infra.platform import Platform
@@ -20,7 +20,7 @@ from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from services.hub.operations.encrypted_columns import KEPT
 from services.intake.handlers.arrivals import Intake
-from services.intake.handlers.gate import Gate
+from services.intake.handlers.inbound import InboundValidator
 from services.intake.subscriptions import PublicRecords, refused
 from services.partners.handlers import seed
 from services.partners.handlers.endpoints import Address, Endpoints
@@ -74,10 +74,10 @@ async def test_secrets_and_refused_records_move_as_well(processes: Processes, hu
     partners, intake = processes.database("partners"), processes.database("intake")
     endpoints = Endpoints(partners, hub.writer("partners"), Guard(), hub.clock, mails=True)
     address = Address(PARTNER, [SERVICE], "mailto:accueil@ml.example", Channel.EMAIL)
-    made = await endpoints.register(address, Meta())
-    await endpoints.rotate(made.endpoint_id, Meta())
+    made = await endpoints.register(address, EventMetadata())
+    await endpoints.rotate(made.endpoint_id, EventMetadata())
     records = PublicRecords(
-        Gate(hub.vault.index, Requesters(), hub.clock),
+        InboundValidator(hub.vault.index, Requesters(), hub.clock),
         Intake(intake, hub.writer("intake"), hub.clock),
         hub.vault.master, hub.clock,
     )  # fmt: skip
@@ -104,7 +104,7 @@ async def test_credentials_of_an_api_move_as_well(processes: Processes, hub: Pla
     url = "http://127.0.0.1:9"
     given = EndpointApplication(auth_url=url, client_id="c", client_secret="s").at(url)
     address = Address(TRAVAIL, [], url, Channel.REST, application=given)
-    made = await endpoints.register(address, Meta())
+    made = await endpoints.register(address, EventMetadata())
     await (await processes.rotate(*KEPT)).destroy_old()
     rows = await partners.rows(SECRET_ROWS)
     secrets = await Secrets.of(hub.vault.master, rows)
@@ -146,7 +146,9 @@ async def test_secret_of_a_destroyed_epoch_holds_up_no_other_partner(
     endpoints = Endpoints(partners, hub.writer("partners"), Guard(), hub.clock, mails=True)
     for name in ("a", "b"):
         url = f"mailto:{name}@ml.example"
-        await endpoints.register(Address(PARTNER, [SERVICE], url, Channel.EMAIL), Meta())
+        await endpoints.register(
+            Address(PARTNER, [SERVICE], url, Channel.EMAIL), EventMetadata()
+        )
     (old, *_) = await partners.rows(SECRET_ROWS)
     await (await processes.rotate(*KEPT)).destroy_old()
     async with partners.transaction() as tx:  # as in a copy from before

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.messaging.failures import PERSONS_BEFORE_PAUSE
 from infra.messaging.kafka_client import _force
 from infra.messaging.subscription import Subscription
@@ -11,8 +11,8 @@ from infra.postgres.transaction import Transaction
 from infra.web.app import Service, create_app
 from tests.support.sources import (
     FaultyMessageError,
-    Gate,
     Handler,
+    InboundValidator,
     World,
     assert_once_and_in_order,
     lag_is,
@@ -29,7 +29,7 @@ from tests.support.sources import (
 def refusing(*numbers: int) -> Handler:
     """A handler that cannot digest the events of these numbers."""
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         await write_effects(events, tx)
         if any(number_of(event) in numbers for event in events):
             raise FaultyMessageError
@@ -54,11 +54,11 @@ async def test_two_members_share_the_work_and_one_outlives_the_other(either: Wor
     assert_once_and_in_order(await either.effects(), expected)
 
 
-async def _share(*members: Subscription[Recorded]) -> bool:
+async def _share(*members: Subscription[StoredEvent]) -> bool:
     return [len(getattr(m.source, "_next", ())) for m in members] == [2, 2]
 
 
-async def kill(member: Subscription[Recorded], task: asyncio.Task[None]) -> None:
+async def kill(member: Subscription[StoredEvent], task: asyncio.Task[None]) -> None:
     """End it as SIGKILL would: without a word to the group."""
     consumer = getattr(member.source, "_consumer", None)
     if consumer is not None:
@@ -99,7 +99,7 @@ async def test_two_members_with_the_same_batch_at_once_apply_it_once(either: Wor
         await member.source.stop()
         held.append(batches)
 
-    async def apply(member: Subscription[Recorded], batches: list) -> int:
+    async def apply(member: Subscription[StoredEvent], batches: list) -> int:
         return sum([await member._apply(batch) for batch in batches])
 
     counts = await asyncio.gather(*map(apply, both, held))
@@ -151,7 +151,7 @@ async def test_stopping_ends_an_idle_subscription(either: World):
 async def test_stopping_lets_the_handler_finish_and_commits_its_batch(either: World):
     entered, released = asyncio.Event(), asyncio.Event()
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         entered.set()
         await released.wait()
         await write_effects(events, tx)
@@ -169,7 +169,7 @@ async def test_stopping_lets_the_handler_finish_and_commits_its_batch(either: Wo
 
 
 async def test_subscription_starts_without_a_database_and_outlives_its_loss(either: World):
-    gate = Gate(either.databases.url)
+    gate = InboundValidator(either.databases.url)
     await gate.open()
     await gate.close()
     database = type(either.referrals)(gate.url, "referrals")
@@ -207,7 +207,7 @@ async def test_lag_counts_what_was_not_read_and_falls_to_nothing(either: World):
 async def test_hanging_handler_is_seen_by_the_liveness_probe(either: World):
     entered, released = asyncio.Event(), asyncio.Event()
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         entered.set()
         await released.wait()
         await write_effects(events, tx)

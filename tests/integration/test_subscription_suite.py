@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.store import ConcurrencyError
 from infra.postgres.transaction import Transaction
 from tests.support.sources import (
@@ -27,7 +27,7 @@ from tests.support.sources import (
 def refusing(*numbers: int) -> Handler:
     """A handler that cannot digest the events of these numbers."""
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         await write_effects(events, tx)
         if any(number_of(event) in numbers for event in events):
             raise FaultyMessageError
@@ -51,7 +51,7 @@ async def test_handler_that_meets_an_outage_leaves_nothing_and_is_asked_again(ei
     outages = [ConnectionError(), TimeoutError()]
     seen: list[int] = []
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         await write_effects(events, tx)
         if outages:
             seen.append(len(await either.effects()))
@@ -70,7 +70,7 @@ async def test_handler_that_meets_an_outage_leaves_nothing_and_is_asked_again(ei
 async def test_somebody_faster_makes_the_handler_run_again_and_parks_nobody(either: World):
     conflicts = [ConcurrencyError(), ConcurrencyError()]
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         await write_effects(events, tx)
         if conflicts:
             raise conflicts.pop()
@@ -87,7 +87,7 @@ async def test_somebody_faster_makes_the_handler_run_again_and_parks_nobody(eith
 async def test_crash_between_handler_and_commit_repeats_the_batch_once(either: World):
     written, never = asyncio.Event(), asyncio.Event()
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         await write_effects(events, tx)
         written.set()
         await never.wait()
@@ -109,7 +109,7 @@ async def test_crash_between_handler_and_commit_repeats_the_batch_once(either: W
 async def test_restarted_subscription_continues_where_it_stood(either: World):
     handled: list[int] = []
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         handled.extend(map(number_of, events))
         await write_effects(events, tx)
 
@@ -178,7 +178,7 @@ async def test_replay_does_again_what_was_undone_by_somebody_faster(either: Worl
     await either.until(lambda: parked_are(either, 2))
     conflicts = [ConcurrencyError()]
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         await write_effects(events, tx)
         if number_of(events[0]) == 2 and conflicts:
             raise conflicts.pop()
@@ -192,7 +192,7 @@ async def test_value_that_postgresql_refuses_is_poison_and_not_an_outage(either:
     ill, *_ = people = persons(4)
     expected = await either.append(people)
 
-    async def handle(events: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(events: Sequence[StoredEvent], tx: Transaction) -> None:
         for event in events:
             if event.key == str(ill):
                 object.__setattr__(event, "position", 2**70)

@@ -13,14 +13,14 @@ ADVISER = "agk_test-adviser"
 HANDED = {"by": "phone", "to": "reception"}
 
 
-class Advisers:
+class AtDesk:
     """A hub as advisers see it."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
 
     @classmethod
-    async def of(cls, hub: Hub) -> "Advisers":
+    async def of(cls, hub: Hub) -> "AtDesk":
         async with hub.database.transaction() as tx:
             await create_key(tx, "desk", "adviser", key=ADVISER)
         return cls(hub)
@@ -68,9 +68,9 @@ class Advisers:
 
 
 @pytest.fixture
-async def advisers(hub: Hub) -> Advisers:
+async def advisers(hub: Hub) -> AtDesk:
     """Advisers of the partner service."""
-    return await Advisers.of(hub)
+    return await AtDesk.of(hub)
 
 
 def refused(answer: httpx2.Response) -> tuple[int, str]:

@@ -15,14 +15,14 @@ import orjson
 from contracts.base import Event
 from infra.base.clock import Clock, system_clock
 from infra.base.settings import Settings
-from infra.eventstore.events import Meta, NewEvent, Recorded, new_event
+from infra.eventstore.events import EventMetadata, NewEvent, StoredEvent, new_event
 from infra.eventstore.store import Append, EventStore
 from infra.messaging.subscription import Subscription
 from infra.platform import Platform
 from infra.postgres.database import Database
 from infra.web.app import Service
 from infra.web.auth import create_key
-from infra.workers.periodic import Ticker
+from infra.workers.periodic import PeriodicTask
 from services.audit.app import build
 from services.audit.handlers.signing import Signing
 from services.audit.subscriptions import CheckpointSigner
@@ -40,7 +40,7 @@ class Hub:
     pools: dict[str, Database] = field(default_factory=dict)
 
     @property
-    def sequencers(self) -> list[Subscription[Recorded]]:
+    def sequencers(self) -> list[Subscription[StoredEvent]]:
         """Its subscriptions, one per service."""
         return [w for w in self.service.workers if isinstance(w, Subscription)]
 
@@ -59,7 +59,7 @@ class Hub:
     async def tick(self, name: str) -> int:
         """Run one of its tickers once."""
         (found,) = [w for w in self.service.workers if w.name == name]
-        assert isinstance(found, Ticker)
+        assert isinstance(found, PeriodicTask)
         return await found._step()
 
     async def publish(self) -> int:
@@ -79,13 +79,13 @@ class Hub:
         stream: str,
         events: Sequence[NewEvent],
         at: datetime = START,
-    ) -> list[Recorded]:
+    ) -> list[StoredEvent]:
         """Store events as ``service`` would."""
         return await self.append_all(service, [Append(stream, events)], at)
 
     async def append_all(
         self, service: str, appends: Sequence[Append], at: datetime = START
-    ) -> list[Recorded]:
+    ) -> list[StoredEvent]:
         """Store events of several streams in one transaction."""
         pool = self.pools.setdefault(service, self.platform.database(service))
         async with pool.transaction() as tx:
@@ -93,9 +93,9 @@ class Hub:
 
     async def say(
         self, service: str, stream: str, person: UUID, *events: Event, at: datetime = START
-    ) -> list[Recorded]:
+    ) -> list[StoredEvent]:
         """Store contract events about a person."""
-        new = [new_event(event, at, person, Meta("adviser:cle")) for event in events]
+        new = [new_event(event, at, person, EventMetadata("adviser:cle")) for event in events]
         return await self.append(service, stream, new, at)
 
     async def read_all(self) -> None:
@@ -121,7 +121,7 @@ class Hub:
         return [r[0] for r in await self.rows("SELECT leaf_hash FROM entries ORDER BY idx")]
 
 
-async def drain(sequencer: Subscription[Recorded]) -> None:
+async def drain(sequencer: Subscription[StoredEvent]) -> None:
     """Read until nothing is left."""
     await sequencer.source.start(sequencer)
     while await sequencer.lag():

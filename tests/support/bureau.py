@@ -21,7 +21,7 @@ from infra.delivery.worker import Load
 from services.partners.adapters.france_travail_clients import Clients
 from tests.support.france_travail import CANARY, CLIENT, NUMBER, PHONE, FranceTravailSimulator
 from tests.support.france_travail import SECRET as CLIENT_SECRET
-from tests.support.partners import Hub, Sink, call, platform_of, register
+from tests.support.partners import Hub, Sink, call, platform_at, register
 from tests.support.postgres import Databases
 
 TRAVAIL = "petite-foret--france-travail"
@@ -47,7 +47,7 @@ class Bureau(Hub):
     def __init__(self, databases: Databases, travail: FranceTravailSimulator, **given: Any):
         self.now = system_clock()
         self.travail = travail
-        platform = platform_of(databases, clock=lambda: self.now, **DESK | given)
+        platform = platform_at(databases, clock=lambda: self.now, **DESK | given)
         super().__init__(platform)
 
     @property

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.tlog import merkle, tiles
 from infra.tlog.checks import Verdict
 from infra.tlog.export.layout import Manifest, Selection, encode_frames
@@ -54,15 +54,16 @@ def recorded(
     type: str = "fr.test.v1",
     actor: str = "hub",
     person: int = 0,
-) -> Recorded:
+) -> StoredEvent:
     """An event as it is stored."""
-    return Recorded(
+    return StoredEvent(
         "referrals", n + 1, UUID(int=n + 1), stream, version, type, UUID(int=person),
-        NOW, NOW, data, sealed, Meta(actor), salt_of(n), salt_of(n + 10**9) if sealed else None,
+        NOW, NOW, data, sealed, EventMetadata(actor), salt_of(n),
+        salt_of(n + 10**9) if sealed else None,
     )  # fmt: skip
 
 
-def opened(event: Recorded, *, erased: bool = False) -> Logged:
+def opened(event: StoredEvent, *, erased: bool = False) -> Logged:
     """An event as an export shows it."""
     sealed = b"" if erased else event.sealed or b""
     salts = event.salt + (event.sealed_salt or b"" if sealed else b"")

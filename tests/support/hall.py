@@ -13,7 +13,7 @@ from contracts.partners import (
 from contracts.values import PartnerKind, ReferralStatus
 from infra.platform import Platform
 from infra.web.app import Service
-from infra.workers.periodic import Ticker
+from infra.workers.periodic import PeriodicTask
 from services.referrals.app import build
 from tests.support.platform import append, client, drain, published, resident
 
@@ -38,7 +38,7 @@ class Hall:
     async def tick(self, name: str) -> None:
         """What a worker does by the clock."""
         (ticker,) = [w for w in self.service.workers if w.name == name]
-        assert isinstance(ticker, Ticker)
+        assert isinstance(ticker, PeriodicTask)
         while await ticker._step():
             pass
 

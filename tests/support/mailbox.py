@@ -18,7 +18,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from contracts.referrals import ReferralRequested
 from infra.base.clock import system_clock
-from tests.support.partners import Hub, call, platform_of, register
+from tests.support.partners import Hub, call, platform_at, register
 from tests.support.postgres import Databases
 
 TO = "accueil@partenaire.example"
@@ -143,7 +143,7 @@ async def posted(databases: Databases) -> AsyncIterator[Post]:
     """A partner with a mailbox, to which one referral was mailed."""
     async with mailbox() as box:
         hub = Hub(
-            platform_of(
+            platform_at(
                 databases,
                 clock=lambda: post.now,
                 smtp_url=box.url,

@@ -10,7 +10,7 @@ import pytest
 
 from infra.keys.key_ring import KeyRing, StaleKeysError
 from infra.keys.master_key import FileProvider, IndexKey, Provider
-from infra.keys.rewrap import Kept, Place
+from infra.keys.rewrap import ColumnLocation, EncryptedColumn
 from infra.keys.rotation import Rotation
 from infra.keys.vault import PERSON_KEYS, Vault
 from infra.postgres.database import Database
@@ -56,12 +56,12 @@ class Processes:
         """The vault of one process."""
         return Vault(self.database(pool_size=4), self.ring(**given))
 
-    def rotation(self, *kept: Kept, **given: Any) -> Rotation:
+    def rotation(self, *kept: EncryptedColumn, **given: Any) -> Rotation:
         """A rotation as the command line would have it: of persons' keys, if none are named."""
-        places = [Place(self.database(k.schema), k) for k in kept or (PERSON_KEYS,)]
+        places = [ColumnLocation(self.database(k.schema), k) for k in kept or (PERSON_KEYS,)]
         return Rotation(self.ring(**{"lease_seconds": 0.1} | given), places)
 
-    async def rotate(self, *kept: Kept, **given: Any) -> Rotation:
+    async def rotate(self, *kept: EncryptedColumn, **given: Any) -> Rotation:
         """Rotate to the end; answers the rotation.
 
         One that stood still longer than its lease is run again, as an operator would.

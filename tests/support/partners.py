@@ -45,7 +45,7 @@ FIELDS = {"family_name": CANARY, "phone": "+33600000001"}
 KEY = "agk_test-partner-admin"
 
 
-def platform_of(databases: Databases, clock: Clock = system_clock, **given: Any) -> Platform:
+def platform_at(databases: Databases, clock: Clock = system_clock, **given: Any) -> Platform:
     """A platform as a process would have it, with loopback opened and quick retries."""
     settings = Settings(
         **{
@@ -360,7 +360,7 @@ def problem(slug: str, title: str, status: int, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 async def hub(databases: Databases) -> AsyncIterator[Hub]:
     """A hub with the seed's directory."""
-    hub = Hub(platform_of(databases))
+    hub = Hub(platform_at(databases))
     await hub.prepare()
     yield hub
     await hub.close()

@@ -12,7 +12,7 @@ from contracts.base import Event
 from contracts.partners import ServicePublished
 from contracts.values import Evidence, PartnerKind, Situation, Thematique
 from infra.base.settings import Settings
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.eventstore.writer import Pending
 from infra.messaging.subscription import Subscription
 from infra.platform import Platform
@@ -39,10 +39,10 @@ async def append(
     events: Sequence[Event],
     person_id: UUID | None = None,
     occurred_at: datetime | None = None,
-) -> list[Recorded]:
+) -> list[StoredEvent]:
     """Append as ``service`` would."""
     database = platform.database(service)
-    pending = Pending(stream, events, person_id, Meta("test"), occurred_at=occurred_at)
+    pending = Pending(stream, events, person_id, EventMetadata("test"), occurred_at=occurred_at)
     try:
         async with database.transaction() as tx:
             return await platform.writer(service).write(

@@ -20,8 +20,8 @@ from contracts.values import (
     Thematique,
 )
 from services.referrals.app import RULES
-from services.referrals.model.case import Case, Decided, Tried, World, evolve_case
-from services.referrals.model.loop import after_move, confirm, open_case
+from services.referrals.model.case import Attempts, Case, Changes, DecisionContext, evolve_case
+from services.referrals.model.case_flow import after_move, confirm, open_case
 from services.referrals.model.person import Person
 from services.referrals.model.referral import Move, Referral, evolve_referral, move_referral
 from services.referrals.model.routing import Service
@@ -76,10 +76,10 @@ def agreement(
     )  # fmt: skip
 
 
-def world(who: Person, *services: Service, today: date = TODAY) -> World:
+def world(who: Person, *services: Service, today: date = TODAY) -> DecisionContext:
     """A directory, the built-in rules and a day."""
     read = DirectoryRead(position=1, referrals=0, day=today)
-    return World({s.service_id: s for s in services}, ALL_RULES, who, today, read)
+    return DecisionContext({s.service_id: s for s in services}, ALL_RULES, who, today, read)
 
 
 def opened(**given: Any) -> CaseOpened:
@@ -92,7 +92,7 @@ def opened(**given: Any) -> CaseOpened:
 class Story:
     """A case and its referrals as they go on; ``said``: short names of events, in order."""
 
-    def __init__(self, about: World, **given: Any) -> None:
+    def __init__(self, about: DecisionContext, **given: Any) -> None:
         self.world = about
         self.case: Case | None = None
         self.referrals: dict[Any, Referral] = {}
@@ -100,7 +100,7 @@ class Story:
         self.events: list[Event] = []
         self.take(open_case(opened(**given), about))
 
-    def take(self, decided: Decided) -> list[str]:
+    def take(self, decided: Changes) -> list[str]:
         before = len(self.said)
         for event in decided.case:
             self.case = evolve_case(self.case, event)
@@ -120,8 +120,8 @@ class Story:
         self.said.append(event.type.removeprefix("fr.aiguillage.referrals.")[:-3])
 
     @property
-    def tried(self) -> Tried:
-        return Tried(list(self.referrals.values()))
+    def tried(self) -> Attempts:
+        return Attempts(list(self.referrals.values()))
 
     def at(self, service_id: str) -> Referral:
         return [r for r in self.referrals.values() if r.service_id == service_id][-1]
@@ -133,7 +133,7 @@ class Story:
         found, before = self.at(service_id), len(self.said)
         assert self.case is not None
         moved = move_referral(found, move, self.world.today)
-        self.take(Decided((), ((found.referral_id, found.version, moved),)))
+        self.take(Changes((), ((found.referral_id, found.version, moved),)))
         now = self.at(service_id)
         self.take(after_move(self.case, now, self.tried.but(now), move, self.world))
         return self.said[before:]
@@ -143,7 +143,7 @@ class Story:
         assert self.case is not None
         by, author = "adviser:anne", Author.ADVISER
         events = confirm(self.case, found, self.world, by, author, appointment_at)
-        self.take(Decided((), ((found.referral_id, found.version, events),)))
+        self.take(Changes((), ((found.referral_id, found.version, events),)))
 
     def states(self) -> dict[str, str]:
         return {r.service_id: r.status for r in self.referrals.values()}

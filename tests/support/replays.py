@@ -21,7 +21,7 @@ from contracts.values import (
     ReferralStatus,
     Thematique,
 )
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from services.audit.handlers.replay import MERGES, AsOf, Log, LogRow, Pages, Span, lines
 from services.audit.model.replay import Of, Subject
 from tests.support.exports import Logged, opened, salt_of
@@ -89,9 +89,10 @@ def said(
 ) -> Logged:
     """One entry; its stream is the person's."""
     moment, data = MONDAY + timedelta(days=day), event.clear_json().decode()
-    recorded = Recorded(
+    recorded = StoredEvent(
         service, at + 1, UUID(int=9000 + at), f"{service}-{person}", version, event.type,
-        person, moment, moment, data, b"sealed %d" % at, Meta(), salt_of(at), salt_of(at),
+        person, moment, moment, data, b"sealed %d" % at, EventMetadata(), salt_of(at),
+        salt_of(at),
     )  # fmt: skip
     return opened(recorded)
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from infra.base.clock import system_clock
 from infra.base.settings import Settings
-from infra.eventstore.events import NewEvent, Recorded
+from infra.eventstore.events import NewEvent, StoredEvent
 from infra.eventstore.store import Append, EventStore
 from infra.messaging.relay import relay_subscription
 from infra.messaging.sources.base import Source
@@ -29,7 +29,7 @@ from tests.support.postgres import Databases
 WAIT_SECONDS = 90
 EVENT_TYPE = "fr.test.happened.v1"
 Effect = tuple[str, int]
-Handler = Callable[[Sequence[Recorded], Transaction], Awaitable[None]]
+Handler = Callable[[Sequence[StoredEvent], Transaction], Awaitable[None]]
 
 
 class FaultyMessageError(Exception):
@@ -56,7 +56,7 @@ class World:
         """Whether there is a broker between the two services."""
         return self.settings.kafka_bootstrap is not None
 
-    def source(self, database: Database | None = None, **options: Any) -> Source[Recorded]:
+    def source(self, database: Database | None = None, **options: Any) -> Source[StoredEvent]:
         """A new reader of the intake's events, a member of the same group as the others."""
         if self.kafka:
             return KafkaSource(
@@ -71,7 +71,7 @@ class World:
 
     def subscription(
         self, handle: Handler | None = None, database: Database | None = None, **options: Any
-    ) -> Subscription[Recorded]:
+    ) -> Subscription[StoredEvent]:
         """A member of the subscription `consumer`; it writes effects unless told otherwise."""
         database = database or self.referrals
         return Subscription(
@@ -83,7 +83,7 @@ class World:
             poll_seconds=self.settings.poll_seconds,
         )
 
-    def relay(self) -> Subscription[Recorded]:
+    def relay(self) -> Subscription[StoredEvent]:
         """What copies the intake's table to its topic."""
         return relay_subscription(
             self.settings, self.platform.record_key(), self.intake, "intake"
@@ -145,7 +145,7 @@ class World:
             while not await condition():
                 await asyncio.sleep(0.05)
 
-    async def quiet(self, *members: Subscription[Recorded]) -> None:
+    async def quiet(self, *members: Subscription[StoredEvent]) -> None:
         """Wait until all that was published is read; then stop, so that all is applied."""
         await self.until(lambda: _nothing_left(members))
         for member in members:
@@ -153,7 +153,7 @@ class World:
         for member in members:
             await self._by_member[id(member)]
 
-    def start(self, subscription: Subscription[Recorded]) -> asyncio.Task[None]:
+    def start(self, subscription: Subscription[StoredEvent]) -> asyncio.Task[None]:
         """Run a subscription until the end of the test, or until it is stopped or cancelled."""
         task = asyncio.create_task(subscription.run())
         self._by_member[id(subscription)] = task
@@ -196,7 +196,7 @@ async def world(
         await made.close()
 
 
-async def _nothing_left(members: Sequence[Subscription[Recorded]]) -> bool:
+async def _nothing_left(members: Sequence[Subscription[StoredEvent]]) -> bool:
     """Whether nothing waits; who is between two connections does not know."""
     try:
         return sum([await member.lag() for member in members]) == 0
@@ -204,7 +204,7 @@ async def _nothing_left(members: Sequence[Subscription[Recorded]]) -> bool:
         return False
 
 
-async def write_effects(events: Sequence[Recorded], tx: Transaction) -> None:
+async def write_effects(events: Sequence[StoredEvent], tx: Transaction) -> None:
     """The handler of these tests: one row per event."""
     await tx.execute(
         "INSERT INTO effects (key, n, position) "
@@ -215,7 +215,7 @@ async def write_effects(events: Sequence[Recorded], tx: Transaction) -> None:
     )
 
 
-def number_of(event: Recorded) -> int:
+def number_of(event: StoredEvent) -> int:
     """The `n` of an event appended by these tests."""
     return int(orjson.loads(event.data)["n"])
 
@@ -239,7 +239,7 @@ def persons(count: int) -> list[UUID]:
     return [uuid4() for _ in range(count)]
 
 
-class Gate:
+class InboundValidator:
     """A TCP way to the server that can be closed and opened: an outage, as clients see it."""
 
     def __init__(self, url: str) -> None:
@@ -329,14 +329,14 @@ async def set_pause(either: World, value: bool) -> None:
         await set_paused(tx, "consumer", value)
 
 
-async def steps(either: World, member: Subscription[Recorded], count: int) -> None:
+async def steps(either: World, member: Subscription[StoredEvent], count: int) -> None:
     """Let a running member go round so many times."""
     for _ in range(count):
         before = member.last_step
         await either.until(lambda before=before: _moved(member, before))
 
 
-async def _moved(member: Subscription[Recorded], before: float) -> bool:
+async def _moved(member: Subscription[StoredEvent], before: float) -> bool:
     return member.last_step > before
 
 
@@ -344,7 +344,7 @@ async def parked_are(either: World, count: int) -> bool:
     return len(await either.parked()) == count
 
 
-async def lag_is(member: Subscription[Recorded], expected: int) -> bool:
+async def lag_is(member: Subscription[StoredEvent], expected: int) -> bool:
     try:
         return await member.lag() == expected
     except (ConnectionError, TimeoutError):  # not connected yet

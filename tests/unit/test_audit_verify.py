@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.tlog import merkle
 from infra.tlog.checks import LoggedEntry, Outcome, Verdict, verify_log
 from infra.tlog.commitment import Opening
@@ -22,9 +22,9 @@ SIZE = 40
 
 
 def logged(index: int, stream: str, version: int, data: str = "{}") -> LoggedEntry:
-    event = Recorded(
+    event = StoredEvent(
         "intake", index + 1, UUID(int=index + 1), stream, version, "fr.test.v1", uuid4(), NOW,
-        NOW, data, b"sealed %d" % index, Meta(), salt_of(index), salt_of(index + SIZE),
+        NOW, data, b"sealed %d" % index, EventMetadata(), salt_of(index), salt_of(index + SIZE),
     )  # fmt: skip
     whole = opened(event)
     hashed = merkle.leaf_hash(whole.entry)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.base.telemetry import TRACEPARENT, new_traceparent, trace_id
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.messaging.cloudevents import (
     NotOurEventError,
     attributes,
@@ -40,7 +40,7 @@ json_texts = st.recursive(
     max_leaves=8,
 ).map(lambda value: json.dumps(value, ensure_ascii=False))
 metas = st.builds(
-    Meta,
+    EventMetadata,
     plain,
     st.none() | uuids,
     st.none() | uuids,
@@ -48,7 +48,7 @@ metas = st.builds(
 )
 salts = st.binary(min_size=32, max_size=32)
 events = st.builds(
-    Recorded,
+    StoredEvent,
     st.sampled_from(["intake", "referrals", "partners", "audit"]),
     st.integers(1, 10**17),
     uuids,
@@ -66,7 +66,7 @@ events = st.builds(
 ).map(lambda event: event if event.sealed else replace(event, sealed_salt=None))
 
 
-def example(**changed: object) -> Recorded:
+def example(**changed: object) -> StoredEvent:
     given_values = {
         "service": "intake",
         "position": 41,
@@ -79,28 +79,30 @@ def example(**changed: object) -> Recorded:
         "recorded_at": datetime(2026, 11, 23, 9, 31, 2, 5, tzinfo=UTC),
         "data": '{"a": 1}',
         "sealed": b"\x00\x01ciphertext",
-        "meta": Meta("desk", uuid4(), uuid4(), new_traceparent(), "system:a"),
+        "meta": EventMetadata("desk", uuid4(), uuid4(), new_traceparent(), "system:a"),
         "salt": bytes(range(32)),
         "sealed_salt": bytes(range(32, 64)) if changed.get("sealed", True) else None,
     }
-    return Recorded(**{**given_values, **changed})  # type: ignore[arg-type]
+    return StoredEvent(**{**given_values, **changed})  # type: ignore[arg-type]
 
 
 @given(events)
-def test_event_is_read_back_as_it_was_written(event: Recorded):
+def test_event_is_read_back_as_it_was_written(event: StoredEvent):
     _, value, headers = to_kafka(event)
     assert from_kafka(value, headers) == event
     assert parse_record(to_record(event)) == event
 
 
 @given(events)
-def test_entry_of_the_log_survives_the_way_through_kafka(event: Recorded):
+def test_entry_of_the_log_survives_the_way_through_kafka(event: StoredEvent):
     _, value, headers = to_kafka(event)
     assert from_kafka(value, headers).entry() == event.entry()
 
 
 @given(events)
-def test_event_without_its_personal_part_is_still_the_one_that_the_log_hashes(event: Recorded):
+def test_event_without_its_personal_part_is_still_the_one_that_the_log_hashes(
+    event: StoredEvent,
+):
     stripped = event.stripped()
     assert stripped.sealed is None
     assert stripped.entry() == event.entry()

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from fastapi import FastAPI
 
-from infra.web.readiness import Door
+from infra.web.readiness import ReadinessGate
 from infra.web.server import bind, serve
 
 
@@ -35,7 +35,7 @@ async def statuses(port: int) -> list[int]:
 
 
 async def test_nothing_but_the_sign_of_life_is_served_before_the_door_opens():
-    door, listening = Door(application()), bind("127.0.0.1", 0)
+    door, listening = ReadinessGate(application()), bind("127.0.0.1", 0)
     ready = asyncio.Event()
     serving = asyncio.create_task(serve(door, listening, ready.set))
     await ready.wait()
@@ -55,7 +55,7 @@ async def test_serving_ends_with_what_keeps_the_door_shut_for_good():
     listening = bind("127.0.0.1", 0)
     opening = asyncio.create_task(never())
     with pytest.raises(RuntimeError, match="nobody"):
-        await serve(Door(application()), listening, lambda: None, opening)
+        await serve(ReadinessGate(application()), listening, lambda: None, opening)
 
 
 async def test_service_that_opened_goes_on_serving():

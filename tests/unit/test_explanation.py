@@ -14,9 +14,9 @@ from contracts.referrals import (
 )
 from contracts.statements import DatedBenefit, SensitiveDisability
 from contracts.values import Author, Evidence, FactSource, PartnerKind
-from services.referrals.model.case import Case, Tried
+from services.referrals.model.case import Attempts, Case
+from services.referrals.model.case_flow import make_proposal
 from services.referrals.model.explain import Told, explain, in_words
-from services.referrals.model.loop import make_proposal
 from services.referrals.model.person import Person
 from tests.support.referrals import (
     ALL_RULES,
@@ -34,7 +34,7 @@ PLIE = service(PartnerKind.PLIE)
 
 
 def made(who: Person, *services: Any) -> ProposalMade:
-    return make_proposal(Case.of(opened()), world(who, *services), Tried())
+    return make_proposal(Case.of(opened()), world(who, *services), Attempts())
 
 
 def told(who: Person | None = None, *after: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.messaging.failures import (
     PERSONS_BEFORE_PAUSE,
     PERSONS_OF_ONE_AUTHOR,
@@ -82,24 +82,26 @@ def test_whatever_one_author_sends_pauses_nothing_unless_others_fail_too(
     assert not judged(Failures(0.5), [*failing, *beside], sound)
 
 
-def recorded(meta: Meta) -> Recorded:
+def recorded(meta: EventMetadata) -> StoredEvent:
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    return Recorded("intake", 1, uuid4(), "s", 1, "t", uuid4(), at, at, "{}", None, meta, b"")
+    return StoredEvent(
+        "intake", 1, uuid4(), "s", 1, "t", uuid4(), at, at, "{}", None, meta, b""
+    )
 
 
 @pytest.mark.parametrize(
     ("meta", "author"),
     [
-        (Meta(), None),
-        (Meta("hub:deadline"), None),
-        (Meta("partner:p1"), "partner:p1"),
-        (Meta(origin="partner:p1"), "partner:p1"),
-        (Meta("adviser:x", origin="partner:p1"), "partner:p1"),
+        (EventMetadata(), None),
+        (EventMetadata("hub:deadline"), None),
+        (EventMetadata("partner:p1"), "partner:p1"),
+        (EventMetadata(origin="partner:p1"), "partner:p1"),
+        (EventMetadata("adviser:x", origin="partner:p1"), "partner:p1"),
     ],
 )
-def test_the_author_is_who_acted_from_outside_first(meta: Meta, author: str | None):
+def test_the_author_is_who_acted_from_outside_first(meta: EventMetadata, author: str | None):
     event = recorded(meta)
     assert event.author == author
     assert recorded(event.caused()).author == author
     assert recorded(recorded(event.caused()).caused()).author == author
-    assert Meta.parse(event.caused().json()) == event.caused()
+    assert EventMetadata.parse(event.caused().json()) == event.caused()

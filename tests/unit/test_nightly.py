@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from infra.workers import daily
-from infra.workers.daily import Nightly, next_at
+from infra.workers.daily import DailyTask, next_at
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ class Night:
         self.now = datetime(2026, 1, 10, tzinfo=UTC)
         self.done = 0
         self.fails = False
-        self.worker = Nightly("test", self.work, lambda: self.now, 3)
+        self.worker = DailyTask("test", self.work, lambda: self.now, 3)
 
     async def work(self) -> None:
         self.done += 1

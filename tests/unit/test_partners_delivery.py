@@ -14,15 +14,15 @@ from services.partners.model.delivery import (
     LONGEST_PAUSE,
     MAX_BATCH,
     MAX_PER_ENDPOINT,
+    EndpointLoad,
     Health,
-    Lane,
+    allot,
     pause,
-    shares,
 )
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 lanes = st.builds(
-    Lane,
+    EndpointLoad,
     st.builds(uuid4),
     failures=st.integers(0, 12),
     concurrency=st.none() | st.integers(1, 80),
@@ -73,31 +73,33 @@ def test_endpoint_is_hopeless_only_after_days_of_nothing_but_failures():
 
 
 def test_endpoint_that_has_rested_gets_one_probe_at_a_time():
-    lane = Lane(UUID(int=1), failures=BREAK_AFTER)
+    lane = EndpointLoad(UUID(int=1), failures=BREAK_AFTER)
     assert lane.room(0, NOW) == 1
     assert lane.room(1, NOW) == 0
 
 
 @pytest.mark.parametrize("per_minute", [1, 6, 60, 600])
 def test_rate_is_kept_over_any_time_with_a_short_burst_at_most(per_minute: int):
-    lane, now, sent = Lane(UUID(int=1), per_minute=per_minute), NOW, 0
+    lane, now, sent = EndpointLoad(UUID(int=1), per_minute=per_minute), NOW, 0
     for _ in range(600):
         count = min(lane.room(0, now), MAX_PER_ENDPOINT)
         sent += count
         rate_at = lane.sent(count, now) if count else lane.rate_at
-        lane = Lane(lane.endpoint_id, per_minute=per_minute, rate_at=rate_at)
+        lane = EndpointLoad(lane.endpoint_id, per_minute=per_minute, rate_at=rate_at)
         now += timedelta(seconds=1)
     burst = max(1, per_minute // 6)
     assert per_minute * 10 - 1 <= sent <= per_minute * 10 + burst
 
 
 def test_lane_without_a_rate_keeps_none():
-    assert Lane(UUID(int=1)).sent(5, NOW) is None
+    assert EndpointLoad(UUID(int=1)).sent(5, NOW) is None
 
 
 @given(st.lists(lanes, max_size=20), st.integers(0, 300))
-def test_shares_stay_within_the_room_and_within_each_lane(given_lanes: list[Lane], room: int):
-    found = shares(given_lanes, {}, room, NOW)
+def test_shares_stay_within_the_room_and_within_each_lane(
+    given_lanes: list[EndpointLoad], room: int
+):
+    found = allot(given_lanes, {}, room, NOW)
     assert sum(found.values()) <= room
     for lane in given_lanes:
         share = found.get(lane.endpoint_id, 0)
@@ -107,19 +109,22 @@ def test_shares_stay_within_the_room_and_within_each_lane(given_lanes: list[Lane
 
 @given(st.integers(1, 30), st.integers(1, 300))
 def test_no_endpoint_gets_more_than_its_equal_share(count: int, room: int):
-    found = shares([Lane(uuid4()) for _ in range(count)], {}, room, NOW)
+    found = allot([EndpointLoad(uuid4()) for _ in range(count)], {}, room, NOW)
     assert max(found.values()) - min(found.values()) <= -(-room // count)
     assert max(found.values()) <= -(-room // count)
 
 
 def test_file_takes_all_that_waits_whatever_the_others_share_and_one_at_a_time():
-    batch, others = Lane(uuid4(), batch_minutes=60), [Lane(uuid4()) for _ in range(50)]
-    assert shares([batch, *others], {}, 600, NOW)[batch.endpoint_id] == MAX_BATCH
-    assert shares([batch, *others], {}, 40, NOW)[batch.endpoint_id] == 40
-    assert batch.endpoint_id not in shares([batch], {batch.endpoint_id: 1}, 600, NOW)
+    batch, others = (
+        EndpointLoad(uuid4(), batch_minutes=60),
+        [EndpointLoad(uuid4()) for _ in range(50)],
+    )
+    assert allot([batch, *others], {}, 600, NOW)[batch.endpoint_id] == MAX_BATCH
+    assert allot([batch, *others], {}, 40, NOW)[batch.endpoint_id] == 40
+    assert batch.endpoint_id not in allot([batch], {batch.endpoint_id: 1}, 600, NOW)
 
 
 def test_full_endpoint_gets_nothing_and_the_others_do():
-    full, other = Lane(uuid4()), Lane(uuid4())
-    found = shares([full, other], {full.endpoint_id: MAX_PER_ENDPOINT}, 100, NOW)
+    full, other = EndpointLoad(uuid4()), EndpointLoad(uuid4())
+    found = allot([full, other], {full.endpoint_id: MAX_PER_ENDPOINT}, 100, NOW)
     assert found == {other.endpoint_id: 50}

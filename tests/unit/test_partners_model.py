@@ -35,7 +35,7 @@ from contracts.values import (
 from contracts.webhooks import NEEDS_REASON, Answer, RequesterPart
 from services.partners.model import (
     AnswerFieldError,
-    Commission,
+    CommissionCheck,
     CommissionNotMetError,
     ForbiddenTransitionError,
     ReasonNotYoursError,
@@ -127,7 +127,7 @@ def test_person_is_accepted_from_the_day_of_the_commission_on(
 ):
     asked, commission = (
         answer(R.ACCEPTED, commission_on=given),
-        Commission(needed, scheduled, TODAY),
+        CommissionCheck(needed, scheduled, TODAY),
     )
     if allowed:
         check_commission(asked, commission)
@@ -138,7 +138,7 @@ def test_person_is_accepted_from_the_day_of_the_commission_on(
 
 @pytest.mark.parametrize("asked", [s for s in ASKABLE if s is not R.ACCEPTED])
 def test_commission_is_asked_for_acceptance_only(asked: R):
-    check_commission(answer(asked), Commission(True, None, TODAY))
+    check_commission(answer(asked), CommissionCheck(True, None, TODAY))
 
 
 def test_suggestion_is_of_another_known_service_and_with_its_reason():

@@ -12,7 +12,7 @@ from contracts.partners import AnswerReceived, AnswerSealed
 from contracts.referrals import AnswerRefused, ReferralReceived, SpokenSealed
 from contracts.values import Author, ReferralStatus
 from services.partners.model import fold_states
-from services.partners.model.words import Words, fold_words, reference_in
+from services.partners.model.partner_text import Words, fold_words, reference_in
 
 R = ReferralStatus
 REFERRAL, FIRST, SECOND = UUID(int=1), UUID(int=2), UUID(int=3)

@@ -3,7 +3,7 @@
 import pytest
 
 from services.hub import terminal
-from services.hub.terminal import PLAIN_SECONDS, Meter
+from services.hub.terminal import PLAIN_SECONDS, ProgressBar
 
 
 class Time:
@@ -25,7 +25,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 def test_plain_lines_tell_rate_and_what_is_left(
     time: Time, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Meter("checked") as meter:
+    with ProgressBar("checked") as meter:
         meter(1000, 50_000)  # there from an earlier run: no part of the rate
         time.now += PLAIN_SECONDS
         meter(11_000, 50_000)
@@ -35,11 +35,11 @@ def test_plain_lines_tell_rate_and_what_is_left(
 def test_nothing_is_said_of_short_work_or_where_it_is_not_wanted(
     time: Time, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Meter("checked") as meter:
+    with ProgressBar("checked") as meter:
         meter(0, 5)
         time.now += PLAIN_SECONDS / 2
         meter(5, 5)
-    with Meter("checked", shown=False) as meter:
+    with ProgressBar("checked", shown=False) as meter:
         meter(0, 5)
         time.now += 10 * PLAIN_SECONDS
         meter(5, 5)
@@ -48,7 +48,7 @@ def test_nothing_is_said_of_short_work_or_where_it_is_not_wanted(
 
 def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with Meter("checked") as meter:
+    with ProgressBar("checked") as meter:
         meter(1, 2)
         assert meter._bar is not None
         (task,) = meter._bar.tasks

@@ -19,7 +19,7 @@ from contracts.values import (
     ReferralStatus,
 )
 from services.referrals.model import advice
-from services.referrals.model.case import Decided
+from services.referrals.model.case import Changes
 from services.referrals.model.deadlines import working_day
 from services.referrals.model.person import AgreementMissingError
 from services.referrals.model.referral import (
@@ -84,7 +84,7 @@ def test_late_yes_is_a_new_referral_linked_to_the_old_one():
         chosen(told, ML.service_id)
     late = Move(S.ACCEPTED, Author.PARTNER, answer_id=uuid4())
     refused = refuse_answer(old, late, "cancelled does not lead to accepted")
-    told.take(Decided((), ((old.referral_id, old.version, (refused,)),)))
+    told.take(Changes((), ((old.referral_id, old.version, (refused,)),)))
     chosen(told, ML.service_id)
     new = told.at(ML.service_id)
     assert (new.status, new.replaces) == (S.REQUESTED, old.referral_id)

@@ -14,7 +14,7 @@ from contracts.values import (
     ReferralStatus,
 )
 from services.referrals.model.case import Case
-from services.referrals.model.loop import confirm, draft
+from services.referrals.model.case_flow import confirm, draft
 from services.referrals.model.referral import (
     ForbiddenTransitionError,
     InvalidMoveError,

@@ -10,10 +10,10 @@ from contracts.checks.communes import zones_of
 from contracts.referrals import ProposalMade
 from contracts.values import PartnerKind
 from services.referrals.model.advice import propose_again
-from services.referrals.model.case import Case, Tried
+from services.referrals.model.case import Attempts, Case
+from services.referrals.model.case_flow import make_proposal
 from services.referrals.model.conditions import in_zone, nearest_zones
 from services.referrals.model.explain import Told, explain, in_words
-from services.referrals.model.loop import make_proposal
 from services.referrals.model.proposals import (
     DESCRIBED,
     DESCRIBED_BESIDES,
@@ -93,12 +93,12 @@ def test_however_many_were_asked_the_proposal_keeps_its_bound():
 def test_new_proposal_describes_the_service_that_refused():
     there = world(person(), *DEPARTMENT)
     case = Case.of(opened())
-    case = case.proposed(make_proposal(case, there, Tried()))
+    case = case.proposed(make_proposal(case, there, Attempts()))
     refused = Referral(
         case.case_id, case.case_id, case.person_id, "partner-old-0149", FT, "old-0149",
         status="rejected",  # type: ignore[arg-type]
     )  # fmt: skip
-    made = propose_again(case, Tried([refused]), there).case[0]
+    made = propose_again(case, Attempts([refused]), there).case[0]
     assert isinstance(made, ProposalMade)
     assert made.sealed
     assert "old-0149" in {candidate.service_id for candidate in made.sealed.candidates}
@@ -118,7 +118,7 @@ def test_small_directory_leaves_nobody_out():
 
 
 def test_explanation_says_how_many_more_there_were_and_why():
-    proposal = make_proposal(Case.of(opened()), world(person(), *DEPARTMENT), Tried())
+    proposal = make_proposal(Case.of(opened()), world(person(), *DEPARTMENT), Attempts())
     explained = explain(Told(proposal, ALL_RULES))
     assert [(more["count"], more["text"]) for more in explained["more"]] == [
         (20, "Conviennent aussi, mais viennent après dans le classement."),
@@ -132,7 +132,7 @@ def test_explanation_says_how_many_more_there_were_and_why():
 
 def test_reason_of_a_rule_is_told_in_the_rule_s_own_words():
     many = named(ML, 40, "young")
-    old = make_proposal(Case.of(opened()), world(person(date(1970, 1, 1)), *many), Tried())
+    old = make_proposal(Case.of(opened()), world(person(date(1970, 1, 1)), *many), Attempts())
     (more,) = explain(Told(old, ALL_RULES))["more"]
     assert more["count"] == 10
     assert more["text"] == ALL_RULES.tables[ML].rows["ml-too-old"].text

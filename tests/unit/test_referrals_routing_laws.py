@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from contracts.explanation import Explanation
 from contracts.statements import DatedMobility
 from contracts.values import Situation, Thematique
-from services.referrals.model.loop import open_case
+from services.referrals.model.case_flow import open_case
 from services.referrals.model.person import Person
 from services.referrals.model.proposals import propose, reevaluate
 from services.referrals.model.routing import NOT_ELIGIBLE, Service

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from infra.base.settings import Settings
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.store import EventStore
 from infra.eventstore.upcast import upcast
 from infra.messaging.cloudevents import (
@@ -31,7 +31,7 @@ from infra.postgres.errors import describe
 from infra.postgres.transaction import Transaction
 
 
-class KafkaSource(TopicSource[Recorded]):
+class KafkaSource(TopicSource[StoredEvent]):
     """One service's events on its topic, in the order of their positions per partition.
 
     A record without our code, or of another generation of the topic, is no event of ours and
@@ -60,8 +60,8 @@ class KafkaSource(TopicSource[Recorded]):
         self._publication: Publication | None = None
 
     async def complete(
-        self, tx: Transaction, messages: Sequence[Message[Recorded]]
-    ) -> Sequence[Message[Recorded]]:
+        self, tx: Transaction, messages: Sequence[Message[StoredEvent]]
+    ) -> Sequence[Message[StoredEvent]]:
         """Fetch from the table what was too large for the topic.
 
         Raises ``AnotherTopicError`` if the topic has begun a new generation, and
@@ -86,7 +86,7 @@ class KafkaSource(TopicSource[Recorded]):
 
     async def again(
         self, tx: Transaction, source: str, partition: int, offset: int
-    ) -> Recorded:
+    ) -> StoredEvent:
         """Read an event anew, from the table: the topic only says which."""
         if source == self._service:
             position = offset
@@ -94,7 +94,7 @@ class KafkaSource(TopicSource[Recorded]):
             position = (await super().again(tx, source, partition, offset)).position
         return self._in_our_words(await self._table.at(tx, position))
 
-    def dump(self, message: Message[Recorded]) -> bytes:
+    def dump(self, message: Message[StoredEvent]) -> bytes:
         """A parked event, whole.
 
         Of a record that is no event only its place is kept: what a stranger wrote on our topic
@@ -103,13 +103,13 @@ class KafkaSource(TopicSource[Recorded]):
         assert message.event is not None
         return to_record(message.event)
 
-    def parse(self, record: bytes) -> Recorded:
+    def parse(self, record: bytes) -> StoredEvent:
         """Read back a parked event."""
         return self._in_our_words(parse_record(record))
 
     def _filled(
-        self, message: Message[Recorded], found: dict[int, Recorded]
-    ) -> Message[Recorded]:
+        self, message: Message[StoredEvent], found: dict[int, StoredEvent]
+    ) -> Message[StoredEvent]:
         event = found[message.position or 0]
         return replace(message, event=self._in_our_words(event), absent=False)
 
@@ -140,13 +140,13 @@ class KafkaSource(TopicSource[Recorded]):
             )
         return max(following, start)
 
-    def _in_our_words(self, event: Recorded) -> Recorded:
+    def _in_our_words(self, event: StoredEvent) -> StoredEvent:
         if self._as_stored:
             return event
         event_type, data = upcast(event.type, event.data)
         return event if event_type == event.type else replace(event, type=event_type, data=data)
 
-    def _message(self, record: Any) -> Message[Recorded]:
+    def _message(self, record: Any) -> Message[StoredEvent]:
         try:
             stamp = self._key.verify(record.partition, record.value, record.headers)
             event = self._in_our_words(from_kafka(record.value, record.headers))

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.store import EventStore
 from infra.messaging.cloudevents import parse_record, to_record
 from infra.messaging.sources.base import Batch, Message, Offsets, ReadAgainError
 from infra.postgres.database import Database, is_infrastructure
 from infra.postgres.errors import describe
-from infra.postgres.notify import Listener
+from infra.postgres.notify import Notifier
 from infra.postgres.transaction import Transaction
 
 
@@ -23,16 +23,16 @@ class PostgresSource:
         self.name = service
         self._database = database
         self._store = EventStore(service, as_stored=as_stored)
-        self._listener: Listener | None = None
+        self._listener: Notifier | None = None
         self._next = 0
         self._drained = False
 
     async def start(self, offsets: Offsets) -> None:
         """Begin where the subscription stands."""
-        self._listener = Listener(self.name)
+        self._listener = Notifier(self.name)
         await self.seek(0, await offsets.next_offset(0))
 
-    async def fetch(self, limit: int, seconds: float) -> list[Batch[Recorded]]:
+    async def fetch(self, limit: int, seconds: float) -> list[Batch[StoredEvent]]:
         """The next events, waiting for a hint or ``seconds`` if there are none yet."""
         if self._drained and self._listener:
             await self._listener.wait(seconds)
@@ -45,8 +45,8 @@ class PostgresSource:
         self._next, self._drained = offset, False
 
     async def complete(
-        self, tx: Transaction, messages: Sequence[Message[Recorded]]
-    ) -> Sequence[Message[Recorded]]:
+        self, tx: Transaction, messages: Sequence[Message[StoredEvent]]
+    ) -> Sequence[Message[StoredEvent]]:
         """They are: a table holds whole events, and no others."""
         return messages
 
@@ -65,24 +65,24 @@ class PostgresSource:
         if self._listener:
             self._listener.close()
 
-    def dump(self, message: Message[Recorded]) -> bytes:
+    def dump(self, message: Message[StoredEvent]) -> bytes:
         """A parked event, whole; its personal part stays sealed."""
         assert message.event is not None
         return to_record(message.event)
 
-    def parse(self, record: bytes) -> Recorded:
+    def parse(self, record: bytes) -> StoredEvent:
         """Read back a parked event."""
         return parse_record(record)
 
     async def again(
         self, tx: Transaction, source: str, partition: int, offset: int
-    ) -> Recorded:
+    ) -> StoredEvent:
         """Read a row anew: it may have been repaired, or we may have."""
         if source != self.name:
             raise ReadAgainError(f"it was parked from {source}")
         return await self._store.at(tx, offset)
 
-    async def _read(self, limit: int) -> list[Batch[Recorded]]:
+    async def _read(self, limit: int) -> list[Batch[StoredEvent]]:
         async with self._database.reading() as connection:
             try:
                 events = await self._store.read(connection, self._next - 1, limit)
@@ -98,9 +98,9 @@ class PostgresSource:
 
     async def _read_singly(
         self, connection: Transaction, limit: int
-    ) -> list[Message[Recorded]]:
+    ) -> list[Message[StoredEvent]]:
         """The same rows one by one, because one of them cannot be read."""
-        messages: list[Message[Recorded]] = []
+        messages: list[Message[StoredEvent]] = []
         for position, key in await self._store.places(connection, self._next - 1, limit):
             try:
                 event = await self._store.at(connection, position)
@@ -112,5 +112,5 @@ class PostgresSource:
         return messages
 
 
-def _message(event: Recorded) -> Message[Recorded]:
+def _message(event: StoredEvent) -> Message[StoredEvent]:
     return Message(event.position, event.key, event, event.position, author=event.author)

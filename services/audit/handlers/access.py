@@ -8,11 +8,11 @@ from uuid import UUID
 import orjson
 
 from infra.base.clock import Clock, rfc3339
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from infra.privacy.access_log import View, record_views
+from infra.privacy.access_log import View, log_access
 from services.audit import tables
 from services.audit.handlers.replay import AsOf, StoredLog
 from services.audit.model.access import account, names_of
@@ -33,12 +33,14 @@ class Access:
     writer: Writer
     clock: Clock
 
-    async def pathway(self, person_id: UUID, reason: str, meta: Meta) -> dict[str, Any]:
+    async def pathway(
+        self, person_id: UUID, reason: str, meta: EventMetadata
+    ) -> dict[str, Any]:
         """A pathway with its sealed parts, where there is still a key."""
         return await self._opened(View(person_id, PATHWAY, (), reason), meta)
 
     async def everything(
-        self, person_id: UUID, reason: str | None, meta: Meta
+        self, person_id: UUID, reason: str | None, meta: EventMetadata
     ) -> dict[str, Any]:
         """What a person is told when they ask for all that is held of them (RGPD art. 15)."""
         opened = await self._opened(View(person_id, EVERYTHING, (), reason), meta)
@@ -49,7 +51,7 @@ class Access:
             rows = await tx.fetch(tables.PARTNERS_NAMED)
         return names_of(orjson.loads(row["data"]) for row in rows)
 
-    async def _opened(self, view: View, meta: Meta) -> dict[str, Any]:
+    async def _opened(self, view: View, meta: EventMetadata) -> dict[str, Any]:
         log = StoredLog(self.database)
         pathway = await read_pathway(log, view.person_id, AsOf(await log.size()))
         timeline = pathway["timeline"]
@@ -57,7 +59,7 @@ class Access:
             parts = await self._parts(tx, [item["idx"] for item in timeline if item["sealed"]])
             for item in timeline:
                 item["personal"] = parts.get(item["idx"])
-            await record_views(tx, self.writer, [view], meta)
+            await log_access(tx, self.writer, [view], meta)
         return pathway
 
     async def _parts(self, tx: Transaction, indices: Sequence[int]) -> dict[int, Any]:

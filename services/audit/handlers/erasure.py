@@ -6,7 +6,7 @@ from uuid import UUID
 
 from contracts.erasure import FORGOTTEN, PersonErased
 from infra.base.clock import Clock
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.messaging.cloudevents import parse_record, to_record
@@ -14,7 +14,7 @@ from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, heard_of
 from infra.privacy.erasure_ledger import Erasure, Erasures
-from infra.privacy.restrictions import keep_limits
+from infra.privacy.restrictions import apply_restrictions
 from services.audit import tables
 
 
@@ -27,9 +27,9 @@ class Erasing:
     erasures: Erasures
     clock: Clock
 
-    async def on_intake(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def on_intake(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Forget whoever's keys are gone; what is still to enter the log will, without them."""
-        await keep_limits(tx, messages)
+        await apply_restrictions(tx, messages)
         heard = heard_of(messages, self.writer.vault)
         persons = [person for person in heard if person]
         fresh = await forget(tx, persons, self.clock(), parked=False)
@@ -75,7 +75,7 @@ def _receipt(erasure: Erasure) -> Pending:
         requested_at=erasure.requested_at,
         destroyed_at=erasure.destroyed_at,
     )
-    return Pending(stream_of(erasure.person_id), [erased], erasure.person_id, Meta())
+    return Pending(stream_of(erasure.person_id), [erased], erasure.person_id, EventMetadata())
 
 
 async def _strip_parked(tx: Transaction, keys: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from prometheus_client import Counter, Gauge
 
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forgotten_among
 from infra.tlog import merkle
@@ -21,7 +21,7 @@ class StreamBrokenError(Exception):
     """An event does not follow the last one of its stream: one was lost, or history changed."""
 
 
-async def sequence(events: Sequence[Recorded], tx: Transaction) -> None:
+async def sequence(events: Sequence[StoredEvent], tx: Transaction) -> None:
     """Append events to the log, each once, at the next free indices.
 
     Handler of the ``log-…`` subscriptions. One lock for the whole log, held until the commit,
@@ -50,7 +50,7 @@ async def _without_forgotten(tx: Transaction, leaves: list[Leaf]) -> list[Leaf]:
     return [leaf.stripped() if leaf.event.person_id in gone else leaf for leaf in leaves]
 
 
-def _leaf(event: Recorded) -> Leaf:
+def _leaf(event: StoredEvent) -> Leaf:
     entry = event.entry()
     return Leaf(event, entry, merkle.leaf_hash(entry))
 

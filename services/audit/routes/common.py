@@ -29,7 +29,7 @@ BINARY: dict[int | str, dict[str, Any]] = {
 """How answers that are not JSON are described."""
 ONLY_AUDITORS = [Depends(RequireRole("auditor"))]
 Index = Annotated[int, Query(ge=0, le=MAX_SIZE)]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+ProcessingRestriction = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
 
 async def _transaction(request: Request) -> AsyncIterator[Any]:

@@ -28,7 +28,7 @@ from services.audit.routes.common import (
     MAX_LIMIT,
     ONLY_AUDITORS,
     Index,
-    Limit,
+    ProcessingRestriction,
     Reading,
     SignedNow,
     encoded,
@@ -84,7 +84,7 @@ async def list_checkpoints(
     tx: Reading,
     after: Index = 0,
     to: Index = MAX_SIZE,
-    limit: Limit = MAX_LIMIT,
+    limit: ProcessingRestriction = MAX_LIMIT,
 ) -> dict[str, Any]:
     """Signed checkpoints of more than ``after`` and at most ``to`` entries, oldest first.
 
@@ -136,7 +136,7 @@ async def list_entries(
     request: Request,
     tx: Reading,
     start: Annotated[Index, Query(alias="from")] = 0,
-    limit: Limit = 500,
+    limit: ProcessingRestriction = 500,
 ) -> Response:
     """Entries in log order, with what each commits to, and the salts that show it."""
     rows = await tx.fetch(tables.READ_ENTRIES, start, limit, PAGE_BYTES)

@@ -15,7 +15,7 @@ from infra.base.missing import NotFoundError
 from infra.keys.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import ABOUT_PERSON, Invalid, PersonErasedProblem, not_found, raises
-from infra.web.request_meta import cause_of
+from infra.web.request_meta import metadata_of
 from services.audit import pages
 from services.audit.handlers.access import Access, receipts
 from services.audit.handlers.replay import UnknownSubjectError
@@ -55,7 +55,7 @@ async def unmask_pathway(
 ) -> Response:
     """A pathway with what is sealed of it; auditors see pseudonyms otherwise."""
     async with _refusing():
-        meta = cause_of(request, caller.actor)
+        meta = metadata_of(request, caller.actor)
         return _json(await _access(request).pathway(person_id, body.reason, meta))
 
 
@@ -69,7 +69,7 @@ async def give_access(
 ) -> Response:
     """Everything held of a person (RGPD art. 15): JSON, or a page in French to print."""
     async with _refusing():
-        meta = cause_of(request, caller.actor)
+        meta = metadata_of(request, caller.actor)
         found = await _access(request).everything(person_id, body.reason, meta)
     if "text/html" in request.headers.get("accept", ""):
         return pages.access(found)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from contracts.registry import SERVICES
 from infra.base.settings import Settings
-from infra.platform import Platform, opened, platform_of
+from infra.platform import Platform, command_context, service_context
 from infra.workers.alarms import DERIVED, Alarm, open_alarms
 from infra.workers.alarms import acknowledge as acknowledge_row
 from services.hub.operations.doctor import Check
@@ -26,7 +26,7 @@ class Listed:
 
 async def list_alarms(settings: Settings) -> list[Listed]:
     """Every open alarm of every service."""
-    async with platform_of(settings) as platform:
+    async with command_context(settings) as platform:
         return await alarms_of(platform)
 
 
@@ -56,6 +56,9 @@ async def acknowledge(settings: Settings, service: str, kind: str, subject: str)
         raise NoSuchAlarmError(f"no service {service}: one of {', '.join(SERVICES)}")
     if kind in DERIVED:
         raise NoSuchAlarmError(f"{kind} ends with what it is about: see {HOWTO}")
-    async with opened(settings, service) as (_, database), database.transaction() as tx:
+    async with (
+        service_context(settings, service) as (_, database),
+        database.transaction() as tx,
+    ):
         if not await acknowledge_row(tx, kind, subject):
             raise NoSuchAlarmError(f"{service} has no open alarm {kind} {subject}")

@@ -14,7 +14,7 @@ import typer
 from contracts.days import PARIS
 from infra.base.settings import load_settings
 from infra.base.telemetry import configure_logging
-from infra.platform import opened
+from infra.platform import service_context
 from infra.tlog.checks import UnsoundLogError, Verdict
 from infra.tlog.export.layout import NOT_EVIDENCE
 from infra.tlog.export.reader import Exported
@@ -32,7 +32,7 @@ from services.audit.handlers.replay import (
 )
 from services.audit.model.replay import Of, Subject
 from services.audit.tables import LogDamagedError
-from services.hub.terminal import Meter
+from services.hub.terminal import ProgressBar
 
 
 class Where(NamedTuple):
@@ -62,7 +62,7 @@ def verify(
 ) -> Verdict:
     """Check an export, with a bar on stderr."""
     vkeys, policy = trusted
-    with Meter("checked") as meter:
+    with ProgressBar("checked") as meter:
         verdict = verify_export(
             directory, vkeys, policy=policy, last=last, workers=workers, progress=meter
         )
@@ -72,7 +72,7 @@ def verify(
 
 async def verify_service(url: str, key: str, trusted: Trusted) -> Verdict:
     """Check the log of a service, with a bar on stderr."""
-    with Meter("checked") as meter:
+    with ProgressBar("checked") as meter:
         return await verify_remote(url, key, trusted.vkeys, meter, trusted.policy)
 
 
@@ -127,7 +127,7 @@ async def _log(where: Where) -> AsyncIterator[Log]:
         tell("  read from an export: what it shows is worth what `audit verify` says of it")
         yield ExportedLog(export)
         return
-    async with opened(load_settings(data=where.data), "audit") as (_, database):
+    async with service_context(load_settings(data=where.data), "audit") as (_, database):
         yield StoredLog(database)
 
 
@@ -139,7 +139,7 @@ async def _as_of(log: Log, then: str | None) -> AsOf:
 async def _print(lines: Lines, as_json: bool, *, meter: bool) -> int:
     """Lines on stdout, how far it is on stderr; answers how many but the last."""
     printed = 0
-    with Meter("read", shown=meter) as progress:
+    with ProgressBar("read", shown=meter) as progress:
         async for line in lines:
             if "next" in line:
                 progress(line["next"], line["size"])

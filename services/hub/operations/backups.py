@@ -22,7 +22,7 @@ from infra.base.clock import rfc3339, system_clock
 from infra.base.data_directory import INDEX_KEY, LEDGER, make_private
 from infra.base.files import write_whole
 from infra.base.settings import Settings
-from infra.platform import Databases, Platform, databases_of, platform_of
+from infra.platform import Databases, Platform, command_context, databases_of
 from infra.postgres.embedded import program
 from infra.postgres.migrations import create_roles, migrate
 from infra.privacy.erasure_ledger import append_lines, read_ledger, to_line
@@ -68,7 +68,7 @@ async def back_up(settings: Settings, directory: Path, keys: Path) -> Backup:
     erased in between, whom the ledger names.
     """
     _check_apart(directory, keys)
-    async with platform_of(settings) as platform:
+    async with command_context(settings) as platform:
         for place in (directory, keys):
             make_private(place)
         taken_at = rfc3339(system_clock())

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from infra.keys.rewrap import Kept, Place
+from infra.keys.rewrap import ColumnLocation, EncryptedColumn
 from infra.keys.rotation import Rotation
 from infra.keys.vault import PERSON_KEYS
 from infra.platform import Platform
@@ -11,13 +11,13 @@ from infra.postgres.database import Database
 from services.intake.handlers.kept import REFUSED
 from services.partners.handlers.secrets import SECRETS
 
-KEPT: Sequence[Kept] = (PERSON_KEYS, SECRETS, REFUSED)
+KEPT: Sequence[EncryptedColumn] = (PERSON_KEYS, SECRETS, REFUSED)
 
 
 @asynccontextmanager
 async def rotation(platform: Platform) -> AsyncIterator[Rotation]:
     """A rotation over all that is kept."""
-    places = [Place(_database(platform, kept.schema), kept) for kept in KEPT]
+    places = [ColumnLocation(_database(platform, kept.schema), kept) for kept in KEPT]
     try:
         yield Rotation(platform.vault.master, places)
     finally:

@@ -12,7 +12,7 @@ import orjson
 
 from contracts.types import LAST_DAY
 from infra.base.settings import Settings, load_settings
-from infra.platform import opened
+from infra.platform import service_context
 from infra.postgres.database import Database
 from infra.tlog.export.layout import Manifest, Selection
 from infra.tlog.export.writer import Export, ExportRefusedError, LogSource, Wanted
@@ -22,7 +22,7 @@ from services.audit.handlers.export import StoredExport, indices_of, span_betwee
 from services.audit.handlers.replay import StoredLog, moment_of
 from services.audit.handlers.signing import log_keys
 from services.audit.model.replay import Of, Subject
-from services.hub.terminal import Meter
+from services.hub.terminal import ProgressBar
 
 
 class Asked(NamedTuple):
@@ -60,7 +60,7 @@ async def export(
     """Write an export, with a bar on stderr; raises ``ExportRefusedError``."""
     async with _origin(url, key, data) as origin:
         wanted = Wanted(asked.words(), partial(_find, origin, asked))
-        with Meter("exported") as meter:
+        with ProgressBar("exported") as meter:
             return await Export(origin, directory, wanted).run(await origin.vkeys(), meter)
 
 
@@ -71,7 +71,7 @@ async def _origin(url: str | None, key: str, data: Path | None) -> AsyncIterator
             yield _Service(log)
         return
     settings = load_settings(data=data)
-    async with opened(settings, "audit") as (_, database):
+    async with service_context(settings, "audit") as (_, database):
         yield _Hub(database, settings)
 
 

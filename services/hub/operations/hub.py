@@ -14,7 +14,7 @@ from infra.base.settings import Settings
 from infra.eventstore.store import EventStore
 from infra.messaging.publications import end_generation
 from infra.messaging.subscription import Subscription, set_paused
-from infra.platform import Databases, Platform, databases_of, opened, platform_of
+from infra.platform import Databases, Platform, command_context, databases_of, service_context
 from infra.postgres.database import Database, render
 from infra.postgres.ddl import ForeignMigrationsError, NotMigratedError
 from infra.postgres.migrations import check, migrate
@@ -51,7 +51,7 @@ class UnknownNameError(Exception):
 async def _database(settings: Settings, service: str) -> AsyncIterator[Database]:
     if service not in SERVICES:
         raise UnknownNameError(f"no service {service}: one of {', '.join(SERVICES)}")
-    async with opened(settings, service) as (_, database):
+    async with service_context(settings, service) as (_, database):
         yield database
 
 
@@ -63,7 +63,7 @@ async def migrate_all(settings: Settings) -> dict[str, str]:
 
 async def seed_directory(settings: Settings, name: str) -> int:
     """Load a directory of partners; answers how many entries were new or changed."""
-    async with platform_of(settings) as platform:
+    async with command_context(settings) as platform:
         return (await seed(platform, name)).changed
 
 
@@ -71,7 +71,10 @@ async def rebuild(settings: Settings, service: str) -> int:
     """Empty a service's read tables and fold its events again; answers how many events."""
     if service not in REBUILD:
         raise UnknownNameError(f"nothing to rebuild in {service}: {', '.join(REBUILD)}")
-    async with opened(settings, service) as (platform, database), database.transaction() as tx:
+    async with (
+        service_context(settings, service) as (platform, database),
+        database.transaction() as tx,
+    ):
         return await REBUILD[service].rebuild(tx, platform.vault)
 
 
@@ -134,7 +137,7 @@ async def rewind(settings: Settings, service: str, subscription: str) -> None:
 async def _subscription(
     settings: Settings, service: str, name: str
 ) -> AsyncIterator[Subscription[Any]]:
-    async with platform_of(settings) as platform:
+    async with command_context(settings) as platform:
         built = relay(platform, service) if name == "relay" else build(service, platform)
         found = [w for w in built.workers if isinstance(w, Subscription) and w.name == name]
         if not found:
@@ -147,7 +150,7 @@ async def _subscription(
 async def status(settings: Settings) -> list[dict[str, Any]]:
     """Each subscription: where it stands, how far behind its table, paused, parked."""
     rows: list[dict[str, Any]] = []
-    async with platform_of(settings) as platform:
+    async with command_context(settings) as platform:
         for service in SERVICES:
             database = platform.database(service)
             async with database.reading() as connection:

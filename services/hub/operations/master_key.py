@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from infra.base.settings import load_settings
 from infra.base.telemetry import configure_logging
 from infra.keys.rotation import NotRotatedError, Rotation, Status, StillWrappedError
-from infra.platform import platform_of
+from infra.platform import command_context
 from services.hub.operations.encrypted_columns import rotation
 
 COLUMNS = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
@@ -23,7 +23,10 @@ AGAIN = "aiguillage keys rotate-master"
 
 async def rotate(data: Path | None) -> Status:
     """Wrap everything under a new key, with a progress bar on stderr for each table."""
-    async with platform_of(load_settings(data=data)) as platform, rotation(platform) as found:
+    async with (
+        command_context(load_settings(data=data)) as platform,
+        rotation(platform) as found,
+    ):
         with Progress(*COLUMNS, console=Console(stderr=True)) as progress:
             await _shown(found, progress)
         return await found.status()
@@ -31,7 +34,10 @@ async def rotate(data: Path | None) -> Status:
 
 async def destroy_old(data: Path | None) -> Status:
     """Destroy the older keys, for good."""
-    async with platform_of(load_settings(data=data)) as platform, rotation(platform) as found:
+    async with (
+        command_context(load_settings(data=data)) as platform,
+        rotation(platform) as found,
+    ):
         for epoch in await found.destroy_old():
             typer.echo(f"  ✓ the key of epoch {epoch} is destroyed", err=True)
         return await found.status()
@@ -39,7 +45,10 @@ async def destroy_old(data: Path | None) -> Status:
 
 async def status(data: Path | None) -> Status:
     """What is wrapped under which key."""
-    async with platform_of(load_settings(data=data)) as platform, rotation(platform) as found:
+    async with (
+        command_context(load_settings(data=data)) as platform,
+        rotation(platform) as found,
+    ):
         return await found.status()
 
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from contracts.days import local_day
 from infra.base.settings import load_settings
 from infra.base.telemetry import configure_logging
-from infra.eventstore.events import Meta
-from infra.platform import opened
+from infra.eventstore.events import EventMetadata
+from infra.platform import service_context
 from services.partners.handlers.hsds import read_hsds
 from services.partners.handlers.imports import Choices, Importer, Report, export
 from services.partners.handlers.rows import Documents, read, together
@@ -24,16 +24,16 @@ SHOWN = 200
 async def take_in(documents: Documents, choices: Choices, data: Path | None) -> Report:
     """Import documents; raises ``ImportRefusedError``."""
     configure_logging("ERROR", plain=True)
-    async with opened(load_settings(data=data), "partners") as (platform, database):
+    async with service_context(load_settings(data=data), "partners") as (platform, database):
         importer = Importer(database, platform.writer("partners"))
-        return await importer.run(documents, choices, Meta("operator"))
+        return await importer.run(documents, choices, EventMetadata("operator"))
 
 
 async def give_out(format: str, source: str | None, data: Path | None) -> bytes:
     """The directory as JSON."""
     configure_logging("ERROR", plain=True)
     async with (
-        opened(load_settings(data=data), "partners") as (platform, database),
+        service_context(load_settings(data=data), "partners") as (platform, database),
         database.reading() as connection,
     ):
         found = await export(connection, format, source, local_day(platform.clock()))

@@ -11,8 +11,8 @@ import typer
 from contracts.erasure import ErasureReason
 from infra.base.settings import load_settings
 from infra.base.telemetry import configure_logging
-from infra.eventstore.events import Meta
-from infra.platform import Platform, opened
+from infra.eventstore.events import EventMetadata
+from infra.platform import Platform, service_context
 from infra.postgres.database import Database
 from infra.privacy.erasure_ledger import Erasure
 from services.hub.operations import backups
@@ -28,14 +28,16 @@ T = TypeVar("T")
 async def erase(person_id: UUID, reason: ErasureReason, data: Path | None) -> list[Erasure]:
     """Ask for an erasure; raises ``UnknownPersonError``."""
     configure_logging("ERROR", plain=True)
-    async with opened(load_settings(data=data), "intake") as (platform, database):
-        return await _erasing(platform, database).request(person_id, reason, Meta("operator"))
+    async with service_context(load_settings(data=data), "intake") as (platform, database):
+        return await _erasing(platform, database).request(
+            person_id, reason, EventMetadata("operator")
+        )
 
 
 async def preview(on: date | None, data: Path | None) -> list[Due]:
     """What retention would do."""
     configure_logging("ERROR", plain=True)
-    async with opened(load_settings(data=data), "intake") as (platform, database):
+    async with service_context(load_settings(data=data), "intake") as (platform, database):
         return await _retention(platform, database).preview(on)
 
 
@@ -43,7 +45,7 @@ async def retain(data: Path | None) -> int:
     """Do what is due; answers for how many ids."""
     configure_logging("ERROR", plain=True)
     total = 0
-    async with opened(load_settings(data=data), "intake") as (platform, database):
+    async with service_context(load_settings(data=data), "intake") as (platform, database):
         retention = _retention(platform, database)
         while done := await retention.step():
             total += done

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 
 from infra.base.settings import Settings
-from infra.platform import Platform, platform_of
+from infra.platform import Platform, command_context
 from infra.postgres.database import Database
 from infra.readmodels.reconciliation import Report
 from services.audit.handlers.reconciling import Reconciler
@@ -22,7 +22,7 @@ async def reconcile(settings: Settings) -> AsyncIterator[Report]:
 
     Raises ``BusyError`` where another process is at it.
     """
-    async with platform_of(settings) as platform:
+    async with command_context(settings) as platform:
         for service, compare in _parts(platform):
             for report in await _compared(platform, service, compare):
                 yield report

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from infra.base.settings import load_settings
 from infra.base.telemetry import configure_logging
-from infra.platform import opened
+from infra.platform import service_context
 from services.referrals.app import RULES
 from services.referrals.handlers import rules as handler
 from services.referrals.model.rulecheck import Finding
@@ -26,7 +26,7 @@ CURRENT = "current"
 async def publish(file: Path, data: Path | None) -> Rules:
     """Put a rule set into force; raises as ``handler.publish`` does."""
     async with (
-        opened(load_settings(data=data), "referrals") as (platform, database),
+        service_context(load_settings(data=data), "referrals") as (platform, database),
         database.transaction() as tx,
     ):
         writer = platform.writer("referrals")
@@ -40,7 +40,7 @@ def named(name: str, data: Path | None) -> Rules:
 
 async def _current(data: Path | None) -> Rules:
     async with (
-        opened(load_settings(data=data), "referrals") as (_, database),
+        service_context(load_settings(data=data), "referrals") as (_, database),
         database.reading() as connection,
     ):
         return await handler.in_force(connection, RULES)
@@ -53,7 +53,7 @@ async def simulate(
     rules = handler.read(file)
     found = handler.Simulation()
     bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    async with opened(load_settings(data=data), "referrals") as (platform, database):
+    async with service_context(load_settings(data=data), "referrals") as (platform, database):
         writer = platform.writer("referrals")
         with Progress(*bar, console=Console(stderr=True)) as progress:
             task = progress.add_task("cases", total=None)

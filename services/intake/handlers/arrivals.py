@@ -23,7 +23,7 @@ from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from infra.web.problems import Invalid, PersonErasedProblem, Problem
 from services.intake import tables
-from services.intake.handlers.gate import Arrival
+from services.intake.handlers.inbound import InboundEvent
 from services.intake.model.statements import (
     Known,
     Statement,
@@ -52,7 +52,7 @@ class Intake:
         self._writer = writer
         self._clock = clock
 
-    async def commit(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    async def commit(self, arrivals: Sequence[InboundEvent]) -> list[Outcome]:
         """``apply`` in a transaction of its own; again, if another process was faster.
 
         Raises ``TimeoutError`` if that goes on and on.
@@ -65,7 +65,7 @@ class Intake:
                 continue
         raise TimeoutError(f"{CONFLICTS} conflicts in a row")
 
-    async def apply(self, tx: Transaction, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    async def apply(self, tx: Transaction, arrivals: Sequence[InboundEvent]) -> list[Outcome]:
         """One outcome per arrival, in order; what is refused leaves nothing behind.
 
         Raises ``ConcurrencyError``: roll back, then do it again.
@@ -78,7 +78,7 @@ class Intake:
         _count(outcomes, len(group.received))
         return outcomes
 
-    async def _group(self, tx: Transaction, fresh: Sequence[Arrival]) -> "_Group":
+    async def _group(self, tx: Transaction, fresh: Sequence[InboundEvent]) -> "_Group":
         """Everything that is known about the persons of these arrivals, in five reads."""
         refs = await tables.persons_of(tx, {a.ref for a in fresh if a.ref})
         named = {p.person_id for a in fresh if (p := a.said.person) and p.person_id}
@@ -127,7 +127,7 @@ class _Group:
         self._erased = erased
         self._speakers = speakers
 
-    def add(self, arrival: Arrival) -> Outcome:
+    def add(self, arrival: InboundEvent) -> Outcome:
         """Decide one arrival; a refused one changes nothing."""
         try:
             person_id = self._person(arrival)
@@ -140,7 +140,7 @@ class _Group:
         self._remember(arrival, person_id, known, events)
         return self._created(arrival, person_id, events)
 
-    def _person(self, arrival: Arrival) -> UUID:
+    def _person(self, arrival: InboundEvent) -> UUID:
         person = arrival.said.person
         referred = self._refs.get(arrival.ref) if arrival.ref else None
         if person is None or person.person_id is None:
@@ -155,14 +155,14 @@ class _Group:
             self._check_named(arrival, found, referred)
         return found
 
-    def _check_named(self, arrival: Arrival, named: UUID, referred: UUID | None) -> None:
+    def _check_named(self, arrival: InboundEvent, named: UUID, referred: UUID | None) -> None:
         """Whoever only knows an id is not told that it is a person's."""
         if (named, arrival.origin) not in self._speakers:
             raise UnknownPerson.at("data.person.person_id", UnknownPerson.title)
         if referred not in (None, named):
             raise Invalid.at("data.person.ref", "Another person has this reference")
 
-    def _statement(self, arrival: Arrival, person_id: UUID) -> Statement:
+    def _statement(self, arrival: InboundEvent, person_id: UUID) -> Statement:
         return Statement(
             person_id=person_id,
             contact_id=new_contact_id(),
@@ -174,7 +174,7 @@ class _Group:
         )
 
     def _remember(
-        self, arrival: Arrival, person_id: UUID, known: Known, events: list[Event]
+        self, arrival: InboundEvent, person_id: UUID, known: Known, events: list[Event]
     ) -> None:
         if not known.registered:
             self.versions[person_id] = 0
@@ -189,11 +189,11 @@ class _Group:
         stream, at = tables.stream_of(person_id), arrival.time or self.now
         self.pending.append(Pending(stream, events, person_id, arrival.meta, expected, at))
 
-    def _let_speak(self, arrival: Arrival, person_id: UUID) -> None:
+    def _let_speak(self, arrival: InboundEvent, person_id: UUID) -> None:
         self._speakers.add((person_id, arrival.origin))
         self.new_speakers.add((person_id, arrival.origin))
 
-    def _created(self, arrival: Arrival, person_id: UUID, events: list[Event]) -> bytes:
+    def _created(self, arrival: InboundEvent, person_id: UUID, events: list[Event]) -> bytes:
         body: dict[str, Any] = {"person_id": person_id, **created(events)}
         body["left_out"] = [left.model_dump() for left in arrival.left_out]
         LEFT_OUT.inc(len(arrival.left_out))
@@ -202,7 +202,9 @@ class _Group:
         return answer
 
 
-def _outcome(group: _Group, inbox: dict[bytes, Received | None], arrival: Arrival) -> Outcome:
+def _outcome(
+    group: _Group, inbox: dict[bytes, Received | None], arrival: InboundEvent
+) -> Outcome:
     before = inbox.get(arrival.key) or group.received.get(arrival.key)
     if before is None:
         return PersonErasedProblem() if arrival.key in inbox else group.add(arrival)

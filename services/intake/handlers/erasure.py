@@ -14,14 +14,14 @@ from prometheus_client import Gauge
 from contracts.base import Event
 from contracts.erasure import ErasureReason, ErasureRequested, KeysDestroyed
 from infra.base.clock import Clock
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, heard_of
 from infra.privacy.erasure_ledger import Erasure, Erasures
-from infra.privacy.restrictions import keep_limits
+from infra.privacy.restrictions import apply_restrictions
 from services.intake import tables
 from services.intake.handlers.persons import UnknownPersonError
 
@@ -45,7 +45,11 @@ class Erasing:
     wait: timedelta
 
     async def request(
-        self, person_id: UUID, reason: ErasureReason, meta: Meta, unless: Unless | None = None
+        self,
+        person_id: UUID,
+        reason: ErasureReason,
+        meta: EventMetadata,
+        unless: Unless | None = None,
     ) -> list[Erasure]:
         """Erase a person under every id that they are known by; asked twice, it is done once.
 
@@ -71,7 +75,7 @@ class Erasing:
         tx: Transaction,
         person_id: UUID,
         reason: ErasureReason,
-        meta: Meta,
+        meta: EventMetadata,
         unless: Unless | None,
     ) -> list[Erasure]:
         now = self.clock()
@@ -97,14 +101,14 @@ class Erasing:
         UNDER_WAY.set(await self.erasures.count_unfinished())
         destroyed = [e.person_id for e in rows if e.destroyed_at]
         async with self.database.transaction() as tx:
-            return len(due) + await self._announce(tx, rows, destroyed, Meta())
+            return len(due) + await self._announce(tx, rows, destroyed, EventMetadata())
 
     async def _announce(
         self,
         tx: Transaction,
         rows: Iterable[Erasure],
         destroyed: Iterable[UUID],
-        meta: Meta,
+        meta: EventMetadata,
     ) -> int:
         """Append what was not said yet: that it was asked for, that keys were destroyed."""
         said: list[tuple[UUID, Event]] = [(e.person_id, _requested(e)) for e in rows]
@@ -120,9 +124,9 @@ class Erasing:
         await self.writer.write(tx, pending)
         return len(pending)
 
-    async def on_own_events(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def on_own_events(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Know whom a limit concerns; forget whoever's keys are gone."""
-        await keep_limits(tx, messages)
+        await apply_restrictions(tx, messages)
         heard = heard_of(messages, self.writer.vault)
         persons = {person for person in heard if person}
         fresh = await forget(tx, persons, self.clock())

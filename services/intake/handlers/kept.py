@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from infra.keys.key_ring import MasterKeys
-from infra.keys.rewrap import Kept
+from infra.keys.rewrap import EncryptedColumn
 from infra.messaging.sources.base import ForeignRecord
 
 
@@ -34,7 +34,7 @@ def _bound(topic: str, partition: int, offset: int) -> bytes:
     return f"refused record {topic} {partition} {offset}".encode()
 
 
-REFUSED = Kept(
+REFUSED = EncryptedColumn(
     "intake",
     "refused_records",
     ("topic", "partition", "offset"),

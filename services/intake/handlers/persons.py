@@ -25,7 +25,7 @@ from contracts.registry import parse_event
 from contracts.sources import normal_source
 from contracts.values import MatchKind
 from infra.base.clock import Clock
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError, keyed_digest
@@ -33,7 +33,7 @@ from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction, columns
 from infra.privacy.restrictions import require_unlimited
 from services.intake import tables
-from services.intake.handlers.gate import origin_of
+from services.intake.handlers.inbound import origin_of
 from services.intake.model.identity import features, profile
 
 TELLING = frozenset(e.type for e in (PersonRegistered, PersonIdentified, FactsStated))
@@ -58,7 +58,7 @@ class Persons:
     writer: Writer
     clock: Clock
 
-    async def on_own_events(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def on_own_events(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Index what was said of persons, and suspect who matches somebody else."""
         told = [m for m in messages if m.type in TELLING and m.person_id]
         if not told:
@@ -113,7 +113,7 @@ class Persons:
         return [_pending(merged, person_id)]
 
     async def merge(
-        self, person_id: UUID, into: UUID, reason: str | None, meta: Meta
+        self, person_id: UUID, into: UUID, reason: str | None, meta: EventMetadata
     ) -> PersonMerged:
         """One person's pathway becomes part of another's.
 
@@ -138,7 +138,7 @@ class Persons:
             await self.writer.write(tx, [_pending(merged, person_id, meta)])
         return merged
 
-    async def unmerge(self, person_id: UUID, meta: Meta) -> PersonUnmerged:
+    async def unmerge(self, person_id: UUID, meta: EventMetadata) -> PersonUnmerged:
         """Take a merge back; raises as ``merge`` does."""
         async with self.database.transaction() as tx:
             await self._lock(tx, person_id)
@@ -150,7 +150,7 @@ class Persons:
             await self.writer.write(tx, [_pending(unmerged, person_id, meta)])
         return unmerged
 
-    async def dismiss(self, person_id: UUID, other_id: UUID, meta: Meta) -> None:
+    async def dismiss(self, person_id: UUID, other_id: UUID, meta: EventMetadata) -> None:
         """Two persons are not one, for good.
 
         Raises ``UnknownPersonError`` and, of two that are merged, ``MergeRefusedError``.
@@ -166,7 +166,9 @@ class Persons:
             )
             await self.writer.write(tx, [_pending(dismissed, row["person_id"], meta)])
 
-    async def share(self, person_id: UUID, source: str, reason: str | None, meta: Meta) -> None:
+    async def share(
+        self, person_id: UUID, source: str, reason: str | None, meta: EventMetadata
+    ) -> None:
         """Let another system speak of a person; said again, nothing changes.
 
         Raises ``UnknownPersonError``, ``PersonErasedError`` and ``LimitedError``.
@@ -192,5 +194,7 @@ class Persons:
             raise PersonErasedError
 
 
-def _pending(event: Event, person_id: UUID, meta: Meta | None = None) -> Pending:
-    return Pending(tables.stream_of(person_id), [event], person_id, meta or Meta(AUTOMATIC))
+def _pending(event: Event, person_id: UUID, meta: EventMetadata | None = None) -> Pending:
+    return Pending(
+        tables.stream_of(person_id), [event], person_id, meta or EventMetadata(AUTOMATIC)
+    )

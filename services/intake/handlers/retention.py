@@ -16,7 +16,7 @@ from contracts.days import PARIS, local_day
 from contracts.erasure import ErasureReason
 from contracts.rights import PersonArchived, PersonReactivated
 from infra.base.clock import Clock
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
@@ -28,7 +28,7 @@ from services.intake.projections import CONTACTS, keep_stays, keep_work
 from services.intake.tables import retention
 
 BATCH = 500
-ACTOR = Meta("policy:retention")
+ACTOR = EventMetadata("policy:retention")
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Retention:
     policy: Policy
     clock: Clock
 
-    async def on_own_events(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def on_own_events(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Remember contacts; bring back whoever was archived and came again."""
         back = await keep_stays(tx, messages)
         pending = [_said(PersonReactivated(person_id=p), p) for p in sorted(back)]
         await self.writer.write(tx, pending)
 
-    async def on_referrals(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def on_referrals(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Remember what is open with whom."""
         await keep_work(tx, messages)
 

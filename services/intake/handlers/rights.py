@@ -26,14 +26,14 @@ from contracts.rights import (
     ReasonSealed,
 )
 from infra.base.clock import Clock
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.sealed import unseal
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from infra.privacy.access_log import View, record_views
+from infra.privacy.access_log import View, log_access
 from infra.privacy.restrictions import require_unlimited
 from services.intake import tables
 from services.intake.handlers.persons import TELLING, UnknownPersonError
@@ -86,12 +86,14 @@ class Rights:
     writer: Writer
     clock: Clock
 
-    async def rectify(self, person_id: UUID, change: Rectification, meta: Meta) -> None:
+    async def rectify(
+        self, person_id: UUID, change: Rectification, meta: EventMetadata
+    ) -> None:
         """Put something right: a new event, nothing is overwritten."""
         events = change.events(person_id, local_day(self.clock()), meta.actor)
         await self._say(person_id, lambda p: events if p == person_id else [], meta)
 
-    async def object(self, person_id: UUID, reason: str | None, meta: Meta) -> None:
+    async def object(self, person_id: UUID, reason: str | None, meta: EventMetadata) -> None:
         """The person objects: every agreement ends, cases are closed, partners are told."""
 
         def said(person: UUID) -> list[Event]:
@@ -100,7 +102,7 @@ class Rights:
 
         await self._say(person_id, said, meta)
 
-    async def restrict(self, person_id: UUID, reason: str | None, meta: Meta) -> None:
+    async def restrict(self, person_id: UUID, reason: str | None, meta: EventMetadata) -> None:
         """Keep the data, and do nothing else with them."""
 
         def said(person: UUID) -> list[Event]:
@@ -108,12 +110,17 @@ class Rights:
 
         await self._say(person_id, said, meta)
 
-    async def lift(self, person_id: UUID, meta: Meta) -> None:
+    async def lift(self, person_id: UUID, meta: EventMetadata) -> None:
         """End a restriction."""
         await self._say(person_id, lambda p: [PersonUnrestricted(person_id=p)], meta)
 
     async def show(
-        self, person_id: UUID, meta: Meta, reason: str | None = None, *, anybody: bool = False
+        self,
+        person_id: UUID,
+        meta: EventMetadata,
+        reason: str | None = None,
+        *,
+        anybody: bool = False,
     ) -> Profile:
         """What is known of a person, once it is written down who looks.
 
@@ -125,10 +132,10 @@ class Rights:
                 await require_unlimited(tx, person_id)
             found = await self._profile(tx, group)
             view = View(person_id, PROFILE, found.names(), reason)
-            await record_views(tx, self.writer, [view], meta)
+            await log_access(tx, self.writer, [view], meta)
         return found
 
-    async def _say(self, person_id: UUID, said: Any, meta: Meta) -> None:
+    async def _say(self, person_id: UUID, said: Any, meta: EventMetadata) -> None:
         for _ in range(ATTEMPTS):
             try:
                 async with self.database.transaction() as tx:

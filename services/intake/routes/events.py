@@ -33,7 +33,12 @@ from infra.web.problems import (
     raises,
 )
 from services.intake.handlers.arrivals import Outcome
-from services.intake.handlers.gate import Arrival, Gate, envelope_problem, nir_refused
+from services.intake.handlers.inbound import (
+    InboundEvent,
+    InboundValidator,
+    envelope_problem,
+    nir_refused,
+)
 from services.intake.problems import (
     DuplicateId,
     SourceNotAllowed,
@@ -71,7 +76,11 @@ class EventsRoute:
     """
 
     def __init__(
-        self, gate: Gate, group: GroupCommit[Arrival, Outcome], *, batches: bool = False
+        self,
+        gate: InboundValidator,
+        group: GroupCommit[InboundEvent, Outcome],
+        *,
+        batches: bool = False,
     ) -> None:
         self._gate = gate
         self._group = group
@@ -127,14 +136,14 @@ class EventsRoute:
             raise TooManyEvents(f"A batch has at most {MAX_BATCH_EVENTS} events")
         look = may_hold_nir(body)
         tried = [self._try(request, emitter, event, look=look) for event in events]
-        arrivals = [item for item in tried if isinstance(item, Arrival)]
+        arrivals = [item for item in tried if isinstance(item, InboundEvent)]
         outcomes = iter(await self._commit(arrivals) if arrivals else [])
         results = [_result(item, outcomes) for item in tried]
         return _accepted(b'{"results":[' + b",".join(results) + b"]}")
 
     def _try(
         self, request: Request, emitter: Principal, event: Any, *, look: bool
-    ) -> Arrival | Problem:
+    ) -> InboundEvent | Problem:
         try:
             return self._admit(request, emitter, event, look=look)
         except Problem as problem:
@@ -142,7 +151,7 @@ class EventsRoute:
 
     def _admit(
         self, request: Request, emitter: Principal, event: Any, *, look: bool
-    ) -> Arrival:
+    ) -> InboundEvent:
         if look and (field := find_nir(event)) is not None:
             raise nir_refused(field or "event")
         try:
@@ -151,14 +160,16 @@ class EventsRoute:
             raise envelope_problem(error) from None
         if "data_base64" in event and (field := find_nir(found.data, "data")) is not None:
             raise nir_refused(field)
-        return self._gate.admit(found, emitter, request.headers.get("traceparent"))
+        return self._gate.validate(found, emitter, request.headers.get("traceparent"))
 
-    async def _commit(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    async def _commit(self, arrivals: Sequence[InboundEvent]) -> list[Outcome]:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await self._group.submit(arrivals)
 
 
-def add_routes(app: FastAPI, gate: Gate, group: GroupCommit[Arrival, Outcome]) -> None:
+def add_routes(
+    app: FastAPI, gate: InboundValidator, group: GroupCommit[InboundEvent, Outcome]
+) -> None:
     """Put the routes on the application, past FastAPI's own machinery.
 
     Batches are taken at both addresses; in the description each has one kind of body and of
@@ -180,12 +191,12 @@ def add_routes(app: FastAPI, gate: Gate, group: GroupCommit[Arrival, Outcome]) -
     add_operation(app, "post", BATCH_PATH, batch_operation(MAX_BATCH_EVENTS, REFUSALS), {})
 
 
-def _result(item: Arrival | Problem, outcomes: Any) -> bytes:
+def _result(item: InboundEvent | Problem, outcomes: Any) -> bytes:
     outcome = item if isinstance(item, Problem) else next(outcomes)
     if isinstance(outcome, Problem):
         PROBLEMS.labels(outcome.slug).inc()
         return orjson.dumps({"status": outcome.status, "problem": outcome.document()})
-    assert isinstance(item, Arrival)
+    assert isinstance(item, InboundEvent)
     return b'{"status":202,"receipt":' + item.receipt(outcome) + b"}"
 
 

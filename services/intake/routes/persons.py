@@ -14,9 +14,9 @@ from contracts.types import Line
 from infra.keys.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import ABOUT_PERSON, NotFound, PersonErasedProblem, not_found, raises
-from infra.web.request_meta import cause_of
+from infra.web.request_meta import metadata_of
 from services.intake import tables
-from services.intake.handlers.gate import refuse_nir
+from services.intake.handlers.inbound import refuse_nir
 from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError
 from services.intake.problems import MergeRefused
 from services.intake.routes.models import Merged, Suspicion, Suspicions, Unmerged
@@ -67,7 +67,7 @@ def router(persons: Persons) -> APIRouter:
         """Two persons are not one: they are not suspected again."""
         async with refusing():
             await persons.dismiss(
-                body.person_id, body.other_id, cause_of(request, adviser.actor)
+                body.person_id, body.other_id, metadata_of(request, adviser.actor)
             )
 
     @routes.post("/persons/{person_id}/merge")
@@ -78,7 +78,7 @@ def router(persons: Persons) -> APIRouter:
         """The person is the same as another; also how an anonymous visitor is made known."""
         refuse_nir(body)
         async with refusing():
-            meta = cause_of(request, adviser.actor)
+            meta = metadata_of(request, adviser.actor)
             merged = await persons.merge(person_id, body.into, body.reason, meta)
         return Merged(person_id=merged.person_id, into=merged.into)
 
@@ -87,7 +87,7 @@ def router(persons: Persons) -> APIRouter:
     async def unmerge_person(request: Request, adviser: Adviser, person_id: UUID) -> Unmerged:
         """They were two after all: everything is again as it was recorded."""
         async with refusing():
-            unmerged = await persons.unmerge(person_id, cause_of(request, adviser.actor))
+            unmerged = await persons.unmerge(person_id, metadata_of(request, adviser.actor))
         return Unmerged.model_validate(
             {"person_id": unmerged.person_id, "from": unmerged.from_id}
         )
@@ -100,7 +100,7 @@ def router(persons: Persons) -> APIRouter:
         """Let another municipal system speak of a person whom it did not bring."""
         refuse_nir(body)
         async with refusing():
-            meta = cause_of(request, adviser.actor)
+            meta = metadata_of(request, adviser.actor)
             await persons.share(person_id, body.source, body.reason, meta)
 
     return routes

@@ -16,9 +16,9 @@ from contracts.types import Day
 from infra.privacy.erasure_ledger import Erasure
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import ABOUT_PERSON, NirRefused, not_found, raises
-from infra.web.request_meta import cause_of
+from infra.web.request_meta import metadata_of
 from services.intake.handlers.erasure import Erasing
-from services.intake.handlers.gate import check_commune, refuse_nir
+from services.intake.handlers.inbound import check_commune, refuse_nir
 from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rectification, Rights
 from services.intake.model.retention import Step
@@ -85,7 +85,7 @@ def _add_erasure(routes: APIRouter, erasing: Erasing) -> None:
         request: Request, privacy: Privacy, person_id: UUID, body: ErasureRequest
     ) -> Erasures:
         """Erase a person, under every id that they are known by; a repeat changes nothing."""
-        meta = cause_of(request, privacy.actor)
+        meta = metadata_of(request, privacy.actor)
         async with refusing():
             found = await erasing.request(person_id, body.reason, meta)
         return Erasures(erasures=[_shown(erasure) for erasure in found])
@@ -108,7 +108,7 @@ def _add_limits(routes: APIRouter, rights: Rights) -> None:
         """The person objects: agreements end, cases are closed, partners are told."""
         refuse_nir(body)
         async with refusing():
-            await rights.object(person_id, body.reason, cause_of(request, privacy.actor))
+            await rights.object(person_id, body.reason, metadata_of(request, privacy.actor))
 
     @routes.post("/persons/{person_id}/restriction", status_code=204)
     @raises(*ABOUT_PERSON)
@@ -118,14 +118,14 @@ def _add_limits(routes: APIRouter, rights: Rights) -> None:
         """Keep the data, and do nothing else with them, until the restriction is lifted."""
         refuse_nir(body)
         async with refusing():
-            await rights.restrict(person_id, body.reason, cause_of(request, privacy.actor))
+            await rights.restrict(person_id, body.reason, metadata_of(request, privacy.actor))
 
     @routes.delete("/persons/{person_id}/restriction", status_code=204)
     @raises(*ABOUT_PERSON)
     async def lift_restriction(request: Request, privacy: Privacy, person_id: UUID) -> None:
         """Lift a restriction: what waited goes on."""
         async with refusing():
-            await rights.lift(person_id, cause_of(request, privacy.actor))
+            await rights.lift(person_id, metadata_of(request, privacy.actor))
 
 
 def _add_profile(routes: APIRouter, rights: Rights) -> None:
@@ -139,7 +139,7 @@ def _add_profile(routes: APIRouter, rights: Rights) -> None:
         check_commune(body.facts, "facts.commune.value")
         change = Rectification(body.identity, body.facts, body.reason)
         async with refusing():
-            await rights.rectify(person_id, change, cause_of(request, staff.actor))
+            await rights.rectify(person_id, change, metadata_of(request, staff.actor))
 
     @routes.post("/persons/{person_id}/profile", response_model_exclude_none=True)
     @raises(*ABOUT_PERSON)
@@ -148,7 +148,7 @@ def _add_profile(routes: APIRouter, rights: Rights) -> None:
     ) -> Profile:
         """Identity and facts of a person. Who looked is an event of the person's pathway."""
         refuse_nir(body)
-        meta = cause_of(request, staff.actor)
+        meta = metadata_of(request, staff.actor)
         async with refusing():
             found = await rights.show(
                 person_id, meta, body.reason, anybody=staff.role == "privacy"

@@ -16,7 +16,7 @@ from contracts.webhooks import Answer, AnswerWebhook
 from infra.base.clock import Clock
 from infra.base.ids import derived_id
 from infra.delivery.webhook.signature import SignatureError, Verified, new_secret, verify
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError, keyed_digest
@@ -27,7 +27,7 @@ from services.partners.handlers.capacity import keep_report, of_service
 from services.partners.handlers.references import seal_reference
 from services.partners.handlers.secrets import Secrets
 from services.partners.model import (
-    Commission,
+    CommissionCheck,
     ForbiddenTransitionError,
     check_answer,
     check_appointment,
@@ -82,7 +82,7 @@ class NotAskedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Proved:
+class AuthenticatedAnswer:
     """An answer that is proved to come from a partner; ``seen``: the state it answers to.
 
     ``name``: by which a repeat is known, ``digest``: of its content; keyed digests both, for
@@ -119,7 +119,7 @@ class Answers:
         return await self._take(partner_id, verified.webhook_id, body, answer,
                                 answer.expected_status, traceparent)  # fmt: skip
 
-    async def take_said(
+    async def accept_unsigned(
         self, partner_id: str, name: str, answer: Answer, seen: ReferralStatus | None = None
     ) -> Accepted:
         """Check and store an answer that came without a signed body: by a page, in a file.
@@ -143,7 +143,7 @@ class Answers:
     ) -> Accepted:
         named = keyed_digest(self._digest_key, b"id", partner_id.encode(), name.encode())
         content = keyed_digest(self._digest_key, said)
-        signed = Proved(partner_id, named, content, answer, seen)
+        signed = AuthenticatedAnswer(partner_id, named, content, answer, seen)
         for _ in range(ATTEMPTS):
             try:
                 async with self._database.transaction() as tx:
@@ -167,7 +167,7 @@ class Answers:
         return rows[0]["partner_id"], verified
 
     async def _store(
-        self, tx: Transaction, signed: Proved, traceparent: str | None
+        self, tx: Transaction, signed: AuthenticatedAnswer, traceparent: str | None
     ) -> Accepted:
         # one answer of a referral at a time: two quick ones are judged one after the other
         state = await tx.fetchrow(tables.LOCK_STATE, signed.answer.referral_id)
@@ -193,14 +193,17 @@ class Answers:
         now = self._clock()
         check_appointment(answer, now)
         today = local_day(now)
-        check_commission(answer, Commission(needed, state["commission_on"], today))
+        check_commission(answer, CommissionCheck(needed, state["commission_on"], today))
         check_full_until(answer, today)
         if answer.suggested_service_id is not None:
             known = await tx.fetchval(tables.SUGGESTED, answer.suggested_service_id)
             check_suggestion(answer, state["service_id"], known is not None)
 
     async def _note_late(
-        self, signed: Proved, error: ForbiddenTransitionError, traceparent: str | None
+        self,
+        signed: AuthenticatedAnswer,
+        error: ForbiddenTransitionError,
+        traceparent: str | None,
     ) -> None:
         """A yes to a referral that has ended is refused, and an adviser hears of it, once."""
         if error.current not in ENDED or error.asked not in YES:
@@ -217,14 +220,14 @@ class Answers:
                     person_id=state["person_id"],
                     status=error.asked,
                 )
-                meta = Meta(f"partner:{signed.partner_id}", traceparent=traceparent)
+                meta = EventMetadata(f"partner:{signed.partner_id}", traceparent=traceparent)
                 stream = f"late-{referral_id}"
                 await self._writer.write(
                     tx, [Pending(stream, [late], late.person_id, meta, expected=0)]
                 )
 
     async def _insert(
-        self, tx: Transaction, signed: Proved, state: Any, traceparent: str | None
+        self, tx: Transaction, signed: AuthenticatedAnswer, state: Any, traceparent: str | None
     ) -> Accepted:
         answer, person = signed.answer, state["person_id"]
         answer_id = derived_id(answer.referral_id, f"answer:{signed.name.hex()}")
@@ -242,7 +245,7 @@ class Answers:
         )  # fmt: skip
         seen = state["updated_version"]
         event = received(answer_id, signed.partner_id, person, seen, answer)
-        meta = Meta(f"partner:{signed.partner_id}", traceparent=traceparent)
+        meta = EventMetadata(f"partner:{signed.partner_id}", traceparent=traceparent)
         stream = f"referral-{answer.referral_id}"
         pending = [Pending(stream, [event], person, meta)]
         if until := answer.no_capacity_until:
@@ -283,7 +286,7 @@ def _validate(document: Any) -> AnswerWebhook:
     return AnswerWebhook.model_validate(document)
 
 
-def _repeat(known: Any, signed: Proved) -> Accepted:
+def _repeat(known: Any, signed: AuthenticatedAnswer) -> Accepted:
     if known["body_digest"] != signed.digest:
         raise DuplicateIdError
     return Accepted(known["answer_id"], known["referral_id"], ReferralStatus(known["status"]))

@@ -10,12 +10,12 @@ from contracts.partners import CapacityReported
 from infra.base.clock import Clock
 from infra.delivery.mail import MailSender
 from infra.delivery.webhook.sender import Outcome, Sent
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from services.partners import projections, tables
-from services.partners.handlers.compose import Letterhead
+from services.partners.handlers.compose import SenderProfile
 from services.partners.handlers.tokens import (
     CAPACITY_PAGE,
     RENEW_EVERY,
@@ -77,7 +77,7 @@ async def keep_report(
     return said
 
 
-def of_service(said: CapacityReported, meta: Meta) -> Pending:
+def of_service(said: CapacityReported, meta: EventMetadata) -> Pending:
     """The event, for the stream of its service."""
     return Pending(f"service-{said.service_id}", [said], None, meta)
 
@@ -94,7 +94,7 @@ class Capacity:
         self,
         service_id: str,
         report: CapacityReport,
-        meta: Meta,
+        meta: EventMetadata,
         of_partner: str | None = None,
     ) -> CapacityReported:
         """Store a report. Raises ``UnknownServiceError`` and ``PastReportError``."""
@@ -123,7 +123,7 @@ class CapacityLinks:
     """Links by which partners without a system report; each for one service, for some days."""
 
     capacity: Capacity
-    letterhead: Letterhead
+    letterhead: SenderProfile
     mail: MailSender | None = None
 
     async def send(self, service_id: str, of_partner: str | None = None) -> Sent:
@@ -161,7 +161,7 @@ class CapacityLinks:
         """Store what a form says. Raises ``LinkGoneError`` and ``FormError``."""
         row, report = await self._live(token), reported(form)
         try:
-            meta = Meta(f"partner:{row['partner_id']}")
+            meta = EventMetadata(f"partner:{row['partner_id']}")
             await self.capacity.report(row["service_id"], report, meta)
         except PastReportError as error:
             raise FormError(error.field, "Indiquez une date à venir") from error

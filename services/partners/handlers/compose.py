@@ -34,7 +34,7 @@ from infra.delivery.mail import OutgoingMail
 from infra.delivery.sftp import Account, OutgoingFile
 from infra.delivery.webhook.sender import ClientCertificate, Outcome, Outgoing, Sent
 from infra.delivery.webhook.signature import SigningKey
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending
 from infra.keys.vault import PersonKey
 from services.partners.adapters import csvfile
@@ -60,7 +60,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Letterhead:
+class SenderProfile:
     """What messages say of us: where we are reached, how long links last, which desks ask."""
 
     base_url: str
@@ -78,7 +78,7 @@ class Letterhead:
 class Composer:
     """What one set of messages is made with: keys of persons, secrets of endpoints, today."""
 
-    letterhead: Letterhead
+    letterhead: SenderProfile
     persons: Mapping[UUID, PersonKey]
     now: datetime
     secrets: Mapping[UUID, list[SigningKey]] = field(default_factory=dict)
@@ -237,7 +237,9 @@ def batch(files: Sequence[OutgoingFile]) -> OutgoingFile:
     return OutgoingFile(files[0].account, name, csvfile.joined([f.content for f in files]))
 
 
-def disclosure(event: ReferralRequested, row: Any, person: PersonKey, meta: Meta) -> Pending:
+def disclosure(
+    event: ReferralRequested, row: Any, person: PersonKey, meta: EventMetadata
+) -> Pending:
     """Which fields a request hands over, and to whom.
 
     The digest is of ciphertext: erasure leaves it meaningless.
@@ -254,7 +256,7 @@ def disclosure(event: ReferralRequested, row: Any, person: PersonKey, meta: Meta
 
 
 def disclosures(
-    rows: Sequence[Any], alive: Mapping[UUID, PersonKey], meta: Meta
+    rows: Sequence[Any], alive: Mapping[UUID, PersonKey], meta: EventMetadata
 ) -> list[Pending]:
     """What requests disclose, where that was not written down before."""
     made = []

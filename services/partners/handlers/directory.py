@@ -21,7 +21,7 @@ from contracts.partners import (
     ServiceWithdrawn,
 )
 from contracts.values import Channel, PartnerKind
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.eventstore.writer import Pending, Writer
 from infra.platform import Platform
 from infra.postgres.transaction import Transaction
@@ -143,7 +143,7 @@ async def seed(platform: Platform, name: str) -> Seeded:
 
 
 async def publish(
-    tx: Transaction, writer: Writer, entries: Sequence[Entry], meta: Meta | None = None
+    tx: Transaction, writer: Writer, entries: Sequence[Entry], meta: EventMetadata | None = None
 ) -> Seeded:
     """Append the entries that differ from the last event of their stream, and new names.
 
@@ -154,7 +154,9 @@ async def publish(
     news += await _news(tx, writer, await _renamings(tx, news, said), meta)
     told = tuple((n.event, n.first) for n in news)
     await projections.keep_directory(tx, [event for event, _ in told])
-    pending = [Pending(n.stream, [n.event], None, meta or Meta(), n.version) for n in news]
+    pending = [
+        Pending(n.stream, [n.event], None, meta or EventMetadata(), n.version) for n in news
+    ]
     await writer.write(tx, pending)
     return Seeded(len(entries), len(told), told)
 
@@ -170,7 +172,7 @@ class _News:
 
 
 async def _news(
-    tx: Transaction, writer: Writer, entries: Sequence[Entry], meta: Meta | None
+    tx: Transaction, writer: Writer, entries: Sequence[Entry], meta: EventMetadata | None
 ) -> list[_News]:
     streams = await writer.store.load_many(tx, [stream for stream, _ in entries])
     # thousands of rows are compared as JSON: elsewhere, so that other requests go on
@@ -178,7 +180,9 @@ async def _news(
 
 
 def _different(
-    streams: Mapping[str, Sequence[Recorded]], entries: Sequence[Entry], meta: Meta | None
+    streams: Mapping[str, Sequence[StoredEvent]],
+    entries: Sequence[Entry],
+    meta: EventMetadata | None,
 ) -> list[_News]:
     found = []
     for stream, event in entries:
@@ -190,15 +194,15 @@ def _different(
     return found
 
 
-def _said_last(event: Event, known: Sequence[Recorded]) -> bool:
+def _said_last(event: Event, known: Sequence[StoredEvent]) -> bool:
     """Whether the stream says so already, and has not been contradicted since."""
     if not known or known[-1].type != event.type:
         return False
     return bool(orjson.loads(known[-1].data) == orjson.loads(event.clear_json()))
 
 
-def _by_another(known: Sequence[Recorded]) -> bool:
-    return bool(known) and known[-1].meta.actor != Meta().actor
+def _by_another(known: Sequence[StoredEvent]) -> bool:
+    return bool(known) and known[-1].meta.actor != EventMetadata().actor
 
 
 async def _renamings(tx: Transaction, news: Iterable[_News], said: set[str]) -> list[Entry]:

@@ -32,7 +32,7 @@ from infra.delivery.webhook.signature import (
     new_private_key,
     new_secret,
 )
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
@@ -57,7 +57,7 @@ MOST_ENDPOINTS = 100
 """Of one partner: every answer is tried with the secrets of all of them."""
 SIGNING = ["v1", "v1a"]
 ALL_KINDS = [*SIGNING, "credentials", "client-certificate", "application"]
-HUB = Meta()
+HUB = EventMetadata()
 ATTEMPTS = 5
 APPOINTMENTS_AT_ONCE = 4
 """Each is up to three calls, of the ten in a second that France Travail allows."""
@@ -116,7 +116,7 @@ class Endpoints:
     mails: bool = False
     appoints: bool = False
 
-    async def register(self, address: Address, meta: Meta) -> NewEndpoint:
+    async def register(self, address: Address, meta: EventMetadata) -> NewEndpoint:
         """A new endpoint; one of the same partner at the same URL is replaced by it.
 
         Raises ``InvalidEndpointError`` for an unknown partner or service, and for a URL that we
@@ -170,7 +170,7 @@ class Endpoints:
             raise InvalidEndpointError("credentials.private_key", detail) from error
         await self.guard.check_host(parts.hostname, parts.port or 22)
 
-    async def _register(self, address: Address, meta: Meta) -> NewEndpoint:
+    async def _register(self, address: Address, meta: EventMetadata) -> NewEndpoint:
         endpoint_id, secret = uuid4(), new_secret()
         pair = new_private_key() if address.asymmetric else None
         async with self.database.transaction() as tx:
@@ -194,7 +194,7 @@ class Endpoints:
     async def rotate(
         self,
         endpoint_id: UUID,
-        meta: Meta,
+        meta: EventMetadata,
         overlap: timedelta = OVERLAP,
         of_partner: str | None = None,
     ) -> NewEndpoint:
@@ -227,7 +227,7 @@ class Endpoints:
         return NewEndpoint(endpoint_id, format_secret(secret), public)
 
     async def disable(
-        self, endpoint_id: UUID, reason: str, meta: Meta, of_partner: str | None = None
+        self, endpoint_id: UUID, reason: str, meta: EventMetadata, of_partner: str | None = None
     ) -> None:
         """Send nothing there any more, and take nothing that its secrets sign, from now on.
 
@@ -335,7 +335,11 @@ async def _check_known(tx: Transaction, address: Address) -> None:
 
 
 async def disable(
-    tx: Transaction, endpoints: Iterable[UUID], reason: str, now: datetime, meta: Meta = HUB
+    tx: Transaction,
+    endpoints: Iterable[UUID],
+    reason: str,
+    now: datetime,
+    meta: EventMetadata = HUB,
 ) -> list[Pending]:
     """Nothing more goes there; what waited takes the next channel, at last a human's.
 

@@ -129,7 +129,7 @@ class Files:
         self, partner_id: str, webhook_id: str, answer: Answer
     ) -> tuple[str, str] | None:
         try:
-            await self.answers.take_said(partner_id, webhook_id, answer)
+            await self.answers.accept_unsigned(partner_id, webhook_id, answer)
         except AnswerFieldError as error:
             return _WRONG[error.field]
         except tuple(_WHY) as error:

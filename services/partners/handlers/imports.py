@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from contracts.base import Event
 from contracts.partners import PartnerRegistered, ServicePublished, ServiceWithdrawn
 from contracts.values import PartnerKind
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Writer
 from infra.postgres.database import Database
@@ -96,7 +96,7 @@ class Importer:
     database: Database
     writer: Writer
 
-    async def run(self, documents: Documents, choices: Choices, meta: Meta) -> Report:
+    async def run(self, documents: Documents, choices: Choices, meta: EventMetadata) -> Report:
         """Publish what is new or different, withdraw what is gone, refuse what does not fit.
 
         Raises ``ImportRefusedError``, before anything is stored, if the rows are of several
@@ -122,7 +122,7 @@ class Importer:
         return _report(documents, checked, gone, told)
 
     async def _once(
-        self, reading: "_Reading", part: "Part", choices: Choices, meta: Meta
+        self, reading: "_Reading", part: "Part", choices: Choices, meta: EventMetadata
     ) -> Sequence[tuple[Event, bool]]:
         async with self.database.transaction() as tx:
             known = await _known(tx, part)
@@ -133,7 +133,7 @@ class Importer:
         reading.checked.refused.extend(refused)
         return done.told
 
-    async def _withdraw(self, entries: Sequence[Entry], meta: Meta) -> None:
+    async def _withdraw(self, entries: Sequence[Entry], meta: EventMetadata) -> None:
         async with self.database.transaction() as tx:
             await publish(tx, self.writer, entries, meta)
 

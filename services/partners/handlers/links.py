@@ -22,12 +22,12 @@ from contracts.values import BusinessStatus, ReferralStatus
 from contracts.webhooks import Answer
 from infra.base.clock import Clock
 from infra.delivery.mail import MailSender
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from services.partners.handlers.answers import Answers
-from services.partners.handlers.compose import Composer, Letterhead
+from services.partners.handlers.compose import Composer, SenderProfile
 from services.partners.handlers.tokens import (
     TOKEN,
     LinkGoneError,
@@ -68,7 +68,7 @@ class Links:
     writer: Writer
     answers: Answers
     clock: Clock
-    letterhead: Letterhead
+    letterhead: SenderProfile
     mail: MailSender | None = None
 
     async def alive(self, token: str) -> bool:
@@ -106,7 +106,9 @@ class Links:
         if found := find_nir(answer.model_dump(mode="json", exclude_none=True)):
             raise FormError(found, "N'indiquez pas de numéro de sécurité sociale")
         name = f"lnk_{row['token_digest'].hex()[:32]}_{nonce}"
-        await self.answers.take_said(row["partner_id"], name, answer, ReferralStatus(seen))
+        await self.answers.accept_unsigned(
+            row["partner_id"], name, answer, ReferralStatus(seen)
+        )
 
     async def renew(self, token: str) -> None:
         """Send a new link to the same mailbox, if this one ran out; at most once an hour.
@@ -159,7 +161,7 @@ class Links:
         # one name for all links of a referral: a reminder brings another link
         with suppress(ForbiddenTransitionError):  # it was cancelled just now
             name = f"lnk_{row['referral_id'].hex}_opened"
-            await self.answers.take_said(row["partner_id"], name, received)
+            await self.answers.accept_unsigned(row["partner_id"], name, received)
 
     async def _answered(self, row: Any) -> bool:
         async with self.database.reading() as connection:
@@ -171,7 +173,7 @@ class Links:
             found = await tx.fetchrow(tables.OPEN, row["token_digest"], self.clock())
             if found is None:
                 return
-            meta = Meta(f"partner:{row['partner_id']}")
+            meta = EventMetadata(f"partner:{row['partner_id']}")
             stream = f"link-{row['token_digest'].hex()[:32]}"
             opened = LinkOpened(**found)
             await self.writer.write(tx, [Pending(stream, [opened], row["person_id"], meta)])

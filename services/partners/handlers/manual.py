@@ -25,14 +25,14 @@ from contracts.values import (
 )
 from infra.base.clock import Clock, rfc3339
 from infra.delivery.webhook.sender import Outcome, Sent
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonKey
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from infra.privacy.access_log import View, record_views
+from infra.privacy.access_log import View, log_access
 from infra.privacy.restrictions import require_unlimited
-from services.partners.handlers.compose import Composer, Letterhead, about, disclosures
+from services.partners.handlers.compose import Composer, SenderProfile, about, disclosures
 from services.partners.model import REQUESTED, WITHOUT_PERSON
 from services.partners.model.choices import Choice, open_choices
 from services.partners.model.sheets import Contact, contact_of
@@ -90,7 +90,7 @@ class Manual:
     database: Database
     writer: Writer
     clock: Clock
-    letterhead: Letterhead
+    letterhead: SenderProfile
 
     async def listed(self, partner_id: str | None) -> dict[str, Any]:
         """What waits to be handed over (urgent first), and what was today; nobody's data."""
@@ -102,7 +102,7 @@ class Manual:
             "done": await self.database.rows(tables.DONE, partner_id, midnight),
         }
 
-    async def open(self, delivery_id: UUID, meta: Meta) -> Sheet:
+    async def open(self, delivery_id: UUID, meta: EventMetadata) -> Sheet:
         """The sheet, once it is written down who looks at what it discloses.
 
         Raises ``UnknownDeliveryError``, ``NotByHandError``, ``KeptBackError``, and
@@ -116,10 +116,12 @@ class Manual:
             sheet = self._sheet(row, await self._keys(row))
             if fields := sheet.data.get("person"):
                 view = View(row["person_id"], "sheet", list(fields))
-                await record_views(tx, self.writer, [view], meta)
+                await log_access(tx, self.writer, [view], meta)
         return sheet
 
-    async def hand_over(self, delivery_id: UUID, handed: HandedOver, meta: Meta) -> None:
+    async def hand_over(
+        self, delivery_id: UUID, handed: HandedOver, meta: EventMetadata
+    ) -> None:
         """The partner has it. Raises as ``open`` does."""
         async with self.database.transaction() as tx:
             now = self.clock()
@@ -138,7 +140,9 @@ class Manual:
             pending = [_said(row, succeeded, meta), *disclosures([row], alive, meta)]
             await self.writer.write(tx, pending)
 
-    async def nobody_reached(self, delivery_id: UUID, note: str | None, meta: Meta) -> None:
+    async def nobody_reached(
+        self, delivery_id: UUID, note: str | None, meta: EventMetadata
+    ) -> None:
         """A call in vain: the message stays to be handed over. Raises as ``open`` does."""
         async with self.database.transaction() as tx:
             now, why = self.clock(), "nobody-reached"
@@ -208,5 +212,5 @@ def _note(note: str | None) -> DeliveryNote | None:
     return DeliveryNote(note=note) if note else None
 
 
-def _said(row: Any, event: DeliveryEvent, meta: Meta) -> Pending:
+def _said(row: Any, event: DeliveryEvent, meta: EventMetadata) -> Pending:
     return Pending(f"delivery-{event.delivery_id}", [event], row["person_id"], meta)

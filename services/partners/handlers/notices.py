@@ -11,7 +11,7 @@ from contracts.partners import EndpointDisabled
 from contracts.registry import parse_event
 from infra.delivery.mail import MailSender, OutgoingMail
 from infra.delivery.webhook.sender import Outcome
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.postgres.transaction import Transaction
 from services.partners.model import letters
 from services.partners.tables import directory as tables
@@ -31,7 +31,7 @@ class Notices:
     mail: MailSender
     operator: str | None
 
-    async def handle(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def handle(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Tell of each address that was disabled, other than for a newer one."""
         for recorded in messages:
             if recorded.type != EndpointDisabled.type:
@@ -41,7 +41,9 @@ class Notices:
             if event.reason != SUPERSEDED:
                 await self._tell(recorded, event, tx)
 
-    async def _tell(self, recorded: Recorded, event: EndpointDisabled, tx: Transaction) -> None:
+    async def _tell(
+        self, recorded: StoredEvent, event: EndpointDisabled, tx: Transaction
+    ) -> None:
         partner = await tx.fetchrow(tables.PARTNER, event.partner_id)
         assert partner is not None  # an endpoint is a known partner's
         letter = letters.disabled(partner["name"], str(event.endpoint_id), event.reason)

@@ -13,7 +13,7 @@ from uuid import UUID
 from contracts.partners import DeliveryRedelivered, RedeliveryReason
 from contracts.values import MessageKind
 from infra.base.clock import Clock
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from services.partners.handlers.compose import about, disclosures
@@ -62,7 +62,7 @@ class Redelivery:
         async with self.database.reading() as connection:
             return int(await connection.fetchval(tables.COUNT_REDELIVERABLE, *_values(choice)))
 
-    async def again(self, choice: Choice, reason: str, meta: Meta) -> int:
+    async def again(self, choice: Choice, reason: str, meta: EventMetadata) -> int:
         """Set them going; answers how many. Each is an event, with the reason sealed.
 
         Raises ``NothingToRedeliverError`` if one was named and may not be sent, and
@@ -78,7 +78,9 @@ class Redelivery:
             await self.writer.write(tx, await self._events(rows, reason, meta))
         return len(rows)
 
-    async def _events(self, rows: Sequence[Any], reason: str, meta: Meta) -> list[Pending]:
+    async def _events(
+        self, rows: Sequence[Any], reason: str, meta: EventMetadata
+    ) -> list[Pending]:
         alive = await self.writer.vault.keys({row["person_id"] for row in rows})
         pending = disclosures(rows, alive, meta)
         for row in rows:

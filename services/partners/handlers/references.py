@@ -7,13 +7,13 @@ from uuid import UUID
 from contracts.base import Event
 from contracts.referrals import ReferralMoved
 from contracts.registry import parse_event
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.sealed import unseal
 from infra.keys.master_key import CannotUnsealError
 from infra.keys.vault import PersonKey, Vault
 from infra.postgres.transaction import Transaction
 from services.partners import tables
-from services.partners.model.words import reference_in, speaks
+from services.partners.model.partner_text import reference_in, speaks
 
 _SEALED_AS = "partner-reference"
 
@@ -29,8 +29,8 @@ def open_reference(person: PersonKey, referral_id: UUID, sealed: bytes | None) -
 
 
 async def opened(
-    vault: Vault, events: Sequence[tuple[Recorded, Event]]
-) -> list[tuple[Recorded, Event]]:
+    vault: Vault, events: Sequence[tuple[StoredEvent, Event]]
+) -> list[tuple[StoredEvent, Event]]:
     """The same events, with what partners wrote, as far as its persons have a key."""
     parts = await unseal(vault, [m for m, event in events if speaks(event)])
     return [
@@ -40,7 +40,7 @@ async def opened(
 
 
 async def keep_references(
-    tx: Transaction, vault: Vault, heard: Sequence[tuple[Recorded, Event]]
+    tx: Transaction, vault: Vault, heard: Sequence[tuple[StoredEvent, Event]]
 ) -> None:
     """The partner's number of the file, where an adviser typed it in."""
     typed = await opened(vault, [(m, e) for m, e in heard if m.sealed and speaks(e)])

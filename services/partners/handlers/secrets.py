@@ -14,7 +14,7 @@ from infra.delivery.webhook.sender import ClientCertificate
 from infra.delivery.webhook.signature import SigningKey
 from infra.keys.key_ring import KeyRing, MasterKeys
 from infra.keys.master_key import CannotUnsealError
-from infra.keys.rewrap import Kept
+from infra.keys.rewrap import EncryptedColumn
 from infra.postgres.transaction import Transaction
 from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application
@@ -27,7 +27,7 @@ def _bound(row: Any) -> bytes:
     return bytes(secret_id.bytes + endpoint_id.bytes)
 
 
-SECRETS = Kept("partners", "endpoint_secrets", ("secret_id",), "wrapped", _bound)
+SECRETS = EncryptedColumn("partners", "endpoint_secrets", ("secret_id",), "wrapped", _bound)
 
 
 class Secrets:

@@ -25,7 +25,7 @@ from infra.delivery.webhook.sender import (
     Sent,
 )
 from infra.delivery.webhook.signature import SigningKey
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
@@ -138,7 +138,7 @@ class Verification:
         if found is None:
             return []  # disabled or replaced meanwhile
         verified = EndpointVerified(endpoint_id=found, partner_id=row["partner_id"])
-        return [Pending(f"partner-{row['partner_id']}", [verified], None, Meta())]
+        return [Pending(f"partner-{row['partner_id']}", [verified], None, EventMetadata())]
 
     async def _failed(self, tx: Transaction, row: Any, now: datetime) -> list[Pending]:
         failures, since = row["failures"] + 1, row["failing_since"] or now

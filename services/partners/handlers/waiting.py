@@ -8,7 +8,7 @@ from uuid import UUID
 from contracts.partners import DeliveryManual
 from contracts.referrals import ReferralRequested
 from infra.base.ids import derived_id
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.writer import Pending
 from infra.postgres.transaction import Transaction, columns
 from services.partners import tables
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 async def tell(
-    tx: Transaction, told: Sequence[tuple[Recorded, Any]], message: str, now: datetime
+    tx: Transaction, told: Sequence[tuple[StoredEvent, Any]], message: str, now: datetime
 ) -> list[Pending]:
     """One message about each request that a partner got, derived from what was heard."""
     endpoints = await endpoints_for(tx, {key_of(request) for _, request in told}, by_api=False)
@@ -78,7 +78,7 @@ def key_of(row: Any) -> Key:
     return row["partner_id"], row["service_id"]
 
 
-def request_row(recorded: Recorded, event: ReferralRequested, endpoint: UUID | None) -> Row:
+def request_row(recorded: StoredEvent, event: ReferralRequested, endpoint: UUID | None) -> Row:
     """A request, with what it discloses as the log has it: sealed."""
     return _common(recorded, REQUESTED, endpoint) | {
         "partner_id": event.partner_id,
@@ -92,7 +92,7 @@ def request_row(recorded: Recorded, event: ReferralRequested, endpoint: UUID | N
     }
 
 
-def row_about(recorded: Recorded, message: str, request: Any, endpoint: UUID | None) -> Row:
+def row_about(recorded: StoredEvent, message: str, request: Any, endpoint: UUID | None) -> Row:
     """A message about a request that the partner has: it says nothing of the person."""
     return _common(recorded, message, endpoint) | {
         "partner_id": request["partner_id"],
@@ -124,7 +124,7 @@ def by_hand(rows: Sequence[Row]) -> list[Pending]:
     ]
 
 
-def _common(recorded: Recorded, message: str, endpoint: UUID | None) -> Row:
+def _common(recorded: StoredEvent, message: str, endpoint: UUID | None) -> Row:
     return {
         "delivery_id": derived_id(recorded.event_id, "delivery"),
         "endpoint_id": endpoint,

@@ -72,7 +72,7 @@ class AnswerFieldError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Commission:
+class CommissionCheck:
     """Whether a service takes people by a commission, and when that meets for this person."""
 
     needed: bool
@@ -80,7 +80,7 @@ class Commission:
     today: date
 
 
-def check_commission(answer: Answer, commission: Commission) -> None:
+def check_commission(answer: Answer, commission: CommissionCheck) -> None:
     """Raise ``CommissionNotMetError`` if a person is accepted before the commission has met.
 
     PLIE: a commission validates each file; CLAP: a commission every two months (domain facts).

@@ -90,7 +90,7 @@ def pause(doublings: int) -> timedelta:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class EndpointLoad:
     """An endpoint for which something is due. ``rate_at``: when its next send is in time.
 
     ``batch_minutes``: it takes all that waits as one file, at most that often.
@@ -128,8 +128,8 @@ class Lane:
         return max(self.rate_at or now, now) + timedelta(seconds=count * 60 / self.per_minute)
 
 
-def shares(
-    lanes: Sequence[Lane], in_flight: Mapping[UUID, int], room: int, now: datetime
+def allot(
+    lanes: Sequence[EndpointLoad], in_flight: Mapping[UUID, int], room: int, now: datetime
 ) -> dict[UUID, int]:
     """How many messages each endpoint may get of ``room``: the same share for all of them.
 

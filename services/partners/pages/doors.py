@@ -16,7 +16,7 @@ from infra.delivery.mail import MailSender
 from infra.keys.vault import PersonErasedError
 from infra.postgres.database import is_infrastructure
 from infra.web.bodies import KIB, Body, BodyTooLargeError, bounded_body
-from services.partners.handlers.compose import Letterhead
+from services.partners.handlers.compose import SenderProfile
 from services.partners.handlers.tokens import TOKEN, LinkGoneError
 from services.partners.pages.rendering import HEADERS, page
 
@@ -30,7 +30,7 @@ class Door(Protocol):
     """What is behind the tokens of one purpose."""
 
     @property
-    def letterhead(self) -> Letterhead: ...
+    def letterhead(self) -> SenderProfile: ...
     @property
     def mail(self) -> MailSender | None: ...
     async def renew(self, token: str) -> None: ...

@@ -18,7 +18,7 @@ from infra.delivery.webhook.sender import ClientCertificate
 from infra.postgres.database import Database
 from infra.web.auth import create_key
 from infra.web.problems import Invalid, not_found, raises
-from infra.web.request_meta import cause_of
+from infra.web.request_meta import metadata_of
 from services.partners import tables
 from services.partners.handlers.applications import InvalidEndpointError
 from services.partners.handlers.capacity import Capacity, CapacityLinks
@@ -50,8 +50,8 @@ from services.partners.routes.models import (
 from services.partners.routes.models import Endpoints as EndpointsListed
 from services.partners.routes.partner import (
     DAY,
-    Limit,
     Overlap,
+    ProcessingRestriction,
     attempts,
     delivery_page,
     listed,
@@ -139,7 +139,7 @@ def _add_endpoints(
         request: Request, admin: Admin, body: EndpointRequest
     ) -> NewEndpoint:
         """Register an address. The secret is in this answer, and in no other."""
-        meta = cause_of(request, admin.actor)
+        meta = metadata_of(request, admin.actor)
         try:
             address = _address(body)
             new = await endpoints.register(address, meta)
@@ -155,12 +155,12 @@ def _add_endpoints(
         request: Request, admin: Admin, endpoint_id: UUID, overlap: Overlap = DAY
     ) -> NewSecret:
         """New signing secrets, shown once; the old ones count for ``overlap``, else a day."""
-        return await rotated(endpoints, endpoint_id, cause_of(request, admin.actor), overlap)
+        return await rotated(endpoints, endpoint_id, metadata_of(request, admin.actor), overlap)
 
     @routes.post("/endpoints/{endpoint_id}/disable", status_code=204, tags=["endpoints"])
     async def disable_endpoint(request: Request, admin: Admin, endpoint_id: UUID) -> None:
         """Send nothing there any more; its secrets are worth nothing from now on."""
-        meta = cause_of(request, admin.actor)
+        meta = metadata_of(request, admin.actor)
         await endpoints.disable(endpoint_id, "by-operator", meta)
 
     @routes.get("/endpoints", tags=["endpoints"])
@@ -222,7 +222,7 @@ def _add_deliveries(routes: APIRouter, database: Database) -> None:
 def _add_directory(routes: APIRouter, database: Database) -> None:
     @routes.get("/partners", tags=["directory"])
     async def list_partners(
-        reader: Reader, after: Ref | None = None, limit: Limit = 100
+        reader: Reader, after: Ref | None = None, limit: ProcessingRestriction = 100
     ) -> PartnerPage:
         """The directory's organisations (data·inclusion structures), a page at a time."""
         rows = await database.rows(tables.PARTNERS, after or "", limit)
@@ -237,7 +237,7 @@ def _add_directory(routes: APIRouter, database: Database) -> None:
         reader: Reader,
         partner_id: Ref | None = None,
         after: Ref | None = None,
-        limit: Limit = 100,
+        limit: ProcessingRestriction = 100,
     ) -> ServicePage:
         """What the partners offer (data·inclusion services), a page at a time."""
         rows = await database.rows(tables.SERVICES, partner_id, after or "", limit)

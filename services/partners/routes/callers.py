@@ -6,9 +6,9 @@ from fastapi import Depends
 from pydantic import StringConstraints
 from starlette.requests import Request
 
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.web.auth import Principal, RequireRole
-from infra.web.request_meta import cause_of
+from infra.web.request_meta import metadata_of
 
 Admin = Annotated[Principal, Depends(RequireRole("partner_admin"))]
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
@@ -22,9 +22,9 @@ def id_of(partner: Principal) -> str:
     return partner_id
 
 
-def cause_of_partner(request: Request, partner: Principal) -> Meta:
+def cause_of_partner(request: Request, partner: Principal) -> EventMetadata:
     """The meta of events that a partner's request causes."""
-    return cause_of(request, f"partner:{id_of(partner)}")
+    return metadata_of(request, f"partner:{id_of(partner)}")
 
 
 ErrorClass = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,60}$")]

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from contracts.intake import Ref
 from infra.delivery.webhook.sender import Sent
 from infra.web.problems import Invalid, not_found, raises
-from infra.web.request_meta import cause_of
+from infra.web.request_meta import metadata_of
 from services.partners.handlers.capacity import (
     Capacity,
     CapacityLinks,
@@ -32,7 +32,7 @@ def add(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
     ) -> ReportedCapacity:
         """Say whether a service takes people now; the newest report counts."""
         try:
-            said = await capacity.report(service_id, body, cause_of(request, admin.actor))
+            said = await capacity.report(service_id, body, metadata_of(request, admin.actor))
         except Exception as error:
             _refuse(error)
         return ReportedCapacity(**said.model_dump(exclude={"sealed"}))

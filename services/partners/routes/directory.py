@@ -16,7 +16,7 @@ from infra.base.clock import system_clock
 from infra.postgres.database import Database
 from infra.web.bodies import KIB, Body
 from infra.web.problems import Malformed, UnsupportedMediaType, not_found, raises
-from infra.web.request_meta import cause_of
+from infra.web.request_meta import metadata_of
 from services.partners.handlers.hsds import read_hsds
 from services.partners.handlers.imports import Choices, Importer, export
 from services.partners.handlers.rows import Documents, ImportRefusedError, read
@@ -85,7 +85,7 @@ def _add_import(routes: APIRouter, importer: Importer) -> None:
         ``source``: the name of an HSDS source, which does not name itself.
         """
         first, second = await _content(request)
-        meta = cause_of(request, admin.actor)
+        meta = metadata_of(request, admin.actor)
         choices = Choices(kind, dry_run, withdraw_many)
         try:
             documents = await asyncio.to_thread(_read, format, first, second, source)

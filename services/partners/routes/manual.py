@@ -22,7 +22,7 @@ from infra.web.problems import (
     not_found,
     raises,
 )
-from infra.web.request_meta import cause_of
+from infra.web.request_meta import metadata_of
 from services.partners.handlers.manual import (
     HandedOver,
     KeptBackError,
@@ -90,7 +90,7 @@ def _add_reading(routes: APIRouter, manual: Manual) -> None:
         Who looked is an event of the person's pathway.
         """
         try:
-            sheet = await manual.open(delivery_id, cause_of(request, adviser.actor))
+            sheet = await manual.open(delivery_id, metadata_of(request, adviser.actor))
         except Exception as error:
             _refuse(error)
         if "text/html" in request.headers.get("accept", ""):
@@ -108,7 +108,7 @@ def _add_reports(routes: APIRouter, manual: Manual) -> None:
         _check_note(body.note)
         handed = HandedOver(body.by, body.to, body.note)
         try:
-            await manual.hand_over(delivery_id, handed, cause_of(request, adviser.actor))
+            await manual.hand_over(delivery_id, handed, metadata_of(request, adviser.actor))
         except Exception as error:
             _refuse(error)
         return ManualDelivery(delivery_id=delivery_id, state="succeeded")
@@ -120,7 +120,7 @@ def _add_reports(routes: APIRouter, manual: Manual) -> None:
     ) -> ManualDelivery:
         """Nobody was reached: the message stays on the list, the call is kept."""
         _check_note(body.note)
-        cause = cause_of(request, adviser.actor)
+        cause = metadata_of(request, adviser.actor)
         try:
             await manual.nobody_reached(delivery_id, body.note, cause)
         except Exception as error:

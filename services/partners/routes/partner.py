@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
 from contracts.types import Count
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.postgres.database import Database
 from infra.web.problems import raises
 from services.partners import tables
@@ -25,7 +25,7 @@ from services.partners.handlers.endpoints import (
     Endpoints,
     TooManySecretsError,
 )
-from services.partners.handlers.messages import Messages
+from services.partners.handlers.message_feed import MessageFeed
 from services.partners.handlers.verification import Verification
 from services.partners.problems import TooManySecrets
 from services.partners.routes.callers import Partner, State, cause_of_partner, id_of
@@ -45,7 +45,7 @@ from services.partners.routes.models import (
 from services.partners.routes.models import Endpoints as EndpointsListed
 from services.partners.tables import messages as messages_of
 
-Limit = Annotated[int, Query(ge=1, le=500)]
+ProcessingRestriction = Annotated[int, Query(ge=1, le=500)]
 WebhookId = Annotated[str, StringConstraints(pattern=r"^dlv_[0-9a-f]{32}$")]
 After = Annotated[Count, Query()]
 DAY = int(OVERLAP.total_seconds())
@@ -69,7 +69,7 @@ def partner_router(
     database: Database,
     endpoints: Endpoints,
     verification: Verification,
-    messages: Messages,
+    messages: MessageFeed,
     capacity: Capacity,
     capacity_links: CapacityLinks,
 ) -> APIRouter:
@@ -112,10 +112,13 @@ def _add_endpoints(
         return await pinged(verification, endpoint_id, id_of(partner))
 
 
-def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -> None:
+def _add_deliveries(routes: APIRouter, database: Database, messages: MessageFeed) -> None:
     @routes.get("/deliveries")
     async def my_deliveries(
-        partner: Partner, state: State | None = None, limit: Limit = 100, after: After = 0
+        partner: Partner,
+        state: State | None = None,
+        limit: ProcessingRestriction = 100,
+        after: After = 0,
     ) -> DeliveryPage:
         """What was sent to the partner, or waits, in the order it was made."""
         return await delivery_page(database, after, state, id_of(partner), None, limit)
@@ -127,7 +130,7 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -
 
     @routes.get("/messages")
     async def my_messages(
-        request: Request, partner: Partner, after: After = 0, limit: Limit = 100
+        request: Request, partner: Partner, after: After = 0, limit: ProcessingRestriction = 100
     ) -> MessagePage:
         """The messages themselves, after a cursor, in order: for a system that was away.
 
@@ -154,7 +157,7 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: Messages) -
 async def rotated(
     endpoints: Endpoints,
     endpoint_id: UUID,
-    cause: Meta,
+    cause: EventMetadata,
     overlap: int,
     partner_id: str | None = None,
 ) -> NewSecret:

@@ -11,7 +11,7 @@ from contracts.intake import Ref
 from contracts.types import Moment, Words
 from contracts.values import MessageKind
 from infra.web.problems import not_found, raises
-from infra.web.request_meta import cause_of
+from infra.web.request_meta import metadata_of
 from services.partners.handlers.redelivery import (
     Choice,
     NothingToRedeliverError,
@@ -56,7 +56,7 @@ def add(routes: APIRouter, redelivery: Redelivery) -> None:
         choice = Choice(**body.model_dump(exclude={"reason", "preview"}))
         if body.preview:
             return RedeliveryCount(matching=await redelivery.count(choice), redelivered=0)
-        done = await redelivery.again(choice, body.reason, cause_of(request, admin.actor))
+        done = await redelivery.again(choice, body.reason, metadata_of(request, admin.actor))
         left = await redelivery.count(choice)
         return RedeliveryCount(matching=done + left, redelivered=done)
 
@@ -66,7 +66,7 @@ def add(routes: APIRouter, redelivery: Redelivery) -> None:
         request: Request, admin: Admin, delivery_id: UUID, body: Again
     ) -> Redelivered:
         """Send one delivery again: the same webhook-id, a new timestamp."""
-        meta = cause_of(request, admin.actor)
+        meta = metadata_of(request, admin.actor)
         try:
             await redelivery.again(Choice(delivery_id=delivery_id), body.reason, meta)
         except NothingToRedeliverError as error:

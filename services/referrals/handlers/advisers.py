@@ -9,11 +9,11 @@ from uuid import UUID
 from contracts.base import Event
 from contracts.values import Author, CaseStatus
 from infra.base.missing import NotFoundError
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.postgres.transaction import Transaction
 from services.referrals import tables
-from services.referrals.handlers.messages import Messages
-from services.referrals.handlers.work import Work
+from services.referrals.handlers.reactions import Reactions
+from services.referrals.handlers.work import UnitOfWork
 from services.referrals.model import advice
 from services.referrals.model.appointments import (
     AppointmentOutcome,
@@ -21,11 +21,11 @@ from services.referrals.model.appointments import (
     end_appointment,
     set_appointment,
 )
-from services.referrals.model.case import Case, Decided, Tried, World
-from services.referrals.model.loop import confirm
+from services.referrals.model.case import Attempts, Case, Changes, DecisionContext
+from services.referrals.model.case_flow import confirm
 from services.referrals.model.referral import Move, Referral, check_typed
 
-Decide = Callable[[Case, Tried, World], Decided]
+Decide = Callable[[Case, Attempts, DecisionContext], Changes]
 
 
 class StaleProposalError(Exception):
@@ -33,51 +33,55 @@ class StaleProposalError(Exception):
 
 
 @dataclass(frozen=True)
-class Advisers:
+class AdviserCommands:
     """Commands of advisers: each raises ``NotFoundError``, or as the model does."""
 
-    messages: Messages
+    messages: Reactions
 
     async def confirm(
         self,
         tx: Transaction,
         referral_id: UUID,
-        meta: Meta,
+        meta: EventMetadata,
         appointment_at: datetime | None = None,
     ) -> Referral:
         """Send a draft, perhaps with an appointment."""
         check_moment(appointment_at, self.messages.clock())
 
-        def decide(case: Case, referral: Referral, world: World) -> Sequence[Event]:
+        def decide(case: Case, referral: Referral, world: DecisionContext) -> Sequence[Event]:
             by, author = meta.actor, Author.ADVISER
             return confirm(case, referral, world, by, author, appointment_at)
 
         return await self._on_referral(tx, referral_id, decide, meta)
 
     async def appoint(
-        self, tx: Transaction, referral_id: UUID, starts_at: datetime, meta: Meta
+        self, tx: Transaction, referral_id: UUID, starts_at: datetime, meta: EventMetadata
     ) -> Referral:
         """Give the person of a referral an appointment, or move it."""
         now = self.messages.clock()
 
-        def decide(case: Case, referral: Referral, world: World) -> Sequence[Event]:
+        def decide(case: Case, referral: Referral, world: DecisionContext) -> Sequence[Event]:
             return set_appointment(referral, world, starts_at, now)
 
         return await self._on_referral(tx, referral_id, decide, meta)
 
     async def met(
-        self, tx: Transaction, referral_id: UUID, outcome: AppointmentOutcome, meta: Meta
+        self,
+        tx: Transaction,
+        referral_id: UUID,
+        outcome: AppointmentOutcome,
+        meta: EventMetadata,
     ) -> Referral:
         """Say what came of an appointment."""
         now = self.messages.clock()
 
-        def decide(case: Case, referral: Referral, world: World) -> Sequence[Event]:
+        def decide(case: Case, referral: Referral, world: DecisionContext) -> Sequence[Event]:
             return end_appointment(referral, world, outcome, now)
 
         return await self._on_referral(tx, referral_id, decide, meta)
 
     async def move(
-        self, tx: Transaction, referral_id: UUID, move: Move, meta: Meta
+        self, tx: Transaction, referral_id: UUID, move: Move, meta: EventMetadata
     ) -> Referral:
         """Move a referral: stop it, correct it, or type in what its partner said."""
         work = await self._of_referral(tx, referral_id)
@@ -92,36 +96,43 @@ class Advisers:
         proposal_id: UUID,
         services: Sequence[str],
         note: str,
-        meta: Meta,
+        meta: EventMetadata,
         appointment_at: datetime | None = None,
     ) -> Case:
         """Send the case to other services than proposed."""
         check_moment(appointment_at, self.messages.clock())
 
-        def decide(case: Case, tried: Tried, world: World) -> Decided:
+        def decide(case: Case, tried: Attempts, world: DecisionContext) -> Changes:
             by = meta.actor
             return advice.choose(case, tried, services, world, by, note, appointment_at)
 
         return await self._on_proposal(tx, proposal_id, decide, meta)
 
-    async def refuse(self, tx: Transaction, proposal_id: UUID, note: str, meta: Meta) -> Case:
+    async def refuse(
+        self, tx: Transaction, proposal_id: UUID, note: str, meta: EventMetadata
+    ) -> Case:
         """Refuse a proposal."""
 
-        def decide(case: Case, tried: Tried, world: World) -> Decided:
+        def decide(case: Case, tried: Attempts, world: DecisionContext) -> Changes:
             return advice.refuse(case, tried, world, meta.actor, note)
 
         return await self._on_proposal(tx, proposal_id, decide, meta)
 
-    async def propose_again(self, tx: Transaction, case_id: UUID, meta: Meta) -> Case:
+    async def propose_again(self, tx: Transaction, case_id: UUID, meta: EventMetadata) -> Case:
         """Propose anew, with what is known today."""
         return await self._on_case(tx, case_id, advice.propose_again, meta)
 
     async def close(
-        self, tx: Transaction, case_id: UUID, status: CaseStatus, ending: Move, meta: Meta
+        self,
+        tx: Transaction,
+        case_id: UUID,
+        status: CaseStatus,
+        ending: Move,
+        meta: EventMetadata,
     ) -> Case:
         """Close a case."""
 
-        def decide(case: Case, tried: Tried, world: World) -> Decided:
+        def decide(case: Case, tried: Attempts, world: DecisionContext) -> Changes:
             return advice.close(case, tried, world, status, ending)
 
         return await self._on_case(tx, case_id, decide, meta)
@@ -130,8 +141,8 @@ class Advisers:
         self,
         tx: Transaction,
         referral_id: UUID,
-        decide: Callable[[Case, Referral, World], Sequence[Event]],
-        meta: Meta,
+        decide: Callable[[Case, Referral, DecisionContext], Sequence[Event]],
+        meta: EventMetadata,
     ) -> Referral:
         work = await self._of_referral(tx, referral_id)
         referral = work.referrals[referral_id]
@@ -141,7 +152,7 @@ class Advisers:
         await work.write()
         return work.referrals[referral_id]
 
-    async def _of_referral(self, tx: Transaction, referral_id: UUID) -> Work:
+    async def _of_referral(self, tx: Transaction, referral_id: UUID) -> UnitOfWork:
         work = self.messages.work(tx)
         await work.load_referrals([referral_id])
         if referral_id not in work.referrals:
@@ -150,13 +161,13 @@ class Advisers:
         return work
 
     async def _on_proposal(
-        self, tx: Transaction, proposal_id: UUID, decide: Decide, meta: Meta
+        self, tx: Transaction, proposal_id: UUID, decide: Decide, meta: EventMetadata
     ) -> Case:
         case_id = await tx.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
         if case_id is None:
             raise NotFoundError("proposal")
 
-        def newest(case: Case, tried: Tried, world: World) -> Decided:
+        def newest(case: Case, tried: Attempts, world: DecisionContext) -> Changes:
             if case.proposal_id != proposal_id:
                 raise StaleProposalError
             return decide(case, tried, world)
@@ -164,7 +175,7 @@ class Advisers:
         return await self._on_case(tx, case_id, newest, meta)
 
     async def _on_case(
-        self, tx: Transaction, case_id: UUID, decide: Decide, meta: Meta
+        self, tx: Transaction, case_id: UUID, decide: Decide, meta: EventMetadata
     ) -> Case:
         work = self.messages.work(tx)
         await work.load_cases([case_id])

@@ -8,11 +8,11 @@ from contracts.referrals import EVENT_OF_STATUS, ReferralMoved, ReferralReceived
 from contracts.registry import parse_event
 from contracts.values import REFERRAL_LABELS, Author
 from infra.base.missing import NotFoundError
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Writer
 from infra.postgres.transaction import Transaction
-from infra.privacy.access_log import View, record_views
+from infra.privacy.access_log import View, log_access
 from infra.privacy.restrictions import require_unlimited
 
 _WORDS = tuple(SpokenSealed.model_fields)
@@ -20,7 +20,7 @@ _MOVES = frozenset({ReferralReceived.type, *(event.type for event in EVENT_OF_ST
 
 
 async def show_answers(
-    tx: Transaction, writer: Writer, referral_id: UUID, meta: Meta
+    tx: Transaction, writer: Writer, referral_id: UUID, meta: EventMetadata
 ) -> list[dict[str, Any]]:
     """Every answer to a referral, oldest first; words are missing where the person was erased.
 
@@ -36,11 +36,13 @@ async def show_answers(
     if (person_id := recorded[0].person_id) is not None:
         await require_unlimited(tx, person_id)
         if opened:
-            await record_views(tx, writer, [View(person_id, "answers", _WORDS)], meta)
+            await log_access(tx, writer, [View(person_id, "answers", _WORDS)], meta)
     return list(_answers(moves, opened))
 
 
-def _answers(moves: Sequence[Recorded], opened: dict[UUID, bytes]) -> Iterator[dict[str, Any]]:
+def _answers(
+    moves: Sequence[StoredEvent], opened: dict[UUID, bytes]
+) -> Iterator[dict[str, Any]]:
     for recorded in moves:
         event = parse_event(recorded.type, recorded.data, opened.get(recorded.event_id))
         assert isinstance(event, ReferralMoved)
@@ -48,7 +50,7 @@ def _answers(moves: Sequence[Recorded], opened: dict[UUID, bytes]) -> Iterator[d
             yield _shown(recorded, event, event.sealed or SpokenSealed())
 
 
-def _shown(recorded: Recorded, event: ReferralMoved, words: SpokenSealed) -> dict[str, Any]:
+def _shown(recorded: StoredEvent, event: ReferralMoved, words: SpokenSealed) -> dict[str, Any]:
     return {
         "said_at": recorded.occurred_at,
         "typed_in_by": recorded.meta.actor if event.author is Author.ADVISER else None,

@@ -7,12 +7,12 @@ from uuid import UUID
 import structlog
 
 from contracts.values import Author, Reason, ReferralStatus
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.postgres.database import Database, is_infrastructure
 from infra.postgres.transaction import Transaction
 from services.referrals import tables
-from services.referrals.handlers.messages import Messages
-from services.referrals.handlers.work import Work
+from services.referrals.handlers.reactions import Reactions
+from services.referrals.handlers.work import UnitOfWork
 from services.referrals.model.referral import Move, Referral, pass_deadline
 
 BATCH = 200
@@ -26,7 +26,7 @@ class DeadlineClock:
     """Takes the steps that are due, in sets; a referral that fails waits and blocks nobody."""
 
     database: Database
-    messages: Messages
+    messages: Reactions
     _failed: dict[UUID, float] = field(default_factory=dict)
 
     async def step(self) -> int:
@@ -78,6 +78,6 @@ class DeadlineClock:
             self._take(work, work.referrals[referral_id])
         await work.write()
 
-    def _take(self, work: Work, referral: Referral) -> None:
+    def _take(self, work: UnitOfWork, referral: Referral) -> None:
         events = pass_deadline(referral, work.today)
-        work.follow(referral, events, LAPSED, Meta("hub:deadline"))
+        work.follow(referral, events, LAPSED, EventMetadata("hub:deadline"))

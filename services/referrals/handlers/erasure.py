@@ -6,13 +6,13 @@ from uuid import UUID
 
 from contracts.erasure import ErasureRequested, KeysDestroyed
 from contracts.rights import PersonObjected
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, heard_of
-from infra.privacy.restrictions import keep_limits
+from infra.privacy.restrictions import apply_restrictions
 from services.referrals import tables
-from services.referrals.handlers.messages import Messages
-from services.referrals.handlers.work import Work
+from services.referrals.handlers.reactions import Reactions
+from services.referrals.handlers.work import UnitOfWork
 from services.referrals.model.erasure import abandon
 
 
@@ -20,11 +20,11 @@ from services.referrals.model.erasure import abandon
 class Erasing:
     """Hears what the intake says of erasures."""
 
-    messages: Messages
+    messages: Reactions
 
-    async def on_intake(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def on_intake(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """End cases when an erasure is asked for, or were opened since; then forget."""
-        await keep_limits(tx, messages)
+        await apply_restrictions(tx, messages)
         heard = {m.person_id: m for m in messages if m.type in _STEPS}
         if not heard:
             return
@@ -36,7 +36,7 @@ class Erasing:
         await work.write(forgetting=True)
 
     async def _abandon(
-        self, tx: Transaction, work: Work, heard: dict[UUID | None, Recorded]
+        self, tx: Transaction, work: UnitOfWork, heard: dict[UUID | None, StoredEvent]
     ) -> None:
         rows = await tx.fetch(tables.ACTIVE_OF_PERSONS, [p for p in heard if p])
         await work.load_cases(row["case_id"] for row in rows)

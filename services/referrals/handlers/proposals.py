@@ -13,14 +13,14 @@ from contracts.referrals import (
 )
 from contracts.registry import parse_event
 from infra.base.missing import NotFoundError
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Writer
 from infra.postgres.transaction import Transaction
-from infra.privacy.access_log import View, record_views
+from infra.privacy.access_log import View, log_access
 from infra.privacy.restrictions import require_unlimited
 from services.referrals import tables
-from services.referrals.handlers.messages import Messages
+from services.referrals.handlers.reactions import Reactions
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.model.explain import Told
 
@@ -47,7 +47,9 @@ async def find(
     return Told(made, rules, [e for e in about if e is not made])
 
 
-async def show(tx: Transaction, messages: Messages, proposal_id: UUID, meta: Meta) -> Told:
+async def show(
+    tx: Transaction, messages: Reactions, proposal_id: UUID, meta: EventMetadata
+) -> Told:
     """A proposal for somebody of the staff, once it is written down who looks.
 
     Raises ``NotFoundError`` if there is none, ``LimitedError`` where staff may not look.
@@ -57,11 +59,11 @@ async def show(tx: Transaction, messages: Messages, proposal_id: UUID, meta: Met
     await require_unlimited(tx, person_id)
     if told.made.sealed:
         view = View(person_id, "proposal", [fact.name for fact in told.made.sealed.facts])
-        await record_views(tx, messages.writer, [view], meta)
+        await log_access(tx, messages.writer, [view], meta)
     return told
 
 
-async def _opened(writer: Writer, recorded: Sequence[Recorded]) -> list[Event]:
+async def _opened(writer: Writer, recorded: Sequence[StoredEvent]) -> list[Event]:
     wanted = [r for r in recorded if r.type in (*_TOLD, ProposalMade.type)]
     clear: dict[Any, bytes] = await unseal(writer.vault, wanted)
     return [parse_event(r.type, r.data, clear.get(r.event_id)) for r in wanted]

@@ -9,12 +9,12 @@ from uuid import UUID
 from contracts.explanation import Explanation
 from contracts.partners import ServicePublished
 from contracts.referrals import DirectoryRead, ProposalMade
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.postgres.transaction import Transaction
 from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.directory import as_service, valid_capacity
-from services.referrals.handlers.messages import Messages
+from services.referrals.handlers.reactions import Reactions
 from services.referrals.model.proposals import digest_of
 from services.referrals.model.routing import Ranked, Service, concerned, rank
 from services.referrals.model.rules import Rules
@@ -36,7 +36,7 @@ class RankedAgain:
 
 
 async def rank_again(
-    tx: Transaction, messages: Messages, proposal_id: UUID, meta: Meta
+    tx: Transaction, messages: Reactions, proposal_id: UUID, meta: EventMetadata
 ) -> RankedAgain:
     """Rank every service again as of when the proposal was made, once it is written down who
     looks; nothing is ranked where the person was erased.

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from contracts.referrals import RulesPublished
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending
 from infra.postgres.transaction import Transaction
 from services.referrals import tables
@@ -49,7 +49,7 @@ class RuleBook:
         return self._parsed[row["digest"]]
 
 
-def publication(rules: Rules, version: int, meta: Meta | None = None) -> Pending:
+def publication(rules: Rules, version: int, meta: EventMetadata | None = None) -> Pending:
     """The event that puts rules into force; ``version`` is the stream's."""
     published = RulesPublished(
         rules=rules.name,
@@ -57,4 +57,4 @@ def publication(rules: Rules, version: int, meta: Meta | None = None) -> Pending
         digest=rules.digest,
         content=orjson.loads(rules.content),
     )
-    return Pending(STREAM, [published], None, meta or Meta(), version)
+    return Pending(STREAM, [published], None, meta or EventMetadata(), version)

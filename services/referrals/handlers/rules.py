@@ -12,7 +12,7 @@ from contracts.explanation import Condition
 from contracts.referrals import ProposalMade
 from contracts.registry import parse_event
 from infra.base.clock import Clock
-from infra.eventstore.events import Meta, Recorded
+from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.eventstore.sealed import unseal
 from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Writer
@@ -68,7 +68,7 @@ async def publish(
     current = await in_force(tx, path)
     if version and current.digest == rules.digest:
         return current
-    pending = publication(rules, version, Meta(actor))
+    pending = publication(rules, version, EventMetadata(actor))
     now = clock()
     await projections.apply(tx, pending.events, now)
     await writer.write(tx, [pending], recorded_at=now)
@@ -128,7 +128,7 @@ async def simulate(
 
 def _try_all(
     found: Simulation,
-    made: Sequence[Recorded],
+    made: Sequence[StoredEvent],
     opened: Mapping[UUID, bytes],
     rules: Rules,
     since: date | None,

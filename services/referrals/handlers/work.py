@@ -10,7 +10,7 @@ from contracts.days import local_day
 from contracts.referrals import DirectoryRead
 from contracts.registry import parse_event
 from infra.base.clock import Clock
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError
 from infra.postgres.transaction import Transaction
@@ -18,8 +18,8 @@ from infra.privacy.erasure import forgotten_among
 from services.referrals import projections, tables
 from services.referrals.handlers.directory import Directory
 from services.referrals.handlers.rulebook import RuleBook
-from services.referrals.model.case import Case, Decided, Tried, World, evolve_case
-from services.referrals.model.loop import after_move
+from services.referrals.model.case import Attempts, Case, Changes, DecisionContext, evolve_case
+from services.referrals.model.case_flow import after_move
 from services.referrals.model.person import History
 from services.referrals.model.referral import (
     Move,
@@ -32,7 +32,7 @@ from services.referrals.model.routing import Service
 from services.referrals.model.rules import Rules
 
 
-class Work:
+class UnitOfWork:
     """What one transaction looks at, and what it will write."""
 
     rules: Rules
@@ -113,11 +113,11 @@ class Work:
             if referral:
                 self.referrals[referral_id] = referral
 
-    def tried(self, case_id: UUID) -> Tried:
+    def tried(self, case_id: UUID) -> Attempts:
         """The referrals of a case, oldest first."""
-        return Tried([r for r in self.referrals.values() if r.case_id == case_id])
+        return Attempts([r for r in self.referrals.values() if r.case_id == case_id])
 
-    def world(self, case: Case) -> World:
+    def world(self, case: Case) -> DecisionContext:
         """What a decision about a case looks at today."""
         return self.world_of(self.histories[case.person_id], case.case_id)
 
@@ -127,13 +127,15 @@ class Work:
         case_id: UUID,
         facts_on: date | None = None,
         before: int | None = None,
-    ) -> World:
+    ) -> DecisionContext:
         """The same with the facts of a day; ``before``: only what intake had said before a
         position."""
         need, person = history.need_of(case_id), history.person(before)
-        return World(self.services, self.rules, person, self.today, self.known, need, facts_on)
+        return DecisionContext(
+            self.services, self.rules, person, self.today, self.known, need, facts_on
+        )
 
-    def move(self, referral: Referral, move: Move, meta: Meta) -> None:
+    def move(self, referral: Referral, move: Move, meta: EventMetadata) -> None:
         """Move a referral and let its case follow; raises as ``move_referral`` does."""
         case = self.cases[referral.case_id]
         world = self.world(case)
@@ -145,7 +147,7 @@ class Work:
         self.follow(referral, events, move, meta)
 
     def follow(
-        self, referral: Referral, events: Sequence[Event], move: Move, meta: Meta
+        self, referral: Referral, events: Sequence[Event], move: Move, meta: EventMetadata
     ) -> None:
         """Gather a referral's events, and what its case does after them."""
         self.record_referral(referral.referral_id, referral.version, events, meta)
@@ -153,7 +155,7 @@ class Work:
         others = self.tried(case.case_id).but(moved)
         self.record(after_move(case, moved, others, move, self.world(case)), case, meta)
 
-    def record(self, decided: Decided, case: Case | None, meta: Meta) -> None:
+    def record(self, decided: Changes, case: Case | None, meta: EventMetadata) -> None:
         """Gather what was decided, and see it at once in the aggregates."""
         if decided.case:
             version = case.version if case else 0
@@ -166,7 +168,7 @@ class Work:
             self.record_referral(referral_id, version, events, meta)
 
     def record_referral(
-        self, referral_id: UUID, version: int, events: Sequence[Event], meta: Meta
+        self, referral_id: UUID, version: int, events: Sequence[Event], meta: EventMetadata
     ) -> None:
         """Gather events of one referral."""
         referral = self.referrals.get(referral_id)
@@ -177,7 +179,12 @@ class Work:
         self._gather(f"referral-{referral_id}", version, events, referral.person_id, meta)
 
     def _gather(
-        self, stream: str, version: int, events: Sequence[Event], person: UUID, meta: Meta
+        self,
+        stream: str,
+        version: int,
+        events: Sequence[Event],
+        person: UUID,
+        meta: EventMetadata,
     ) -> None:
         if events:
             self.gather([Pending(stream, events, person, meta, version)])

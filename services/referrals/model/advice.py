@@ -14,8 +14,15 @@ from contracts.referrals import (
     ReferralProposed,
 )
 from contracts.values import Author, CaseStatus, ReferralStatus
-from services.referrals.model.case import Case, Decided, Next, Tried, Versioned, World
-from services.referrals.model.loop import (
+from services.referrals.model.case import (
+    Attempts,
+    Case,
+    Changes,
+    DecisionContext,
+    Next,
+    Versioned,
+)
+from services.referrals.model.case_flow import (
     draft,
     exhausted,
     make_proposal,
@@ -45,13 +52,13 @@ def _check_active(case: Case) -> None:
 
 def choose(
     case: Case,
-    tried: Tried,
+    tried: Attempts,
     service_ids: Sequence[str],
-    world: World,
+    world: DecisionContext,
     by: str,
     comment: str,
     appointment_at: datetime | None = None,
-) -> Decided:
+) -> Changes:
     """Send the case to other services than proposed; several: the first to accept has it.
 
     Drafts that were not chosen are dropped. A service that has answered too late may be chosen
@@ -73,10 +80,10 @@ def choose(
     for number, (service_id, old) in enumerate(replaced.items(), start=count + 1):
         proposed = draft(case, world.services[service_id], number, world.today, old)
         offers.append(_sent(case, proposed, world, by, appointment_at))
-    return Decided((changed,), tuple(offers)) + _drop_drafts(tried, world)
+    return Changes((changed,), tuple(offers)) + _drop_drafts(tried, world)
 
 
-def _replaced(tried: Tried, service_id: str, world: World) -> UUID | None:
+def _replaced(tried: Attempts, service_id: str, world: DecisionContext) -> UUID | None:
     """The referral that a choice replaces; raises if the service may not be chosen."""
     if service_id not in world.services:
         raise UnknownServiceError(service_id)
@@ -92,7 +99,7 @@ def _replaced(tried: Tried, service_id: str, world: World) -> UUID | None:
 def _sent(
     case: Case,
     proposed: ReferralProposed,
-    world: World,
+    world: DecisionContext,
     by: str,
     appointment_at: datetime | None,
 ) -> Versioned:
@@ -107,12 +114,14 @@ def _sent(
     return proposed.referral_id, 0, (proposed, *asked)
 
 
-def _drop_drafts(tried: Tried, world: World) -> Decided:
+def _drop_drafts(tried: Attempts, world: DecisionContext) -> Changes:
     drafts = [r for r in tried.open if r.status is ReferralStatus.DRAFT]
-    return supersede(Tried(drafts), world.today)
+    return supersede(Attempts(drafts), world.today)
 
 
-def refuse(case: Case, tried: Tried, world: World, by: str, comment: str) -> Decided:
+def refuse(
+    case: Case, tried: Attempts, world: DecisionContext, by: str, comment: str
+) -> Changes:
     """Refuse the proposal: its drafts are dropped, the case waits for an adviser.
 
     Raises ``CaseClosedError``.
@@ -125,22 +134,22 @@ def refuse(case: Case, tried: Tried, world: World, by: str, comment: str) -> Dec
         refused_by=by,
         sealed=CommentSealed(comment=comment),
     )
-    decided = Decided((refused,)) + _drop_drafts(tried, world)
+    decided = Changes((refused,)) + _drop_drafts(tried, world)
     sent = any(r.known_to_partner for r in tried.open)
     return decided if sent else decided + exhausted(case, "refused", world.today)
 
 
-def propose_again(case: Case, tried: Tried, world: World) -> Decided:
+def propose_again(case: Case, tried: Attempts, world: DecisionContext) -> Changes:
     """A new proposal on what is known today; drafts of the old one are dropped.
 
     What partners already have goes on. Raises ``CaseClosedError``.
     """
     _check_active(case)
     made = make_proposal(case, world, tried)
-    decided = Decided((made,)) + _drop_drafts(tried, world)
+    decided = Changes((made,)) + _drop_drafts(tried, world)
     if any(r.known_to_partner for r in tried.open):
         return decided
-    left = Tried([_dropped(r) for r in tried.referrals])
+    left = Attempts([_dropped(r) for r in tried.referrals])
     how = Next(cautious=True, limit=left.attempts + 1)
     return decided + next_referral(case.proposed(made), left, world, how)
 
@@ -151,7 +160,9 @@ def _dropped(referral: Referral) -> Referral:
     return referral
 
 
-def close(case: Case, tried: Tried, world: World, status: CaseStatus, ending: Move) -> Decided:
+def close(
+    case: Case, tried: Attempts, world: DecisionContext, status: CaseStatus, ending: Move
+) -> Changes:
     """Close a case; what is open at partners is cancelled for the adviser's reason.
 
     ``ending`` bears outcome, reason and comment. Raises ``CaseClosedError``;
@@ -166,10 +177,10 @@ def close(case: Case, tried: Tried, world: World, status: CaseStatus, ending: Mo
     if sent and ending.reason is None:
         raise InvalidMoveError("reason", "a partner is still asked: why is it stopped?")
     stopped = tuple(_stopped(r, ending, world) for r in sent)
-    return Decided((closed,), stopped) + _drop_drafts(tried, world)
+    return Changes((closed,), stopped) + _drop_drafts(tried, world)
 
 
-def _stopped(referral: Referral, ending: Move, world: World) -> Versioned:
+def _stopped(referral: Referral, ending: Move, world: DecisionContext) -> Versioned:
     move = Move(ReferralStatus.CANCELLED, Author.ADVISER, ending.reason, ending.comment)
     events: tuple[Event, ...] = move_referral(referral, move, world.today)
     return referral.referral_id, referral.version, events

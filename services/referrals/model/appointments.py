@@ -20,7 +20,7 @@ from contracts.referrals import (
     Awaits,
 )
 from contracts.values import Author, BusinessStatus, ReferralStatus
-from services.referrals.model.case import World
+from services.referrals.model.case import DecisionContext
 from services.referrals.model.deadlines import Moment, awaits, until_answered
 from services.referrals.model.person import PersonRestrictedError
 from services.referrals.model.referral import InvalidMoveError, Referral
@@ -52,7 +52,7 @@ def check_moment(starts_at: datetime | None, now: datetime) -> None:
 
 
 def set_appointment(
-    referral: Referral, world: World, starts_at: datetime, now: datetime
+    referral: Referral, world: DecisionContext, starts_at: datetime, now: datetime
 ) -> tuple[Event, ...]:
     """Give an appointment, or move it; nothing if it is the one there is.
 
@@ -68,7 +68,7 @@ def set_appointment(
 
 
 def end_appointment(
-    referral: Referral, world: World, outcome: AppointmentOutcome, now: datetime
+    referral: Referral, world: DecisionContext, outcome: AppointmentOutcome, now: datetime
 ) -> tuple[Event, ...]:
     """Say what came of an appointment; said again, it corrects what was said before.
 
@@ -85,7 +85,7 @@ def end_appointment(
     return (event(**_said(referral, appointment.starts_at)),)
 
 
-def _check_open(referral: Referral, world: World) -> None:
+def _check_open(referral: Referral, world: DecisionContext) -> None:
     if world.person.restricted:
         raise PersonRestrictedError
     if not referral.known_to_partner:

@@ -70,18 +70,18 @@ def evolve_case(case: Case | None, event: Event) -> Case | None:
 
 
 @dataclass(frozen=True)
-class Decided:
+class Changes:
     """Events for the streams they belong to, with the versions those must have."""
 
     case: tuple[Event, ...] = ()
     referrals: tuple[Versioned, ...] = ()
 
-    def __add__(self, other: "Decided") -> "Decided":
-        return Decided(self.case + other.case, self.referrals + other.referrals)
+    def __add__(self, other: "Changes") -> "Changes":
+        return Changes(self.case + other.case, self.referrals + other.referrals)
 
 
 @dataclass(frozen=True)
-class World:
+class DecisionContext:
     """What decisions look at besides the aggregate: directory, rules, the person, the day.
 
     ``today``: by the hub's clock; deadlines count from it, agreements count on it.
@@ -135,7 +135,7 @@ class Next:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class Attempts:
     """The referrals of a case so far."""
 
     referrals: Sequence[Referral] = field(default=())
@@ -156,6 +156,6 @@ class Tried:
         """Those in which something may still happen."""
         return tuple(r for r in self.referrals if r.open)
 
-    def but(self, referral: Referral) -> "Tried":
+    def but(self, referral: Referral) -> "Attempts":
         """Without one."""
-        return Tried([r for r in self.referrals if r.referral_id != referral.referral_id])
+        return Attempts([r for r in self.referrals if r.referral_id != referral.referral_id])

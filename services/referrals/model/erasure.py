@@ -4,19 +4,19 @@ from datetime import date
 
 from contracts.referrals import CaseClosed
 from contracts.values import Author, CaseStatus, Reason, ReferralStatus
-from services.referrals.model.case import Case, Decided, Tried, Versioned
+from services.referrals.model.case import Attempts, Case, Changes, Versioned
 from services.referrals.model.referral import Move, Referral, move_referral
 
 ERASED = "erased"
 """Outcome of a case that ended because its person was erased."""
 
 
-def abandon(case: Case, tried: Tried, today: date) -> Decided:
+def abandon(case: Case, tried: Attempts, today: date) -> Changes:
     """Close a case; partners are told to stop, drafts are dropped. Nothing if it has ended."""
     if case.status is not CaseStatus.ACTIVE:
-        return Decided()
+        return Changes()
     closed = CaseClosed(case_id=case.case_id, status=CaseStatus.REVOKED, outcome=ERASED)
-    return Decided((closed,), tuple(_stopped(referral, today) for referral in tried.open))
+    return Changes((closed,), tuple(_stopped(referral, today) for referral in tried.open))
 
 
 def _stopped(referral: Referral, today: date) -> Versioned:

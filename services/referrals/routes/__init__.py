@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 
 from infra.postgres.database import Database
-from services.referrals.handlers.advisers import Advisers
+from services.referrals.handlers.advisers import AdviserCommands
 from services.referrals.routes import cases, rules, worklist
 
 
-def router(database: Database, advisers: Advisers) -> APIRouter:
+def router(database: Database, advisers: AdviserCommands) -> APIRouter:
     """The routes, on one service's database."""
     routes = APIRouter(prefix="/v1", tags=["referrals"])
     cases.add_reading(routes, database, advisers)

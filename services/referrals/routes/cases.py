@@ -22,10 +22,10 @@ from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import raises
-from infra.web.request_meta import cause_of
+from infra.web.request_meta import metadata_of
 from services.referrals import tables
 from services.referrals.handlers import proposals
-from services.referrals.handlers.advisers import Advisers
+from services.referrals.handlers.advisers import AdviserCommands
 from services.referrals.handlers.answers import show_answers
 from services.referrals.model.appointments import AppointmentOutcome
 from services.referrals.model.explain import Told
@@ -117,7 +117,7 @@ class Correction(Strict):
     comment: FreeText | None = Field(None, description="Sealed; for whoever reads the pathway.")
 
 
-def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> None:
+def add_reading(routes: APIRouter, database: Database, advisers: AdviserCommands) -> None:
     """What advisers look at."""
 
     @routes.get("/cases")
@@ -146,7 +146,7 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
 
         It shows facts: who looked is an event of the person's pathway.
         """
-        meta = cause_of(request, adviser.actor)
+        meta = metadata_of(request, adviser.actor)
         async with deciding(database) as tx:
             told = await proposals.show(tx, advisers.messages, proposal_id, meta)
         return _proposal(told)
@@ -160,13 +160,13 @@ def add_reading(routes: APIRouter, database: Database, advisers: Advisers) -> No
 
         It shows words about a person: who looked is an event of the person's pathway.
         """
-        writer, meta = advisers.messages.writer, cause_of(request, adviser.actor)
+        writer, meta = advisers.messages.writer, metadata_of(request, adviser.actor)
         async with deciding(database) as tx:
             found = await show_answers(tx, writer, referral_id, meta)
         return PartnerAnswers(answers=[PartnerAnswer(**answer) for answer in found])
 
 
-def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> None:
+def add_referrals(routes: APIRouter, database: Database, advisers: AdviserCommands) -> None:
     """What advisers do with one referral."""
 
     async def moved(
@@ -174,7 +174,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
     ) -> ReferralState:
         async with deciding(database) as tx:
             return _shown(
-                await advisers.move(tx, referral_id, move, cause_of(request, adviser.actor))
+                await advisers.move(tx, referral_id, move, metadata_of(request, adviser.actor))
             )
 
     @routes.post("/referrals/{referral_id}/confirm")
@@ -186,7 +186,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
         body: Confirmation | None = None,
     ) -> ReferralState:
         """Send a draft to its partner, perhaps with an appointment."""
-        meta, at = cause_of(request, adviser.actor), body.appointment_at if body else None
+        meta, at = metadata_of(request, adviser.actor), body.appointment_at if body else None
         async with deciding(database) as tx:
             return _shown(await advisers.confirm(tx, referral_id, meta, at))
 
@@ -223,7 +223,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: Advisers) -> 
         return await moved(request, adviser, referral_id, move)
 
 
-def add_appointments(routes: APIRouter, database: Database, advisers: Advisers) -> None:
+def add_appointments(routes: APIRouter, database: Database, advisers: AdviserCommands) -> None:
     """What advisers do with a referral's appointment."""
 
     @routes.post("/referrals/{referral_id}/appointment")
@@ -232,7 +232,7 @@ def add_appointments(routes: APIRouter, database: Database, advisers: Advisers) 
         request: Request, adviser: Adviser, referral_id: UUID, body: Appointment
     ) -> ReferralState:
         """Give the person an appointment, or move it."""
-        meta, at = cause_of(request, adviser.actor), body.appointment_at
+        meta, at = metadata_of(request, adviser.actor), body.appointment_at
         async with deciding(database) as tx:
             return _shown(await advisers.appoint(tx, referral_id, at, meta))
 
@@ -242,12 +242,12 @@ def add_appointments(routes: APIRouter, database: Database, advisers: Advisers) 
         request: Request, adviser: Adviser, referral_id: UUID, body: AppointmentResult
     ) -> ReferralState:
         """Say what came of it: the person came, did not come, or it was called off."""
-        meta = cause_of(request, adviser.actor)
+        meta = metadata_of(request, adviser.actor)
         async with deciding(database) as tx:
             return _shown(await advisers.met(tx, referral_id, body.outcome, meta))
 
 
-def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> None:
+def add_decisions(routes: APIRouter, database: Database, advisers: AdviserCommands) -> None:
     """What advisers do with a proposal and a case."""
 
     @routes.post("/proposals/{proposal_id}/choose")
@@ -256,7 +256,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
         request: Request, adviser: Adviser, proposal_id: UUID, body: Choice
     ) -> Case:
         """Send the case to other services than proposed, and say why."""
-        meta, chosen = cause_of(request, adviser.actor), body.service_ids
+        meta, chosen = metadata_of(request, adviser.actor), body.service_ids
         async with deciding(database) as tx:
             case = await advisers.choose(
                 tx, proposal_id, chosen, body.comment, meta, body.appointment_at
@@ -269,7 +269,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
         request: Request, adviser: Adviser, proposal_id: UUID, body: Refusal
     ) -> Case:
         """Refuse a proposal: nothing is sent, the case stays on the worklist."""
-        meta = cause_of(request, adviser.actor)
+        meta = metadata_of(request, adviser.actor)
         async with deciding(database) as tx:
             case = await advisers.refuse(tx, proposal_id, body.comment, meta)
             return await _case(tx, case.case_id)
@@ -279,7 +279,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
     async def propose(request: Request, adviser: Adviser, case_id: UUID) -> Case:
         """Propose again, with what is known today."""
         async with deciding(database) as tx:
-            await advisers.propose_again(tx, case_id, cause_of(request, adviser.actor))
+            await advisers.propose_again(tx, case_id, metadata_of(request, adviser.actor))
             return await _case(tx, case_id)
 
     @routes.post("/cases/{case_id}/close")
@@ -289,7 +289,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: Advisers) -> 
         ending = Move(
             ReferralStatus.CANCELLED, Author.ADVISER, body.reason, body.comment, body.outcome
         )
-        meta = cause_of(request, adviser.actor)
+        meta = metadata_of(request, adviser.actor)
         async with deciding(database) as tx:
             await advisers.close(tx, case_id, body.status, ending, meta)
             return await _case(tx, case_id)

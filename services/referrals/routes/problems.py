@@ -8,7 +8,7 @@ from contracts.webhooks import SpokenAnswer
 from infra.keys.vault import PersonErasedError
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from infra.privacy.restrictions import Limit, LimitedError
+from infra.privacy.restrictions import LimitedError, ProcessingRestriction
 from infra.web.problems import (
     AgreementMissing,
     Conflict,
@@ -77,7 +77,7 @@ async def deciding(database: Database) -> AsyncIterator[Transaction]:
     except AppointmentRefusedError as error:
         raise AppointmentRefused(str(error)) from error
     except PersonRestrictedError as error:
-        raise LimitedError(Limit.RESTRICTED) from error
+        raise LimitedError(ProcessingRestriction.RESTRICTED) from error
     except InvalidMoveError as error:
         raise Invalid.at(error.field, error.detail) from error
     except tuple(_PROBLEMS) as error:

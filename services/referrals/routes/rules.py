@@ -12,10 +12,10 @@ from pydantic import StringConstraints
 from contracts.explanation import Condition
 from infra.postgres.database import Database
 from infra.web.problems import NotFound, not_found, raises
-from infra.web.request_meta import cause_of
+from infra.web.request_meta import metadata_of
 from services.referrals import tables
 from services.referrals.handlers import proposals
-from services.referrals.handlers.advisers import Advisers
+from services.referrals.handlers.advisers import AdviserCommands
 from services.referrals.handlers.ranking import rank_again
 from services.referrals.model.explain import explain, in_words
 from services.referrals.model.routing import Ranked
@@ -35,7 +35,7 @@ from services.referrals.routes.worklist import Adviser
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-def add(routes: APIRouter, database: Database, advisers: Advisers) -> None:
+def add(routes: APIRouter, database: Database, advisers: AdviserCommands) -> None:
     """Explanations for advisers; the rules for whoever asks (communes over 3,500 people)."""
     messages = advisers.messages
 
@@ -53,7 +53,7 @@ def add(routes: APIRouter, database: Database, advisers: Advisers) -> None:
 
         It shows facts: who looked is an event of the person's pathway.
         """
-        meta = cause_of(request, adviser.actor)
+        meta = metadata_of(request, adviser.actor)
         async with deciding(database) as tx:
             told = await proposals.show(tx, messages, proposal_id, meta)
         explained = explain(told)
@@ -75,7 +75,7 @@ def add(routes: APIRouter, database: Database, advisers: Advisers) -> None:
         ``exact``: it is the one of the day, by its digest. It shows what facts led to: who
         looked is an event of the person's pathway.
         """
-        meta = cause_of(request, adviser.actor)
+        meta = metadata_of(request, adviser.actor)
         async with deciding(database) as tx:
             again = await rank_again(tx, messages, proposal_id, meta)
         page = list(enumerate(again.ranked, start=1))[offset : offset + limit]

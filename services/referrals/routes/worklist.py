@@ -23,7 +23,7 @@ from services.referrals.routes.models import (
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Days = Annotated[int, Query(ge=1, le=730, description="How far back, in days.")]
-Limit = Annotated[int, Query(ge=1, le=500)]
+ProcessingRestriction = Annotated[int, Query(ge=1, le=500)]
 LABELS: dict[str, tuple[str, str]] = {
     "to-confirm": (
         "Demande à confirmer",
@@ -119,7 +119,7 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
     @routes.get("/worklist")
     async def worklist(
         adviser: Adviser,
-        limit: Limit = 100,
+        limit: ProcessingRestriction = 100,
         offset: Annotated[int, Query(ge=0, le=100_000)] = 0,
     ) -> Worklist:
         """What needs a human: urgent first, then by the day by which it is due."""
@@ -129,7 +129,10 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
 
     @routes.get("/partners/silences")
     async def silences(
-        adviser: Adviser, days: Days = 90, after: Ref | None = None, limit: Limit = 500
+        adviser: Adviser,
+        days: Days = 90,
+        after: Ref | None = None,
+        limit: ProcessingRestriction = 500,
     ) -> Silences:
         """Per partner: what stays unanswered, what lapsed, how fast the answers come; a page at
         a time."""
@@ -141,7 +144,9 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
         return Silences(since=since, partners=partners, next=following)
 
     @routes.get("/partners/bounces")
-    async def bounces(adviser: Adviser, days: Days = 365, limit: Limit = 100) -> Bounces:
+    async def bounces(
+        adviser: Adviser, days: Days = 365, limit: ProcessingRestriction = 100
+    ) -> Bounces:
         """Persons sent to a partner, to another, and back to the first, for one need; the
         pairs of partners between whom most go."""
         async with database.reading() as connection:

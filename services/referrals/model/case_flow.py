@@ -24,7 +24,14 @@ from contracts.referrals import (
     ReferralRequested,
 )
 from contracts.values import Author, CaseStatus, Reason, ReferralStatus, Thematique
-from services.referrals.model.case import Case, Decided, Next, Tried, Versioned, World
+from services.referrals.model.case import (
+    Attempts,
+    Case,
+    Changes,
+    DecisionContext,
+    Next,
+    Versioned,
+)
 from services.referrals.model.deadlines import (
     LOOK_AGAIN_DAYS,
     to_confirm,
@@ -65,20 +72,20 @@ ABOUT_THE_PERSON = frozenset(
 asked, whatever the policy."""
 
 
-def open_case(opened: CaseOpened, world: World) -> Decided:
+def open_case(opened: CaseOpened, world: DecisionContext) -> Changes:
     """A case, its proposal, and a first referral if any service may suit, or several."""
     case = Case.of(opened)
-    made = make_proposal(case, world, Tried())
+    made = make_proposal(case, world, Attempts())
     case = case.proposed(made)
     assert made.sealed is not None
     how = Next(verdicts={c.service_id: c.verdict for c in made.sealed.candidates})
-    first = next_referral(case, Tried(), world, how)
+    first = next_referral(case, Attempts(), world, how)
     if case.parallel and first.referrals:
         first += _others_at_once(case, world, how)
-    return Decided((opened, made)) + first
+    return Changes((opened, made)) + first
 
 
-def make_proposal(case: Case, world: World, tried: Tried) -> ProposalMade:
+def make_proposal(case: Case, world: DecisionContext, tried: Attempts) -> ProposalMade:
     """The ranking of today, with its reasons sealed: the best, and who was asked before."""
     explanation = propose(
         case.thematique, world.person, world.services.values(), world.rules, world.known_on,
@@ -102,15 +109,15 @@ def make_proposal(case: Case, world: World, tried: Tried) -> ProposalMade:
     )
 
 
-def _others_at_once(case: Case, world: World, how: Next) -> Decided:
+def _others_at_once(case: Case, world: DecisionContext, how: Next) -> Changes:
     suitable = _suitable(case, world, frozenset(), how)
     first = _best(suitable, world)
     others = [s for s in suitable if s != first and not world.full(s)][: MAX_ATTEMPTS - 1]
     made = [_offer(case, s, n, world, how) for n, s in enumerate(others, start=2)]
-    return Decided((), tuple(made))
+    return Changes((), tuple(made))
 
 
-def next_referral(case: Case, tried: Tried, world: World, how: Next) -> Decided:
+def next_referral(case: Case, tried: Attempts, world: DecisionContext, how: Next) -> Changes:
     """A referral to the best candidate not yet tried, or an exhausted case.
 
     Never the same service twice for a case, at most ``how.limit`` (table of referral states).
@@ -125,20 +132,22 @@ def next_referral(case: Case, tried: Tried, world: World, how: Next) -> Decided:
     number = len(tried.referrals) + 1
     offer = _offer(case, _best(left, world), number, world, how)
     if how.replaces is None:
-        return Decided((), (offer,))
+        return Changes((), (offer,))
     rerouted = CaseRerouted(
         case_id=case.case_id, referral_id=offer[0], replaces=how.replaces, reason=how.reason
     )
-    return Decided((rerouted,), (offer,))
+    return Changes((rerouted,), (offer,))
 
 
-def _suitable(case: Case, world: World, tried: frozenset[str], how: Next) -> list[str]:
+def _suitable(
+    case: Case, world: DecisionContext, tried: frozenset[str], how: Next
+) -> list[str]:
     """Ranked services that were not tried, and still suit on this day."""
     known = [s for s in case.ranked if s in world.services and s not in tried]
     return [s for s in known if how.verdicts.get(s, NOT_ELIGIBLE) != NOT_ELIGIBLE]
 
 
-def _best(services: Sequence[str], world: World) -> str:
+def _best(services: Sequence[str], world: DecisionContext) -> str:
     """The first that is not full; if all are, the first."""
     return next((s for s in services if not world.full(s)), services[0])
 
@@ -149,13 +158,15 @@ def _why_exhausted(case: Case, left: Sequence[str]) -> str:
     return "all-tried" if case.ranked else "no-candidate"
 
 
-def exhausted(case: Case, reason: str, today: date) -> Decided:
+def exhausted(case: Case, reason: str, today: date) -> Changes:
     """Nothing goes on by itself: an adviser looks, by a day."""
     due = working_day(today, 0 if case.urgent else LOOK_AGAIN_DAYS)
-    return Decided((CaseExhausted(case_id=case.case_id, reason=reason, due_on=due),))
+    return Changes((CaseExhausted(case_id=case.case_id, reason=reason, due_on=due),))
 
 
-def _offer(case: Case, service_id: str, number: int, world: World, how: Next) -> Versioned:
+def _offer(
+    case: Case, service_id: str, number: int, world: DecisionContext, how: Next
+) -> Versioned:
     proposed = draft(case, world.services[service_id], number, world.today, how.replaces)
     events: list[Event] = [proposed]
     if _automatic(service_id, world, how):
@@ -167,7 +178,7 @@ def _offer(case: Case, service_id: str, number: int, world: World, how: Next) ->
     return proposed.referral_id, 0, tuple(events)
 
 
-def _automatic(service_id: str, world: World, how: Next) -> bool:
+def _automatic(service_id: str, world: DecisionContext, how: Next) -> bool:
     """A contact that needs no second look: the site says so, nothing is unknown, not full."""
     if how.cautious or how.suggested or world.full(service_id):
         return False
@@ -197,7 +208,7 @@ def draft(
 def confirm(
     case: Case,
     referral: Referral,
-    world: World,
+    world: DecisionContext,
     by: str,
     author: Author,
     appointment_at: datetime | None = None,
@@ -217,7 +228,7 @@ def confirm(
 def request(
     case: Case,
     referral: Referral,
-    world: World,
+    world: DecisionContext,
     *,
     by: str,
     author: Author,
@@ -256,29 +267,31 @@ def request(
     return [confirmed, requested]
 
 
-def after_move(case: Case, moved: Referral, others: Tried, move: Move, world: World) -> Decided:
+def after_move(
+    case: Case, moved: Referral, others: Attempts, move: Move, world: DecisionContext
+) -> Changes:
     """What the case does when one of its referrals has moved: close, or go on to the next.
 
     ``others``: the case's other referrals. The first partner to accept has the person: the
     others are told that somebody was faster.
     """
     if case.status is not CaseStatus.ACTIVE:
-        return Decided()
+        return Changes()
     if moved.status is _S.COMPLETED:
         closed = CaseClosed(
             case_id=case.case_id, status=CaseStatus.COMPLETED, outcome=move.outcome
         )
-        return Decided((closed,)) + supersede(others, world.today)
+        return Changes((closed,)) + supersede(others, world.today)
     if moved.status in _TAKEN:
         return supersede(others, world.today)
     if moved.status not in _ENDED or move.reason is Reason.SUPERSEDED or others.open:
-        return Decided()
+        return Changes()
     return _go_on(case, moved, others, move, world)
 
 
-def supersede(others: Tried, today: date) -> Decided:
+def supersede(others: Attempts, today: date) -> Changes:
     """End what is open: partners are told, drafts are dropped."""
-    return Decided((), tuple(_superseded(referral, today) for referral in others.open))
+    return Changes((), tuple(_superseded(referral, today) for referral in others.open))
 
 
 def _superseded(referral: Referral, today: date) -> Versioned:
@@ -288,7 +301,9 @@ def _superseded(referral: Referral, today: date) -> Versioned:
     return referral.referral_id, referral.version, move_referral(referral, move, today)
 
 
-def _go_on(case: Case, moved: Referral, others: Tried, move: Move, world: World) -> Decided:
+def _go_on(
+    case: Case, moved: Referral, others: Attempts, move: Move, world: DecisionContext
+) -> Changes:
     if move.reason is Reason.AGREEMENT_WITHDRAWN:
         return exhausted(case, "withdrawn", world.today)
     if (move.on_behalf_of or move.author) is Author.ADVISER:
@@ -299,4 +314,4 @@ def _go_on(case: Case, moved: Referral, others: Tried, move: Move, world: World)
         suggested=move.suggested_service_id,
         cautious=move.reason in ABOUT_THE_PERSON,
     )
-    return next_referral(case, Tried([*others.referrals, moved]), world, how)
+    return next_referral(case, Attempts([*others.referrals, moved]), world, how)

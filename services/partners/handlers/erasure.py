@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from contracts.rights import PersonRestricted, PersonUnrestricted
 from infra.base.clock import Clock
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, heard_of
-from infra.privacy.restrictions import keep_limits
+from infra.privacy.restrictions import apply_restrictions
 from services.partners.handlers.compose import disclosures
 from services.partners.tables import rights as tables
 
@@ -24,9 +24,9 @@ class Rights:
     writer: Writer
     clock: Clock
 
-    async def on_intake(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def on_intake(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Hold or release messages, in order; forget whoever's keys are gone."""
-        await keep_limits(tx, messages)
+        await apply_restrictions(tx, messages)
         now = self.clock()
         pending: list[Pending] = []
         for message in messages:
@@ -42,7 +42,7 @@ class Rights:
             await tx.execute(forgetting, persons)
         await self.writer.write(tx, pending + forgotten_events("partners", fresh, heard))
 
-    async def _release(self, tx: Transaction, message: Recorded) -> list[Pending]:
+    async def _release(self, tx: Transaction, message: StoredEvent) -> list[Pending]:
         """What waited is due; what it discloses is written down now, if it was not before."""
         rows = await tx.fetch(tables.RELEASE, message.person_id, self.clock())
         alive = await self.writer.vault.keys({row["person_id"] for row in rows})

@@ -27,7 +27,7 @@ from contracts.sources import normal_source
 from contracts.types import check_contact, judged_at
 from infra.base.clock import Clock
 from infra.base.telemetry import TRACEPARENT, new_traceparent
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.keys.master_key import IndexKey
 from infra.keys.vault import keyed_digest
 from infra.web.auth import Principal
@@ -47,7 +47,7 @@ PURPOSE = "intake-inbox"
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class InboundEvent:
     """A public event that is sound in itself; whom it is about is still to be found.
 
     ``key`` and ``ref`` stand for its source and id, and for its source and person's reference,
@@ -64,7 +64,7 @@ class Arrival:
     ref: bytes | None
     origin: bytes
     system: str
-    meta: Meta
+    meta: EventMetadata
     requester: str | None = None
     left_out: tuple[LeftOut, ...] = ()
 
@@ -74,7 +74,7 @@ class Arrival:
         return orjson.dumps(named)[:-1] + b"," + created[1:]
 
 
-class Gate:
+class InboundValidator:
     """Checks what needs no database: type, schema, commune, the emitter's scope."""
 
     def __init__(self, index: IndexKey, requesters: Requesters, clock: Clock) -> None:
@@ -82,9 +82,9 @@ class Gate:
         self._requesters = requesters
         self._clock = clock
 
-    def admit(
+    def validate(
         self, envelope: Envelope, emitter: Principal, traceparent: str | None = None
-    ) -> Arrival:
+    ) -> InboundEvent:
         """The event, ready to be applied; raises ``Problem``."""
         model = PUBLIC_TYPES.get(envelope.type)
         if model is None:
@@ -97,7 +97,7 @@ class Gate:
         check_commune(said.person.facts if said.person else None)
         source, time = normal_source(envelope.source).encode(), envelope.time
         instant = time.astimezone(UTC).isoformat() if time else ""
-        return Arrival(
+        return InboundEvent(
             id=envelope.id,
             source=envelope.source,
             said=said,
@@ -107,7 +107,7 @@ class Gate:
             ref=self._ref(source, said.person),
             origin=keyed_digest(self._key, b"source", source),
             system=emitter.name,
-            meta=Meta(emitter.actor, traceparent=_trace(traceparent, envelope)),
+            meta=EventMetadata(emitter.actor, traceparent=_trace(traceparent, envelope)),
             requester=self._requesters.code_of(envelope.source, getattr(said, "site", None)),
             left_out=left_out,
         )

@@ -10,12 +10,12 @@ import orjson
 from contracts.partners import DeliverySucceeded
 from infra.base.clock import Clock
 from infra.delivery.webhook.sender import Sent
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from services.partners.handlers.compose import (
     Composer,
-    Letterhead,
+    SenderProfile,
     about,
     disclosures,
     webhook_id,
@@ -33,15 +33,17 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Messages:
+class MessageFeed:
     """Hands a partner its own messages."""
 
     database: Database
     writer: Writer
     clock: Clock
-    letterhead: Letterhead
+    letterhead: SenderProfile
 
-    async def after(self, partner_id: str, cursor: int, limit: int, meta: Meta) -> Page:
+    async def after(
+        self, partner_id: str, cursor: int, limit: int, meta: EventMetadata
+    ) -> Page:
         """Messages after a cursor, in the order they were made.
 
         What must not leave any more (agreement ended, person erased, referral over) is left
@@ -59,7 +61,9 @@ class Messages:
         last = rows[-1]["seq"] if rows else cursor
         return Page([message for _, message in handed], last, len(rows) == limit)
 
-    async def acknowledge(self, partner_id: str, taken: Sequence[UUID], meta: Meta) -> int:
+    async def acknowledge(
+        self, partner_id: str, taken: Sequence[UUID], meta: EventMetadata
+    ) -> int:
         """Deliveries whose messages the partner has taken over; answers how many were not
         delivered before. They will not be sent again."""
         async with self.database.transaction() as tx:
@@ -78,6 +82,6 @@ class Messages:
         ]
 
 
-def _acknowledged(row: Any, meta: Meta) -> Pending:
+def _acknowledged(row: Any, meta: EventMetadata) -> Pending:
     succeeded = DeliverySucceeded(**about(row), attempts=row["attempts"])
     return Pending(f"delivery-{row['delivery_id']}", [succeeded], row["person_id"], meta)

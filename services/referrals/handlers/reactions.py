@@ -13,15 +13,15 @@ from contracts.registry import parse_event
 from contracts.values import Author, Reason, ReferralStatus
 from infra.base.clock import Clock
 from infra.base.missing import NotFoundError
-from infra.eventstore.events import Recorded
+from infra.eventstore.events import StoredEvent
 from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Writer
 from infra.postgres.transaction import Transaction
 from services.referrals import projections, tables
 from services.referrals.handlers.directory import Directory
 from services.referrals.handlers.rulebook import RuleBook
-from services.referrals.handlers.work import Work
-from services.referrals.model.loop import open_case
+from services.referrals.handlers.work import UnitOfWork
+from services.referrals.model.case_flow import open_case
 from services.referrals.model.referral import (
     ForbiddenTransitionError,
     InvalidMoveError,
@@ -33,7 +33,7 @@ ANSWERS = (AnswerReceived.type, AnswerLate.type)
 
 
 @dataclass(frozen=True)
-class Messages:
+class Reactions:
     """What is heard, a batch and a transaction at a time."""
 
     writer: Writer
@@ -41,15 +41,15 @@ class Messages:
     clock: Clock
     directory: Directory = field(default_factory=Directory)
 
-    def work(self, tx: Transaction) -> Work:
+    def work(self, tx: Transaction) -> UnitOfWork:
         """A unit of work in a transaction."""
-        return Work(tx, self.writer, self.rulebook, self.directory, self.clock)
+        return UnitOfWork(tx, self.writer, self.rulebook, self.directory, self.clock)
 
-    async def on_intake(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def on_intake(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Remember what is said of persons; open a case for each need; obey withdrawals."""
         await projections.keep_said(tx, messages)
         await projections.keep_persons(tx, messages)
-        needs: list[Recorded] = []
+        needs: list[StoredEvent] = []
         for message in messages:
             if message.type == intake.NeedExpressed.type:
                 needs.append(message)
@@ -59,7 +59,7 @@ class Messages:
                 needs = []
         await self._open_cases(tx, needs)
 
-    async def on_partners(self, messages: Sequence[Recorded], tx: Transaction) -> None:
+    async def on_partners(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Move referrals as their partners say, and cases after them."""
         await projections.keep_undelivered(tx, messages)
         answers = [(m, _answer(m)) for m in messages if m.type in ANSWERS]
@@ -73,7 +73,7 @@ class Messages:
             self._answered(work, message, answer, words.get(message.event_id))
         await work.write()
 
-    async def _open_cases(self, tx: Transaction, needs: Sequence[Recorded]) -> None:
+    async def _open_cases(self, tx: Transaction, needs: Sequence[StoredEvent]) -> None:
         if not needs:
             return
         work = self.work(tx)
@@ -90,7 +90,9 @@ class Messages:
         await asyncio.to_thread(self._open_all, work, new)
         await work.write()
 
-    def _open_all(self, work: Work, new: Sequence[tuple[Recorded, CaseOpened]]) -> None:
+    def _open_all(
+        self, work: UnitOfWork, new: Sequence[tuple[StoredEvent, CaseOpened]]
+    ) -> None:
         """With the facts of the contact's day, as known by then: the sender's clock decides
         those, and nothing else."""
         for message, opened in new:
@@ -98,7 +100,7 @@ class Messages:
             world = work.world_of(history, opened.case_id, day, message.position)
             work.record(open_case(opened, world), None, message.caused())
 
-    async def _withdraw(self, tx: Transaction, message: Recorded) -> None:
+    async def _withdraw(self, tx: Transaction, message: StoredEvent) -> None:
         event = parse_event(message.type, message.data)
         assert isinstance(event, intake.AgreementWithdrawn)
         rows = await tx.fetch(tables.OPEN_REFERRALS, event.person_id, event.agreement_id)
@@ -114,8 +116,8 @@ class Messages:
 
     def _answered(
         self,
-        work: Work,
-        message: Recorded,
+        work: UnitOfWork,
+        message: StoredEvent,
         answer: AnswerReceived | AnswerLate,
         sealed: bytes | None,
     ) -> None:
@@ -131,12 +133,12 @@ class Messages:
             work.record_referral(referral.referral_id, referral.version, [refused], meta)
 
 
-async def _known_cases(tx: Transaction, needs: Sequence[Recorded]) -> set[UUID]:
+async def _known_cases(tx: Transaction, needs: Sequence[StoredEvent]) -> set[UUID]:
     ids = [_opened(message).case_id for message in needs]
     return {row["case_id"] for row in await tx.fetch(tables.KNOWN_CASES, ids)}
 
 
-def _opened(message: Recorded) -> CaseOpened:
+def _opened(message: StoredEvent) -> CaseOpened:
     need = parse_event(message.type, message.data)
     assert isinstance(need, intake.NeedExpressed)
     return CaseOpened(
@@ -150,13 +152,13 @@ def _opened(message: Recorded) -> CaseOpened:
     )
 
 
-def _answer(message: Recorded, sealed: bytes | None = None) -> AnswerReceived | AnswerLate:
+def _answer(message: StoredEvent, sealed: bytes | None = None) -> AnswerReceived | AnswerLate:
     event = parse_event(message.type, message.data, sealed)
     assert isinstance(event, AnswerReceived | AnswerLate)
     return event
 
 
-def _words(message: Recorded, sealed: bytes | None) -> AnswerSealed:
+def _words(message: StoredEvent, sealed: bytes | None) -> AnswerSealed:
     part = _answer(message, sealed).sealed
     return part if isinstance(part, AnswerSealed) else AnswerSealed()
 

@@ -22,22 +22,22 @@ from infra.base.telemetry import trace_id
 from infra.delivery.sftp import OutgoingFile
 from infra.delivery.webhook.sender import Outcome, Sent
 from infra.delivery.worker import Job, Load, Result
-from infra.eventstore.events import Meta
+from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction, columns
 from services.partners import tables
-from services.partners.handlers.compose import Composer, Letterhead, batch
+from services.partners.handlers.compose import Composer, SenderProfile, batch
 from services.partners.handlers.endpoints import disable
 from services.partners.handlers.secrets import Secrets
 from services.partners.handlers.tokens import keep_links
 from services.partners.model.delivery import (
     STAYS,
+    EndpointLoad,
     Health,
-    Lane,
     RetrySchedule,
+    allot,
     blames_address,
-    shares,
     taken_over,
 )
 from services.partners.tables import appointments, channels, files
@@ -77,7 +77,7 @@ class _Verdict:
     moved: Any = None
 
 
-class Outbox:
+class DeliveryQueue:
     """The ``deliveries`` table as the worker sees it."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Outbox:
         writer: Writer,
         clock: Clock,
         schedule: RetrySchedule,
-        letterhead: Letterhead,
+        letterhead: SenderProfile,
     ) -> None:
         self._database = database
         self._writer = writer
@@ -110,10 +110,10 @@ class Outbox:
 
     async def _shares(self, tx: Transaction, load: Load) -> dict[UUID, int]:
         lanes = await self._lanes(tx)
-        return shares(lanes, load.in_flight, load.room, self._clock())
+        return allot(lanes, load.in_flight, load.room, self._clock())
 
-    async def _lanes(self, tx: Transaction) -> list[Lane]:
-        return [Lane(**row) for row in await tx.fetch(tables.LANES, self._clock())]
+    async def _lanes(self, tx: Transaction) -> list[EndpointLoad]:
+        return [EndpointLoad(**row) for row in await tx.fetch(tables.LANES, self._clock())]
 
     def _judged(self, result: Result[Leased]) -> list[_Verdict]:
         """What was sent as one is tried again as one."""
@@ -149,7 +149,7 @@ class Outbox:
         self, tx: Transaction, load: Load
     ) -> tuple[list[Job[Leased]], list[_Verdict]]:
         lanes, now = await self._lanes(tx), self._clock()
-        given = shares(lanes, load.in_flight, load.room, now)
+        given = allot(lanes, load.in_flight, load.room, now)
         if not given:
             return [], []
         lease = uuid4()
@@ -161,7 +161,7 @@ class Outbox:
         return await self._composed(tx, rows, lease, now) if rows else ([], [])
 
     async def _keep_rates(
-        self, tx: Transaction, lanes: Sequence[Lane], rows: Sequence[Any], now: datetime
+        self, tx: Transaction, lanes: Sequence[EndpointLoad], rows: Sequence[Any], now: datetime
     ) -> None:
         counts = Counter(row["endpoint_id"] for row in rows)
         rates = {
@@ -326,5 +326,5 @@ def _event(verdict: _Verdict) -> Event | None:
 
 
 def _pending(leased: Leased, event: Event) -> Pending:
-    meta = Meta(origin=f"partner:{leased.partner_id}", traceparent=leased.traceparent)
+    meta = EventMetadata(origin=f"partner:{leased.partner_id}", traceparent=leased.traceparent)
     return Pending(f"delivery-{leased.delivery_id}", [event], leased.person_id, meta)
