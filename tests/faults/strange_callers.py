@@ -25,7 +25,7 @@ from tests.faults.strange_events import (
     visitor,
 )
 from tests.faults.strange_scene import Scene
-from tests.integration.test_partners_import import SERVICE, STRUCTURE
+from tests.integration.partners.test_partners_import import SERVICE, STRUCTURE
 
 HELD = 60
 """Connections that say nothing, or too little, at once."""

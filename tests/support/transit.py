@@ -1,6 +1,7 @@
 """A transit engine on loopback that answers as OpenBao's does, or a real one by its address.
 
-Its answers were taken down from OpenBao 2.7.2; ``tests/integration/test_transit_engine.py``
+Its answers were taken down from OpenBao 2.7.2;
+``tests/integration/infra/test_transit_engine.py``
 holds either to them. The environment names a real one (a server in dev mode will do):
 ``AIGUILLAGE_TEST_TRANSIT_URL``, and a token that may do everything in
 ``AIGUILLAGE_TEST_TRANSIT_TOKEN``.

@@ -14,9 +14,15 @@ from infra.platform import Platform
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.inbound import InboundValidator
 from services.intake.handlers.kept import opened
-from tests.integration.test_intake_kafka import CANARY, Topic, binary, contact, structured
-from tests.integration.test_intake_kafka import service as service
-from tests.integration.test_intake_kafka import topic as topic
+from tests.integration.intake.test_intake_kafka import (
+    CANARY,
+    Topic,
+    binary,
+    contact,
+    structured,
+)
+from tests.integration.intake.test_intake_kafka import service as service
+from tests.integration.intake.test_intake_kafka import topic as topic
 
 
 async def test_headers_that_say_nothing_of_the_event_may_hold_anything(topic: Topic):

@@ -15,7 +15,7 @@ from contracts.tools.examples import envelope
 from tests.support.whole import CANARY, Whole, until
 
 PROFILE = "/intake/v1/persons/{}/profile"
-SEED = Path(__file__).parents[2] / "services" / "partners" / "seed" / "petite-foret.json"
+SEED = Path(__file__).parents[3] / "services" / "partners" / "seed" / "petite-foret.json"
 NAMES = {
     partner["structure"]["id"]: partner["structure"]["nom"]
     for partner in orjson.loads(SEED.read_bytes())["partners"]

@@ -13,8 +13,8 @@ from contracts.audit import ReplayLine
 from services.audit.handlers import replay as handler
 from services.audit.handlers.replay import StoredLog
 from services.audit.routes.replay import AT_ONCE
-from tests.integration.test_audit_export import Run, hub, lived, run  # noqa: F401
-from tests.integration.test_audit_pathway import CASE, PERSON, REFERRAL
+from tests.integration.audit.test_audit_export import Run, hub, lived, run  # noqa: F401
+from tests.integration.audit.test_audit_pathway import CASE, PERSON, REFERRAL
 from tests.support.audit_log import Hub, client_of
 
 

@@ -12,7 +12,7 @@ from services.partners.handlers import seed
 from services.partners.routes.directory import MAX_IMPORT_BYTES
 from services.referrals import projections as router
 from services.referrals import tables as router_tables
-from tests.integration.test_partners_import import (
+from tests.integration.partners.test_partners_import import (
     EVENTS,
     SERVICE,
     SOURCE,

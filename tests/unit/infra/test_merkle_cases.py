@@ -19,7 +19,7 @@ from infra.tlog.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from tests.unit.test_merkle import LEAVES, ROOTS, naive_consistency, naive_inclusion
+from tests.unit.infra.test_merkle import LEAVES, ROOTS, naive_consistency, naive_inclusion
 
 ROOT = [bytes.fromhex(root) for root in ROOTS]
 STRANGE = leaf_hash(b"of another tree")

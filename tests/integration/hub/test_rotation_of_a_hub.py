@@ -31,7 +31,7 @@ from tests.support.france_travail import OPEN
 from tests.support.masterkeys import Processes
 from tests.support.partners import PARTNER, SERVICE
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SECRET_ROWS = "SELECT * FROM partners.endpoint_secrets ORDER BY secret_id"
 
 

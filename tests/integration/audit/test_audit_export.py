@@ -20,8 +20,8 @@ from services.audit.handlers.signing import vkey
 from services.audit.routes.log import PAGE_BYTES
 from services.hub.cli.main import app
 from services.hub.operations import audit
-from tests.integration.test_audit_pathway import CASE, PERSON, live_a_pathway
-from tests.integration.test_audit_verification import served
+from tests.integration.audit.test_audit_pathway import CASE, PERSON, live_a_pathway
+from tests.integration.audit.test_audit_verification import served
 from tests.support.audit_log import START, Hub, audit_hub, client_of, plain
 from tests.support.postgres import Databases
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from services.hub.cli.main import app
 from services.hub.operations import partners
-from tests.integration.test_partners_import import STRUCTURE, document, service, table
+from tests.integration.partners.test_partners_import import STRUCTURE, document, service, table
 from tests.support.postgres import Databases
 
 

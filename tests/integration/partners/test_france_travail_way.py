@@ -26,7 +26,7 @@ from tests.support.mailbox import TO, mailbox
 from tests.support.postgres import Databases
 from tests.support.whole import CANARY, Whole, until, whole_hub
 
-HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "connect-france-travail.md"
+HOWTO = Path(__file__).parents[3] / "docs" / "howto" / "connect-france-travail.md"
 NOW = datetime.now(UTC).replace(microsecond=0)
 FIELDS = ["family_name", "given_name", "phone", "birth_date", "france_travail_number"]
 
