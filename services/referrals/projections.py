@@ -45,9 +45,9 @@ from infra.postgres.transaction import Transaction, columns
 from infra.privacy.restrictions import apply_restrictions
 from infra.readmodels.read_tables import ReadTables
 from infra.readmodels.rebuild import Keep, fold
-from services.referrals import tables
 from services.referrals.model.person import PERSON_EVENTS
 from services.referrals.model.referral import FINAL
+from services.referrals.tables import statements
 
 _PERSONS = frozenset(
     event.type
@@ -118,7 +118,7 @@ async def keep_said(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
         for m in said
     ]
     if rows:
-        await tx.execute(tables.KEEP_PERSON_EVENTS, *columns(rows))
+        await tx.execute(statements.KEEP_PERSON_EVENTS, *columns(rows))
 
 
 async def keep_services(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
@@ -128,16 +128,16 @@ async def keep_services(tx: Transaction, messages: Sequence[StoredEvent]) -> Non
     published = [m for m in latest.values() if m.type == ServicePublished.type]
     if published:
         texts, positions = [m.data for m in published], [m.position for m in published]
-        await tx.execute(tables.UPSERT_SERVICES, texts, positions)
+        await tx.execute(statements.UPSERT_SERVICES, texts, positions)
     gone = [i for i, m in latest.items() if m.type == ServiceWithdrawn.type]
     if gone:
-        await tx.execute(tables.WITHDRAW_SERVICES, gone)
+        await tx.execute(statements.WITHDRAW_SERVICES, gone)
     said = [_parsed(m) for m in messages if m.type == CapacityReported.type]
     said.sort(key=lambda report: report.reported_at)  # of one moment: the later word
     reports = {report.service_id: report for report in said}
     if reports:
         rows = [(r.service_id, r.status, r.until, r.reported_at) for r in reports.values()]
-        await tx.execute(tables.KEEP_CAPACITY, *columns(rows))
+        await tx.execute(statements.KEEP_CAPACITY, *columns(rows))
 
 
 async def keep_undelivered(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
@@ -149,10 +149,10 @@ async def keep_undelivered(tx: Transaction, messages: Sequence[StoredEvent]) -> 
     last = {(event.referral_id, event.message): (m, event) for m, event in told}
     if not last:
         return
-    await tx.execute(tables.DROP_UNDELIVERED, *columns(last))
+    await tx.execute(statements.DROP_UNDELIVERED, *columns(last))
     rows = [_undelivered(m, event) for m, event in last.values() if _in_trouble(event)]
     if rows:
-        await tx.execute(tables.KEEP_UNDELIVERED, *columns(rows))
+        await tx.execute(statements.KEEP_UNDELIVERED, *columns(rows))
 
 
 def _in_trouble(event: DeliveryEvent) -> bool:
@@ -177,14 +177,16 @@ async def keep_persons(tx: Transaction, messages: Sequence[StoredEvent]) -> None
         match event:
             case persons.DuplicateSuspected():
                 since = local_day(message.recorded_at)  # not by whose sender said it
-                await tx.execute(tables.KEEP_DUPLICATE, event.person_id, event.other_id, since)
+                await tx.execute(
+                    statements.KEEP_DUPLICATE, event.person_id, event.other_id, since
+                )
             case persons.DuplicateDismissed():
-                await tx.execute(tables.DROP_DUPLICATE, event.person_id, event.other_id)
+                await tx.execute(statements.DROP_DUPLICATE, event.person_id, event.other_id)
             case persons.PersonMerged():
-                await tx.execute(tables.KEEP_ALIAS, event.person_id, event.into)
-                await tx.execute(tables.DROP_DUPLICATE, event.person_id, event.into)
+                await tx.execute(statements.KEEP_ALIAS, event.person_id, event.into)
+                await tx.execute(statements.DROP_DUPLICATE, event.person_id, event.into)
             case persons.PersonUnmerged():
-                await tx.execute(tables.DROP_ALIAS, event.person_id)
+                await tx.execute(statements.DROP_ALIAS, event.person_id)
 
 
 _HEARD: tuple[tuple[str, str, Keep], ...] = (
@@ -326,21 +328,23 @@ _REFERRAL = (
 async def _write(tx: Transaction, changed: Changes) -> None:
     now = changed.now
     if changed.cases:
-        await tx.execute(tables.INSERT_CASES, *_columns(changed.cases, _CASE), now)
+        await tx.execute(statements.INSERT_CASES, *_columns(changed.cases, _CASE), now)
     if changed.proposals:
-        await tx.execute(tables.INSERT_PROPOSALS, *_columns(changed.proposals, _PROPOSAL))
+        await tx.execute(statements.INSERT_PROPOSALS, *_columns(changed.proposals, _PROPOSAL))
     if changed.case_changes:
-        await tx.execute(tables.UPDATE_CASES, *_rows(changed.case_changes))
+        await tx.execute(statements.UPDATE_CASES, *_rows(changed.case_changes))
     if changed.referrals:
-        await tx.execute(tables.INSERT_REFERRALS, *_columns(changed.referrals, _REFERRAL), now)
+        await tx.execute(
+            statements.INSERT_REFERRALS, *_columns(changed.referrals, _REFERRAL), now
+        )
     if changed.referral_changes:
-        await tx.execute(tables.UPDATE_REFERRALS, *_rows(changed.referral_changes), now)
+        await tx.execute(statements.UPDATE_REFERRALS, *_rows(changed.referral_changes), now)
     for event in changed.rules:
         content = orjson.dumps(event.content).decode()
         await tx.execute(
-            tables.INSERT_RULES, event.version, event.rules, event.digest, content, now
+            statements.INSERT_RULES, event.version, event.rules, event.digest, content, now
         )
-    for statement in tables.FORGET if changed.forgotten else ():
+    for statement in statements.FORGET if changed.forgotten else ():
         await tx.execute(statement, changed.forgotten)
 
 

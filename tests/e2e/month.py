@@ -42,7 +42,6 @@ from infra.postgres.embedded import EmbeddedPostgres
 from infra.postgres.migrations import migrate
 from infra.web.app import Service
 from services.partners.handlers.directory import seed
-from services.referrals import tables
 from services.referrals.app import RULES, build
 from services.referrals.handlers.advisers import AdviserCommands
 from services.referrals.handlers.deadlines import DeadlineClock
@@ -52,6 +51,7 @@ from services.referrals.model.advice import CaseClosedError
 from services.referrals.model.deadlines import working_day
 from services.referrals.model.person import AgreementMissingError
 from services.referrals.model.referral import ForbiddenTransitionError, Move
+from services.referrals.tables import statements
 from tests.e2e.month_people import newcomer
 from tests.support.platform import drain
 
@@ -231,7 +231,7 @@ class Month:
     async def _advisers_work(self) -> None:
         """Two advisers take what is most urgent, as much as a day allows."""
         async with self.service.database.reading() as connection:
-            items = await connection.fetch(tables.WORKLIST, max(self.cases // 12, 10), 0)
+            items = await connection.fetch(statements.WORKLIST, max(self.cases // 12, 10), 0)
         await self._ask(items)
         for item in items:
             with suppress(AgreementMissingError, ForbiddenTransitionError, CaseClosedError):
@@ -282,7 +282,7 @@ class Month:
         """Active cases that wait for nobody until no day, and are on no worklist."""
         async with self.service.database.reading() as connection:
             listed = {
-                r["case_id"] for r in await connection.fetch(tables.WORKLIST, 1_000_000, 0)
+                r["case_id"] for r in await connection.fetch(statements.WORKLIST, 1_000_000, 0)
             }
             rows = await connection.fetch(
                 "SELECT c.case_id, bool_or(r.awaits = 'partner' AND r.next_on > $1) AS waits "
@@ -302,7 +302,7 @@ class Month:
                 "SELECT 'referral ' || status || coalesce(' ' || reason, ''), count(*) "
                 "FROM referrals GROUP BY status, reason"
             )
-            listed = await connection.fetch(tables.WORKLIST, 1_000_000, 0)
+            listed = await connection.fetch(statements.WORKLIST, 1_000_000, 0)
         work = Counter(f"worklist {row['reason']}" for row in listed)
         return {row["what"]: row["n"] for row in rows} | work
 

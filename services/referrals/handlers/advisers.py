@@ -11,7 +11,6 @@ from contracts.values import Author, CaseStatus
 from infra.base.missing import NotFoundError
 from infra.eventstore.events import EventMetadata
 from infra.postgres.transaction import Transaction
-from services.referrals import tables
 from services.referrals.handlers.reactions import Reactions
 from services.referrals.handlers.work import UnitOfWork
 from services.referrals.model import advice
@@ -24,6 +23,7 @@ from services.referrals.model.appointments import (
 from services.referrals.model.case import Attempts, Case, Changes, DecisionContext
 from services.referrals.model.case_flow import confirm
 from services.referrals.model.referral import Move, Referral, check_typed
+from services.referrals.tables import statements
 
 Decide = Callable[[Case, Attempts, DecisionContext], Changes]
 
@@ -163,7 +163,7 @@ class AdviserCommands:
     async def _on_proposal(
         self, tx: Transaction, proposal_id: UUID, decide: Decide, meta: EventMetadata
     ) -> Case:
-        case_id = await tx.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
+        case_id = await tx.fetchval(statements.CASE_OF_PROPOSAL, proposal_id)
         if case_id is None:
             raise NotFoundError("proposal")
 

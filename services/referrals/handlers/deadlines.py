@@ -10,10 +10,10 @@ from contracts.values import Author, Reason, ReferralStatus
 from infra.eventstore.events import EventMetadata
 from infra.postgres.database import Database, is_infrastructure
 from infra.postgres.transaction import Transaction
-from services.referrals import tables
 from services.referrals.handlers.reactions import Reactions
 from services.referrals.handlers.work import UnitOfWork
 from services.referrals.model.referral import Move, Referral, pass_deadline
+from services.referrals.tables import statements
 
 BATCH = 200
 RETRY_SECONDS = 600.0
@@ -66,7 +66,7 @@ class DeadlineClock:
         now = time.monotonic()
         self._failed = {i: until for i, until in self._failed.items() if until > now}
         work = self.messages.work(tx)
-        rows = await tx.fetch(tables.DUE, work.today, list(self._failed), limit)
+        rows = await tx.fetch(statements.DUE, work.today, list(self._failed), limit)
         return [row["referral_id"] for row in rows]
 
     async def take(self, tx: Transaction, ids: list[UUID]) -> None:

@@ -10,8 +10,8 @@ from contracts.partners import Deadlines, ServicePublished
 from contracts.referrals import DirectoryRead
 from contracts.values import CapacityStatus
 from infra.postgres.transaction import Transaction
-from services.referrals import tables
 from services.referrals.model.routing import Service
+from services.referrals.tables import statements
 
 AT_ONCE = 500
 """Services parsed before others get their turn."""
@@ -56,7 +56,7 @@ class Directory:
     async def _read(
         self, tx: Transaction, today: date
     ) -> tuple[dict[str, Service], DirectoryRead]:
-        rows = await tx.fetch(tables.SERVICES)
+        rows = await tx.fetch(statements.SERVICES)
         if not rows:
             raise DirectoryNotLoadedError
         known = self._known
@@ -77,7 +77,7 @@ class Directory:
 
     async def _learn(self, tx: Transaction, fresh: Sequence[Any]) -> None:
         expected = {row["service_id"]: row["position"] for row in fresh}
-        rows = await tx.fetch(tables.PUBLISHED, list(expected))
+        rows = await tx.fetch(statements.PUBLISHED, list(expected))
         if {row["service_id"]: row["position"] for row in rows} != expected:
             raise _ChangedMeanwhileError
         for row in rows:

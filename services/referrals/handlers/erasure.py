@@ -10,10 +10,10 @@ from infra.eventstore.events import StoredEvent
 from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, heard_of
 from infra.privacy.restrictions import apply_restrictions
-from services.referrals import tables
 from services.referrals.handlers.reactions import Reactions
 from services.referrals.handlers.work import UnitOfWork
 from services.referrals.model.erasure import abandon
+from services.referrals.tables import statements
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Erasing:
     async def _abandon(
         self, tx: Transaction, work: UnitOfWork, heard: dict[UUID | None, StoredEvent]
     ) -> None:
-        rows = await tx.fetch(tables.ACTIVE_OF_PERSONS, [p for p in heard if p])
+        rows = await tx.fetch(statements.ACTIVE_OF_PERSONS, [p for p in heard if p])
         await work.load_cases(row["case_id"] for row in rows)
         for case in list(work.cases.values()):
             decided = abandon(case, work.tried(case.case_id), work.today)

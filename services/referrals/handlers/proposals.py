@@ -19,10 +19,10 @@ from infra.eventstore.writer import Writer
 from infra.postgres.transaction import Transaction
 from infra.privacy.access_log import View, log_access
 from infra.privacy.restrictions import require_unlimited
-from services.referrals import tables
 from services.referrals.handlers.reactions import Reactions
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.model.explain import Told
+from services.referrals.tables import statements
 
 _TOLD = (ProposalChanged.type, ProposalRefused.type, ReferralConfirmed.type)
 
@@ -34,10 +34,10 @@ async def find(
 
     Raises ``NotFoundError`` if there is none.
     """
-    case_id = await connection.fetchval(tables.CASE_OF_PROPOSAL, proposal_id)
+    case_id = await connection.fetchval(statements.CASE_OF_PROPOSAL, proposal_id)
     if case_id is None:
         raise NotFoundError("proposal")
-    referrals = await connection.fetch(tables.REFERRALS_OF_PROPOSAL, proposal_id)
+    referrals = await connection.fetch(statements.REFERRALS_OF_PROPOSAL, proposal_id)
     names = [f"case-{case_id}", *(f"referral-{row['referral_id']}" for row in referrals)]
     streams = await writer.store.load_many(connection, names)
     events = await _opened(writer, [e for name in names for e in streams.get(name, ())])

@@ -11,13 +11,13 @@ from contracts.partners import ServicePublished
 from contracts.referrals import DirectoryRead, ProposalMade
 from infra.eventstore.events import EventMetadata
 from infra.postgres.transaction import Transaction
-from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.directory import as_service, valid_capacity
 from services.referrals.handlers.reactions import Reactions
 from services.referrals.model.proposals import digest_of
 from services.referrals.model.routing import Ranked, Service, concerned, rank
 from services.referrals.model.rules import Rules
+from services.referrals.tables import statements
 
 AT_ONCE = 500
 
@@ -66,17 +66,17 @@ async def directory_as_of(
     """The services for a need as they were known then, with what was open at each."""
     loads = {
         row["service_id"]: row["load"]
-        for row in await tx.fetch(tables.LOADS_AS_OF, read.referrals)
+        for row in await tx.fetch(statements.LOADS_AS_OF, read.referrals)
     }
     capacities = {
         row["service_id"]: valid_capacity(row, read.day)
-        for row in await tx.fetch(tables.CAPACITIES_AS_OF, read.position)
+        for row in await tx.fetch(statements.CAPACITIES_AS_OF, read.position)
     }
-    ids = [r["service_id"] for r in await tx.fetch(tables.SERVICE_IDS_AS_OF, read.position)]
+    ids = [r["service_id"] for r in await tx.fetch(statements.SERVICE_IDS_AS_OF, read.position)]
     found: list[Service] = []
     for start in range(0, len(ids), AT_ONCE):
         rows = await tx.fetch(
-            tables.SERVICES_AS_OF, ids[start : start + AT_ONCE], read.position
+            statements.SERVICES_AS_OF, ids[start : start + AT_ONCE], read.position
         )
         services = [_service(row, capacities, loads) for row in rows]
         found += concerned(services, thematique)

@@ -17,7 +17,7 @@ from infra.eventstore.events import StoredEvent
 from infra.eventstore.sealed import unseal
 from infra.eventstore.writer import Writer
 from infra.postgres.transaction import Transaction
-from services.referrals import projections, tables
+from services.referrals import projections
 from services.referrals.handlers.directory import Directory
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.handlers.work import UnitOfWork
@@ -28,6 +28,7 @@ from services.referrals.model.referral import (
     Move,
     refuse_answer,
 )
+from services.referrals.tables import statements
 
 ANSWERS = (AnswerReceived.type, AnswerLate.type)
 
@@ -103,7 +104,7 @@ class Reactions:
     async def _withdraw(self, tx: Transaction, message: StoredEvent) -> None:
         event = parse_event(message.type, message.data)
         assert isinstance(event, intake.AgreementWithdrawn)
-        rows = await tx.fetch(tables.OPEN_REFERRALS, event.person_id, event.agreement_id)
+        rows = await tx.fetch(statements.OPEN_REFERRALS, event.person_id, event.agreement_id)
         if not rows:
             return
         work = self.work(tx)
@@ -135,7 +136,7 @@ class Reactions:
 
 async def _known_cases(tx: Transaction, needs: Sequence[StoredEvent]) -> set[UUID]:
     ids = [_opened(message).case_id for message in needs]
-    return {row["case_id"] for row in await tx.fetch(tables.KNOWN_CASES, ids)}
+    return {row["case_id"] for row in await tx.fetch(statements.KNOWN_CASES, ids)}
 
 
 def _opened(message: StoredEvent) -> CaseOpened:

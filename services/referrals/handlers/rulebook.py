@@ -10,8 +10,8 @@ from contracts.referrals import RulesPublished
 from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending
 from infra.postgres.transaction import Transaction
-from services.referrals import tables
 from services.referrals.model.rules import Rules
+from services.referrals.tables import statements
 
 STREAM = "rules"
 """One stream for all rule sets of a site: what was published last is in force."""
@@ -29,7 +29,7 @@ class RuleBook:
 
         Two processes that publish at once: one gets a ``ConcurrencyError`` and looks again.
         """
-        row = await tx.fetchrow(tables.RULES_IN_FORCE)
+        row = await tx.fetchrow(statements.RULES_IN_FORCE)
         if row:
             return self._parse(row), None
         rules = Rules.parse(self.built_in.read_bytes(), self.built_in.stem, 1)
@@ -37,7 +37,7 @@ class RuleBook:
 
     async def of_digest(self, tx: Transaction, digest: str) -> Rules | None:
         """Rules that were once in force; None if nobody published such."""
-        row = await tx.fetchrow(tables.RULES_OF_DIGEST, digest)
+        row = await tx.fetchrow(statements.RULES_OF_DIGEST, digest)
         if row is None:
             return None
         return Rules.parse(row["content"].encode(), row["rules"], row["version"])

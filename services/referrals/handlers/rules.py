@@ -18,12 +18,13 @@ from infra.eventstore.store import EventStore
 from infra.eventstore.writer import Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from services.referrals import projections, tables
+from services.referrals import projections
 from services.referrals.handlers.rulebook import STREAM, publication
 from services.referrals.model.proposals import reevaluate
 from services.referrals.model.routing import NOT_ELIGIBLE, Ranked
 from services.referrals.model.rulecheck import Finding, findings
 from services.referrals.model.rules import Rules
+from services.referrals.tables import statements
 
 BATCH = 100
 """Events read at once: proposals are among the largest."""
@@ -46,7 +47,7 @@ def read(path: Path, version: int = 0) -> Rules:
 
 async def in_force(tx: Transaction, built_in: Path) -> Rules:
     """The rules in force; those that come with the project where none were published."""
-    row = await tx.fetchrow(tables.RULES_IN_FORCE)
+    row = await tx.fetchrow(statements.RULES_IN_FORCE)
     if row is None:
         return read(built_in, 1)
     return Rules.parse(row["content"].encode(), row["rules"], row["version"])
@@ -113,7 +114,7 @@ async def simulate(
     found, after = Simulation(), 0
     store = EventStore("referrals")
     async with database.reading() as connection:
-        found.total = await connection.fetchval(tables.COUNT_PROPOSALS, since)
+        found.total = await connection.fetchval(statements.COUNT_PROPOSALS, since)
         while found.seen < limit:
             batch = await store.read(connection, after, BATCH)
             if not batch:

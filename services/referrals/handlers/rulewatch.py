@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from infra.postgres.database import Database
 from infra.workers.alarms import clear_alarm, raise_alarm
-from services.referrals import tables
 from services.referrals.handlers.rulebook import RuleBook
+from services.referrals.tables import statements
 
 NO_RULES = "no-rules"
 """The alarm's kind; its subject is the kind of partner. The worklist reads it too."""
@@ -23,8 +23,8 @@ class RuleWatch:
         """Raise and clear alarms; there is never more to do at once."""
         async with self.database.transaction() as tx:
             rules, _ = await self.rulebook.current(tx)
-            kinds = {row["kind"] for row in await tx.fetch(tables.KINDS)}
-            raised = {row["subject"] for row in await tx.fetch(tables.ALARMS_OF, NO_RULES)}
+            kinds = {row["kind"] for row in await tx.fetch(statements.KINDS)}
+            raised = {row["subject"] for row in await tx.fetch(statements.ALARMS_OF, NO_RULES)}
             missing = kinds - set(rules.tables)
             for kind in sorted(missing - raised):
                 await raise_alarm(tx, NO_RULES, kind, DETAIL)

@@ -15,7 +15,7 @@ from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError
 from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forgotten_among
-from services.referrals import projections, tables
+from services.referrals import projections
 from services.referrals.handlers.directory import Directory
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.model.case import Attempts, Case, Changes, DecisionContext, evolve_case
@@ -30,6 +30,7 @@ from services.referrals.model.referral import (
 )
 from services.referrals.model.routing import Service
 from services.referrals.model.rules import Rules
+from services.referrals.tables import statements
 
 
 class UnitOfWork:
@@ -75,7 +76,7 @@ class UnitOfWork:
 
     async def _load_histories(self, wanted: set[UUID]) -> None:
         """An erased person's sealed parts stay closed."""
-        rows = await self._tx.fetch(tables.PERSON_EVENTS, list(wanted))
+        rows = await self._tx.fetch(statements.PERSON_EVENTS, list(wanted))
         keys = await self._writer.vault.keys({row["person_id"] for row in rows})
         self.histories |= {person: History() for person in wanted}
         for row in rows:
@@ -87,12 +88,12 @@ class UnitOfWork:
 
     async def load_referrals(self, ids: Iterable[UUID]) -> None:
         """Referrals with their cases, and those cases' other referrals."""
-        rows = await self._tx.fetch(tables.SIBLINGS, list(set(ids)))
+        rows = await self._tx.fetch(statements.SIBLINGS, list(set(ids)))
         await self._load(rows)
 
     async def load_cases(self, ids: Iterable[UUID]) -> None:
         """Cases with all their referrals."""
-        rows = await self._tx.fetch(tables.OF_CASES, list(set(ids)))
+        rows = await self._tx.fetch(statements.OF_CASES, list(set(ids)))
         await self._load(rows)
 
     async def _load(self, rows: Sequence[Any]) -> None:

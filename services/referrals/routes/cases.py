@@ -23,7 +23,6 @@ from infra.postgres.transaction import Transaction
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import raises
 from infra.web.request_meta import metadata_of
-from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import AdviserCommands
 from services.referrals.handlers.answers import show_answers
@@ -43,6 +42,7 @@ from services.referrals.routes.models import (
     ReferralState,
 )
 from services.referrals.routes.problems import DECIDING, deciding, refuse_nir
+from services.referrals.tables import statements
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 PROPOSED = "An appointment that you propose: in the future, with its time zone."
@@ -130,7 +130,7 @@ def add_reading(routes: APIRouter, database: Database, advisers: AdviserCommands
     ) -> CasePage:
         """Cases with their referrals; of one person, or all, a page at a time."""
         async with database.reading() as connection:
-            cases = await _cases(connection, tables.CASES, person_id, status, after, limit)
+            cases = await _cases(connection, statements.CASES, person_id, status, after, limit)
         return CasePage(cases=cases, next=cases[-1].case_id if len(cases) == limit else None)
 
     @routes.get("/cases/{case_id}")
@@ -296,7 +296,7 @@ def add_decisions(routes: APIRouter, database: Database, advisers: AdviserComman
 
 
 async def _case(connection: Transaction, case_id: UUID) -> Case:
-    cases = await _cases(connection, tables.CASE, None, None, case_id, 1)
+    cases = await _cases(connection, statements.CASE, None, None, case_id, 1)
     if not cases:
         raise NotFoundError("case")
     return cases[0]
@@ -305,7 +305,7 @@ async def _case(connection: Transaction, case_id: UUID) -> Case:
 async def _cases(connection: Transaction, query: str, *values: Any) -> list[Case]:
     rows = await connection.fetch(query, *values)
     referrals: dict[UUID, list[CaseReferral]] = {row["case_id"]: [] for row in rows}
-    for row in await connection.fetch(tables.REFERRALS_OF_CASES, list(referrals)):
+    for row in await connection.fetch(statements.REFERRALS_OF_CASES, list(referrals)):
         label = REFERRAL_LABELS[ReferralStatus(row["status"])]
         referrals[row["case_id"]].append(CaseReferral(**row, label=label))
     return [Case(**row, referrals=referrals[row["case_id"]]) for row in rows]

@@ -13,7 +13,6 @@ from contracts.explanation import Condition
 from infra.postgres.database import Database
 from infra.web.problems import NotFound, not_found, raises
 from infra.web.request_meta import metadata_of
-from services.referrals import tables
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import AdviserCommands
 from services.referrals.handlers.ranking import rank_again
@@ -31,6 +30,7 @@ from services.referrals.routes.rule_models import (
     RuleWeights,
 )
 from services.referrals.routes.worklist import Adviser
+from services.referrals.tables import statements
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -91,12 +91,12 @@ def add(routes: APIRouter, database: Database, advisers: AdviserCommands) -> Non
     @raises(NotFound)
     async def rules_in_force() -> PublishedRules:
         """The rules in force, with their words, sources and weights. No key is needed."""
-        return await _published(tables.RULES_IN_FORCE)
+        return await _published(statements.RULES_IN_FORCE)
 
     @routes.get("/rules/{digest}", tags=["rules"])
     async def rules_of_digest(response: Response, digest: Digest) -> PublishedRules:
         """Rules of former days, by the digest that a proposal names. No key is needed."""
-        found = await _published(tables.RULES_OF_DIGEST, digest)
+        found = await _published(statements.RULES_OF_DIGEST, digest)
         response.headers["cache-control"] = "public, max-age=31536000, immutable"
         return found
 

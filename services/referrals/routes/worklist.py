@@ -11,7 +11,6 @@ from contracts.values import INTERNAL_KINDS
 from infra.base.clock import Clock
 from infra.postgres.database import Database
 from infra.web.auth import Principal, RequireRole
-from services.referrals import tables
 from services.referrals.routes.models import (
     Bounces,
     PartnerBounce,
@@ -20,6 +19,7 @@ from services.referrals.routes.models import (
     Worklist,
     WorklistItem,
 )
+from services.referrals.tables import statements
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Days = Annotated[int, Query(ge=1, le=730, description="How far back, in days.")]
@@ -124,7 +124,7 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
     ) -> Worklist:
         """What needs a human: urgent first, then by the day by which it is due."""
         async with database.reading() as connection:
-            rows = await connection.fetch(tables.WORKLIST, limit, offset)
+            rows = await connection.fetch(statements.WORKLIST, limit, offset)
         return Worklist(today=local_day(clock()), items=[_item(dict(row)) for row in rows])
 
     @routes.get("/partners/silences")
@@ -138,7 +138,7 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
         a time."""
         async with database.reading() as connection:
             since = local_day(clock()) - timedelta(days=days)
-            rows = await connection.fetch(tables.SILENCES, since, after or "", limit)
+            rows = await connection.fetch(statements.SILENCES, since, after or "", limit)
         following = rows[-1]["partner_id"] if len(rows) == limit else None
         partners = [PartnerSilence(**row) for row in rows]
         return Silences(since=since, partners=partners, next=following)
@@ -151,7 +151,7 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
         pairs of partners between whom most go."""
         async with database.reading() as connection:
             since = local_day(clock()) - timedelta(days=days)
-            rows = await connection.fetch(tables.BOUNCES, since, limit)
+            rows = await connection.fetch(statements.BOUNCES, since, limit)
         return Bounces(since=since, bounces=[PartnerBounce(**row) for row in rows])
 
 

@@ -11,7 +11,7 @@ from infra.web.auth import create_key
 from services.partners.handlers import seed
 from services.partners.routes.directory import MAX_IMPORT_BYTES
 from services.referrals import projections as router
-from services.referrals import tables as router_tables
+from services.referrals.tables import statements as router_statements
 from tests.integration.partners.test_partners_import import (
     EVENTS,
     SERVICE,
@@ -33,7 +33,7 @@ async def routed(hub: Hub) -> set[str]:
     """The source's services that the referral service would propose from."""
     async with hub.referrals.transaction() as tx:
         await router.keep_services(tx, await EventStore("partners").read(tx, 0, 1000))
-        rows = (await tx.execute(router_tables.SERVICES)).mappings().all()
+        rows = (await tx.execute(router_statements.SERVICES)).mappings().all()
     return {row["service_id"] for row in rows if row["service_id"].startswith(SOURCE)}
 
 
