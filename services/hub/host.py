@@ -68,7 +68,7 @@ async def all_services(settings: Settings, base_url: str) -> AsyncIterator[Runni
     """Every service in this process, on a migrated database with keys and a directory."""
     from infra.postgres.migrations import migrate  # only where all services are loaded
     from services.audit.handlers.signing import vkey
-    from services.partners.handlers import seed
+    from services.partners.handlers.directory import seed
 
     async with databases_of(settings, create=True) as (url, keys_url, server):
         await migrate(url, keys_url)

@@ -31,12 +31,15 @@ from services.partners.handlers.tokens import ANSWER_PAGE, CAPACITY_PAGE
 from services.partners.handlers.transports import Transports
 from services.partners.handlers.verification import Verification
 from services.partners.model.delivery import RetrySchedule
-from services.partners.pages import add_answer_pages, add_capacity_pages
-from services.partners.pages.doors import FORMS
+from services.partners.pages.answers import add_answer_pages
+from services.partners.pages.capacity import add_capacity_pages
+from services.partners.pages.magic_links import FORMS
 from services.partners.projections import READ_TABLES
-from services.partners.routes import ANSWERS, add_answers, partner_router, router
+from services.partners.routes.admin import router
+from services.partners.routes.answers import ANSWERS, add_answers
 from services.partners.routes.directory import IMPORT
 from services.partners.routes.offers import offers_router
+from services.partners.routes.partner import partner_router
 from services.partners.subscriptions import notices, subscriptions
 
 BODIES = {

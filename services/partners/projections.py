@@ -38,16 +38,15 @@ from infra.postgres.transaction import Transaction, columns
 from infra.privacy.restrictions import apply_restrictions
 from infra.readmodels.read_tables import ReadTables, Resealed
 from infra.readmodels.rebuild import fold, heard_until
-from services.partners import tables
 from services.partners.handlers.references import (
     keep_references,
     opened,
     same_references,
     seal_reference,
 )
-from services.partners.model import StateChange, fold_states
+from services.partners.model.life_cycle import StateChange, fold_states
 from services.partners.model.partner_text import fold_words
-from services.partners.tables import directory
+from services.partners.tables import directory, statements
 
 HEARD = {
     event.type
@@ -79,10 +78,10 @@ async def keep_directory(tx: Transaction, events: Sequence[Event]) -> None:
     services = {e.service_id: e for e in events if isinstance(e, ServicePublished)}
     if partners:
         rows = [(p.partner_id, p.kind, p.name, _json(p.structure)) for p in partners.values()]
-        await tx.execute(tables.UPSERT_PARTNERS, *columns(rows))
+        await tx.execute(statements.UPSERT_PARTNERS, *columns(rows))
     if services:
         values = columns(_service(s) for s in services.values())
-        await tx.execute(tables.UPSERT_SERVICES, *values)
+        await tx.execute(statements.UPSERT_SERVICES, *values)
     last = {
         e.service_id: e for e in events if isinstance(e, ServicePublished | ServiceWithdrawn)
     }
@@ -95,7 +94,7 @@ async def keep_directory(tx: Transaction, events: Sequence[Event]) -> None:
         await tx.execute(directory.KEEP_NAMES, *columns(named))
     for said in (event for event in events if isinstance(event, CapacityReported)):
         await tx.execute(
-            tables.KEEP_CAPACITY, said.service_id, said.status, said.seats, said.until,
+            statements.KEEP_CAPACITY, said.service_id, said.status, said.seats, said.until,
             said.reported_at, said.sessions,
         )  # fmt: skip
 
@@ -108,7 +107,7 @@ async def keep_states(tx: Transaction, events: Sequence[Heard]) -> None:
     new = [change for change in changes.values() if change.origin]
     if new:
         values = columns(_new_state(change) for change in new)
-        await tx.execute(tables.INSERT_STATES, *values)
+        await tx.execute(statements.INSERT_STATES, *values)
     moved = [
         (
             i,
@@ -122,7 +121,7 @@ async def keep_states(tx: Transaction, events: Sequence[Heard]) -> None:
         for i, c in changes.items()
     ]
     answers = [answer_id for change in changes.values() for answer_id in change.answers]
-    await tx.execute(tables.UPDATE_STATES, *columns(moved), answers)
+    await tx.execute(statements.UPDATE_STATES, *columns(moved), answers)
 
 
 def _new_state(change: StateChange) -> tuple[object, ...]:
@@ -150,7 +149,7 @@ async def _fill(tx: Transaction, vault: Vault) -> int:
     """What was heard by the code that hears it; then what partners said in between."""
     await fold(tx, "referrals", partial(_keep_heard, vault), HEARD_BY)
     await fold(tx, "intake", apply_restrictions, "rights")
-    await tx.execute(tables.DROP_FORGOTTEN_STATES)
+    await tx.execute(statements.DROP_FORGOTTEN_STATES)
     return await fold(tx, "partners", partial(_keep_own, vault))
 
 
@@ -177,7 +176,7 @@ async def _keep_words(vault: Vault, tx: Transaction, answered: Collection[UUID])
     moves = _by_stream(await opened(vault, [(m, e) for m, e in others if m.position <= until]))
     keys = await vault.keys({m.person_id for m, _ in own if m.person_id})
     rows = [_words(said, moves[stream], keys) for stream, said in answers.items()]
-    await tx.execute(tables.KEEP_WORDS, *columns(rows))
+    await tx.execute(statements.KEEP_WORDS, *columns(rows))
 
 
 async def _loaded(

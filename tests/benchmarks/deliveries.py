@@ -31,7 +31,7 @@ from infra.platform import Platform
 from infra.postgres.database import vault_url
 from infra.workers.event_loop import settle_memory
 from services.partners.app import build
-from services.partners.handlers import seed
+from services.partners.handlers.directory import seed
 from services.partners.handlers.endpoints import Address, Endpoints
 from tests.benchmarks.measure import ROUNDS, Bench, bench, report
 

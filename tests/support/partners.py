@@ -35,7 +35,7 @@ from infra.postgres.database import Database
 from infra.web.app import Service
 from infra.web.auth import create_key
 from services.partners.app import build
-from services.partners.handlers import seed
+from services.partners.handlers.directory import seed
 from tests.support.postgres import Databases
 
 PARTNER = "petite-foret--mission-locale"

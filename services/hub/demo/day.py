@@ -30,7 +30,7 @@ from services.hub.demo.kafka_broker import obtain_broker
 from services.hub.demo.processes import Child, Hub, embedded_hub, scaled_hub
 from services.hub.host import first_keys
 from services.hub.operations.hub import count_services
-from services.partners.handlers import seed
+from services.partners.handlers.directory import seed
 
 console = Console(stderr=True)
 QUIET_SECONDS = 180

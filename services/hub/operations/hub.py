@@ -27,7 +27,7 @@ from services.hub.operations.doctor import Check, data_directory, master_keys, s
 from services.hub.operations.log import log_state, signer_row
 from services.intake import projections as intake
 from services.partners import projections as partners
-from services.partners.handlers import seed
+from services.partners.handlers.directory import seed
 from services.referrals import projections as referrals
 
 REBUILD = {

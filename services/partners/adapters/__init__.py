@@ -1,1 +1,0 @@
-"""Languages that partners speak, where they are not ours."""

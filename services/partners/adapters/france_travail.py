@@ -34,7 +34,7 @@ from services.partners.adapters.france_travail_tokens import (
     Realm,
     Tokens,
 )
-from services.partners.model import CANCELLED, REQUESTED
+from services.partners.model.message_kinds import CANCELLED, REQUESTED
 
 LOOK_UP = "/partenaire/rechercher-usager/v2/usagers/par-numero-francetravail"
 APPOINTMENTS = "/partenaire/rendez-vous-partenaire/v1/rendez-vous"

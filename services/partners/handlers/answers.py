@@ -22,11 +22,10 @@ from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError, keyed_digest
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from services.partners import tables
 from services.partners.handlers.capacity import keep_report, of_service
 from services.partners.handlers.references import seal_reference
 from services.partners.handlers.secrets import Secrets
-from services.partners.model import (
+from services.partners.model.answers import (
     CommissionCheck,
     ForbiddenTransitionError,
     check_answer,
@@ -37,6 +36,7 @@ from services.partners.model import (
     received,
 )
 from services.partners.model.capacity import CapacityReport
+from services.partners.tables import statements
 
 ATTEMPTS = 5
 YES = (ReferralStatus.ACCEPTED, ReferralStatus.IN_PROGRESS)
@@ -160,7 +160,7 @@ class Answers:
     ) -> tuple[str, Verified]:
         now = self._clock()
         async with self._database.reading() as connection:
-            rows = await connection.fetch(tables.SECRETS_FOR_REFERRAL, referral_id, now)
+            rows = await connection.fetch(statements.SECRETS_FOR_REFERRAL, referral_id, now)
         secrets = await Secrets.of(self._writer.vault.master, rows)
         keys = [key for keys in secrets.open(rows).values() for key in keys]
         verified = verify(keys or [_NOBODYS], headers, body, now)
@@ -170,10 +170,10 @@ class Answers:
         self, tx: Transaction, signed: AuthenticatedAnswer, traceparent: str | None
     ) -> Accepted:
         # one answer of a referral at a time: two quick ones are judged one after the other
-        state = await tx.fetchrow(tables.LOCK_STATE, signed.answer.referral_id)
+        state = await tx.fetchrow(statements.LOCK_STATE, signed.answer.referral_id)
         if state is None or state["partner_id"] != signed.partner_id:
             raise SignatureError("no such referral of this partner")
-        known = await tx.fetchrow(tables.ANSWER, signed.partner_id, signed.name)
+        known = await tx.fetchrow(statements.ANSWER, signed.partner_id, signed.name)
         if known:
             return _repeat(known, signed)
         current = ReferralStatus(state["status"])
@@ -196,7 +196,7 @@ class Answers:
         check_commission(answer, CommissionCheck(needed, state["commission_on"], today))
         check_full_until(answer, today)
         if answer.suggested_service_id is not None:
-            known = await tx.fetchval(tables.SUGGESTED, answer.suggested_service_id)
+            known = await tx.fetchval(statements.SUGGESTED, answer.suggested_service_id)
             check_suggestion(answer, state["service_id"], known is not None)
 
     async def _note_late(
@@ -211,7 +211,7 @@ class Answers:
         referral_id = signed.answer.referral_id
         with suppress(ConcurrencyError):  # heard before
             async with self._database.transaction() as tx:
-                state = await tx.fetchrow(tables.LOCK_STATE, referral_id)
+                state = await tx.fetchrow(statements.LOCK_STATE, referral_id)
                 assert state is not None  # it was there a moment ago, and states stay
                 late = AnswerLate(
                     answer_id=derived_id(referral_id, "late answer"),
@@ -232,7 +232,7 @@ class Answers:
         answer, person = signed.answer, state["person_id"]
         answer_id = derived_id(answer.referral_id, f"answer:{signed.name.hex()}")
         new = await tx.fetchval(
-            tables.INSERT_ANSWER, signed.partner_id, signed.name, signed.digest,
+            statements.INSERT_ANSWER, signed.partner_id, signed.name, signed.digest,
             answer_id, answer.referral_id, person, answer.status, self._clock(),
         )  # fmt: skip
         if new is None:
@@ -240,7 +240,7 @@ class Answers:
         # The referral service decides, a moment later. Until it has, the next answer is judged
         # by what this one asked: "accepted" and "in-progress" may come within a millisecond.
         await tx.execute(
-            tables.ASK, answer.referral_id, answer.status, answer_id, answer.commission_on,
+            statements.ASK, answer.referral_id, answer.status, answer_id, answer.commission_on,
             await self._reference(person, answer),
         )  # fmt: skip
         seen = state["updated_version"]

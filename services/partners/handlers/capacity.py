@@ -14,7 +14,7 @@ from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from services.partners import projections, tables
+from services.partners import projections
 from services.partners.handlers.compose import SenderProfile
 from services.partners.handlers.tokens import (
     CAPACITY_PAGE,
@@ -31,6 +31,7 @@ from services.partners.model import letters
 from services.partners.model.capacity import CapacityReport, reported
 from services.partners.model.choices import FormError
 from services.partners.tables import links as link_tables
+from services.partners.tables import statements
 
 MAILS_AN_HOUR = 20
 """To one mailbox, which may be that of many services."""
@@ -69,7 +70,7 @@ async def keep_report(
     append beside a newer one.
     """
     service_id, partner_id = service
-    await tx.execute(tables.LOCK_SERVICE, service_id)
+    await tx.execute(statements.LOCK_SERVICE, service_id)
     said = CapacityReported(
         service_id=service_id, partner_id=partner_id, reported_at=now, **report.model_dump()
     )
@@ -102,7 +103,7 @@ class Capacity:
         if field := report.over(now):
             raise PastReportError(field)
         async with self.database.transaction() as tx:
-            partner_id = await tx.fetchval(tables.SERVICE, service_id)
+            partner_id = await tx.fetchval(statements.SERVICE, service_id)
             if partner_id is None or of_partner not in (None, partner_id):
                 raise UnknownServiceError(service_id)
             said = await keep_report(tx, (service_id, partner_id), report, now)
@@ -143,7 +144,7 @@ class CapacityLinks:
             )
         token = new_token()
         async with self.capacity.database.transaction() as tx:
-            await tx.execute(tables.LOCK_SERVICE, service_id)
+            await tx.execute(statements.LOCK_SERVICE, service_id)
             await self._check_lately(tx, row)
             await self._keep(tx, row, token)
         sent = await self._mail(self.mail, row, token)

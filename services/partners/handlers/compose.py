@@ -43,8 +43,9 @@ from services.partners.handlers import appointments
 from services.partners.handlers.references import open_reference
 from services.partners.handlers.tokens import Link, new_link
 from services.partners.handlers.transports import Message
-from services.partners.model import REQUESTED, WITHOUT_PERSON, expired, letters
+from services.partners.model import letters
 from services.partners.model.letters import Letter
+from services.partners.model.message_kinds import REQUESTED, WITHOUT_PERSON, expired
 from services.partners.model.messages import (
     About,
     compose_appointment,

@@ -26,7 +26,6 @@ from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction, columns
-from services.partners import tables
 from services.partners.handlers.compose import Composer, SenderProfile, batch
 from services.partners.handlers.endpoints import disable
 from services.partners.handlers.secrets import Secrets
@@ -40,7 +39,7 @@ from services.partners.model.delivery import (
     blames_address,
     taken_over,
 )
-from services.partners.tables import appointments, channels, files
+from services.partners.tables import appointments, channels, files, statements
 
 LEASE = timedelta(seconds=30)
 """Longer than any send: one that is not recorded by then is sent again."""
@@ -113,7 +112,7 @@ class DeliveryQueue:
         return allot(lanes, load.in_flight, load.room, self._clock())
 
     async def _lanes(self, tx: Transaction) -> list[EndpointLoad]:
-        return [EndpointLoad(**row) for row in await tx.fetch(tables.LANES, self._clock())]
+        return [EndpointLoad(**row) for row in await tx.fetch(statements.LANES, self._clock())]
 
     def _judged(self, result: Result[Leased]) -> list[_Verdict]:
         """What was sent as one is tried again as one."""
@@ -154,7 +153,7 @@ class DeliveryQueue:
             return [], []
         lease = uuid4()
         rows = await tx.fetch(
-            tables.CLAIM, now, list(given), list(given.values()), lease, now + LEASE,
+            statements.CLAIM, now, list(given), list(given.values()), lease, now + LEASE,
             load.retry_room,
         )  # fmt: skip
         await self._keep_rates(tx, lanes, rows, now)
@@ -170,7 +169,7 @@ class DeliveryQueue:
             if lane.per_minute and counts[lane.endpoint_id]
         }
         if rates:
-            await tx.execute(tables.KEEP_RATES, list(rates), list(rates.values()))
+            await tx.execute(statements.KEEP_RATES, list(rates), list(rates.values()))
 
     async def _composed(
         self, tx: Transaction, rows: Sequence[Any], lease: UUID, now: datetime
@@ -193,7 +192,7 @@ class DeliveryQueue:
 
     async def _composer(self, tx: Transaction, rows: Sequence[Any], now: datetime) -> Composer:
         endpoints = list({row["endpoint_id"] for row in rows})
-        kept = await tx.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, now)
+        kept = await tx.fetch(statements.SECRETS_OF_ENDPOINTS, endpoints, now)
         secrets = await Secrets.of(self._writer.vault.master, kept)
         persons = await self._writer.vault.keys({row["person_id"] for row in rows})
         return Composer(
@@ -213,7 +212,7 @@ class DeliveryQueue:
         now = self._clock()
         await self._move_on(tx, verdicts, now)
         values = columns(map(_columns, verdicts))
-        stored = await tx.fetch(tables.RECORD, *values, now)
+        stored = await tx.fetch(statements.RECORD, *values, now)
         states = {row["delivery_id"]: row["state"] for row in stored}
         pending = [
             _pending(v.leased, event)
@@ -250,7 +249,7 @@ class DeliveryQueue:
         gone = {v.endpoint_id for v in verdicts if v.sent.outcome is Outcome.GONE}
         if taken:
             await tx.execute(files.REST_BATCHES, list(taken), now)
-        rows = await tx.fetch(tables.HEALTH, [*taken, *failed], [*failed])
+        rows = await tx.fetch(statements.HEALTH, [*taken, *failed], [*failed])
         new = {
             row["endpoint_id"]: Health(
                 row["failures"], row["failing_since"], row["open_until"]
@@ -259,7 +258,7 @@ class DeliveryQueue:
         }
         if new:
             health = [(i, h.failures, h.failing_since, h.open_until) for i, h in new.items()]
-            await tx.execute(tables.KEEP_HEALTH, *columns(health))
+            await tx.execute(statements.KEEP_HEALTH, *columns(health))
         hopeless = {i for i, health in new.items() if health.hopeless(now)}
         return {r: ids for r, ids in (("gone", gone), ("failing", hopeless - gone)) if ids}
 

@@ -37,7 +37,6 @@ from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application
 from services.partners.handlers.applications import (
     InvalidEndpointError,
@@ -46,7 +45,7 @@ from services.partners.handlers.applications import (
 )
 from services.partners.handlers.secrets import keep_secret
 from services.partners.model.delivery import taken_over
-from services.partners.tables import channels
+from services.partners.tables import channels, statements
 
 OVERLAP = timedelta(hours=24)
 """How long the secret of a replaced endpoint still verifies answers."""
@@ -207,12 +206,12 @@ class Endpoints:
         secret, now = new_secret(), self.clock()
         async with self.database.transaction() as tx:
             partner_id = await self._locked(tx, endpoint_id, of_partner)
-            await tx.execute(tables.DROP_EXPIRED_SECRETS, endpoint_id, now)
-            rows = await tx.fetch(tables.SECRETS_OF_ENDPOINTS, [endpoint_id], now)
+            await tx.execute(statements.DROP_EXPIRED_SECRETS, endpoint_id, now)
+            rows = await tx.fetch(statements.SECRETS_OF_ENDPOINTS, [endpoint_id], now)
             signing = [row["kind"] for row in rows if row["kind"] in SIGNING]
             if overlap and signing.count("v1") >= MOST_SECRETS:
                 raise TooManySecretsError
-            await tx.execute(tables.EXPIRE_SECRETS, [endpoint_id], now + overlap, SIGNING)
+            await tx.execute(statements.EXPIRE_SECRETS, [endpoint_id], now + overlap, SIGNING)
             pair = new_private_key() if "v1a" in signing else None
             await self._keep(tx, endpoint_id, "v1", secret)
             if pair:
@@ -237,11 +236,11 @@ class Endpoints:
             now = self.clock()
             await self._locked(tx, endpoint_id, of_partner)
             pending = await disable(tx, [endpoint_id], reason, now, meta)
-            await tx.execute(tables.EXPIRE_SECRETS, [endpoint_id], now, ALL_KINDS)
+            await tx.execute(statements.EXPIRE_SECRETS, [endpoint_id], now, ALL_KINDS)
             await self.writer.write(tx, pending)
 
     async def _locked(self, tx: Transaction, endpoint_id: UUID, of_partner: str | None) -> str:
-        partner_id: str | None = await tx.fetchval(tables.LOCK_ENDPOINT, endpoint_id)
+        partner_id: str | None = await tx.fetchval(statements.LOCK_ENDPOINT, endpoint_id)
         if partner_id is None or of_partner not in (None, partner_id):
             raise NotFoundError("endpoint")
         return partner_id
@@ -258,7 +257,7 @@ class Endpoints:
         proves = address.channel in (Channel.WEBHOOK, Channel.REST)
         verified = None if proves else now
         await tx.execute(
-            tables.INSERT_ENDPOINT, endpoint_id, address.partner_id, address.service_ids,
+            statements.INSERT_ENDPOINT, endpoint_id, address.partner_id, address.service_ids,
             address.url, address.channel, address.rank, address.ordering, address.per_minute,
             address.concurrency, address.batch_minutes, verified, now,
         )  # fmt: skip
@@ -268,13 +267,13 @@ class Endpoints:
         self, tx: Transaction, endpoint_id: UUID, address: Address
     ) -> list[UUID]:
         rows = await tx.fetch(
-            tables.SUPERSEDE_ENDPOINTS, address.partner_id, address.url, endpoint_id
+            statements.SUPERSEDE_ENDPOINTS, address.partner_id, address.url, endpoint_id
         )
         old = [row["endpoint_id"] for row in rows]
         if old:
             until = self.clock() + OVERLAP
-            await tx.execute(tables.EXPIRE_SECRETS, old, until, ALL_KINDS)
-            await tx.execute(tables.MOVE_DELIVERIES, old, endpoint_id)
+            await tx.execute(statements.EXPIRE_SECRETS, old, until, ALL_KINDS)
+            await tx.execute(statements.MOVE_DELIVERIES, old, endpoint_id)
         return old
 
 
@@ -315,17 +314,17 @@ def _registered(endpoint_id: UUID, address: Address) -> EndpointRegistered:
 
 
 async def _check_known(tx: Transaction, address: Address) -> None:
-    kind = await tx.fetchval(tables.PARTNER_KIND, address.partner_id)
+    kind = await tx.fetchval(statements.PARTNER_KIND, address.partner_id)
     if kind is None:
         raise InvalidEndpointError("partner_id", "no such partner in the directory")
     if address.channel is Channel.REST and kind != PartnerKind.FRANCE_TRAVAIL:
         raise InvalidEndpointError("channel", "rest is for partners of kind france-travail")
-    if await tx.fetchval(tables.OTHER_ENDPOINTS, address.partner_id, address.url) >= (
+    if await tx.fetchval(statements.OTHER_ENDPOINTS, address.partner_id, address.url) >= (
         MOST_ENDPOINTS
     ):
         detail = f"the partner has {MOST_ENDPOINTS} addresses: disable one first"
         raise InvalidEndpointError("partner_id", detail)
-    rows = await tx.fetch(tables.SERVICES_OF, address.partner_id)
+    rows = await tx.fetch(statements.SERVICES_OF, address.partner_id)
     known = {row["service_id"] for row in rows}
     for number, service_id in enumerate(address.service_ids):
         if service_id not in known:
@@ -350,9 +349,9 @@ async def disable(
         Pending(
             f"partner-{row['partner_id']}", [EndpointDisabled(**row, reason=reason)], None, meta
         )
-        for row in await tx.fetch(tables.DISABLE_ENDPOINTS, ids, reason)
+        for row in await tx.fetch(statements.DISABLE_ENDPOINTS, ids, reason)
     ]
-    await tx.execute(tables.EXPIRE_SECRETS, ids, now + OVERLAP, ALL_KINDS)
+    await tx.execute(statements.EXPIRE_SECRETS, ids, now + OVERLAP, ALL_KINDS)
     for row in await tx.fetch(channels.MOVE_ON, ids, now):
         pending.append(_about(row, taken_over(dict(row), error)))
     for row in await tx.fetch(channels.BURY, ids, now):

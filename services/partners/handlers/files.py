@@ -25,14 +25,14 @@ from services.partners.adapters.csvfile import LineError, read, receipt
 from services.partners.handlers.answers import Answers, DuplicateIdError
 from services.partners.handlers.compose import about
 from services.partners.handlers.secrets import Secrets
-from services.partners.model import (
+from services.partners.model.answers import (
     AnswerFieldError,
     CommissionNotMetError,
     ForbiddenTransitionError,
     ReasonNotYoursError,
 )
-from services.partners.tables import SECRETS_OF_ENDPOINTS
 from services.partners.tables import files as tables
+from services.partners.tables.statements import SECRETS_OF_ENDPOINTS
 
 SERVERS_AT_ONCE = 8
 log = structlog.get_logger()

@@ -37,7 +37,8 @@ from services.partners.handlers.tokens import (
     renewed,
     token_digest,
 )
-from services.partners.model import ForbiddenTransitionError, letters
+from services.partners.model import letters
+from services.partners.model.answers import ForbiddenTransitionError
 from services.partners.model.choices import Choice, FormError, open_choices, spoken
 from services.partners.model.requesters import spoken as spoken_by
 from services.partners.tables import links as tables

@@ -33,8 +33,8 @@ from infra.postgres.transaction import Transaction
 from infra.privacy.access_log import View, log_access
 from infra.privacy.restrictions import require_unlimited
 from services.partners.handlers.compose import Composer, SenderProfile, about, disclosures
-from services.partners.model import REQUESTED, WITHOUT_PERSON
 from services.partners.model.choices import Choice, open_choices
+from services.partners.model.message_kinds import REQUESTED, WITHOUT_PERSON
 from services.partners.model.sheets import Contact, contact_of
 from services.partners.tables import manual as tables
 

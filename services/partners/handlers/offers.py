@@ -9,11 +9,10 @@ from datetime import UTC, datetime, timedelta
 from infra.base.clock import Clock
 from infra.keys.key_ring import KeyRing
 from infra.postgres.database import Database
-from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application, Clients
 from services.partners.adapters.france_travail_offers import Found, OfferSearch
 from services.partners.handlers.secrets import Secrets
-from services.partners.tables import appointments
+from services.partners.tables import appointments, statements
 
 FRESH = timedelta(minutes=5)
 REMEMBERED = 20
@@ -57,7 +56,7 @@ class OfferSearches:
         async with self._database.reading() as connection:
             endpoint_id = await connection.fetchval(appointments.OFFERS)
             asked = [endpoint_id], self._clock()
-            rows = await connection.fetch(tables.SECRETS_OF_ENDPOINTS, *asked)
+            rows = await connection.fetch(statements.SECRETS_OF_ENDPOINTS, *asked)
         found = (await Secrets.of(self._master, rows)).applications(rows)
         if endpoint_id not in found:
             raise NoCredentialsError

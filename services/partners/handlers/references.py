@@ -12,8 +12,8 @@ from infra.eventstore.sealed import unseal
 from infra.keys.master_key import CannotUnsealError
 from infra.keys.vault import PersonKey, Vault
 from infra.postgres.transaction import Transaction
-from services.partners import tables
 from services.partners.model.partner_text import reference_in, speaks
+from services.partners.tables import statements
 
 _SEALED_AS = "partner-reference"
 
@@ -53,7 +53,7 @@ async def keep_references(
             key = keys[message.person_id]
             found[event.referral_id] = seal_reference(key, event.referral_id, said)
     if found:
-        await tx.execute(tables.KEEP_REFERENCES, list(found), list(found.values()))
+        await tx.execute(statements.KEEP_REFERENCES, list(found), list(found.values()))
 
 
 async def same_references(vault: Vault, rows: Sequence[Any]) -> list[bool]:

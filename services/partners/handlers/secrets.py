@@ -16,8 +16,8 @@ from infra.keys.key_ring import KeyRing, MasterKeys
 from infra.keys.master_key import CannotUnsealError
 from infra.keys.rewrap import EncryptedColumn
 from infra.postgres.transaction import Transaction
-from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application
+from services.partners.tables import statements
 
 log = structlog.get_logger()
 
@@ -94,5 +94,5 @@ async def keep_secret(
     secret_id = uuid4()
     master = await ring.keys()
     wrapped = Secrets(master).wrap(secret, secret_id, endpoint_id)
-    await tx.execute(tables.INSERT_SECRET, secret_id, endpoint_id, kind, wrapped, now)
+    await tx.execute(statements.INSERT_SECRET, secret_id, endpoint_id, kind, wrapped, now)
     master.check()

@@ -29,12 +29,12 @@ from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from services.partners import tables
 from services.partners.adapters.france_travail_clients import Application, Clients
 from services.partners.handlers.endpoints import disable
 from services.partners.handlers.secrets import Secrets
 from services.partners.model.delivery import Health, pause
 from services.partners.model.messages import compose_ping
+from services.partners.tables import statements
 
 LEASE = timedelta(seconds=60)
 """Longer than a handshake and a ping: another process does not ask meanwhile."""
@@ -64,7 +64,7 @@ class Verification:
         """Ask those that were not asked yet, or not for a while; answers how many."""
         now = self.clock()
         async with self.database.transaction() as tx:
-            rows = await tx.fetch(tables.UNVERIFIED, now, now + LEASE)
+            rows = await tx.fetch(statements.UNVERIFIED, now, now + LEASE)
         if rows:
             secrets = await self._secrets([row["endpoint_id"] for row in rows])
             said = await asyncio.gather(*(self._prove(row, secrets) for row in rows))
@@ -78,7 +78,7 @@ class Verification:
         Raises ``NotFoundError`` unless there is such an endpoint (of this partner) to send to.
         """
         async with self.database.reading() as connection:
-            row = await connection.fetchrow(tables.ACTIVE_ENDPOINT, endpoint_id, partner_id)
+            row = await connection.fetchrow(statements.ACTIVE_ENDPOINT, endpoint_id, partner_id)
         if row is None or row["channel"] not in (Channel.WEBHOOK, Channel.REST):
             raise NotFoundError("endpoint")
         known = await self._secrets([endpoint_id])
@@ -89,7 +89,9 @@ class Verification:
 
     async def _secrets(self, endpoints: list[UUID]) -> _Known:
         async with self.database.reading() as connection:
-            rows = await connection.fetch(tables.SECRETS_OF_ENDPOINTS, endpoints, self.clock())
+            rows = await connection.fetch(
+                statements.SECRETS_OF_ENDPOINTS, endpoints, self.clock()
+            )
         secrets = await Secrets.of(self.writer.vault.master, rows)
         return _Known(secrets.signing(rows), secrets.clients(rows), secrets.applications(rows))
 
@@ -134,7 +136,7 @@ class Verification:
     async def _verified(
         self, tx: Transaction, row: Any, per_minute: int | None, now: datetime
     ) -> list[Pending]:
-        found = await tx.fetchval(tables.VERIFY, row["endpoint_id"], now, per_minute)
+        found = await tx.fetchval(statements.VERIFY, row["endpoint_id"], now, per_minute)
         if found is None:
             return []  # disabled or replaced meanwhile
         verified = EndpointVerified(endpoint_id=found, partner_id=row["partner_id"])
@@ -143,7 +145,7 @@ class Verification:
     async def _failed(self, tx: Transaction, row: Any, now: datetime) -> list[Pending]:
         failures, since = row["failures"] + 1, row["failing_since"] or now
         values = [failures], [since], [now + pause(row["failures"])]
-        await tx.execute(tables.KEEP_HEALTH, [row["endpoint_id"]], *values)
+        await tx.execute(statements.KEEP_HEALTH, [row["endpoint_id"]], *values)
         if not Health(failures, since).hopeless(now):
             return []
         return await disable(tx, [row["endpoint_id"]], "unverified", now)

@@ -11,9 +11,9 @@ from infra.base.ids import derived_id
 from infra.eventstore.events import StoredEvent
 from infra.eventstore.writer import Pending
 from infra.postgres.transaction import Transaction, columns
-from services.partners import tables
 from services.partners.handlers.compose import about
-from services.partners.model import REQUESTED
+from services.partners.model.message_kinds import REQUESTED
+from services.partners.tables import statements
 
 HELD = {"state": "held", "next_attempt_at": None, "last_error": "person-restricted"}
 Key = tuple[str, str]
@@ -49,8 +49,10 @@ async def insert(tx: Transaction, rows: list[Row], now: datetime) -> list[Row]:
         return []
     for row in rows:
         row["disclosed"] = row["message"] == REQUESTED and row["state"] == "pending"
-    columns = [[row[name] for row in rows] for name in tables.DELIVERY_COLUMNS]
-    new = {r["delivery_id"] for r in await tx.fetch(tables.INSERT_DELIVERIES, *columns, now)}
+    columns = [[row[name] for row in rows] for name in statements.DELIVERY_COLUMNS]
+    new = {
+        r["delivery_id"] for r in await tx.fetch(statements.INSERT_DELIVERIES, *columns, now)
+    }
     return [row for row in rows if row["delivery_id"] in new]
 
 
@@ -65,10 +67,10 @@ async def endpoints_for(
     if not keys:
         return {}
     values = columns(keys)
-    rows = await tx.fetch(tables.ENDPOINTS_FOR, *values, by_api)
+    rows = await tx.fetch(statements.ENDPOINTS_FOR, *values, by_api)
     # Locked, so that one being disabled at this moment does not get a delivery that nobody
     # would ever look at: whoever disables it sees our rows, or we see that it is disabled.
-    locked = await tx.fetch(tables.LOCK_ENDPOINTS, [row["endpoint_id"] for row in rows])
+    locked = await tx.fetch(statements.LOCK_ENDPOINTS, [row["endpoint_id"] for row in rows])
     active = {row["endpoint_id"] for row in locked}
     return {key_of(row): row["endpoint_id"] for row in rows if row["endpoint_id"] in active}
 

@@ -16,7 +16,7 @@ from contracts.values import (
     ReferralStatus,
 )
 from contracts.webhooks import Answer
-from services.partners.model import ForbiddenTransitionError, check_answer
+from services.partners.model.answers import ForbiddenTransitionError, check_answer
 
 S, B = ReferralStatus, BusinessStatus
 REASONS: dict[Reason, str] = {

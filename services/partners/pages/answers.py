@@ -13,15 +13,15 @@ from contracts.labels import french_moment
 from services.partners.handlers.answers import DuplicateIdError, StateChangedError
 from services.partners.handlers.links import Links, Opened
 from services.partners.handlers.tokens import ANSWER_PAGE, LinkGoneError
-from services.partners.model import (
+from services.partners.model import letters
+from services.partners.model.answers import (
     AnswerFieldError,
     CommissionNotMetError,
     ForbiddenTransitionError,
     ReasonNotYoursError,
-    letters,
 )
 from services.partners.model.choices import OUTCOMES, FormError, partner_reasons
-from services.partners.pages.doors import add_door, form_of
+from services.partners.pages.magic_links import form_of, mount_link_pages
 from services.partners.pages.rendering import disclosed, heading_of, page
 
 _TOO_MUCH = FormError("comment", "Le texte est trop long")
@@ -40,7 +40,9 @@ _WRONG = {
 def add_answer_pages(app: FastAPI, links: Links) -> None:
     """A request behind its link."""
     pages = {"": _landing, "open": _open, "answer": _answer}
-    add_door(app, ANSWER_PAGE, links, {tail: partial(p, links) for tail, p in pages.items()})
+    mount_link_pages(
+        app, ANSWER_PAGE, links, {tail: partial(p, links) for tail, p in pages.items()}
+    )
 
 
 async def _landing(links: Links, request: Request, token: str) -> Response:

@@ -10,14 +10,16 @@ from services.partners.handlers.capacity import CapacityLinks
 from services.partners.handlers.tokens import CAPACITY_PAGE
 from services.partners.model.capacity import CAPACITY
 from services.partners.model.choices import FormError
-from services.partners.pages.doors import add_door, form_of
+from services.partners.pages.magic_links import form_of, mount_link_pages
 from services.partners.pages.rendering import page
 
 
 def add_capacity_pages(app: FastAPI, links: CapacityLinks) -> None:
     """A report behind its link."""
     pages = {"": _form, "report": _report}
-    add_door(app, CAPACITY_PAGE, links, {tail: partial(p, links) for tail, p in pages.items()})
+    mount_link_pages(
+        app, CAPACITY_PAGE, links, {tail: partial(p, links) for tail, p in pages.items()}
+    )
 
 
 async def _form(links: CapacityLinks, request: Request, token: str) -> Response:

@@ -19,7 +19,6 @@ from infra.postgres.database import Database
 from infra.web.auth import create_key
 from infra.web.problems import Invalid, not_found, raises
 from infra.web.request_meta import metadata_of
-from services.partners import tables
 from services.partners.handlers.applications import InvalidEndpointError
 from services.partners.handlers.capacity import Capacity, CapacityLinks
 from services.partners.handlers.endpoints import Address, Endpoints
@@ -59,6 +58,7 @@ from services.partners.routes.partner import (
     rotated,
 )
 from services.partners.routes.redelivery import add as add_redelivery
+from services.partners.tables import statements
 
 HIDDEN = {"credentials", "client_certificate", "application"}
 """What is never shown again."""
@@ -179,7 +179,7 @@ def _add_keys(routes: APIRouter, database: Database) -> None:
     async def create_partner_key(admin: Admin, partner_id: Ref, body: NewKey) -> PartnerKey:
         """A key with which the partner sees what concerns it; shown once."""
         async with database.transaction() as tx:
-            if await tx.fetchval(tables.PARTNER_KIND, partner_id) is None:
+            if await tx.fetchval(statements.PARTNER_KIND, partner_id) is None:
                 raise not_found("partner")
             name = f"{partner_id}:{body.name}"
             key = await create_key(tx, name, "partner", [partner_id])
@@ -225,7 +225,7 @@ def _add_directory(routes: APIRouter, database: Database) -> None:
         reader: Reader, after: Ref | None = None, limit: ProcessingRestriction = 100
     ) -> PartnerPage:
         """The directory's organisations (data·inclusion structures), a page at a time."""
-        rows = await database.rows(tables.PARTNERS, after or "", limit)
+        rows = await database.rows(statements.PARTNERS, after or "", limit)
         following = rows[-1]["partner_id"] if len(rows) == limit else None
         partners = [
             ListedPartner(**row | {"structure": orjson.loads(row["structure"])}) for row in rows
@@ -240,7 +240,7 @@ def _add_directory(routes: APIRouter, database: Database) -> None:
         limit: ProcessingRestriction = 100,
     ) -> ServicePage:
         """What the partners offer (data·inclusion services), a page at a time."""
-        rows = await database.rows(tables.SERVICES, partner_id, after or "", limit)
+        rows = await database.rows(statements.SERVICES, partner_id, after or "", limit)
         services = [ListedService(**orjson.loads(row.pop("published")) | row) for row in rows]
         following = services[-1].service_id if len(rows) == limit else None
         return ServicePage(services=services, next=following)

@@ -38,7 +38,7 @@ from services.partners.handlers.answers import (
     NotAskedError,
     StateChangedError,
 )
-from services.partners.model import (
+from services.partners.model.answers import (
     AnswerFieldError,
     CommissionNotMetError,
     ForbiddenTransitionError,

@@ -32,7 +32,7 @@ from services.partners.handlers.manual import (
     UnknownDeliveryError,
 )
 from services.partners.model.choices import partner_reasons
-from services.partners.pages import sheet_page
+from services.partners.pages.sheets import sheet_page
 from services.partners.problems import NotByHand
 from services.partners.routes.callers import Adviser
 from services.partners.routes.models import (

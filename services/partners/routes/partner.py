@@ -16,7 +16,6 @@ from contracts.types import Count
 from infra.eventstore.events import EventMetadata
 from infra.postgres.database import Database
 from infra.web.problems import raises
-from services.partners import tables
 from services.partners.handlers.capacity import Capacity, CapacityLinks
 from services.partners.handlers.endpoints import (
     MOST_OVERLAP,
@@ -44,6 +43,7 @@ from services.partners.routes.models import (
 )
 from services.partners.routes.models import Endpoints as EndpointsListed
 from services.partners.tables import messages as messages_of
+from services.partners.tables import statements
 
 ProcessingRestriction = Annotated[int, Query(ge=1, le=500)]
 WebhookId = Annotated[str, StringConstraints(pattern=r"^dlv_[0-9a-f]{32}$")]
@@ -187,7 +187,9 @@ async def delivery_page(
     limit: int,
 ) -> DeliveryPage:
     """Deliveries in the order they were made, and the cursor of the next page, if any."""
-    rows = await database.rows(tables.DELIVERIES, after, state, partner_id, referral_id, limit)
+    rows = await database.rows(
+        statements.DELIVERIES, after, state, partner_id, referral_id, limit
+    )
     deliveries = [Delivery(**row) for row in rows]
     following = deliveries[-1].seq if len(rows) == limit else None
     return DeliveryPage(deliveries=deliveries, next=following)
@@ -195,7 +197,7 @@ async def delivery_page(
 
 async def listed(database: Database, partner_id: str | None) -> EndpointsListed:
     """A partner's addresses, or everybody's."""
-    rows = await database.rows(tables.ENDPOINTS, partner_id)
+    rows = await database.rows(statements.ENDPOINTS, partner_id)
     return EndpointsListed(endpoints=[Endpoint(**row) for row in rows])
 
 

@@ -22,7 +22,7 @@ from services.hub.operations.encrypted_columns import KEPT
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.inbound import InboundValidator
 from services.intake.subscriptions import PublicRecords, refused
-from services.partners.handlers import seed
+from services.partners.handlers.directory import seed
 from services.partners.handlers.endpoints import Address, Endpoints
 from services.partners.handlers.secrets import Secrets
 from services.partners.routes.applications import EndpointApplication

@@ -6,8 +6,7 @@ from data_inclusion.schema.v1 import Categorie, Service, Structure
 
 from contracts.partners import PartnerRegistered, ServicePublished
 from services.partners import projections
-from services.partners.handlers import seed
-from services.partners.handlers.directory import UnknownDirectoryError, load_seed, publish
+from services.partners.handlers.directory import UnknownDirectoryError, load_seed, publish, seed
 from tests.support.partners import KEY, Hub
 
 SERVED = {

@@ -8,7 +8,7 @@ import pytest
 
 from infra.eventstore.store import EventStore
 from infra.web.auth import create_key
-from services.partners.handlers import seed
+from services.partners.handlers.directory import seed
 from services.partners.routes.directory import MAX_IMPORT_BYTES
 from services.referrals import projections as router
 from services.referrals.tables import statements as router_statements

@@ -8,7 +8,7 @@ import pytest
 from contracts.referrals import DeadlinePassed, ReferralCancelled, ReferralRequested
 from contracts.values import DeadlineStep, PartnerKind, Reason
 from infra.base.clock import system_clock
-from services.partners.handlers import seed
+from services.partners.handlers.directory import seed
 from tests.support.partners import (
     CANARY,
     SERVICE,

@@ -33,7 +33,7 @@ from contracts.values import (
     Thematique,
 )
 from contracts.webhooks import NEEDS_REASON, Answer, RequesterPart
-from services.partners.model import (
+from services.partners.model.answers import (
     AnswerFieldError,
     CommissionCheck,
     CommissionNotMetError,
@@ -42,12 +42,11 @@ from services.partners.model import (
     check_answer,
     check_commission,
     check_suggestion,
-    expired,
-    fold_states,
     received,
-    tells_partner,
 )
 from services.partners.model.delivery import RetrySchedule
+from services.partners.model.life_cycle import fold_states
+from services.partners.model.message_kinds import expired, tells_partner
 from services.partners.model.messages import (
     About,
     compose_cancellation,

@@ -11,7 +11,7 @@ from contracts.base import Event
 from contracts.partners import AnswerReceived, AnswerSealed
 from contracts.referrals import AnswerRefused, ReferralReceived, SpokenSealed
 from contracts.values import Author, ReferralStatus
-from services.partners.model import fold_states
+from services.partners.model.life_cycle import fold_states
 from services.partners.model.partner_text import Words, fold_words, reference_in
 
 R = ReferralStatus

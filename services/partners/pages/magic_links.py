@@ -36,7 +36,7 @@ class Door(Protocol):
     async def renew(self, token: str) -> None: ...
 
 
-def add_door(app: FastAPI, prefix: str, door: Door, pages: Mapping[str, Page]) -> None:
+def mount_link_pages(app: FastAPI, prefix: str, door: Door, pages: Mapping[str, Page]) -> None:
     """``pages``: that of the link itself under an empty name, those of forms under theirs."""
 
     async def renew(request: Request, token: str) -> Response:
