@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 import structlog
 from prometheus_client import Counter
 
+from infra.eventstore.retrying import retrying
 from infra.eventstore.store import ConcurrencyError
 from infra.messaging.dead_letters import DeadLetters
 from infra.messaging.failures import Failures, TooManyFailuresError
@@ -160,13 +161,9 @@ class Subscription(Generic[E]):
 
     async def replay(self, key: str | None = None) -> int:
         """Handle parked messages again, in order; answers how many are left."""
-        for _ in range(CONFLICT_RETRIES):
-            try:
-                async with self.database.transaction() as tx:
-                    return await self.dead_letters.replay(tx, self.handle, key)
-            except ConcurrencyError:
-                continue
-        raise TimeoutError(f"{CONFLICT_RETRIES} conflicts in a row")
+        return await retrying(
+            self.database, lambda tx: self.dead_letters.replay(tx, self.handle, key)
+        )
 
     async def discard(self) -> int:
         """Drop the places of parked records that are nobody's; answers how many there were."""
