@@ -1,19 +1,16 @@
-"""What municipal systems send us (the public vocabulary) and what the intake service then says.
+"""What the intake service says.
 
-The public part is strict: a field that nobody knows is refused, so that a typing error is
-seen by whoever made it. Facts about the person never leave the sealed part of our own events.
+Facts about the person never leave the sealed part of these events.
 """
 
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints, model_validator
 from uuid_utils.compat import uuid5
 
-from contracts.base import Event, Sealed, Strict
+from contracts.base import Event, Sealed
 from contracts.bounds import FieldNames, Id, Name, Remark, Word
-from contracts.numbers import FranceTravailNumber, Phone
+from contracts.fields import Facts, Identity
 from contracts.persons import (
     DuplicateDismissed,
     DuplicateSuspected,
@@ -21,192 +18,7 @@ from contracts.persons import (
     PersonShared,
     PersonUnmerged,
 )
-from contracts.statements import (
-    Dated,
-    DatedBenefit,
-    DatedBirthDate,
-    DatedCommune,
-    DatedMobility,
-    DatedNeighbourhood,
-    DatedProject,
-    DatedRegistration,
-    DatedSituation,
-    DatedStudyLevel,
-    FreeText,
-    SensitiveDisability,
-)
-from contracts.types import AheadDay, Line, Slug
-from contracts.values import (
-    ContactKind,
-    ContactMode,
-    Evidence,
-    PartnerKind,
-    Thematique,
-)
-
-ShortText = Annotated[Line, StringConstraints(min_length=1, max_length=150)]
-Ref = Annotated[Line, StringConstraints(min_length=1, max_length=120)]
-Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
-"""A name of a partner, a service or a desk in the settings: kept in clear, so no free text."""
-Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
-
-
-class Identity(Strict):
-    """Who the person is. Always sealed; a NIR is refused in every field."""
-
-    family_name: ShortText | None = None
-    given_name: ShortText | None = None
-    phone: Phone | None = None
-    email: Email | None = None
-    address: ShortText | None = None
-    france_travail_number: FranceTravailNumber | None = None
-
-
-class Facts(Strict):
-    """What is known about the person, each statement with its source. Always sealed."""
-
-    birth_date: DatedBirthDate | None = None
-    commune: DatedCommune | None = None
-    situation: DatedSituation | None = None
-    registered_with_france_travail_since: DatedRegistration | None = None
-    minimum_benefit: DatedBenefit | None = None
-    recognised_disability: SensitiveDisability | None = None
-    priority_neighbourhood: DatedNeighbourhood | None = None
-    study_level: DatedStudyLevel | None = None
-    mobility: DatedMobility | None = None
-    project: DatedProject | None = None
-
-    def with_newer(self, stated: "Facts", *, corrects: bool = False) -> "Facts":
-        """These facts after others were stated: of two about the same thing, that which was
-        true later counts, whichever was said first; what puts something right always does."""
-        newer = {
-            name: fact
-            for name in stated.model_fields_set
-            if (fact := getattr(stated, name)) is not None
-            and (corrects or not _older(fact, getattr(self, name)))
-        }
-        return self.model_copy(update=newer)
-
-
-def _older(fact: Dated[Any], known: Dated[Any] | None) -> bool:
-    return bool(known and known.as_of and fact.as_of and fact.as_of < known.as_of)
-
-
-class Person(Strict):
-    """The person as the emitting system knows them: by its own reference, or our person_id."""
-
-    ref: Ref | None = Field(None, description="The emitting system's own id of the person.")
-    person_id: UUID | None = Field(None, description="Our id, when a former answer gave it.")
-    identity: Identity | None = None
-    facts: Facts | None = None
-
-    @model_validator(mode="after")
-    def _named(self) -> "Person":
-        if self.ref is None and self.person_id is None:
-            raise ValueError("give ref (your own id of the person) or person_id (ours)")
-        return self
-
-
-class Need(Strict):
-    """What is sought: a data·inclusion v1 thématique."""
-
-    thematique: Thematique
-    note: FreeText | None = None
-    urgent: bool = False
-    parallel: bool = Field(
-        False, description="Ask several partners at once; the first to accept has it."
-    )
-
-
-class Information(Strict):
-    """Proof that the person was informed (RGPD art. 13): which text, in which version."""
-
-    notice: Slug
-    version: Slug
-
-
-DisclosableField = Literal[
-    "family_name", "given_name", "phone", "email", "address", "france_travail_number",
-    "birth_date", "commune", "situation", "registered_with_france_travail_since",
-    "minimum_benefit", "recognised_disability", "priority_neighbourhood", "study_level",
-    "mobility", "project", "need_note",
-]  # fmt: skip
-
-
-class Agreement(Strict):
-    """Agreement to disclose named fields to a partner, or a kind of partner, until a date."""
-
-    partner_kind: PartnerKind | None = None
-    partner_id: Code | None = None
-    fields: Annotated[list[DisclosableField], Field(min_length=1, max_length=30)]
-    until: AheadDay
-    evidence: Evidence = Evidence.ORAL
-
-    @model_validator(mode="after")
-    def _addressed(self) -> "Agreement":
-        if (self.partner_kind is None) == (self.partner_id is None):
-            raise ValueError("give either partner_kind or partner_id")
-        return self
-
-
-class Activity(Strict):
-    """A workshop or a terminal used, with or without help."""
-
-    activity: Literal["workshop", "digital-terminal", "information-session"]
-    helped: bool = False
-    label: ShortText | None = None
-
-
-class PublicContact(Strict):
-    """One visit or call, with what was said: the event that opens cases."""
-
-    TYPE: ClassVar[str] = "fr.aiguillage.public.contact.recorded.v1"
-
-    mode: ContactMode
-    kind: ContactKind = ContactKind.INDIVIDUAL
-    site: Slug | None = Field(None, description="Which desk, as the emitting system codes it.")
-    person: Person | None = Field(None, description="Absent for an anonymous contact.")
-    needs: Annotated[list[Need], Field(max_length=10)] = []
-    information: Information | None = None
-    agreements: Annotated[list[Agreement], Field(max_length=20)] = []
-    activities: Annotated[list[Activity], Field(max_length=10)] = []
-    do_not_contact: bool = Field(
-        False, description="The person must not be called by a partner."
-    )
-    note: FreeText | None = None
-
-
-class PublicFacts(Strict):
-    """New or corrected facts and identity of a person."""
-
-    TYPE: ClassVar[str] = "fr.aiguillage.public.facts.stated.v1"
-
-    person: Person
-
-
-class PublicAgreement(Strict):
-    """A person agrees to a disclosure."""
-
-    TYPE: ClassVar[str] = "fr.aiguillage.public.agreement.given.v1"
-
-    person: Person
-    agreement: Agreement
-
-
-class PublicWithdrawal(Strict):
-    """A person withdraws an agreement, or all of them where no id is given."""
-
-    TYPE: ClassVar[str] = "fr.aiguillage.public.agreement.withdrawn.v1"
-
-    person: Person
-    agreement_id: UUID | None = None
-
-
-PublicEvent = PublicContact | PublicFacts | PublicAgreement | PublicWithdrawal
-PUBLIC_TYPES: dict[str, type[PublicEvent]] = {
-    model.TYPE: model
-    for model in (PublicContact, PublicFacts, PublicAgreement, PublicWithdrawal)
-}
+from contracts.values import ContactKind, ContactMode, Evidence, PartnerKind, Thematique
 
 
 class IdentitySealed(Sealed):

@@ -10,10 +10,10 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from contracts.base import Strict
-from contracts.intake import Code, Email, Ref, ShortText
 from contracts.numbers import Phone
+from contracts.public import Ref
 from contracts.sources import covers
-from contracts.types import Slug
+from contracts.types import Code, Email, ShortText, Slug
 from contracts.values import SENSITIVE_REQUESTERS, RequesterKind
 
 Source = Annotated[str, Field(min_length=1, max_length=1024)]

@@ -237,3 +237,7 @@ Slug = Annotated[
 ]
 """A name of a thing that is kept in clear: lower-case letters, hyphens and at most six digits,
 so that neither a telephone number nor a date of birth fits."""
+ShortText = Annotated[Line, StringConstraints(min_length=1, max_length=150)]
+Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
+"""A name of a partner, a service or a desk in the settings: kept in clear, so no free text."""
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]

@@ -17,9 +17,8 @@ from pydantic import (
 )
 
 from contracts.base import Contract, Strict
-from contracts.intake import Code
 from contracts.statements import FreeText
-from contracts.types import AheadDay, AheadMoment, ContactMoment, Line, Slug
+from contracts.types import AheadDay, AheadMoment, Code, ContactMoment, Line, Slug
 from contracts.values import BusinessStatus, Reason, ReferralStatus, RequesterKind, Thematique
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from contracts.base import Sealed
-from contracts.intake import PUBLIC_TYPES
+from contracts.public import PUBLIC_TYPES
 from contracts.registry import EVENT_TYPES, SERVICES, sealed_model
 from contracts.sizes import largest
 from contracts.tools.publish import WEBHOOKS, published, schema_of

@@ -7,12 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from contracts.days import local_day
-from contracts.intake import (
-    PublicAgreement,
-    PublicContact,
-    PublicFacts,
-    PublicWithdrawal,
-)
+from contracts.public import PublicAgreement, PublicContact, PublicFacts, PublicWithdrawal
 from contracts.values import PartnerKind, Thematique
 
 FRONT_DESK = "https://petite-foret.example/systems/front-desk"

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from contracts.base import Sealed, dataschema
-from contracts.intake import PUBLIC_TYPES
+from contracts.public import PUBLIC_TYPES
 from contracts.registry import EVENT_TYPES, sealed_model
 from contracts.webhooks import (
     AgreementWithdrawnWebhook,

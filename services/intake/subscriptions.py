@@ -15,7 +15,7 @@ import structlog
 from contracts import envelope
 from contracts.checks.nir import find_nir, may_hold_nir
 from contracts.envelope import ContentTypeError, Envelope, EnvelopeError, NotJSONError
-from contracts.intake import PUBLIC_TYPES
+from contracts.public import PUBLIC_TYPES
 from infra.base.clock import Clock
 from infra.base.settings import Settings
 from infra.eventstore.events import StoredEvent

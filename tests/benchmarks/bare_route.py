@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from contracts.intake import PublicContact
+from contracts.public import PublicContact
 
 
 async def events(request: Request) -> Response:

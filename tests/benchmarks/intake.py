@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from contracts.intake import PublicContact
+from contracts.public import PublicContact
 from contracts.tools.examples import example
 from services.hub.demo.processes import Child, cli
 from tests.benchmarks.measure import Bench, Run, bench, compare

@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 import orjson
 from aiohttp import web
 
-from contracts.intake import PublicContact
+from contracts.public import PublicContact
 from contracts.tools.examples import agreement, envelope, person
 from contracts.values import PartnerKind
 from infra.postgres.embedded import EmbeddedPostgres

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import validator_for
 
 from contracts.base import Sealed
-from contracts.intake import PUBLIC_TYPES
+from contracts.public import PUBLIC_TYPES
 from contracts.registry import EVENT_TYPES, SERVICES, sealed_model
 from contracts.tools.publish import WEBHOOKS
 from infra.base.settings import Settings

@@ -10,7 +10,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from contracts import envelope
 from contracts.envelope import Envelope, EnvelopeError
-from contracts.intake import PUBLIC_TYPES, PublicContact
+from contracts.public import PUBLIC_TYPES, PublicContact
 from contracts.tools.examples import envelope as wrap
 from tests.support import cloudevents_js
 

@@ -13,7 +13,7 @@ from jsonschema.exceptions import ValidationError as SchemaError
 from pydantic import BaseModel, ValidationError
 
 from contracts.base import Event, dataschema
-from contracts.intake import PUBLIC_TYPES
+from contracts.public import PUBLIC_TYPES
 from contracts.registry import EVENT_TYPES, parse_event, sealed_model
 from contracts.tools import publish
 from tests.support.schemas import documents, load

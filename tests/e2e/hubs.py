@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from contracts.intake import PublicContact
+from contracts.public import PublicContact
 from contracts.tools.examples import FRONT_DESK, agreement, envelope, person
 from contracts.values import PartnerKind
 from services.hub.demo.day import demo_environment

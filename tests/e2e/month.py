@@ -18,7 +18,8 @@ from uuid import uuid4
 
 from contracts.base import Event
 from contracts.days import local_day
-from contracts.intake import Facts, FactsSealed, FactsStated
+from contracts.fields import Facts
+from contracts.intake import FactsSealed, FactsStated
 from contracts.partners import AnswerReceived, CapacityReported
 from contracts.referrals import DeadlinePassed, ReferralRequested
 from contracts.registry import parse_event

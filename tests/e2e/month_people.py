@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from contracts import intake
+from contracts import fields, intake
 from contracts.base import Event
 from contracts.values import Evidence, PartnerKind, Situation, Thematique
 
@@ -24,7 +24,7 @@ FIELDS = ["family_name", "given_name", "phone", "birth_date", "commune", "need_n
 def newcomer(random: Random, day: date) -> tuple[UUID, list[Event]]:
     """A person's id and what the intake says of a first visit with one need."""
     person_id, need_id, contact_id = (UUID(int=random.getrandbits(128)) for _ in range(3))
-    identity = intake.Identity(family_name="Inconnu", given_name="Camille", phone="0612345678")
+    identity = fields.Identity(family_name="Inconnu", given_name="Camille", phone="0612345678")
     events: list[Event] = [
         intake.PersonRegistered(
             person_id=person_id, anonymous=False,
@@ -49,7 +49,7 @@ def newcomer(random: Random, day: date) -> tuple[UUID, list[Event]]:
     return person_id, events
 
 
-def _facts(random: Random, day: date) -> intake.Facts:
+def _facts(random: Random, day: date) -> fields.Facts:
     known: dict[str, Any] = {
         "birth_date": date(day.year - random.randint(15, 65), random.randint(1, 12), 15),
         "commune": random.choice(["59459", "59459", "59606", "59350"]),
@@ -59,7 +59,7 @@ def _facts(random: Random, day: date) -> intake.Facts:
     }
     stated = {name: value for name, value in known.items() if random.random() < 0.85}
     dated: dict[str, Any] = {name: {"value": v} for name, v in stated.items()}
-    return intake.Facts(**dated)
+    return fields.Facts(**dated)
 
 
 def _agreement(random: Random, person_id: UUID, kind: PartnerKind, day: date) -> Event:

@@ -24,7 +24,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from standardwebhooks import Webhook
 
-from contracts.intake import PublicAgreement, PublicContact, PublicFacts, PublicWithdrawal
+from contracts.public import PublicAgreement, PublicContact, PublicFacts, PublicWithdrawal
 from contracts.registry import SERVICES
 from contracts.tools.examples import FRONT_DESK, agreement, envelope
 from contracts.values import PartnerKind

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from contracts.intake import PUBLIC_TYPES, PublicWithdrawal
+from contracts.public import PUBLIC_TYPES, PublicWithdrawal
 from contracts.tools.examples import example
 from infra.postgres.embedded import EmbeddedPostgres
 from services.hub.demo.processes import Hub

@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from contracts.intake import PublicContact
+from contracts.public import PublicContact
 from contracts.registry import SERVICES
 from contracts.tools.examples import FRONT_DESK, agreement, envelope, person
 from contracts.values import PartnerKind

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 from urllib.parse import quote
 
-from contracts.intake import PublicAgreement, PublicContact, PublicFacts
+from contracts.public import PublicAgreement, PublicContact, PublicFacts
 from contracts.tools.examples import SYSTEMS, agreement, envelope, person
 from contracts.values import PartnerKind
 from tests.e2e.test_canary import CANARY, PLAIN

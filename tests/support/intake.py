@@ -10,7 +10,7 @@ import orjson
 import pytest
 from httpx2 import ASGITransport, AsyncClient
 
-from contracts.intake import PublicContact
+from contracts.public import PublicContact
 from contracts.receipts import Receipt
 from contracts.tools.examples import FRONT_DESK
 from contracts.tools.examples import envelope as wrap

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from contracts import intake, statements
+from contracts import fields, intake, statements
 from contracts.base import Event
 from contracts.partners import ServicePublished
 from contracts.values import Evidence, PartnerKind, Situation, Thematique
@@ -87,9 +87,9 @@ def resident(
 ) -> list[Event]:
     """What the intake says of a first visit with one need."""
     contact_id = uuid4()
-    identity = intake.Identity(family_name=name, given_name="Inès", phone="+33612345678")
+    identity = fields.Identity(family_name=name, given_name="Inès", phone="+33612345678")
     named = intake.IdentitySealed(identity=identity)
-    facts = intake.Facts(
+    facts = fields.Facts(
         birth_date=statements.DatedBirthDate(value=born),
         commune=statements.DatedCommune(value="59459"),
         situation=statements.DatedSituation(value=Situation.JOB_SEEKER),

@@ -5,11 +5,8 @@ from typing import Any
 from uuid import uuid4
 
 from contracts.base import Event
-from contracts.intake import (
-    AgreementGiven,
-    Facts,
-    Identity,
-)
+from contracts.fields import Facts, Identity
+from contracts.intake import AgreementGiven
 from contracts.referrals import CaseOpened, DirectoryRead
 from contracts.values import (
     Author,

@@ -14,7 +14,7 @@ import httpx2
 import orjson
 import pytest
 
-from contracts.intake import PublicContact
+from contracts.public import PublicContact
 from contracts.tools.examples import FRONT_DESK, agreement, envelope
 from contracts.tools.examples import person as invented
 from contracts.values import PartnerKind

@@ -275,7 +275,7 @@ def example(
     ] = None,
 ) -> None:
     """Print one valid CloudEvent: fresh ids, an invented person."""
-    from contracts.intake import PUBLIC_TYPES, PublicContact
+    from contracts.public import PUBLIC_TYPES, PublicContact
     from contracts.tools.examples import example as make_example
 
     chosen = event_type or PublicContact.TYPE

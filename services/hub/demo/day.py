@@ -15,7 +15,7 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
-from contracts.intake import PublicContact
+from contracts.public import PublicContact
 from contracts.tools.examples import CCAS, FRONT_DESK, LIBRARY, agreement, envelope, person
 from contracts.values import PartnerKind
 from infra.base import data_directory

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 
 from contracts.base import Event
 from contracts.days import local_day
-from contracts.intake import PublicWithdrawal
+from contracts.public import PublicWithdrawal
 from infra.base.clock import Clock, rfc3339
 from infra.base.ids import new_contact_id, new_person_id
 from infra.eventstore.store import ANY, ConcurrencyError

@@ -13,14 +13,8 @@ from pydantic import BaseModel, ValidationError
 from contracts.checks.communes import commune_exists
 from contracts.checks.nir import find_nir
 from contracts.envelope import ContentTypeError, Envelope, EnvelopeError
-from contracts.intake import (
-    PUBLIC_TYPES,
-    Facts,
-    Identity,
-    Person,
-    PublicEvent,
-    PublicFacts,
-)
+from contracts.fields import Facts, Identity
+from contracts.public import PUBLIC_TYPES, Person, PublicEvent, PublicFacts
 from contracts.receipts import LeftOut
 from contracts.requesters import Requesters
 from contracts.sources import normal_source

@@ -8,12 +8,11 @@ from uuid import UUID
 
 from contracts.base import Event
 from contracts.days import local_day
+from contracts.fields import Facts, Identity
 from contracts.intake import (
     AgreementWithdrawn,
-    Facts,
     FactsSealed,
     FactsStated,
-    Identity,
     IdentitySealed,
     PersonIdentified,
 )

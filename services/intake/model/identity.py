@@ -9,13 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from contracts.base import Event
-from contracts.intake import (
-    Facts,
-    FactsStated,
-    Identity,
-    PersonIdentified,
-    PersonRegistered,
-)
+from contracts.fields import Facts, Identity
+from contracts.intake import FactsStated, PersonIdentified, PersonRegistered
 from contracts.values import MatchKind
 
 _LIGATURES = str.maketrans({"œ": "oe", "æ": "ae", "ø": "o", "đ": "d", "ł": "l"})

@@ -8,13 +8,12 @@ from uuid import UUID
 
 from contracts.base import Event
 from contracts.days import local_day
+from contracts.fields import Facts
 from contracts.intake import (
     ActivityAttended,
-    Agreement,
     AgreementGiven,
     AgreementWithdrawn,
     ContactRecorded,
-    Facts,
     FactsSealed,
     FactsStated,
     IdentitySealed,
@@ -23,16 +22,19 @@ from contracts.intake import (
     NeedExpressed,
     NeedSealed,
     NoteSealed,
-    Person,
     PersonIdentified,
     PersonRegistered,
+    agreement_id_of,
+    case_id_of,
+    need_id_of,
+)
+from contracts.public import (
+    Agreement,
+    Person,
     PublicAgreement,
     PublicContact,
     PublicEvent,
     PublicWithdrawal,
-    agreement_id_of,
-    case_id_of,
-    need_id_of,
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from contracts import envelope
-from contracts.intake import PUBLIC_TYPES
+from contracts.public import PUBLIC_TYPES
 from contracts.receipts import Receipt
 from infra.web.openapi import REFERENCE, refusals, security
 from infra.web.problems import Problem

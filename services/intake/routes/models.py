@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from contracts.base import Answered
 from contracts.erasure import ErasureReason
-from contracts.intake import Facts, Identity
+from contracts.fields import Facts, Identity
 from services.intake.model.retention import Step
 
 

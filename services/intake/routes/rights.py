@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from contracts.base import Strict
 from contracts.erasure import ErasureReason
-from contracts.intake import Facts, Identity
+from contracts.fields import Facts, Identity
 from contracts.statements import FreeText
 from contracts.types import Day
 from infra.privacy.erasure_ledger import Erasure

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
-from contracts.intake import Ref
+from contracts.public import Ref
 from contracts.types import Count, Line, Words
 from contracts.values import Channel
 from infra.delivery.sftp import Account

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from fastapi import APIRouter, Request
 
-from contracts.intake import Ref
+from contracts.public import Ref
 from infra.delivery.webhook.sender import Sent
 from infra.web.problems import Invalid, not_found, raises
 from infra.web.request_meta import metadata_of

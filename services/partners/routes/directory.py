@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 
 from contracts.days import local_day
-from contracts.intake import Ref
+from contracts.public import Ref
 from contracts.types import Day
 from contracts.values import PartnerKind
 from infra.base.clock import system_clock

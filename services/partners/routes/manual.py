@@ -10,7 +10,7 @@ from pydantic import StringConstraints
 
 from contracts.base import Strict
 from contracts.checks.nir import find_nir
-from contracts.intake import Ref
+from contracts.public import Ref
 from contracts.types import Words
 from contracts.values import HandedTo, HandOver
 from infra.keys.vault import PersonErasedError

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field, StringConstraints
 
 from contracts.base import Strict
-from contracts.intake import Ref
+from contracts.public import Ref
 from contracts.types import Moment, Words
 from contracts.values import MessageKind
 from infra.web.problems import not_found, raises

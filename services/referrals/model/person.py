@@ -6,7 +6,8 @@ from uuid import UUID
 
 from contracts import intake, rights
 from contracts.base import Event
-from contracts.intake import AgreementGiven, Facts, Identity, NeedSealed
+from contracts.fields import Facts, Identity
+from contracts.intake import AgreementGiven, NeedSealed
 from contracts.values import PartnerKind
 
 PERSON_EVENTS = frozenset(

@@ -13,7 +13,7 @@ from typing import Any
 
 from contracts.checks.communes import zones_of
 from contracts.explanation import Condition, FactUsed
-from contracts.intake import Facts
+from contracts.fields import Facts
 from contracts.partners import Deadlines
 from contracts.values import CapacityStatus, PartnerKind
 from services.referrals.model.conditions import (

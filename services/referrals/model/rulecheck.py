@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any
 
-from contracts.intake import Facts
+from contracts.fields import Facts
 from contracts.values import PartnerKind, Situation
 from services.referrals.model.rules import FAILED, MATCHED, UNKNOWN, Row, Rules, Table, Weights
 

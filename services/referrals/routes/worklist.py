@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from contracts.days import local_day
-from contracts.intake import Ref
+from contracts.public import Ref
 from contracts.values import INTERNAL_KINDS
 from infra.base.clock import Clock
 from infra.postgres.database import Database

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from contracts.intake import PublicContact
+from contracts.public import PublicContact
 from contracts.tools.examples import envelope
 from infra.messaging.subscription import set_paused
 from infra.postgres.database import Database

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from contracts.intake import PublicContact
+from contracts.public import PublicContact
 from contracts.referrals import Disclosure, ReferralRequested
 from contracts.tools.examples import agreement, envelope
 from contracts.values import PartnerKind

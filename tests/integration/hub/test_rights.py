@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from contracts.intake import PublicFacts
+from contracts.public import PublicFacts
 from contracts.tools.examples import envelope
 from tests.support.whole import CANARY, Whole, until
 

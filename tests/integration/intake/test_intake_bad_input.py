@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import orjson
 
-from contracts.intake import PublicContact, PublicFacts, PublicWithdrawal
+from contracts.public import PublicContact, PublicFacts, PublicWithdrawal
 from contracts.receipts import Receipt
 from contracts.tools.examples import envelope as wrap
 from infra.eventstore.sealed import unseal

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from contracts.days import local_day
-from contracts.intake import PublicContact, PublicFacts
+from contracts.public import PublicContact, PublicFacts
 from contracts.requesters import Requesters
 from contracts.tools.examples import envelope as wrap
 from infra.messaging.sources.base import ForeignRecord

@@ -11,13 +11,13 @@ from httpx2 import ASGITransport, AsyncClient
 from sqlalchemy.engine import make_url
 
 from contracts.erasure import ErasureReason
-from contracts.intake import (
+from contracts.intake import case_id_of
+from contracts.public import (
     PUBLIC_TYPES,
     PublicAgreement,
     PublicContact,
     PublicFacts,
     PublicWithdrawal,
-    case_id_of,
 )
 from contracts.tools.examples import FRONT_DESK, example
 from contracts.tools.examples import envelope as wrap

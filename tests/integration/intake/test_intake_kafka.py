@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from httpx2 import ASGITransport, AsyncClient
 
 from contracts.envelope import STRUCTURED
-from contracts.intake import PublicContact, PublicWithdrawal
+from contracts.public import PublicContact, PublicWithdrawal
 from contracts.requesters import Requesters
 from contracts.tools.examples import envelope as wrap
 from infra.base.settings import Settings

@@ -9,7 +9,7 @@ import httpx2
 import orjson
 import pytest
 
-from contracts.intake import PublicContact
+from contracts.public import PublicContact
 from infra.platform import Platform
 from infra.web.app import Service
 from services.audit.app import build as build_audit

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from contracts.intake import PublicAgreement, PublicContact, PublicFacts, PublicWithdrawal
+from contracts.public import PublicAgreement, PublicContact, PublicFacts, PublicWithdrawal
 from contracts.tools.examples import FRONT_DESK
 from contracts.tools.examples import envelope as wrap
 from tests.support.intake import STRUCTURED, Desk, contact, fault

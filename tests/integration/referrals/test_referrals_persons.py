@@ -6,13 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from contracts.intake import (
-    AgreementWithdrawn,
-    Identity,
-    IdentitySealed,
-    NeedExpressed,
-    PersonRegistered,
-)
+from contracts.fields import Identity
+from contracts.intake import AgreementWithdrawn, IdentitySealed, NeedExpressed, PersonRegistered
 from contracts.partners import ServicePublished
 from contracts.persons import (
     DuplicateDismissed,

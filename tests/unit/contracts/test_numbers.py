@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.intake import Identity
+from contracts.fields import Identity
 from contracts.numbers import e164, france_travail_number
 
 

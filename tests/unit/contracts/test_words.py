@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from contracts.intake import Facts
+from contracts.fields import Facts
 from contracts.labels import FIELDS, PARTNERS, VALUES, said
 from contracts.values import PartnerKind
 

@@ -8,7 +8,8 @@ from pydantic import ValidationError, create_model
 
 from contracts.base import Event
 from contracts.bounds import DISCLOSED_BYTES
-from contracts.intake import Facts, Identity, NeedSealed
+from contracts.fields import Facts, Identity
+from contracts.intake import NeedSealed
 from contracts.partners import PartnerRegistered
 from contracts.registry import EVENT_TYPES
 from contracts.sizes import (

@@ -24,7 +24,7 @@ from contracts.envelope import (
     Mode,
     NotJSONError,
 )
-from contracts.intake import PUBLIC_TYPES
+from contracts.public import PUBLIC_TYPES
 from contracts.tools.examples import example
 
 SOUND = {"specversion": "1.0", "id": "a-1", "source": "/desk", "type": "t"}

@@ -9,12 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.intake import (
-    Facts,
-    FactsSealed,
-    FactsStated,
-    Identity,
-)
+from contracts.fields import Facts, Identity
+from contracts.intake import FactsSealed, FactsStated
 from contracts.statements import DatedBirthDate, DatedMobility
 from contracts.values import MatchKind
 from services.intake.model.identity import Profile, features, plain, profile

@@ -17,14 +17,16 @@ from contracts.intake import (
     NeedExpressed,
     PersonIdentified,
     PersonRegistered,
+    agreement_id_of,
+    case_id_of,
+    need_id_of,
+)
+from contracts.public import (
     PublicAgreement,
     PublicContact,
     PublicEvent,
     PublicFacts,
     PublicWithdrawal,
-    agreement_id_of,
-    case_id_of,
-    need_id_of,
 )
 from services.intake.model.statements import (
     Known,

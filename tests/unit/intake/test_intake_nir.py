@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contracts.checks.nir import MAX_NAME, MAX_PATH, find_nir, is_nir, may_hold_nir
-from contracts.intake import PUBLIC_TYPES
+from contracts.public import PUBLIC_TYPES
 from contracts.tools.examples import example as public_example
 
 GAPS = ["", " ", ".", "-", "\u00a0", "\u202f", "  ", "\u2011", " - "[:2]]

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from contracts.intake import Facts
+from contracts.fields import Facts
 from contracts.values import PartnerKind
 from services.referrals.app import RULES
 from services.referrals.model import rulecheck

@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin
 import orjson
 import pytest
 
-from contracts.intake import Facts
+from contracts.fields import Facts
 from contracts.values import PartnerKind
 from services.referrals.app import RULES
 from services.referrals.model.proposals import propose
