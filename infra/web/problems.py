@@ -16,14 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.sizes import EventTooLargeError
+from infra.base.field_errors import field_errors
 from infra.base.missing import NotFoundError
 from infra.postgres.database import is_infrastructure, is_unique_violation
 from infra.privacy.restrictions import LimitedError, ProcessingRestriction
 
 log = structlog.get_logger()
 CONTENT_TYPE = "application/problem+json"
-MOST_ERRORS, MOST_NAME = 100, 64
-"""How many fields at fault are named, and how many characters of a name."""
 HEARD_OF = ("case", "person")
 LATER = {"retry-after": "5"}
 F = TypeVar("F", bound=Callable[..., Any])
@@ -276,20 +275,8 @@ def not_found(what: str) -> Problem:
 
 def invalid(error: ValidationError, prefix: str = "") -> Problem:
     """A body that does not fit its schema; names fields, quotes no value."""
-    found = error.errors(include_input=False)[:MOST_ERRORS]
-    return Invalid(errors=[_field_error(item, prefix) for item in found])
-
-
-def _field_error(item: Any, prefix: str = "") -> dict[str, str]:
-    path = [_name(str(part)) for part in item["loc"]]
-    field = ".".join([prefix, *path] if prefix else path)
-    detail = item["msg"].removeprefix("Value error, ")
-    return {"field": field, "detail": detail}
-
-
-def _name(part: str) -> str:
-    """A field's name, which a stranger may have chosen."""
-    return part if len(part) <= MOST_NAME else f"{part[:MOST_NAME]}…"
+    errors = field_errors(error.errors(include_input=False), prefix)
+    return Invalid(errors=[item._asdict() for item in errors])
 
 
 def on_undeclared(operation: str, slug: str) -> None:
@@ -316,9 +303,8 @@ async def on_request_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     if any(e["type"] == "json_invalid" for e in error.errors()):
         return _answer(request, Malformed("This is not JSON"))
-    found = error.errors()[:MOST_ERRORS]
-    errors = [_field_error({"loc": e["loc"][1:], "msg": e["msg"]}) for e in found]
-    return _answer(request, Invalid(errors=errors))
+    errors = field_errors([e | {"loc": e["loc"][1:]} for e in error.errors()])
+    return _answer(request, Invalid(errors=[item._asdict() for item in errors]))
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

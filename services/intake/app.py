@@ -11,7 +11,8 @@ from services.intake.handlers.arrivals import Intake, Outcome
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.inbound import InboundEvent, InboundValidator
 from services.intake.handlers.persons import Persons
-from services.intake.handlers.refused import Refusals
+from services.intake.handlers.reactions import PublicRecords
+from services.intake.handlers.refused import Refusals, RefusedRetention
 from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rights
 from services.intake.model.retention import Policy
@@ -20,13 +21,9 @@ from services.intake.routes import persons as person_routes
 from services.intake.routes import refused as refused_routes
 from services.intake.routes import rights
 from services.intake.routes.events import BODIES, add_routes
-from services.intake.subscriptions import (
-    RETENTION_SECONDS,
-    PublicRecords,
-    RefusedRetention,
-    public_records,
-    subscriptions,
-)
+from services.intake.subscriptions import public_records, subscriptions
+
+RETENTION_SECONDS = 3600.0
 
 
 def build(platform: Platform) -> Service:

@@ -1,1 +1,0 @@
-"""``arrivals``: what systems emit becomes events; ``persons``: who may be the same person."""

@@ -21,8 +21,8 @@ from infra.eventstore.store import ANY, ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from infra.web.problems import Invalid, PersonErasedProblem, Problem
 from services.intake import tables
+from services.intake.handlers.errors import NotTakenError, Reason
 from services.intake.handlers.inbound import InboundEvent
 from services.intake.model.statements import (
     Known,
@@ -32,7 +32,6 @@ from services.intake.model.statements import (
     decide,
     fold,
 )
-from services.intake.problems import DuplicateId, UnknownAgreement, UnknownPerson
 from services.intake.tables import Received
 
 EVENTS = Counter("aiguillage_intake_events", "Public events received", ["result"])
@@ -40,7 +39,7 @@ LEFT_OUT = Counter("aiguillage_intake_left_out", "Fields of identity that were n
 CONFLICTS = 10
 
 
-Outcome = bytes | Problem
+Outcome = bytes | NotTakenError
 """What an arrival created (JSON), or why it was refused."""
 
 
@@ -134,9 +133,9 @@ class _Group:
             known = self._known.get(person_id, Known())
             events = decide(known, self._statement(arrival, person_id))
         except UnknownAgreementError:
-            return UnknownAgreement.at("data.agreement_id", UnknownAgreement.title)
-        except Problem as problem:
-            return problem
+            return NotTakenError.at(Reason.UNKNOWN_AGREEMENT, "data.agreement_id")
+        except NotTakenError as error:
+            return error
         self._remember(arrival, person_id, known, events)
         return self._created(arrival, person_id, events)
 
@@ -148,9 +147,9 @@ class _Group:
         else:
             found = person.person_id
             if found not in self._known:
-                raise UnknownPerson.at("data.person.person_id", UnknownPerson.title)
+                raise NotTakenError.at(Reason.UNKNOWN_PERSON, "data.person.person_id")
         if found in self._erased:
-            raise PersonErasedProblem
+            raise NotTakenError(Reason.PERSON_ERASED)
         if person is not None and person.person_id is not None:
             self._check_named(arrival, found, referred)
         return found
@@ -158,9 +157,10 @@ class _Group:
     def _check_named(self, arrival: InboundEvent, named: UUID, referred: UUID | None) -> None:
         """Whoever only knows an id is not told that it is a person's."""
         if (named, arrival.origin) not in self._speakers:
-            raise UnknownPerson.at("data.person.person_id", UnknownPerson.title)
+            raise NotTakenError.at(Reason.UNKNOWN_PERSON, "data.person.person_id")
         if referred not in (None, named):
-            raise Invalid.at("data.person.ref", "Another person has this reference")
+            detail = "Another person has this reference"
+            raise NotTakenError.at(Reason.INVALID, "data.person.ref", detail)
 
     def _statement(self, arrival: InboundEvent, person_id: UUID) -> Statement:
         return Statement(
@@ -207,14 +207,15 @@ def _outcome(
 ) -> Outcome:
     before = inbox.get(arrival.key) or group.received.get(arrival.key)
     if before is None:
-        return PersonErasedProblem() if arrival.key in inbox else group.add(arrival)
+        erased = NotTakenError(Reason.PERSON_ERASED)
+        return erased if arrival.key in inbox else group.add(arrival)
     if before.digest == arrival.digest:
         return before.created
-    return DuplicateId.at("id", DuplicateId.title)
+    return NotTakenError.at(Reason.DUPLICATE_ID, "id")
 
 
 def _count(outcomes: Sequence[Outcome], new: int) -> None:
-    refused = sum(isinstance(outcome, Problem) for outcome in outcomes)
+    refused = sum(isinstance(outcome, NotTakenError) for outcome in outcomes)
     EVENTS.labels("created").inc(new)
     EVENTS.labels("repeated").inc(len(outcomes) - refused - new)
     EVENTS.labels("refused").inc(refused)

@@ -1,6 +1,6 @@
 """Admits public events: what needs no database to be judged. The same at every door.
 
-Raises ``Problem`` for what cannot be taken, naming the field and never its value.
+Raises ``NotTakenError`` for what cannot be taken, naming the field and never its value.
 """
 
 from dataclasses import dataclass
@@ -8,36 +8,36 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from contracts.checks.communes import commune_exists
-from contracts.checks.nir import find_nir
 from contracts.envelope import ContentTypeError, Envelope, EnvelopeError
 from contracts.fields import Facts, Identity
 from contracts.public import PUBLIC_TYPES, Person, PublicEvent, PublicFacts
 from contracts.receipts import LeftOut
 from contracts.requesters import Requesters
-from contracts.sources import normal_source
+from contracts.sources import covers, normal_source
 from contracts.types import check_contact, judged_at
 from infra.base.clock import Clock
+from infra.base.field_errors import FieldError, field_errors
 from infra.base.telemetry import TRACEPARENT, new_traceparent
 from infra.eventstore.events import EventMetadata
 from infra.keys.master_key import IndexKey
 from infra.keys.vault import keyed_digest
-from infra.web.auth import Principal
-from infra.web.problems import (
-    Invalid,
-    Malformed,
-    NirRefused,
-    Problem,
-    UnsupportedMediaType,
-    invalid,
-)
-from services.intake.problems import SourceNotAllowed, UnknownType
+from services.intake.handlers.errors import NotTakenError, Reason
 
 _IDENTITY = "data.person.identity."
 PURPOSE = "intake-inbox"
 """Of the key under which what systems send is kept as digests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emitter:
+    """The system that emits: its name, how events name it, the sources that it may use."""
+
+    name: str
+    actor: str
+    scope: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,14 @@ class InboundValidator:
         self._clock = clock
 
     def validate(
-        self, envelope: Envelope, emitter: Principal, traceparent: str | None = None
+        self, envelope: Envelope, emitter: Emitter, traceparent: str | None = None
     ) -> InboundEvent:
-        """The event, ready to be applied; raises ``Problem``."""
+        """Return the event, ready to be applied; raises ``NotTakenError``."""
         model = PUBLIC_TYPES.get(envelope.type)
         if model is None:
-            raise UnknownType.at("type", UnknownType.title)
-        if not emitter.may_emit(envelope.source):
-            raise SourceNotAllowed.at("source", SourceNotAllowed.title)
+            raise NotTakenError.at(Reason.UNKNOWN_TYPE, "type")
+        if not any(covers(allowed, envelope.source) for allowed in emitter.scope):
+            raise NotTakenError.at(Reason.SOURCE_NOT_ALLOWED, "source")
         content, now = _canonical(envelope.data), self._clock()
         said, left_out = _taken(model, content, now)
         _check_time(envelope.time, now)
@@ -122,7 +122,8 @@ def _canonical(data: Any) -> bytes:
     try:
         return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
-        raise Invalid.at("data", "The content is nested too deeply") from None
+        detail = "The content is nested too deeply"
+        raise NotTakenError.at(Reason.INVALID, "data", detail) from None
 
 
 def _taken(
@@ -130,45 +131,43 @@ def _taken(
 ) -> tuple[PublicEvent, tuple[LeftOut, ...]]:
     """The event, without what is badly written of the identity of whom it is about; and what
     that is. Nobody's visit is lost for a telephone number; what states facts must be right."""
-    said = _validated(model, content, now)
-    if not isinstance(said, Problem):
-        return said, ()
-    faults = {error["field"].removeprefix(_IDENTITY): error["detail"] for error in said.errors}
-    if model is PublicFacts or not faults.keys() <= Identity.model_fields.keys():
-        raise said
+    try:
+        return _validated(model, content, now), ()
+    except NotTakenError as error:
+        faults = {e.field.removeprefix(_IDENTITY): e.detail for e in error.errors}
+        if model is PublicFacts or not faults.keys() <= Identity.model_fields.keys():
+            raise
     data = orjson.loads(content)
     for name in faults:
         del data["person"]["identity"][name]
-    said = _validated(model, orjson.dumps(data), now)
-    if isinstance(said, Problem):
-        raise said
-    return said, tuple(LeftOut(field=_IDENTITY + n, reason=r) for n, r in faults.items())
+    left_out = tuple(LeftOut(field=_IDENTITY + n, reason=r) for n, r in faults.items())
+    return _validated(model, orjson.dumps(data), now), left_out
 
 
-def _validated(
-    model: type[PublicEvent], content: bytes, now: datetime
-) -> PublicEvent | Problem:
+def _validated(model: type[PublicEvent], content: bytes, now: datetime) -> PublicEvent:
     try:
         with judged_at(now):
             return model.model_validate_json(content, strict=True)
     except ValidationError as error:
-        return invalid(error, "data")
+        errors = field_errors(error.errors(include_input=False), "data")
+        raise NotTakenError(Reason.INVALID, errors=errors) from None
 
 
 def _check_time(time: datetime | None, now: datetime) -> None:
-    """Raise ``Problem`` for a time at which nobody can have come to a desk."""
+    """Raise ``NotTakenError`` for a time at which nobody can have come to a desk."""
     try:
         if time is not None:
             check_contact(time, now)
     except ValueError as error:
-        raise Invalid.at("time", str(error)) from None
+        raise NotTakenError.at(Reason.INVALID, "time", str(error)) from None
 
 
 def check_commune(facts: Facts | None, field: str = "data.person.facts.commune.value") -> None:
-    """Raise ``Problem`` if a commune is stated that there is not."""
+    """Raise ``NotTakenError`` if a commune is stated that there is not."""
     stated = facts.commune if facts else None
     if stated is not None and not commune_exists(stated.value):
-        raise Invalid.at(field, "There is no commune of this INSEE code")
+        detail = "There is no commune of this INSEE code"
+        raise NotTakenError.at(Reason.INVALID, field, detail)
 
 
 def _trace(header: str | None, envelope: Envelope) -> str:
@@ -178,22 +177,11 @@ def _trace(header: str | None, envelope: Envelope) -> str:
     return new_traceparent()
 
 
-def nir_refused(field: str) -> Problem:
-    """A NIR was sent in a field."""
-    return NirRefused.at(field, NirRefused.title)
-
-
-def refuse_nir(body: BaseModel) -> None:
-    """Raise ``Problem`` if a field of what staff wrote holds a NIR."""
-    if (field := find_nir(body.model_dump(mode="json", exclude_none=True))) is not None:
-        raise nir_refused(field)
-
-
-def envelope_problem(error: ValueError) -> Problem:
-    """What is wrong with a message that is no CloudEvent."""
+def envelope_refused(error: ValueError) -> NotTakenError:
+    """Return what is wrong with a message that is no CloudEvent."""
     if isinstance(error, EnvelopeError):
-        wrong = {"field": error.attribute, "detail": error.detail}
-        return Invalid("This is not a CloudEvent", [wrong])
+        fault = FieldError(error.attribute, error.detail)
+        return NotTakenError(Reason.INVALID, "This is not a CloudEvent", [fault])
     if isinstance(error, ContentTypeError):
-        return UnsupportedMediaType(str(error))
-    return Malformed(str(error))
+        return NotTakenError(Reason.UNSUPPORTED_MEDIA_TYPE, str(error))
+    return NotTakenError(Reason.MALFORMED, str(error))

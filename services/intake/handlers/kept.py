@@ -1,10 +1,13 @@
-"""Refused records as they are kept: encrypted, and bound to their place."""
+"""Refused records as they are kept: encrypted, bound to their place, naming known fields."""
 
 import base64
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
 
+from contracts.public import PUBLIC_TYPES
+from infra.base.field_errors import FieldError
 from infra.keys.key_ring import MasterKeys
 from infra.keys.rewrap import EncryptedColumn
 from infra.messaging.sources.base import ForeignRecord
@@ -49,3 +52,32 @@ def _base64(content: bytes | None) -> str | None:
 
 def _bytes(text: str | None) -> bytes | None:
     return None if text is None else base64.b64decode(text)
+
+
+def known_fields(errors: Sequence[FieldError]) -> str:
+    """Return the fields at fault, to be kept: a name that we do not know may be anybody's."""
+    return " ".join(".".join(map(_known, error.field.split("."))) for error in errors)
+
+
+def _known(name: str) -> str:
+    return name if name in _KNOWN_NAMES or (name.isdigit() and len(name) < 4) else "*"
+
+
+def _names(schema: Any) -> Iterator[str]:
+    """Names of all properties in a JSON Schema."""
+    if isinstance(schema, dict):
+        if isinstance(properties := schema.get("properties"), dict):
+            yield from properties
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _names(part)
+
+
+_ENVELOPE_NAMES = (
+    "data event specversion id source type subject time datacontenttype dataschema "
+    "data_base64 traceparent"
+)
+_KNOWN_NAMES = frozenset(
+    name for model in PUBLIC_TYPES.values() for name in _names(model.model_json_schema())
+) | set(_ENVELOPE_NAMES.split())

@@ -1,4 +1,4 @@
-"""What producers of the public topic are told: which of their records were refused, and why.
+"""Refused records of the public topic: shown to whoever produced them, counted, and deleted.
 
 Kafka has no answer to a producer. A record is asked for by its place, which a producer knows
 from the broker's acknowledgement, or by the source that it names.
@@ -6,22 +6,27 @@ from the broker's acknowledgement, or by the source that it names.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
+import structlog
 
 from contracts import envelope
 from contracts.sources import normal_source
+from infra.base.clock import Clock
 from infra.keys.key_ring import KeyRing
 from infra.keys.master_key import IndexKey
 from infra.keys.vault import keyed_digest
 from infra.messaging.sources.base import ForeignRecord
 from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from services.intake import tables
 from services.intake.handlers.kept import opened
 
 MAX_LISTED = 500
+EXPIRED_RECORDS = 500
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,32 @@ class Refusals:
     async def _rows(self, statement: str, *values: Any) -> list[Any]:
         async with self._database.reading() as connection:
             return list(await connection.fetch(statement, *values))
+
+
+@dataclass(frozen=True)
+class RefusedRetention:
+    """Deletes refused records after so many days.
+
+    One may hold what a person wants erased later, and nobody can tell whose it is.
+    """
+
+    database: Database
+    clock: Clock
+    days: int
+
+    async def step(self) -> int:
+        """Delete a set of those that are too old; return how many."""
+        async with self.database.transaction() as tx:
+            until = self.clock() - timedelta(days=self.days)
+            deleted = await tx.fetch(tables.FORGET_REFUSED, until, EXPIRED_RECORDS)
+        if deleted:
+            log.info("refused records deleted, too old", count=len(deleted))
+        return len(deleted)
+
+
+async def count_refused(tx: Transaction) -> dict[str, int]:
+    """Return how many refused records wait, by reason."""
+    return {reason: count for reason, count in await tx.fetch(tables.COUNT_REFUSED)}
 
 
 def sender_digest(index: IndexKey, source: str | None) -> bytes | None:

@@ -1,1 +1,0 @@
-"""``statements``: public events become ours; ``identity``: what tells a person from others."""

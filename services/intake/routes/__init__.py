@@ -1,1 +1,0 @@
-"""``events``: the hot door for municipal systems; ``persons``: duplicates, for advisers."""

@@ -16,7 +16,7 @@ from contracts.envelope import ContentTypeError, EnvelopeError, Mode, NotJSONErr
 from infra.keys.vault import PersonErasedError
 from infra.postgres.database import is_infrastructure
 from infra.postgres.group_commit import GroupCommit, OverloadedError, UnavailableError
-from infra.web.auth import Authenticator, Principal
+from infra.web.auth import Authenticator
 from infra.web.bodies import KIB, Body
 from infra.web.openapi import add_operation
 from infra.web.problems import (
@@ -33,11 +33,12 @@ from infra.web.problems import (
     raises,
 )
 from services.intake.handlers.arrivals import Outcome
+from services.intake.handlers.errors import NotTakenError, Reason
 from services.intake.handlers.inbound import (
+    Emitter,
     InboundEvent,
     InboundValidator,
-    envelope_problem,
-    nir_refused,
+    envelope_refused,
 )
 from services.intake.problems import (
     DuplicateId,
@@ -52,6 +53,7 @@ from services.intake.routes.described import (
     component_schemas,
     event_operation,
 )
+from services.intake.routes.problems import problem_of
 
 PATH, BATCH_PATH = "/v1/events", "/v1/events/batch"
 MAX_BODY_BYTES = 256 * KIB
@@ -90,8 +92,10 @@ class EventsRoute:
         """Answer 202 once everything accepted is durable; raises ``Problem`` otherwise."""
         try:
             return await self._answer(request)
+        except NotTakenError as error:
+            raise _counted(problem_of(error)) from None
         except Problem as problem:
-            PROBLEMS.labels(problem.slug).inc()
+            _counted(problem)
             raise
         except OverloadedError:
             raise Overloaded(headers={"retry-after": "1"}) from None
@@ -107,7 +111,8 @@ class EventsRoute:
     async def _answer(self, request: Request) -> Response:
         authenticator: Authenticator = request.app.state.authenticator
         headers = request.headers
-        emitter = await authenticator.principal(request, "municipal")
+        caller = await authenticator.principal(request, "municipal")
+        emitter = Emitter(caller.name, caller.actor, caller.scope)
         try:
             mode = envelope.http_mode(headers.get("content-type"), headers)
             if self._batches and mode is not Mode.BATCH:
@@ -117,11 +122,11 @@ class EventsRoute:
                 return await self._batch(request, emitter, body)
             event = self._object(request, mode, body)
         except (NotJSONError, EnvelopeError, ContentTypeError) as error:
-            raise envelope_problem(error) from None
+            raise envelope_refused(error) from None
         look = mode is Mode.BINARY or may_hold_nir(body)
         arrival = self._admit(request, emitter, event, look=look)
         (outcome,) = await self._commit([arrival])
-        if isinstance(outcome, Problem):
+        if isinstance(outcome, NotTakenError):
             raise outcome
         return _accepted(arrival.receipt(outcome))
 
@@ -130,7 +135,7 @@ class EventsRoute:
             return envelope.read_json(body)
         return envelope.to_object(envelope.from_http_binary(request.headers.items(), body))
 
-    async def _batch(self, request: Request, emitter: Principal, body: bytes) -> Response:
+    async def _batch(self, request: Request, emitter: Emitter, body: bytes) -> Response:
         events = envelope.batch_items(body)
         if len(events) > MAX_BATCH_EVENTS:
             raise TooManyEvents(f"A batch has at most {MAX_BATCH_EVENTS} events")
@@ -142,24 +147,24 @@ class EventsRoute:
         return _accepted(b'{"results":[' + b",".join(results) + b"]}")
 
     def _try(
-        self, request: Request, emitter: Principal, event: Any, *, look: bool
-    ) -> InboundEvent | Problem:
+        self, request: Request, emitter: Emitter, event: Any, *, look: bool
+    ) -> InboundEvent | NotTakenError:
         try:
             return self._admit(request, emitter, event, look=look)
-        except Problem as problem:
-            return problem
+        except NotTakenError as error:
+            return error
 
     def _admit(
-        self, request: Request, emitter: Principal, event: Any, *, look: bool
+        self, request: Request, emitter: Emitter, event: Any, *, look: bool
     ) -> InboundEvent:
         if look and (field := find_nir(event)) is not None:
-            raise nir_refused(field or "event")
+            raise NotTakenError.at(Reason.NIR_REFUSED, field or "event")
         try:
             found = envelope.from_object(event)
         except (EnvelopeError, ContentTypeError) as error:
-            raise envelope_problem(error) from None
+            raise envelope_refused(error) from None
         if "data_base64" in event and (field := find_nir(found.data, "data")) is not None:
-            raise nir_refused(field)
+            raise NotTakenError.at(Reason.NIR_REFUSED, field)
         return self._gate.validate(found, emitter, request.headers.get("traceparent"))
 
     async def _commit(self, arrivals: Sequence[InboundEvent]) -> list[Outcome]:
@@ -191,13 +196,18 @@ def add_routes(
     add_operation(app, "post", BATCH_PATH, batch_operation(MAX_BATCH_EVENTS, REFUSALS), {})
 
 
-def _result(item: InboundEvent | Problem, outcomes: Any) -> bytes:
-    outcome = item if isinstance(item, Problem) else next(outcomes)
-    if isinstance(outcome, Problem):
-        PROBLEMS.labels(outcome.slug).inc()
-        return orjson.dumps({"status": outcome.status, "problem": outcome.document()})
+def _result(item: InboundEvent | NotTakenError, outcomes: Any) -> bytes:
+    outcome = item if isinstance(item, NotTakenError) else next(outcomes)
+    if isinstance(outcome, NotTakenError):
+        problem = _counted(problem_of(outcome))
+        return orjson.dumps({"status": problem.status, "problem": problem.document()})
     assert isinstance(item, InboundEvent)
     return b'{"status":202,"receipt":' + item.receipt(outcome) + b"}"
+
+
+def _counted(problem: Problem) -> Problem:
+    PROBLEMS.labels(problem.slug).inc()
+    return problem
 
 
 def _accepted(body: bytes) -> Response:

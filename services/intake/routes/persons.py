@@ -1,7 +1,5 @@
 """Persons who may be one: looked at and judged by advisers."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated
 from uuid import UUID
 
@@ -11,15 +9,14 @@ from pydantic import Field, StringConstraints
 from contracts.base import Strict
 from contracts.statements import FreeText
 from contracts.types import Line
-from infra.keys.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
-from infra.web.problems import ABOUT_PERSON, NotFound, PersonErasedProblem, not_found, raises
+from infra.web.problems import ABOUT_PERSON, NotFound, raises
 from infra.web.request_meta import metadata_of
 from services.intake import tables
-from services.intake.handlers.inbound import refuse_nir
-from services.intake.handlers.persons import MergeRefusedError, Persons, UnknownPersonError
+from services.intake.handlers.persons import Persons
 from services.intake.problems import MergeRefused
 from services.intake.routes.models import Merged, Suspicion, Suspicions, Unmerged
+from services.intake.routes.problems import refuse_nir, refusing
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Source = Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
@@ -104,16 +101,3 @@ def router(persons: Persons) -> APIRouter:
             await persons.share(person_id, body.source, body.reason, meta)
 
     return routes
-
-
-@asynccontextmanager
-async def refusing() -> AsyncIterator[None]:
-    """What handlers refuse, as problem documents."""
-    try:
-        yield
-    except UnknownPersonError as error:
-        raise not_found(str(error)) from error
-    except MergeRefusedError as error:
-        raise MergeRefused(str(error)) from error
-    except PersonErasedError as error:
-        raise PersonErasedProblem from error

@@ -18,7 +18,7 @@ from infra.web.auth import Principal, RequireRole
 from infra.web.problems import ABOUT_PERSON, NirRefused, not_found, raises
 from infra.web.request_meta import metadata_of
 from services.intake.handlers.erasure import Erasing
-from services.intake.handlers.inbound import check_commune, refuse_nir
+from services.intake.handlers.inbound import check_commune
 from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rectification, Rights
 from services.intake.model.retention import Step
@@ -29,7 +29,7 @@ from services.intake.routes.models import (
     RetentionPreview,
     RetentionStep,
 )
-from services.intake.routes.persons import refusing
+from services.intake.routes.problems import refuse_nir, refusing
 
 Privacy = Annotated[Principal, Depends(RequireRole("privacy"))]
 Staff = Annotated[Principal, Depends(RequireRole("adviser", "privacy"))]
@@ -136,9 +136,9 @@ def _add_profile(routes: APIRouter, rights: Rights) -> None:
     ) -> None:
         """Put something right: a new statement; the old one stays in the history."""
         refuse_nir(body)
-        check_commune(body.facts, "facts.commune.value")
         change = Rectification(body.identity, body.facts, body.reason)
         async with refusing():
+            check_commune(body.facts, "facts.commune.value")
             await rights.rectify(person_id, change, metadata_of(request, staff.actor))
 
     @routes.post("/persons/{person_id}/profile", response_model_exclude_none=True)

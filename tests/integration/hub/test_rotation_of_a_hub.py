@@ -21,7 +21,8 @@ from infra.postgres.transaction import Transaction
 from services.hub.operations.encrypted_columns import KEPT
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.inbound import InboundValidator
-from services.intake.subscriptions import PublicRecords, refused
+from services.intake.handlers.reactions import PublicRecords
+from services.intake.handlers.refused import count_refused
 from services.partners.handlers.directory import seed
 from services.partners.handlers.endpoints import Address, Endpoints
 from services.partners.handlers.secrets import Secrets
@@ -94,7 +95,7 @@ async def test_secrets_and_refused_records_move_as_well(processes: Processes, hu
     assert await _opened(partners, hub.vault.master) == before
     async with intake.transaction() as tx:
         assert await records.replay_refused(tx) == 1
-        assert await refused(tx) == {"unsupported-media-type": 1}
+        assert await count_refused(tx) == {"unsupported-media-type": 1}
     assert await _values_under(processes, 1) == []
 
 

@@ -73,7 +73,7 @@ async def test_a_fault_of_ours_keeps_the_record_until_we_are_repaired(
 
     apply = Intake.apply
     with monkeypatch.context() as patched:
-        patched.setattr(InboundValidator, "admit", faulty)
+        patched.setattr(InboundValidator, "validate", faulty)
         await topic.deliver(structured(contact()))
     with monkeypatch.context() as patched:
         patched.setattr(Intake, "apply", stumbling)

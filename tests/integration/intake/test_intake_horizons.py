@@ -17,7 +17,7 @@ from contracts.tools.examples import envelope as wrap
 from infra.messaging.sources.base import ForeignRecord
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.inbound import InboundValidator
-from services.intake.subscriptions import PublicRecords
+from services.intake.handlers.reactions import PublicRecords
 from tests.support.intake import BATCH, STRUCTURED, Desk, contact, with_data
 
 SOON = datetime.now(UTC) + timedelta(days=2)

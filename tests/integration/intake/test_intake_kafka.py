@@ -29,12 +29,8 @@ from services.hub.demo.kafka_broker import Broker
 from services.intake.app import build
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.inbound import InboundValidator, origin_of
-from services.intake.subscriptions import (
-    EXPIRED_RECORDS,
-    PublicRecords,
-    RefusedRetention,
-    refused,
-)
+from services.intake.handlers.reactions import PublicRecords
+from services.intake.handlers.refused import EXPIRED_RECORDS, RefusedRetention, count_refused
 from tests.support.platform import client
 from tests.support.postgres import Databases
 
@@ -101,7 +97,7 @@ class Topic:
 
     async def counts(self) -> dict[str, int]:
         async with self.service.database.reading() as connection:
-            return await refused(connection)
+            return await count_refused(connection)
 
     async def contacts(self) -> int:
         rows = await self.rows(f"SELECT 1 FROM events WHERE type = '{_TYPE}'")
