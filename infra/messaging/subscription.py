@@ -6,7 +6,6 @@ that lost its partition and still writes finds a newer offset there and applies 
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Generic, TypeVar
 import structlog
 from prometheus_client import Counter
 
+from infra.base.loop import Loop
 from infra.eventstore.retrying import retrying
 from infra.eventstore.store import ConcurrencyError
 from infra.messaging.dead_letters import DeadLetters
@@ -35,15 +35,13 @@ APPLIED = Counter("aiguillage_messages_applied", "Messages applied", ["subscript
 PARKED = Counter("aiguillage_messages_parked", "Messages parked", ["subscription"])
 RETRIES = Counter("aiguillage_subscription_retries", "Infrastructure errors", ["subscription"])
 
-FIRST_RETRY_SECONDS = 0.1
-LAST_RETRY_SECONDS = 10.0
 CONFLICT_RETRIES = 10
 REWIND_SECONDS = 1.0
 WAITS = "waits for an earlier message of the same person"
 
 
 @dataclass
-class Subscription(Generic[E]):
+class Subscription(Loop, Generic[E]):
     """One consumer: its name, what it reads, what it does with a batch.
 
     ``handle`` gets messages in order and must do all its writing in the given transaction. It
@@ -58,13 +56,13 @@ class Subscription(Generic[E]):
     poll_seconds: float = 0.2
     max_parked_share: float = 0.5
     alarm_seconds: float = 60
-    last_step: float = field(default_factory=time.monotonic)
-    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _reached: dict[int, int] = field(default_factory=dict)
     _looked: float = 0.0
     _sound: bool = False
+    _started: bool = False
 
     def __post_init__(self) -> None:
+        super().__init__(self.name)
         self.dead_letters: DeadLetters[E] = DeadLetters(self.name, self.source)
         self._failures = Failures(self.max_parked_share)
         self.watch = LagWatch(self.name, self.database, self.source, self.alarm_seconds)
@@ -73,45 +71,41 @@ class Subscription(Generic[E]):
         """Read and apply until ``stop``; infrastructure errors are waited out, never fatal."""
         watching = asyncio.create_task(self.watch.run(), name=f"lag of {self.name}")
         try:
-            await self._run()
+            await super().run()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             await self._let_go()
 
-    async def _run(self) -> None:
-        delay, started = FIRST_RETRY_SECONDS, False
-        while not self._stopping.is_set():
-            try:
-                if not started:
-                    await self.source.start(self)
-                    started = True
-                await self.step()
-                self.watch.worked()
-                delay = FIRST_RETRY_SECONDS
-            except Exception as error:
-                self._report(error, delay)
-                if isinstance(error, SourceBrokenError):
-                    await self._tell(str(error))
-                await self._let_go()
-                started = False
-                await self._sleep(delay * random.uniform(0.5, 1))
-                delay = min(delay * 2, LAST_RETRY_SECONDS)
-            self.last_step = time.monotonic()
+    async def turn(self) -> None:
+        """Connect if need be; do one step."""
+        if not self._started:
+            await self.source.start(self)
+            self._started = True
+        await self.step()
+        self.watch.worked()
 
-    def stop(self) -> None:
-        """Finish the batch at hand, then end."""
-        self._stopping.set()
+    async def failed(self, error: Exception, delay: float) -> None:
+        """Report the error, and let go of the source: the next turn begins anew."""
+        RETRIES.labels(self.name).inc()
+        self.watch.failed(error)
+        kind = type(error).__name__
+        log.warning(
+            "subscription retries", subscription=self.name, error=kind, seconds=round(delay, 1)
+        )
+        if isinstance(error, SourceBrokenError):
+            await self._tell(str(error))
+        await self._let_go()
 
     async def step(self) -> int:
         """Fetch once and apply; answers how many messages were new."""
         batches = await self.source.fetch(self.batch_size, self.poll_seconds)
         applied = 0
         for batch in batches:
-            if self._stopping.is_set():
+            if self.stopping:
                 break
             applied += await self._apply(batch)
-            self.last_step = time.monotonic()
+            self.alive()
         if batches:
             await self._clear()
         else:
@@ -210,7 +204,7 @@ class Subscription(Generic[E]):
             else:  # another member is ahead of us
                 await self._seek(batch.partition, following)
         if paused:
-            await self._sleep(self.poll_seconds)
+            await self.pause(self.poll_seconds)
         if paused or batch.start > following:
             return 0
         self._reached[batch.partition] = max(following, batch.end)
@@ -310,14 +304,6 @@ class Subscription(Generic[E]):
                 await clear_alarm(tx, TOPIC, self.name)
             self._sound = True
 
-    def _report(self, error: Exception, delay: float) -> None:
-        RETRIES.labels(self.name).inc()
-        self.watch.failed(error)
-        log.warning(
-            "subscription retries",
-            subscription=self.name, error=type(error).__name__, seconds=round(delay, 1),
-        )  # fmt: skip
-
     async def _seek(self, partition: int, offset: int) -> None:
         await self.source.seek(partition, offset)
         self._reached[partition] = offset
@@ -338,19 +324,13 @@ class Subscription(Generic[E]):
 
     async def _let_go(self) -> None:
         """Leave the source, so that the next start is from the offset row."""
+        self._started = False
         try:
             await self.source.stop()
         except Exception as error:
             log.warning(
                 "source did not stop", source=self.source.name, error=type(error).__name__
             )
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
 
 
 def _fresh(

@@ -1,55 +1,28 @@
 """Something done again and again, by the clock: deadlines, retention."""
 
-import asyncio
-import contextlib
 import random
-import time
 from collections.abc import Awaitable, Callable
 
-import structlog
+from infra.base.loop import Loop
 
-log = structlog.get_logger()
 LAST_RETRY_SECONDS = 60.0
-BEAT_SECONDS = 5.0
-"""A long wait is no standstill: it shows a sign of life so often."""
 
 
-class PeriodicTask:
+class PeriodicTask(Loop):
     """A worker that calls ``step`` every ``seconds``, and at once while there is more to do.
 
-    ``step`` answers how much it did; 0: nothing is due. Its errors are waited out, never fatal.
+    ``step`` returns how much it did; 0: nothing is due.
     """
 
     def __init__(self, name: str, step: Callable[[], Awaitable[int]], seconds: float) -> None:
-        self.name = name
-        self.last_step = time.monotonic()
+        last_retry = max(LAST_RETRY_SECONDS, seconds)
+        super().__init__(name, first_retry=2 * seconds, last_retry=last_retry)
         self._step = step
         self._seconds = seconds
-        self._stopping = asyncio.Event()
 
-    async def run(self) -> None:
-        """Go on until ``stop``."""
-        failures = 0
-        while not self._stopping.is_set():
-            try:
-                done, failures = await self._step(), 0
-            except Exception as error:
-                failures += 1
-                done = 0
-                log.warning("tick failed", worker=self.name, error=type(error).__name__)
-            self.last_step = time.monotonic()
-            if not done:
-                await self._sleep(failures)
-
-    def stop(self) -> None:
-        """End after the step at hand."""
-        self._stopping.set()
-
-    async def _sleep(self, failures: int) -> None:
-        seconds = min(self._seconds * 2**failures, max(LAST_RETRY_SECONDS, self._seconds))
-        ends = time.monotonic() + seconds * random.uniform(0.8, 1)
-        while (left := ends - time.monotonic()) > 0 and not self._stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, BEAT_SECONDS)):
-                    await self._stopping.wait()
-            self.last_step = time.monotonic()
+    async def turn(self) -> None:
+        """Do one step; wait if it did nothing."""
+        done = await self._step()
+        self.alive()
+        if not done:
+            await self.pause(self._seconds * random.uniform(0.8, 1))
