@@ -41,6 +41,7 @@ from infra.platform import DATABASE, Platform
 from infra.postgres.database import Database, vault_url
 from infra.postgres.embedded import EmbeddedPostgres
 from infra.postgres.migrations import migrate
+from infra.postgres.transaction import Transaction
 from infra.web.app import Service
 from services.partners.handlers.directory import seed
 from services.referrals.app import RULES, build
@@ -52,7 +53,7 @@ from services.referrals.model.advice import CaseClosedError
 from services.referrals.model.deadlines import working_day
 from services.referrals.model.person import AgreementMissingError
 from services.referrals.model.referral import ForbiddenTransitionError, Move
-from services.referrals.tables import statements
+from services.referrals.tables.worklist import worklist
 from tests.e2e.month_people import newcomer
 from tests.support.platform import drain
 
@@ -232,7 +233,7 @@ class Month:
     async def _advisers_work(self) -> None:
         """Two advisers take what is most urgent, as much as a day allows."""
         async with self.service.database.reading() as connection:
-            items = await connection.fetch(statements.WORKLIST, max(self.cases // 12, 10), 0)
+            items = await listed(connection, max(self.cases // 12, 10))
         await self._ask(items)
         for item in items:
             with suppress(AgreementMissingError, ForbiddenTransitionError, CaseClosedError):
@@ -282,9 +283,7 @@ class Month:
     async def forgotten(self) -> list[Any]:
         """Active cases that wait for nobody until no day, and are on no worklist."""
         async with self.service.database.reading() as connection:
-            listed = {
-                r["case_id"] for r in await connection.fetch(statements.WORKLIST, 1_000_000, 0)
-            }
+            seen = {item["case_id"] for item in await listed(connection, 1_000_000)}
             rows = await connection.fetch(
                 "SELECT c.case_id, bool_or(r.awaits = 'partner' AND r.next_on > $1) AS waits "
                 "FROM cases c LEFT JOIN referrals r ON r.case_id = c.case_id "
@@ -292,7 +291,7 @@ class Month:
                 local_day(self.now),
             )
         alone = [row["case_id"] for row in rows if not row["waits"]]
-        return [case_id for case_id in alone if case_id not in listed]
+        return [case_id for case_id in alone if case_id not in seen]
 
     async def ends(self) -> dict[str, int]:
         """How many cases ended how, or where they stand."""
@@ -303,8 +302,8 @@ class Month:
                 "SELECT 'referral ' || status || coalesce(' ' || reason, ''), count(*) "
                 "FROM referrals GROUP BY status, reason"
             )
-            listed = await connection.fetch(statements.WORKLIST, 1_000_000, 0)
-        work = Counter(f"worklist {row['reason']}" for row in listed)
+            items = await listed(connection, 1_000_000)
+        work = Counter(f"worklist {item['reason']}" for item in items)
         return {row["what"]: row["n"] for row in rows} | work
 
     async def attempts(self) -> list[Any]:
@@ -314,6 +313,11 @@ class Month:
                 "SELECT case_id FROM referrals WHERE status <> 'entered-in-error' "
                 "GROUP BY case_id, service_id HAVING count(*) > 1"
             )
+
+
+async def listed(tx: Transaction, limit: int) -> list[dict[str, Any]]:
+    """The first items of the worklist."""
+    return [dict(row._mapping) for row in await tx.select(worklist(limit, 0))]
 
 
 def _spoken(status: ReferralStatus, **given: Any) -> Move:

@@ -11,6 +11,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from sqlalchemy import Select
 
 from contracts.base import Strict
 from contracts.statements import FreeText
@@ -42,7 +43,7 @@ from services.referrals.routes.models import (
     ReferralState,
 )
 from services.referrals.routes.problems import DECIDING, deciding, refuse_nir
-from services.referrals.tables import statements
+from services.referrals.tables import queries
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 PROPOSED = "An appointment that you propose: in the future, with its time zone."
@@ -130,7 +131,8 @@ def add_reading(routes: APIRouter, database: Database, advisers: AdviserCommands
     ) -> CasePage:
         """Cases with their referrals; of one person, or all, a page at a time."""
         async with database.reading() as connection:
-            cases = await _cases(connection, statements.CASES, person_id, status, after, limit)
+            query = queries.cases(limit, person_id=person_id, status=status, after=after)
+            cases = await _cases(connection, query)
         return CasePage(cases=cases, next=cases[-1].case_id if len(cases) == limit else None)
 
     @routes.get("/cases/{case_id}")
@@ -296,19 +298,19 @@ def add_decisions(routes: APIRouter, database: Database, advisers: AdviserComman
 
 
 async def _case(connection: Transaction, case_id: UUID) -> Case:
-    cases = await _cases(connection, statements.CASE, None, None, case_id, 1)
+    cases = await _cases(connection, queries.case(case_id))
     if not cases:
         raise NotFoundError("case")
     return cases[0]
 
 
-async def _cases(connection: Transaction, query: str, *values: Any) -> list[Case]:
-    rows = await connection.fetch(query, *values)
-    referrals: dict[UUID, list[CaseReferral]] = {row["case_id"]: [] for row in rows}
-    for row in await connection.fetch(statements.REFERRALS_OF_CASES, list(referrals)):
-        label = REFERRAL_LABELS[ReferralStatus(row["status"])]
-        referrals[row["case_id"]].append(CaseReferral(**row, label=label))
-    return [Case(**row, referrals=referrals[row["case_id"]]) for row in rows]
+async def _cases(connection: Transaction, query: Select[Any]) -> list[Case]:
+    rows = await connection.select(query)
+    referrals: dict[UUID, list[CaseReferral]] = {row.case_id: [] for row in rows}
+    for row in await connection.select(queries.referrals_of_cases(list(referrals))):
+        label = REFERRAL_LABELS[ReferralStatus(row.status)]
+        referrals[row.case_id].append(CaseReferral(**row._mapping, label=label))
+    return [Case(**row._mapping, referrals=referrals[row.case_id]) for row in rows]
 
 
 def _proposal(told: Told) -> Proposal:

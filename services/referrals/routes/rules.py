@@ -30,7 +30,7 @@ from services.referrals.routes.rule_models import (
     RuleWeights,
 )
 from services.referrals.routes.worklist import Adviser
-from services.referrals.tables import statements
+from services.referrals.tables import queries
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -91,22 +91,23 @@ def add(routes: APIRouter, database: Database, advisers: AdviserCommands) -> Non
     @raises(NotFound)
     async def rules_in_force() -> PublishedRules:
         """The rules in force, with their words, sources and weights. No key is needed."""
-        return await _published(statements.RULES_IN_FORCE)
+        return await _published()
 
     @routes.get("/rules/{digest}", tags=["rules"])
     async def rules_of_digest(response: Response, digest: Digest) -> PublishedRules:
         """Rules of former days, by the digest that a proposal names. No key is needed."""
-        found = await _published(statements.RULES_OF_DIGEST, digest)
+        published = await _published(digest)
         response.headers["cache-control"] = "public, max-age=31536000, immutable"
-        return found
+        return published
 
-    async def _published(statement: str, *values: Any) -> PublishedRules:
+    async def _published(digest: str | None = None) -> PublishedRules:
         async with database.reading() as connection:
-            row = await connection.fetchrow(statement, *values)
-        if row is None:
+            rows = await connection.select(queries.rules(digest))
+        if not rows:
             raise not_found("rule set")
-        rules = Rules.parse(row["content"].encode(), row["rules"], row["version"])
-        return _shown(rules, row["published_at"])
+        (row,) = rows
+        rules = Rules.parse(row.content.encode(), row.rules, row.version)
+        return _shown(rules, row.published_at)
 
 
 def _placed(place: int, one: Ranked) -> RankedService:

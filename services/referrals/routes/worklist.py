@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
+from sqlalchemy import Row
 
 from contracts.days import local_day
 from contracts.public import Ref
@@ -19,7 +20,8 @@ from services.referrals.routes.models import (
     Worklist,
     WorklistItem,
 )
-from services.referrals.tables import statements
+from services.referrals.tables import queries
+from services.referrals.tables.worklist import worklist as worklist_query
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Days = Annotated[int, Query(ge=1, le=730, description="How far back, in days.")]
@@ -124,8 +126,8 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
     ) -> Worklist:
         """What needs a human: urgent first, then by the day by which it is due."""
         async with database.reading() as connection:
-            rows = await connection.fetch(statements.WORKLIST, limit, offset)
-        return Worklist(today=local_day(clock()), items=[_item(dict(row)) for row in rows])
+            rows = await connection.select(worklist_query(limit, offset))
+        return Worklist(today=local_day(clock()), items=[_item(row) for row in rows])
 
     @routes.get("/partners/silences")
     async def silences(
@@ -138,9 +140,9 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
         a time."""
         async with database.reading() as connection:
             since = local_day(clock()) - timedelta(days=days)
-            rows = await connection.fetch(statements.SILENCES, since, after or "", limit)
-        following = rows[-1]["partner_id"] if len(rows) == limit else None
-        partners = [PartnerSilence(**row) for row in rows]
+            rows = await connection.select(queries.silences(since, after, limit))
+        following = rows[-1].partner_id if len(rows) == limit else None
+        partners = [PartnerSilence(**row._mapping) for row in rows]
         return Silences(since=since, partners=partners, next=following)
 
     @routes.get("/partners/bounces")
@@ -151,13 +153,14 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
         pairs of partners between whom most go."""
         async with database.reading() as connection:
             since = local_day(clock()) - timedelta(days=days)
-            rows = await connection.fetch(statements.BOUNCES, since, limit)
-        return Bounces(since=since, bounces=[PartnerBounce(**row) for row in rows])
+            rows = await connection.select(queries.bounces(since, limit))
+        return Bounces(since=since, bounces=[PartnerBounce(**row._mapping) for row in rows])
 
 
-def _item(row: dict[str, Any]) -> WorklistItem:
-    internal = row["partner_kind"] in INTERNAL_KINDS
-    if row["reason"] == "delivery-manual" and internal:
-        row["reason"] = "delivery-internal"
-    label, next_step = LABELS[row["reason"]]
-    return WorklistItem(**row, label=label, next_step=next_step)
+def _item(row: Row[Any]) -> WorklistItem:
+    reason = row.reason
+    if reason == "delivery-manual" and row.partner_kind in INTERNAL_KINDS:
+        reason = "delivery-internal"
+    label, next_step = LABELS[reason]
+    shown = {**row._mapping, "reason": reason}
+    return WorklistItem(**shown, label=label, next_step=next_step)

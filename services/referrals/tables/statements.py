@@ -1,4 +1,4 @@
-"""Statements on the referral service's read tables."""
+"""SQL text on the referral service's read tables: sets, locks, what subscriptions do."""
 
 OPEN = "('requested', 'accepted', 'in-progress', 'on-hold')"
 SERVICES = f"""
@@ -169,25 +169,6 @@ WHERE next_on <= $1 AND referral_id <> ALL($2::uuid[])
     SELECT FROM limits l WHERE l.person_id = r.person_id AND l.kind = 'restricted')
 ORDER BY next_on, referral_id LIMIT $3 FOR UPDATE OF r SKIP LOCKED
 """
-CASES = (
-    _SAME_PERSON.replace("$1::uuid[]", "array_remove(ARRAY[$1::uuid], NULL)")
-    + """
-SELECT case_id, person_id, need_id, thematique, urgent, do_not_contact, parallel, status,
-       outcome, proposal_id, questions, exhausted, exhausted_due, opened_at
-FROM cases
-WHERE ($1::uuid IS NULL OR person_id IN (SELECT person_id FROM same))
-  AND ($2::text IS NULL OR status = $2)
-  AND ($3::uuid IS NULL OR case_id > $3)
-ORDER BY case_id LIMIT $4
-"""
-)
-CASE = CASES.replace("($3::uuid IS NULL OR case_id > $3)", "case_id = $3")
-REFERRALS_OF_CASES = """
-SELECT referral_id, case_id, proposal_id, partner_id, partner_kind, service_id, attempt,
-       replaces, status, business_status, reason, outcome, agreement_id, appointment_at,
-       commission_on, suggested_service_id, awaits, next_on, expire_on, passed, updated_at
-FROM referrals WHERE case_id = ANY($1) ORDER BY case_id, attempt
-"""
 KNOWN_CASES = "SELECT case_id FROM cases WHERE case_id = ANY($1)"
 CASE_OF_PROPOSAL = "SELECT case_id FROM proposals WHERE proposal_id = $1"
 INSERT_PROPOSALS = """
@@ -224,106 +205,6 @@ REFERRALS_OF_PROPOSAL = """
 SELECT referral_id FROM referrals WHERE proposal_id = $1 ORDER BY attempt
 """
 RULES_OF_DIGEST = RULES_IN_FORCE.replace("ORDER BY", "WHERE digest = $1 ORDER BY")
-WORKLIST = """
-WITH active AS (SELECT * FROM cases WHERE status = 'active'),
-open AS (
-  SELECT r.* FROM referrals r JOIN active USING (case_id)
-  WHERE r.status IN ('draft', 'requested', 'accepted', 'in-progress', 'on-hold')
-), items AS (
-  SELECT 'to-confirm' AS reason, case_id, referral_id, escalate_on AS due_on,
-         NULL AS detail
-  FROM open WHERE status = 'draft'
-  UNION ALL
-  SELECT 'unknown-facts', c.case_id, NULL, coalesce(c.exhausted_due, d.escalate_on),
-         c.exhausted
-  FROM active c LEFT JOIN open d ON d.case_id = c.case_id AND d.status = 'draft'
-  WHERE c.questions > 0 AND (c.exhausted IS NOT NULL OR d.referral_id IS NOT NULL)
-  UNION ALL
-  SELECT 'partner-asks', case_id, referral_id, escalate_on, NULL
-  FROM open WHERE awaits = 'adviser' AND status <> 'draft'
-  UNION ALL
-  SELECT 'escalated', case_id, referral_id, escalate_on, NULL
-  FROM open WHERE awaits = 'partner' AND passed = 'escalate'
-  UNION ALL
-  SELECT 'exhausted', case_id, NULL, exhausted_due, exhausted
-  FROM active WHERE exhausted IS NOT NULL
-  UNION ALL
-  SELECT CASE u.message WHEN 'referral.requested' THEN 'delivery-'
-                        WHEN 'referral.reminded' THEN 'reminder-'
-                        WHEN 'appointment.changed' THEN 'appointment-'
-                        WHEN 'appointment.cancelled' THEN 'appointment-off-'
-                        WHEN 'referral.cancelled' THEN 'cancellation-'
-                        ELSE 'withdrawal-' END || u.trouble,
-         r.case_id, r.referral_id, u.since, u.error
-  FROM undelivered u JOIN referrals r USING (referral_id) JOIN cases c USING (case_id)
-  WHERE CASE u.message
-    WHEN 'referral.requested'
-      THEN c.status = 'active' AND r.status = 'requested' AND r.answered_at IS NULL
-    WHEN 'referral.reminded'
-      THEN c.status = 'active' AND r.awaits = 'partner' AND r.passed = 'remind'
-    WHEN 'appointment.changed'  -- matters while the appointment is ahead
-      THEN c.status = 'active' AND r.appointment_at IS NOT NULL
-           AND r.status IN ('requested', 'accepted', 'in-progress', 'on-hold')
-    WHEN 'appointment.cancelled'  -- unless there is another by now
-      THEN c.status = 'active' AND r.appointment_at IS NULL
-           AND r.status IN ('requested', 'accepted', 'in-progress', 'on-hold')
-    ELSE true  -- what ends a referral has to be told, whatever became of the case
-  END
-  UNION ALL
-  SELECT 'answer-unclear', r.case_id, r.referral_id,
-         (r.updated_at AT TIME ZONE 'Europe/Paris')::date, NULL
-  FROM referrals r JOIN active USING (case_id) WHERE r.refused_answer IS NOT NULL
-    AND NOT EXISTS (SELECT FROM referrals later
-                    WHERE later.case_id = r.case_id AND later.updated_at > r.updated_at)
-)
-SELECT i.reason, c.case_id, c.person_id, i.referral_id, i.due_on, c.urgent, c.thematique,
-       r.partner_id, r.partner_kind, r.service_id, r.status, r.suggested_service_id, i.detail
-FROM items i JOIN cases c USING (case_id) LEFT JOIN referrals r ON r.referral_id = i.referral_id
-UNION ALL
-SELECT 'duplicate', NULL, person_id, NULL, since, false, NULL, NULL, NULL, NULL, NULL, NULL,
-       other_id::text
-FROM duplicates
-UNION ALL
-SELECT 'no-rules', NULL, NULL, NULL, (since AT TIME ZONE 'Europe/Paris')::date, false, NULL,
-       NULL, subject, NULL, NULL, NULL, NULL
-FROM alarms WHERE kind = 'no-rules'
-ORDER BY urgent DESC, due_on NULLS FIRST, case_id, referral_id
-LIMIT $1 OFFSET $2
-"""
-SILENCES = """
-SELECT partner_id,
-       count(*) FILTER (WHERE status = 'requested' AND answered_at IS NULL) AS unanswered,
-       min(requested_on) FILTER (WHERE status = 'requested' AND answered_at IS NULL) AS oldest,
-       count(*) FILTER (WHERE passed = 'escalate' AND awaits = 'partner') AS escalated,
-       count(*) FILTER (WHERE status = 'cancelled' AND reason = 'no-response') AS lapsed,
-       count(*) FILTER (WHERE answered_at IS NOT NULL) AS answered,
-       max(answered_at) AS last_answer_at,
-       percentile_cont(0.5) WITHIN GROUP
-         (ORDER BY (answered_at AT TIME ZONE 'Europe/Paris')::date - requested_on)
-         FILTER (WHERE answered_at IS NOT NULL) AS median_days
-FROM referrals WHERE requested_on >= $1 AND partner_id > $2
-GROUP BY partner_id ORDER BY partner_id LIMIT $3
-"""
-"""Per partner, of what was requested since a day: what stays out, what lapsed, how fast."""
-BOUNCES = """
-WITH steps AS (
-  SELECT c.person_id, split_part(c.thematique, '--', 1) AS category, r.partner_id,
-         r.requested_on, r.referral_id,
-         lag(r.partner_id, 1) OVER chain AS before,
-         lag(r.partner_id, 2) OVER chain AS first
-  FROM referrals r JOIN cases c USING (case_id)
-  WHERE r.requested_on >= $1
-  WINDOW chain AS (PARTITION BY c.person_id, split_part(c.thematique, '--', 1)
-                   ORDER BY r.requested_on, r.case_id, r.attempt)
-)
-SELECT partner_id, before AS other_partner_id, count(*) AS persons,
-       max(requested_on) AS last_on, (array_agg(referral_id ORDER BY requested_on DESC))[1:20]
-         AS referrals
-FROM steps WHERE partner_id = first AND partner_id <> before
-GROUP BY partner_id, before ORDER BY persons DESC, partner_id, before LIMIT $2
-"""
-"""A → B → A: a person sent to one partner, to another, and back to the first."""
-
 ACTIVE_OF_PERSONS = """
 SELECT case_id FROM cases WHERE person_id = ANY($1::uuid[]) AND status = 'active'
 """

@@ -33,7 +33,7 @@ async def routed(hub: Hub) -> set[str]:
     """The source's services that the referral service would propose from."""
     async with hub.referrals.transaction() as tx:
         await router.keep_services(tx, await EventStore("partners").read(tx, 0, 1000))
-        rows = (await tx.execute(router_statements.SERVICES)).mappings().all()
+        rows = await tx.fetch(router_statements.SERVICES)
     return {row["service_id"] for row in rows if row["service_id"].startswith(SOURCE)}
 
 

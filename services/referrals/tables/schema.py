@@ -1,0 +1,144 @@
+"""The referral service's own tables, declared; a test compares them with the migrations."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    Date,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+)
+
+METADATA = MetaData()
+_MOMENT = DateTime(timezone=True)
+
+PERSON_EVENTS = Table(
+    "person_events",
+    METADATA,
+    Column("event_id", Uuid, primary_key=True),
+    Column("person_id", Uuid, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("occurred_at", _MOMENT, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("sealed", LargeBinary),
+)
+"""What the intake said of persons, still sealed."""
+ALIASES = Table(
+    "aliases",
+    METADATA,
+    Column("person_id", Uuid, primary_key=True),
+    Column("into_id", Uuid, nullable=False),
+)
+"""Who was merged into whom."""
+DUPLICATES = Table(
+    "duplicates",
+    METADATA,
+    Column("person_id", Uuid, primary_key=True),
+    Column("other_id", Uuid, primary_key=True),
+    Column("since", Date, nullable=False),
+)
+"""Open suspicions, for the worklist."""
+SERVICES = Table(
+    "services",
+    METADATA,
+    Column("service_id", Text, primary_key=True),
+    Column("published", JSON),
+    Column("position", BigInteger, nullable=False),
+    Column("capacity", Text),
+    Column("capacity_until", Date),
+    Column("capacity_at", _MOMENT),
+)
+"""The directory, as its partners publish it."""
+UNDELIVERED = Table(
+    "undelivered",
+    METADATA,
+    Column("referral_id", Uuid, primary_key=True),
+    Column("message", Text, primary_key=True),
+    Column("trouble", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("since", Date, nullable=False),
+)
+"""Messages that partners have not got; ``trouble``: manual (by hand) or dead (given up)."""
+RULES = Table(
+    "rules",
+    METADATA,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("rules", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("published_at", _MOMENT, nullable=False),
+)
+CASES = Table(
+    "cases",
+    METADATA,
+    Column("case_id", Uuid, primary_key=True),
+    Column("person_id", Uuid, nullable=False),
+    Column("need_id", Uuid, nullable=False),
+    Column("thematique", Text, nullable=False),
+    Column("urgent", Boolean, nullable=False),
+    Column("do_not_contact", Boolean, nullable=False),
+    Column("parallel", Boolean, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("outcome", Text),
+    Column("proposal_id", Uuid),
+    Column("questions", Integer, nullable=False),
+    Column("exhausted", Text),
+    Column("exhausted_due", Date),
+    Column("opened_at", _MOMENT, nullable=False),
+)
+PROPOSALS = Table(
+    "proposals",
+    METADATA,
+    Column("proposal_id", Uuid, primary_key=True),
+    Column("case_id", Uuid, nullable=False),
+    Column("rules_digest", Text, nullable=False),
+    Column("evaluated_on", Date, nullable=False),
+)
+_NEXT_ON = """
+CASE WHEN awaits IS DISTINCT FROM 'partner'::text THEN NULL::date
+     WHEN passed IS NULL THEN COALESCE(remind_on, escalate_on, expire_on)
+     WHEN passed = 'remind'::text THEN COALESCE(escalate_on, expire_on)
+     WHEN passed = 'escalate'::text THEN expire_on
+     ELSE NULL::date
+END
+"""
+"""The day of the next step that has not been taken, while the partner is waited for."""
+REFERRALS = Table(
+    "referrals",
+    METADATA,
+    Column("referral_id", Uuid, primary_key=True),
+    Column("case_id", Uuid, nullable=False),
+    Column("person_id", Uuid, nullable=False),
+    Column("proposal_id", Uuid, nullable=False),
+    Column("partner_id", Text, nullable=False),
+    Column("partner_kind", Text, nullable=False),
+    Column("service_id", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("replaces", Uuid),
+    Column("status", Text, nullable=False),
+    Column("business_status", Text),
+    Column("reason", Text),
+    Column("outcome", Text),
+    Column("agreement_id", Uuid),
+    Column("appointment_at", _MOMENT),
+    Column("commission_on", Date),
+    Column("suggested_service_id", Text),
+    Column("requested_on", Date),
+    Column("answered_at", _MOMENT),  # the partner's first sign
+    Column("refused_answer", Text),  # what it asked for, too late or otherwise
+    Column("awaits", Text),  # whose turn it is
+    Column("remind_on", Date),
+    Column("escalate_on", Date),
+    Column("expire_on", Date),
+    Column("passed", Text),  # the last of these steps that was taken
+    Column("next_on", Date, Computed(_NEXT_ON, persisted=True)),
+    Column("updated_at", _MOMENT, nullable=False),
+)
