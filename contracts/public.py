@@ -4,13 +4,13 @@ It is strict: a field that nobody knows is refused, so that a typing error is se
 made it.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field, StringConstraints, model_validator
 
 from contracts.base import Strict
-from contracts.fields import Facts, Identity
+from contracts.fields import DECLARED, Facts, Identity
 from contracts.statements import FreeText
 from contracts.types import AheadDay, Code, Line, ShortText, Slug
 from contracts.values import ContactKind, ContactMode, Evidence, PartnerKind, Thematique
@@ -51,12 +51,10 @@ class Information(Strict):
     version: Slug
 
 
-DisclosableField = Literal[
-    "family_name", "given_name", "phone", "email", "address", "france_travail_number",
-    "birth_date", "commune", "situation", "registered_with_france_travail_since",
-    "minimum_benefit", "recognised_disability", "priority_neighbourhood", "study_level",
-    "mobility", "project", "need_note",
-]  # fmt: skip
+if TYPE_CHECKING:
+    DisclosableField = str
+else:
+    DisclosableField = Literal[*DECLARED]
 
 
 class Agreement(Strict):

@@ -12,7 +12,8 @@ from contracts.types import BirthDate, PastDay, StatedDay, Words
 from contracts.values import Evidence, FactSource, Situation
 
 T = TypeVar("T")
-FreeText = Annotated[Words, StringConstraints(min_length=1, max_length=4000)]
+FREE_TEXT = StringConstraints(min_length=1, max_length=4000)
+FreeText = Annotated[Words, FREE_TEXT]
 Commune = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}|2[AB])[0-9]{3}$")]
 """INSEE code of a commune (59459), not a postal code; existence is checked by the intake."""
 

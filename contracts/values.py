@@ -10,7 +10,6 @@ from data_inclusion.schema.v1 import Thematique
 __all__ = [
     "AUTHOR_OF_REASON",
     "COMMENT_REQUIRED",
-    "INTERNAL_KINDS",
     "REFERRAL_LABELS",
     "REQUESTER_LABELS",
     "SENSITIVE_REQUESTERS",
@@ -69,10 +68,6 @@ class PartnerKind(StrEnum):
     DIGITAL_SPACE = "digital-space"
     E2C = "e2c"
     CAP_EMPLOI = "cap-emploi"
-
-
-INTERNAL_KINDS = frozenset({PartnerKind.INFORMATION_JEUNESSE, PartnerKind.DIGITAL_SPACE})
-"""Services of the commune itself: colleagues, who need no address of their own."""
 
 
 class CapacityStatus(StrEnum):

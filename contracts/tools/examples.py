@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from contracts.days import local_day
+from contracts.fields import FIELDS
 from contracts.public import PublicAgreement, PublicContact, PublicFacts, PublicWithdrawal
 from contracts.values import PartnerKind, Thematique
 
@@ -14,7 +15,7 @@ FRONT_DESK = "https://petite-foret.example/systems/front-desk"
 CCAS = "https://petite-foret.example/systems/ccas"
 LIBRARY = "https://petite-foret.example/systems/digital-space"
 SYSTEMS = (FRONT_DESK, CCAS, LIBRARY)
-_FAMILY = (
+_FAMILY = [
     "Delcourt",
     "Lefebvre",
     "Wattrelos",
@@ -23,12 +24,19 @@ _FAMILY = (
     "Benali",
     "Nowak",
     "Petit",
-)
+]
 _GIVEN = ("Camille", "Inès", "Yanis", "Louise", "Mehdi", "Zofia", "Théo", "Fatou", "Hugo")
 _AGREED = [
-    "family_name", "given_name", "phone", "email", "birth_date", "commune", "situation",
-    "study_level", "need_note",
-]  # fmt: skip
+    "family_name",
+    "given_name",
+    "phone",
+    "email",
+    "birth_date",
+    "commune",
+    "situation",
+    "study_level",
+    "need_note",
+]
 _NEEDS = (
     Thematique("trouver-un-emploi--repondre-a-des-offres-demploi"),
     Thematique("preparer-sa-candidature--realiser-un-cv-et-ou-une-lettre-de-motivation"),
@@ -92,9 +100,11 @@ def person(random: Random) -> dict[str, Any]:
         "facts": {
             "birth_date": {"value": born.isoformat(), "source": "document"},
             "commune": {"value": "59459"},
-            "situation": {"value": random.choice(["job-seeker", "inactive", "in-training"])},
-            "study_level": {"value": random.choice(["none", "cap-bep", "bac"])},
-            "minimum_benefit": {"value": random.choice(["rsa", "none"])},
+            **{
+                name: {"value": random.choice(entry.examples)}
+                for name, entry in FIELDS.items()
+                if entry.examples
+            },
         },
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from contracts.labels import field, french_moment, said
+from contracts.labels import field, format_value, french_moment
 
 SOURCES = {"declared": "déclaré", "document": "vu sur un document", "partner": "partenaire"}
 VIEWS = {
@@ -40,7 +40,7 @@ def value(stated: Any) -> str:
         source, day = SOURCES.get(stated.get("source", "")), stated.get("as_of")
         about = ", ".join(filter(None, (source, f"au {value(day)}" if day else None)))
         return f"{shown} ({about})" if about else shown
-    return said(stated)
+    return format_value(stated)
 
 
 _ENVIRONMENT = _environment()

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from contracts.checks.nir import find_nir
 from contracts.days import PARIS
+from contracts.fields import FIELDS
 from contracts.values import (
     REQUESTER_LABELS,
     BusinessStatus,
@@ -64,21 +65,7 @@ _REQUESTER = {
     "phone": "demandeur_telephone",
     "email": "demandeur_courriel",
 }
-_PERSON = {
-    "family_name": "nom",
-    "given_name": "prenom",
-    "birth_date": "date_naissance",
-    "phone": "telephone",
-    "email": "courriel",
-    "commune": "commune_insee",
-    "situation": "situation",
-    "study_level": "niveau_etudes",
-    "minimum_benefit": "minimum_social",
-    "recognised_disability": "rqth",
-    "france_travail_number": "numero_france_travail",
-    "project": "projet",
-    "need_note": "precision_besoin",
-}
+_PERSON = {name: entry.column for name, entry in FIELDS.items() if entry.column}
 HEADINGS = ["message", "identifiant", *_ABOUT.values(), *_REQUESTER.values(), *_PERSON.values()]
 _UNSEEN = r"[\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]*"
 _FORMULA = re.compile(rf"(^|[,;|\t\r\n])({_UNSEEN}[=+\-@＝＋－＠])|^(?=[\t\r])")

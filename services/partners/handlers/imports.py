@@ -16,6 +16,7 @@ import orjson
 from pydantic import ValidationError
 
 from contracts.base import Event
+from contracts.kinds import KINDS
 from contracts.partners import PartnerRegistered, ServicePublished, ServiceWithdrawn
 from contracts.values import PartnerKind
 from infra.eventstore.events import EventMetadata
@@ -41,19 +42,8 @@ from services.partners.handlers.rows import (
 )
 from services.partners.tables import directory as tables
 
-KINDS = {
-    "france-travail": PartnerKind.FRANCE_TRAVAIL,
-    "mission-locale": PartnerKind.MISSION_LOCALE,
-    "plie": PartnerKind.PLIE,
-    "cap-emploi-reseau-cheops": PartnerKind.CAP_EMPLOI,
-    "ecoles-de-la-deuxieme-chance": PartnerKind.E2C,
-    "reseau-information-jeunesse": PartnerKind.INFORMATION_JEUNESSE,
-    "espaces-publics-numeriques": PartnerKind.DIGITAL_SPACE,
-    "conseillers-numeriques": PartnerKind.DIGITAL_SPACE,
-    "afpa": PartnerKind.TRAINING_BODY,
-    "reseau-app": PartnerKind.TRAINING_BODY,
-}
-"""What a network says of its members' kind; the keys are data·inclusion's own values."""
+NETWORKS = {network: kind for kind, entry in KINDS.items() for network in entry.networks}
+"""The kind of a network's members, by data·inclusion's name of the network."""
 KEPT = ("policy", "delay_days", "channels", "commission", "deadlines", "minimum_age",
         "maximum_age")  # fmt: skip
 """What data·inclusion does not know of a service: an import leaves it as it is."""
@@ -283,7 +273,7 @@ class _Reading:
 
     def _kind_of(self, row: Row) -> PartnerKind | None:
         networks: Sequence[str] = row.get("reseaux_porteurs", ())
-        return next((KINDS[n] for n in networks if n in KINDS), self.kind)
+        return next((NETWORKS[n] for n in networks if n in NETWORKS), self.kind)
 
     def _service(self, known: _Known, row: Row) -> Entry | Wrong:
         before = known.services.get(row["id"])

@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from contracts.labels import FIELDS, field, said
+from contracts.kinds import KINDS
+from contracts.labels import FIELDS, field, format_value
 from contracts.values import PartnerKind
 
 _environment = Environment(
@@ -39,12 +40,13 @@ def page(name: str, status: int, **given: Any) -> Response:
 
 
 def heading_of(kind: PartnerKind | None) -> str:
-    """How a kind of partner calls what it is told of a person (CLAP: a project sheet)."""
+    """Return the heading of what is disclosed, as this kind of partner calls its sheets."""
     agreed = "Ce que la personne a accepté de transmettre"
-    return f"Fiche projet : {agreed.lower()}" if kind is PartnerKind.CLAP else agreed
+    sheet = KINDS[kind].sheet if kind else None
+    return f"{sheet} : {agreed.lower()}" if sheet else agreed
 
 
 def disclosed(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a person agreed to disclose, as headings and words, in the usual order."""
     order = [name for name in FIELDS if name in fields] + [n for n in fields if n not in FIELDS]
-    return [(field(name), said(fields[name])) for name in order]
+    return [(field(name), format_value(fields[name])) for name in order]

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from contracts.labels import french_moment, said
+from contracts.labels import format_value, french_moment
 from contracts.values import HandedTo, HandOver, MessageKind, Reason, Thematique
 from contracts.webhooks import RequesterPart
 from services.partners.handlers.manual import Sheet
@@ -66,7 +66,7 @@ def sheet_page(sheet: Sheet) -> Response:
         about=list(_about(sheet.data)),
         heading=heading_of(sheet.kind),
         fields=disclosed(sheet.data.get("person", {})),
-        until=said(sheet.data.get("agreed_until", "")),
+        until=format_value(sheet.data.get("agreed_until", "")),
         reasons=partner_reasons(),
         blanks=_BLANKS,
         ways=WAYS.values(),
@@ -104,4 +104,4 @@ def _said(name: str, value: Any) -> str:
         return (REASONS | STOPPED)[Reason(value)]
     if name == "appointment_at":
         return f"le {french_moment(datetime.fromisoformat(value))}"
-    return said(value)
+    return format_value(value)

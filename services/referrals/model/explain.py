@@ -11,6 +11,7 @@ from typing import Any
 
 from contracts.base import Event
 from contracts.explanation import Candidate, Condition, Explanation, FactUsed, LeftOut
+from contracts.fields import FIELDS, RULE_FACTS
 from contracts.referrals import (
     ProposalChanged,
     ProposalMade,
@@ -18,7 +19,7 @@ from contracts.referrals import (
     ReferralConfirmed,
 )
 from contracts.values import Author, FactSource
-from services.referrals.model.routing import ELIGIBLE, NOT_ELIGIBLE
+from services.referrals.model.routing import DERIVED, ELIGIBLE, NOT_ELIGIBLE
 from services.referrals.model.rules import FAILED, MATCHED, Rules
 
 PURPOSE = (
@@ -32,20 +33,8 @@ RIGHTS = (
     "R311-3-1-2), auprès de l'accueil ou sur la page publique des règles. Sans réponse sous "
     "un mois, vous pouvez saisir la CADA."
 )
-_FACTS = {
-    "age": "Âge",
-    "birth_date": "Date de naissance",
-    "commune": "Commune",
-    "situation": "Situation",
-    "registered_with_france_travail_since": "Inscription à France Travail",
-    "registered_months": "Mois d'inscription à France Travail",
-    "minimum_benefit": "Minimum social",
-    "recognised_disability": "Handicap reconnu (avec votre accord)",
-    "priority_neighbourhood": "Quartier prioritaire",
-    "study_level": "Niveau d'études",
-    "mobility": "Mobilité",
-    "has_project": "Projet",
-}
+_FACTS = {name: FIELDS[name].explained or FIELDS[name].label for name in RULE_FACTS}
+_FACTS |= {name: derived.label for name, derived in DERIVED.items()}
 _SOURCES = {
     FactSource.DECLARED: "déclaré par vous",
     FactSource.DOCUMENT: "vu sur un document",

@@ -192,7 +192,7 @@ def _asked(condition: Condition, kind: PartnerKind, rules: Rules) -> tuple[str, 
     return _ORIGINS.get(unknown, unknown), row.question
 
 
-_ORIGINS = {name: origin for name, (origin, _) in DERIVED.items()}
+_ORIGINS = {name: derived.origin for name, derived in DERIVED.items()}
 
 
 def _summary(ranked: Sequence[Ranked]) -> str:

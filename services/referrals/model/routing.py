@@ -6,14 +6,14 @@ question. Whom no rules are in force for is proposed to nobody. The same argumen
 the same ranking (``proposals`` says of it what is stored).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from contracts.checks.communes import zones_of
 from contracts.explanation import Condition, FactUsed
-from contracts.fields import Facts
+from contracts.fields import NOT_KNOWN, RULE_FACTS, Facts
 from contracts.partners import Deadlines
 from contracts.values import CapacityStatus, PartnerKind
 from services.referrals.model.conditions import (
@@ -89,23 +89,36 @@ def known_facts(person: Person, day: date) -> dict[str, FactUsed]:
     found = {}
     for name in Facts.model_fields:
         fact = getattr(person.facts, name)
-        if fact is None or fact.value == "unknown" or (fact.as_of and fact.as_of > day):
+        if fact is None or fact.value == NOT_KNOWN or (fact.as_of and fact.as_of > day):
             continue
         found[name] = FactUsed(
             name=name, value=fact.value, source=fact.source, as_of=fact.as_of
         )
-    for name, (origin, derive) in DERIVED.items():
-        if origin in found:
-            value = derive(found[origin].value, day)
-            found[name] = found[origin].model_copy(update={"name": name, "value": value})
-    found.pop("project", None)  # free text: that there is one is all that counts here
+    for name, derived in DERIVED.items():
+        if known := found.get(derived.origin):
+            value = derived.derive(known.value, day)
+            found[name] = known.model_copy(update={"name": name, "value": value})
+    for name in Facts.model_fields.keys() - RULE_FACTS:
+        found.pop(name, None)  # free text: that there is one is all that counts here
     return found
 
 
-DERIVED: dict[str, tuple[str, Any]] = {
-    "age": ("birth_date", age_on),
-    "registered_months": ("registered_with_france_travail_since", months_between),
-    "has_project": ("project", lambda text, day: True),
+class Derived(NamedTuple):
+    """A fact that rules look at and nobody states: its name for the person, its origin."""
+
+    label: str
+    origin: str
+    derive: Callable[[Any, date], Any]
+
+
+DERIVED = {
+    "age": Derived("Âge", "birth_date", age_on),
+    "registered_months": Derived(
+        "Mois d'inscription à France Travail",
+        "registered_with_france_travail_since",
+        months_between,
+    ),
+    "has_project": Derived("Projet", "project", lambda text, day: True),
 }
 
 

@@ -9,29 +9,29 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import date
 from itertools import product
 from typing import Any
 
-from contracts.fields import Facts
-from contracts.values import PartnerKind, Situation
+from contracts.fields import NOT_KNOWN, RULE_FACTS, codes_of, value_of
+from contracts.values import PartnerKind
+from services.referrals.model.routing import DERIVED
 from services.referrals.model.rules import FAILED, MATCHED, UNKNOWN, Row, Rules, Table, Weights
 
-DERIVED = ("age", "registered_months", "has_project")
-FIELDS = frozenset({*Facts.model_fields, *DERIVED} - {"project"})
+FIELDS = frozenset({*RULE_FACTS, *DERIVED})
 MOST_POINTS = 50_000
 _NUMBERS = re.compile(r"\d+")
 _QUOTED = re.compile(r'"([^"]*)"')
-_TEXTS = ("commune", "birth_date", "registered_with_france_travail_since")
-"""Facts that are codes or days: tried with the texts that the cells name, and with another."""
 _VALUES: Mapping[str, Sequence[Any]] = {
-    "situation": [str(situation) for situation in Situation],
-    "recognised_disability": [True, False],
+    **{
+        name: [code for code in codes if code != NOT_KNOWN]
+        for name in RULE_FACTS
+        if (codes := codes_of(name))
+    },
     "has_project": [True],  # a project that nobody spoke of is unknown, never false
-    "minimum_benefit": ["rsa", "ass", "aah", "none"],
-    "priority_neighbourhood": ["yes", "no"],
-    "study_level": ["none", "cap-bep", "bac", "bac+2", "bac+3-or-more"],
-    "mobility": ["none", "public-transport", "own-vehicle"],
 }
+_TEXTS = [name for name in RULE_FACTS if value_of(name).annotation in (str, date)]
+"""Facts that are codes or days: tried with the texts that the cells name, and with another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy import Row
 
 from contracts.days import local_day
+from contracts.kinds import INTERNAL_KINDS
 from contracts.public import Ref
-from contracts.values import INTERNAL_KINDS
 from infra.base.clock import Clock
 from infra.postgres.database import Database
 from infra.web.auth import Principal, RequireRole

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 
 from contracts.fields import Facts
-from contracts.labels import FIELDS, PARTNERS, VALUES, said
+from contracts.labels import FIELDS, PARTNERS, VALUES, format_value
 from contracts.values import PartnerKind
 
 
@@ -36,7 +36,7 @@ def test_every_kind_of_partner_has_a_name():
 
 
 def test_truth_days_and_texts_are_said_as_in_france():
-    assert said(True) == "Oui"
-    assert said("2026-11-25") == "25/11/2026"
-    assert said("job-seeker") == "En recherche d'emploi"
-    assert said("Devenir soudeur") == "Devenir soudeur"
+    assert format_value(True) == "Oui"
+    assert format_value("2026-11-25") == "25/11/2026"
+    assert format_value("job-seeker") == "En recherche d'emploi"
+    assert format_value("Devenir soudeur") == "Devenir soudeur"
