@@ -17,6 +17,7 @@ from infra.base.clock import Clock
 from infra.base.ids import derived_id
 from infra.delivery.webhook.signature import SignatureError, Verified, new_secret, verify
 from infra.eventstore.events import EventMetadata
+from infra.eventstore.retrying import retrying
 from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError, keyed_digest
@@ -144,16 +145,13 @@ class Answers:
         named = keyed_digest(self._digest_key, b"id", partner_id.encode(), name.encode())
         content = keyed_digest(self._digest_key, said)
         signed = AuthenticatedAnswer(partner_id, named, content, answer, seen)
-        for _ in range(ATTEMPTS):
-            try:
-                async with self._database.transaction() as tx:
-                    return await self._store(tx, signed, traceparent)
-            except ConcurrencyError:
-                continue
-            except ForbiddenTransitionError as error:
-                await self._note_late(signed, error, traceparent)
-                raise
-        raise TimeoutError("others keep changing the referral")
+        try:
+            return await retrying(
+                self._database, lambda tx: self._store(tx, signed, traceparent), ATTEMPTS
+            )
+        except ForbiddenTransitionError as error:
+            await self._note_late(signed, error, traceparent)
+            raise
 
     async def _verify(
         self, referral_id: UUID, headers: Mapping[str, str], body: bytes

@@ -36,6 +36,7 @@ from services.partners.handlers.compose import Composer, SenderProfile, about, d
 from services.partners.model.choices import Choice, open_choices
 from services.partners.model.message_kinds import REQUESTED, WITHOUT_PERSON
 from services.partners.model.sheets import Contact, contact_of
+from services.partners.tables import lists
 from services.partners.tables import manual as tables
 
 BY_HAND = ("manual", "dead")
@@ -96,10 +97,13 @@ class Manual:
         """What waits to be handed over (urgent first), and what was today; nobody's data."""
         today = local_day(self.clock())
         midnight = datetime.combine(today, time(), PARIS)
+        async with self.database.reading() as tx:
+            waiting = await tx.select(lists.waiting_by_hand(partner_id))
+            done = await tx.select(lists.done_by_hand(partner_id, midnight))
         return {
             "today": today,
-            "waiting": await self.database.rows(tables.WAITING, partner_id),
-            "done": await self.database.rows(tables.DONE, partner_id, midnight),
+            "waiting": [row._asdict() for row in waiting],
+            "done": [row._asdict() for row in done],
         }
 
     async def open(self, delivery_id: UUID, meta: EventMetadata) -> Sheet:

@@ -9,6 +9,8 @@ REQUESTED, CANCELLED = MessageKind.REQUESTED, MessageKind.CANCELLED
 REMINDED, WITHDRAWN = MessageKind.REMINDED, MessageKind.WITHDRAWN
 APPOINTMENT, CALLED_OFF = MessageKind.APPOINTMENT, MessageKind.CALLED_OFF
 ERASED = MessageKind.ERASED
+ABOUT_PERSON = frozenset({REQUESTED, REMINDED, APPOINTMENT, CALLED_OFF})
+"""Messages that leave only while something may be done about their person."""
 WITHOUT_PERSON = frozenset({CANCELLED, WITHDRAWN, ERASED})
 """Messages that say nothing of the person, and may leave when the person is gone."""
 

@@ -4,7 +4,6 @@ from dataclasses import asdict
 from typing import Annotated, Literal
 from uuid import UUID
 
-import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import Field, StringConstraints
 
@@ -50,7 +49,7 @@ from services.partners.routes.models import Endpoints as EndpointsListed
 from services.partners.routes.partner import (
     DAY,
     Overlap,
-    ProcessingRestriction,
+    PageSize,
     attempts,
     delivery_page,
     listed,
@@ -58,7 +57,7 @@ from services.partners.routes.partner import (
     rotated,
 )
 from services.partners.routes.redelivery import add as add_redelivery
-from services.partners.tables import statements
+from services.partners.tables import lists, statements
 
 HIDDEN = {"credentials", "client_certificate", "application"}
 """What is never shown again."""
@@ -222,14 +221,13 @@ def _add_deliveries(routes: APIRouter, database: Database) -> None:
 def _add_directory(routes: APIRouter, database: Database) -> None:
     @routes.get("/partners", tags=["directory"])
     async def list_partners(
-        reader: Reader, after: Ref | None = None, limit: ProcessingRestriction = 100
+        reader: Reader, after: Ref | None = None, limit: PageSize = 100
     ) -> PartnerPage:
         """The directory's organisations (data·inclusion structures), a page at a time."""
-        rows = await database.rows(statements.PARTNERS, after or "", limit)
-        following = rows[-1]["partner_id"] if len(rows) == limit else None
-        partners = [
-            ListedPartner(**row | {"structure": orjson.loads(row["structure"])}) for row in rows
-        ]
+        async with database.reading() as tx:
+            rows = await tx.select(lists.partners_after(after or "", limit))
+        following = rows[-1].partner_id if len(rows) == limit else None
+        partners = [ListedPartner(**row._asdict()) for row in rows]
         return PartnerPage(partners=partners, next=following)
 
     @routes.get("/services", tags=["directory"], response_model_exclude_unset=True)
@@ -237,10 +235,12 @@ def _add_directory(routes: APIRouter, database: Database) -> None:
         reader: Reader,
         partner_id: Ref | None = None,
         after: Ref | None = None,
-        limit: ProcessingRestriction = 100,
+        limit: PageSize = 100,
     ) -> ServicePage:
         """What the partners offer (data·inclusion services), a page at a time."""
-        rows = await database.rows(statements.SERVICES, partner_id, after or "", limit)
-        services = [ListedService(**orjson.loads(row.pop("published")) | row) for row in rows]
+        async with database.reading() as tx:
+            rows = await tx.select(lists.services_after(after or "", limit, partner_id))
+        values = [row._asdict() for row in rows]
+        services = [ListedService(**row.pop("published") | row) for row in values]
         following = services[-1].service_id if len(rows) == limit else None
         return ServicePage(services=services, next=following)

@@ -32,6 +32,7 @@ from services.partners.routes.directory_models import (
     PartnerNames,
 )
 from services.partners.tables import directory as tables
+from services.partners.tables import lists
 
 MAX_IMPORT_BYTES = 20 * KIB * KIB
 IMPORT = {"/v1/directory/import": Body(MAX_IMPORT_BYTES, 120, roles=("partner_admin",))}
@@ -111,10 +112,11 @@ def _add_names(routes: APIRouter, database: Database) -> None:
     @routes.get("/partners/{partner_id}/names", tags=["directory"])
     async def list_names(reader: Reader, partner_id: Ref) -> PartnerNames:
         """The names of an organisation and since when; its id stays the same."""
-        rows = await database.rows(tables.NAMES, partner_id)
+        async with database.reading() as tx:
+            rows = await tx.select(lists.names_of(partner_id))
         if not rows:
             raise not_found("partner")
-        return PartnerNames(names=[PartnerName(**row) for row in rows])
+        return PartnerNames(names=[PartnerName(**row._asdict()) for row in rows])
 
     @routes.get("/partners/{partner_id}/name", tags=["directory"])
     async def name_on_a_day(reader: Reader, partner_id: Ref, on: Day) -> NameOnDay:

@@ -42,10 +42,9 @@ from services.partners.routes.models import (
     PingResult,
 )
 from services.partners.routes.models import Endpoints as EndpointsListed
-from services.partners.tables import messages as messages_of
-from services.partners.tables import statements
+from services.partners.tables import lists
 
-ProcessingRestriction = Annotated[int, Query(ge=1, le=500)]
+PageSize = Annotated[int, Query(ge=1, le=500)]
 WebhookId = Annotated[str, StringConstraints(pattern=r"^dlv_[0-9a-f]{32}$")]
 After = Annotated[Count, Query()]
 DAY = int(OVERLAP.total_seconds())
@@ -117,7 +116,7 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: MessageFeed
     async def my_deliveries(
         partner: Partner,
         state: State | None = None,
-        limit: ProcessingRestriction = 100,
+        limit: PageSize = 100,
         after: After = 0,
     ) -> DeliveryPage:
         """What was sent to the partner, or waits, in the order it was made."""
@@ -130,7 +129,7 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: MessageFeed
 
     @routes.get("/messages")
     async def my_messages(
-        request: Request, partner: Partner, after: After = 0, limit: ProcessingRestriction = 100
+        request: Request, partner: Partner, after: After = 0, limit: PageSize = 100
     ) -> MessagePage:
         """The messages themselves, after a cursor, in order: for a system that was away.
 
@@ -187,23 +186,27 @@ async def delivery_page(
     limit: int,
 ) -> DeliveryPage:
     """Deliveries in the order they were made, and the cursor of the next page, if any."""
-    rows = await database.rows(
-        statements.DELIVERIES, after, state, partner_id, referral_id, limit
+    statement = lists.deliveries_after(
+        after, limit, state=state, partner_id=partner_id, referral_id=referral_id
     )
-    deliveries = [Delivery(**row) for row in rows]
+    async with database.reading() as tx:
+        rows = await tx.select(statement)
+    deliveries = [Delivery(**row._asdict()) for row in rows]
     following = deliveries[-1].seq if len(rows) == limit else None
     return DeliveryPage(deliveries=deliveries, next=following)
 
 
 async def listed(database: Database, partner_id: str | None) -> EndpointsListed:
     """A partner's addresses, or everybody's."""
-    rows = await database.rows(statements.ENDPOINTS, partner_id)
-    return EndpointsListed(endpoints=[Endpoint(**row) for row in rows])
+    async with database.reading() as tx:
+        rows = await tx.select(lists.endpoints_of(partner_id))
+    return EndpointsListed(endpoints=[Endpoint(**row._asdict()) for row in rows])
 
 
 async def attempts(
     database: Database, delivery_id: UUID, partner_id: str | None = None
 ) -> DeliveryAttempts:
     """Every attempt to send a message; none of another partner's."""
-    rows = await database.rows(messages_of.ATTEMPTS, delivery_id, partner_id)
-    return DeliveryAttempts(attempts=[DeliveryAttempt(**row) for row in rows])
+    async with database.reading() as tx:
+        rows = await tx.select(lists.attempts_of(delivery_id, partner_id))
+    return DeliveryAttempts(attempts=[DeliveryAttempt(**row._asdict()) for row in rows])

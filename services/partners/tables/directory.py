@@ -37,12 +37,6 @@ SELECT p.partner_id, p.name, p.structure ->> 'date_maj' AS date_maj,
        (SELECT max(since) FROM partner_names n WHERE n.partner_id = p.partner_id) AS since
 FROM partners p WHERE p.partner_id = ANY($1::text[])
 """
-NAMES = """
-SELECT n.since, coalesce(n.name, p.name) AS name
-FROM partners p LEFT JOIN partner_names n USING (partner_id)
-WHERE p.partner_id = $1 ORDER BY n.since
-"""
-"""One without a day where the name has never changed."""
 NAME_ON = """
 SELECT coalesce(
   (SELECT name FROM partner_names WHERE partner_id = $1 AND since <= $2

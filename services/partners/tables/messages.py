@@ -3,14 +3,6 @@
 from services.partners.tables.channels import FOR_API, WANTED
 from services.partners.tables.withdrawals import WITHDRAWN
 
-ATTEMPTS = """
-SELECT a.attempt, a.endpoint_id, coalesce(e.channel, 'manual') AS channel, a.sent_at,
-       a.outcome, a.status, a.error, a.duration_ms
-FROM delivery_attempts a LEFT JOIN endpoints e USING (endpoint_id)
-JOIN deliveries d USING (delivery_id)
-WHERE a.delivery_id = $1 AND ($2::text IS NULL OR d.partner_id = $2)
-ORDER BY a.sent_at, a.attempt LIMIT 500
-"""
 KEPT_THERE = """
 d.message IN ('appointment.changed', 'appointment.cancelled') AND EXISTS (
   SELECT FROM endpoints e WHERE e.endpoint_id = d.endpoint_id AND e.channel = 'rest')

@@ -23,10 +23,6 @@ SET partner_id = excluded.partner_id, kind = excluded.kind, name = excluded.name
     policy = excluded.policy, commission = excluded.commission,
     published = excluded.published, withdrawn = false
 """
-PARTNERS = """
-SELECT partner_id, kind, name, structure::text FROM partners
-WHERE partner_id > $1 ORDER BY partner_id LIMIT $2
-"""
 LOCK_SERVICE = "SELECT 1 FROM services WHERE service_id = $1 FOR UPDATE"
 KEEP_CAPACITY = """
 UPDATE services SET capacity = $2, seats = $3, capacity_until = $4, capacity_at = $5,
@@ -35,12 +31,6 @@ WHERE service_id = $1 AND (capacity_at IS NULL OR capacity_at <= $5)
 """
 SUGGESTED = "SELECT 1 FROM services WHERE service_id = $1 AND NOT withdrawn"
 SERVICE = "SELECT partner_id FROM services WHERE service_id = $1"
-SERVICES = """
-SELECT published::text AS published, capacity, seats, capacity_until, capacity_at, sessions,
-       withdrawn
-FROM services WHERE ($1::text IS NULL OR partner_id = $1) AND service_id > $2
-ORDER BY service_id LIMIT $3
-"""
 SERVICES_OF = "SELECT service_id FROM services WHERE partner_id = $1"
 PARTNER_KIND = "SELECT kind FROM partners WHERE partner_id = $1"
 
@@ -97,13 +87,6 @@ SELECT count(*) FROM endpoints WHERE partner_id = $1 AND state = 'active' AND ur
 MOVE_DELIVERIES = """
 UPDATE deliveries SET endpoint_id = $2
 WHERE endpoint_id = ANY($1::uuid[]) AND state = 'pending'
-"""
-ENDPOINTS = """
-SELECT endpoint_id, partner_id, service_ids, channel, rank, url, ordering, per_minute,
-       concurrency, batch_minutes, state, reason, verified_at, failures, failing_since,
-       open_until, created_at
-FROM endpoints WHERE $1::text IS NULL OR partner_id = $1 ORDER BY created_at, endpoint_id
-LIMIT 1000
 """
 ENDPOINTS_FOR = """
 SELECT DISTINCT ON (w.partner_id, w.service_id) w.partner_id, w.service_id, e.endpoint_id
@@ -254,15 +237,6 @@ DISABLE_ENDPOINTS = """
 UPDATE endpoints SET state = 'disabled', reason = $2
 WHERE endpoint_id = ANY($1::uuid[]) AND state = 'active'
 RETURNING endpoint_id, partner_id
-"""
-DELIVERIES = """
-SELECT seq, delivery_id, endpoint_id, partner_id, service_id, referral_id, message, state,
-       attempts, last_error, last_status, file, acknowledged_at, created_at, updated_at,
-       CASE WHEN state = 'pending' THEN next_attempt_at END AS next_attempt_at
-FROM deliveries
-WHERE seq > $1 AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR partner_id = $3)
-  AND ($4::uuid IS NULL OR referral_id = $4)
-ORDER BY seq LIMIT $5
 """
 
 REMINDABLE = f"""
