@@ -21,7 +21,6 @@ from infra.eventstore.store import ANY, ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from services.intake import tables
 from services.intake.handlers.errors import NotTakenError, Reason
 from services.intake.handlers.inbound import InboundEvent
 from services.intake.model.statements import (
@@ -32,7 +31,17 @@ from services.intake.model.statements import (
     decide,
     fold,
 )
-from services.intake.tables import Received
+from services.intake.tables.inbox import Received, receive, received
+from services.intake.tables.persons import (
+    add_persons,
+    add_refs,
+    add_sources,
+    agreements_of,
+    lock_persons,
+    persons_of,
+    sources_of,
+    stream_of,
+)
 
 EVENTS = Counter("aiguillage_intake_events", "Public events received", ["result"])
 LEFT_OUT = Counter("aiguillage_intake_left_out", "Fields of identity that were not taken")
@@ -69,7 +78,7 @@ class Intake:
 
         Raises ``ConcurrencyError``: roll back, then do it again.
         """
-        inbox = await tables.received(tx, {a.key for a in arrivals})
+        inbox = await received(tx, {a.key for a in arrivals})
         fresh = [a for a in arrivals if a.key not in inbox]
         group = await self._group(tx, fresh)
         outcomes = [_outcome(group, inbox, arrival) for arrival in arrivals]
@@ -79,26 +88,26 @@ class Intake:
 
     async def _group(self, tx: Transaction, fresh: Sequence[InboundEvent]) -> "_Group":
         """Everything that is known about the persons of these arrivals, in five reads."""
-        refs = await tables.persons_of(tx, {a.ref for a in fresh if a.ref})
+        refs = await persons_of(tx, {a.ref for a in fresh if a.ref})
         named = {p.person_id for a in fresh if (p := a.said.person) and p.person_id}
-        persons = await tables.lock_persons(tx, named | set(refs.values()))
+        persons = await lock_persons(tx, named | set(refs.values()))
         alive = set(await self._writer.vault.keys(persons)) if persons else set()
         withdrawing = [a for a in fresh if isinstance(a.said, PublicWithdrawal)]
-        agreements = await tables.agreements_of(tx, persons if withdrawing else ())
+        agreements = await agreements_of(tx, persons if withdrawing else ())
         none: frozenset[UUID] = frozenset()
         known = {p: Known(True, agreements.get(p, none)) for p in persons}
-        speakers = await tables.sources_of(tx, named & persons)
+        speakers = await sources_of(tx, named & persons)
         return _Group(self._clock(), refs, known, persons - alive, speakers)
 
     async def _store(self, tx: Transaction, group: "_Group") -> None:
         if not group.received:
             return
         await self._writer.vault.create(group.versions)
-        await tables.add_persons(tx, group.versions, group.now)
-        if not await tables.add_refs(tx, group.new_refs):
+        await add_persons(tx, group.versions, group.now)
+        if not await add_refs(tx, group.new_refs):
             raise ConcurrencyError("person_refs")
-        await tables.add_sources(tx, group.new_speakers)
-        if not await tables.receive(tx, group.received, group.now):
+        await add_sources(tx, group.new_speakers)
+        if not await receive(tx, group.received, group.now):
             raise ConcurrencyError("inbox")
         await self._writer.write(tx, group.pending, new_persons=True)
 
@@ -186,7 +195,7 @@ class _Group:
         expected = self.versions.get(person_id, ANY)
         if person_id in self.versions:
             self.versions[person_id] += len(events)
-        stream, at = tables.stream_of(person_id), arrival.time or self.now
+        stream, at = stream_of(person_id), arrival.time or self.now
         self.pending.append(Pending(stream, events, person_id, arrival.meta, expected, at))
 
     def _let_speak(self, arrival: InboundEvent, person_id: UUID) -> None:

@@ -22,8 +22,14 @@ from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, heard_of
 from infra.privacy.erasure_ledger import Erasure, Erasures
 from infra.privacy.restrictions import apply_restrictions
-from services.intake import tables
 from services.intake.handlers.persons import UnknownPersonError
+from services.intake.tables.persons import (
+    announced,
+    forget_persons,
+    lock_persons,
+    same_person,
+    stream_of,
+)
 
 ATTEMPTS = 5
 Unless = Callable[[Transaction, Sequence[UUID]], Awaitable[bool]]
@@ -66,7 +72,7 @@ class Erasing:
     async def state(self, person_id: UUID) -> list[Erasure]:
         """How far a person's erasure is, id by id; empty if nobody asked for it."""
         async with self.database.reading() as connection:
-            group = await tables.same_person(connection, person_id)
+            group = await same_person(connection, person_id)
         found = await self.erasures.find(sorted(group | {person_id}))
         return sorted(found.values(), key=lambda erasure: erasure.person_id)
 
@@ -79,10 +85,10 @@ class Erasing:
         unless: Unless | None,
     ) -> list[Erasure]:
         now = self.clock()
-        if not await tables.lock_persons(tx, [person_id]):
+        if not await lock_persons(tx, [person_id]):
             raise UnknownPersonError("person")
-        group = sorted(await tables.same_person(tx, person_id))
-        await tables.lock_persons(tx, group)
+        group = sorted(await same_person(tx, person_id))
+        await lock_persons(tx, group)
         if unless is not None and await unless(tx, group):
             return []
         await self.erasures.fence([Erasure(p, reason, now) for p in group])
@@ -113,11 +119,11 @@ class Erasing:
         """Append what was not said yet: that it was asked for, that keys were destroyed."""
         said: list[tuple[UUID, Event]] = [(e.person_id, _requested(e)) for e in rows]
         said += [(p, KeysDestroyed(person_id=p)) for p in destroyed]
-        known = await tables.announced(
+        known = await announced(
             tx, [person for person, _ in said], [ErasureRequested.type, KeysDestroyed.type]
         )
         pending = [
-            Pending(tables.stream_of(person), [event], person, meta)
+            Pending(stream_of(person), [event], person, meta)
             for person, event in said
             if (person, event.type) not in known
         ]
@@ -130,7 +136,7 @@ class Erasing:
         heard = heard_of(messages, self.writer.vault)
         persons = {person for person in heard if person}
         fresh = await forget(tx, persons, self.clock())
-        await tables.forget(tx, persons)
+        await forget_persons(tx, persons)
         await self.writer.write(tx, forgotten_events("intake", fresh, heard))
 
 

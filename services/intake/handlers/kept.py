@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -13,28 +13,35 @@ from infra.keys.rewrap import EncryptedColumn
 from infra.messaging.sources.base import ForeignRecord
 
 
+class Place(NamedTuple):
+    """Where a record stands on the broker."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 def closed(record: ForeignRecord, keys: MasterKeys) -> bytes:
     """A record, to be kept."""
     headers = [[name, _base64(value)] for name, value in record.headers]
     text = orjson.dumps([_base64(record.value), headers, record.size])
-    return keys.wrap(text, _bound(*place_of(record)))
+    return keys.wrap(text, _bound(place_of(record)))
 
 
-def opened(row: Any, keys: MasterKeys) -> ForeignRecord:
-    """Undo ``closed``, for a row of ``refused_records``."""
-    place = (row["topic"], row["partition"], row["offset"])
-    value, headers, size = orjson.loads(keys.unwrap(row["raw"], _bound(*place)))
+def opened(place: Place, raw: bytes, keys: MasterKeys) -> ForeignRecord:
+    """Undo ``closed``."""
+    value, headers, size = orjson.loads(keys.unwrap(raw, _bound(place)))
     read = tuple((name, _bytes(text)) for name, text in headers)
     return ForeignRecord(*place, _bytes(value), read, size)
 
 
-def place_of(record: ForeignRecord) -> tuple[str, int, int]:
-    """Where a record is."""
-    return record.topic, record.partition, record.offset
+def place_of(record: ForeignRecord) -> Place:
+    """Return where a record stands."""
+    return Place(record.topic, record.partition, record.offset)
 
 
-def _bound(topic: str, partition: int, offset: int) -> bytes:
-    return f"refused record {topic} {partition} {offset}".encode()
+def _bound(place: Place) -> bytes:
+    return f"refused record {place.topic} {place.partition} {place.offset}".encode()
 
 
 REFUSED = EncryptedColumn(
@@ -42,7 +49,7 @@ REFUSED = EncryptedColumn(
     "refused_records",
     ("topic", "partition", "offset"),
     "raw",
-    lambda row: _bound(row["topic"], row["partition"], row["offset"]),
+    lambda row: _bound(Place(row["topic"], row["partition"], row["offset"])),
 )
 
 

@@ -32,9 +32,16 @@ from infra.keys.vault import PersonErasedError, keyed_digest
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction, columns
 from infra.privacy.restrictions import require_unlimited
-from services.intake import tables
 from services.intake.handlers.inbound import origin_of
 from services.intake.model.identity import features, profile
+from services.intake.tables import statements
+from services.intake.tables.persons import (
+    add_sources,
+    announced,
+    lock_persons,
+    sources_of,
+    stream_of,
+)
 
 TELLING = frozenset(e.type for e in (PersonRegistered, PersonIdentified, FactsStated))
 SHARED_BY_MANY = 20
@@ -65,9 +72,9 @@ class Persons:
             return
         persons = {m.person_id for m in told if m.person_id}
         rows = await self._digests(tx, persons)
-        await tx.execute(tables.UNINDEX, list(persons))
-        await tx.execute(tables.INDEX, *columns(rows, 3))
-        matches = await tx.fetch(tables.MATCHES, list(persons), SHARED_BY_MANY)
+        await tx.execute(statements.UNINDEX, list(persons))
+        await tx.execute(statements.INDEX, *columns(rows, 3))
+        matches = await tx.fetch(statements.MATCHES, list(persons), SHARED_BY_MANY)
         pending = [p for match in matches for p in await self._suspect(tx, match)]
         await self.writer.write(tx, pending)
 
@@ -75,7 +82,7 @@ class Persons:
         self, tx: Transaction, persons: set[UUID]
     ) -> list[tuple[UUID, str, bytes]]:
         key = self.writer.vault.index.derive("person-index")
-        names = [tables.stream_of(person_id) for person_id in persons]
+        names = [stream_of(person_id) for person_id in persons]
         streams = await self.writer.store.load_many(tx, names)
         telling = [e for events in streams.values() for e in events if e.type in TELLING]
         opened = await unseal(self.writer.vault, telling)
@@ -96,7 +103,7 @@ class Persons:
         automatic = MatchKind.FRANCE_TRAVAIL_NUMBER in kinds
         status = "merged" if automatic else "open"
         new = await tx.fetchval(
-            tables.SUSPECT, person_id, other_id, match["kinds"], status, self.clock()
+            statements.SUSPECT, person_id, other_id, match["kinds"], status, self.clock()
         )
         if new is None:
             return []
@@ -105,7 +112,7 @@ class Persons:
                 person_id=person_id, other_id=other_id, matched_on=kinds
             )
             return [_pending(suspected, person_id)]
-        if await tx.fetchval(tables.ADD_ALIAS, person_id, other_id) is None:
+        if await tx.fetchval(statements.ADD_ALIAS, person_id, other_id) is None:
             return []  # part of a third one already, who matches as well
         merged = PersonMerged(
             person_id=person_id, into=other_id, merged_by=AUTOMATIC, matched_on=kinds
@@ -121,14 +128,14 @@ class Persons:
         """
         async with self.database.transaction() as tx:
             await self._lock(tx, person_id, into)
-            members = await tx.fetch(tables.MEMBERS, person_id, into)
+            members = await tx.fetch(statements.MEMBERS, person_id, into)
             roots = {row["wanted"]: row["root"] for row in members}
             if roots[person_id] != person_id:
                 raise MergeRefusedError("the person is already part of another")
             if roots[into] == person_id:
                 raise MergeRefusedError("the other is already part of this person")
-            await tx.execute(tables.ADD_ALIAS, person_id, into)
-            await tx.execute(tables.SETTLE, person_id, into, "merged")
+            await tx.execute(statements.ADD_ALIAS, person_id, into)
+            await tx.execute(statements.SETTLE, person_id, into, "merged")
             merged = PersonMerged(
                 person_id=person_id,
                 into=into,
@@ -142,10 +149,10 @@ class Persons:
         """Take a merge back; raises as ``merge`` does."""
         async with self.database.transaction() as tx:
             await self._lock(tx, person_id)
-            into = await tx.fetchval(tables.DROP_ALIAS, person_id)
+            into = await tx.fetchval(statements.DROP_ALIAS, person_id)
             if into is None:
                 raise MergeRefusedError("the person is part of no other")
-            await tx.execute(tables.SETTLE, person_id, into, "dismissed")
+            await tx.execute(statements.SETTLE, person_id, into, "dismissed")
             unmerged = PersonUnmerged(person_id=person_id, from_id=into, unmerged_by=meta.actor)
             await self.writer.write(tx, [_pending(unmerged, person_id, meta)])
         return unmerged
@@ -156,9 +163,9 @@ class Persons:
         Raises ``UnknownPersonError`` and, of two that are merged, ``MergeRefusedError``.
         """
         async with self.database.transaction() as tx:
-            if await tx.fetchval(tables.ARE_ONE, person_id, other_id):
+            if await tx.fetchval(statements.ARE_ONE, person_id, other_id):
                 raise MergeRefusedError("the two are merged: take the merge back")
-            row = await tx.fetchrow(tables.SETTLE, person_id, other_id, "dismissed")
+            row = await tx.fetchrow(statements.SETTLE, person_id, other_id, "dismissed")
             if row is None:
                 raise UnknownPersonError("duplicate")
             dismissed = DuplicateDismissed(
@@ -177,24 +184,22 @@ class Persons:
         async with self.database.transaction() as tx:
             await self._lock(tx, person_id)
             await require_unlimited(tx, person_id)
-            if (person_id, origin) in await tables.sources_of(tx, [person_id]):
+            if (person_id, origin) in await sources_of(tx, [person_id]):
                 return
-            await tables.add_sources(tx, [(person_id, origin)])
+            await add_sources(tx, [(person_id, origin)])
             sealed = SharedSealed(source=normal_source(source), reason=reason)
             shared = PersonShared(person_id=person_id, shared_by=meta.actor, sealed=sealed)
             await self.writer.write(tx, [_pending(shared, person_id, meta)])
 
     async def _lock(self, tx: Transaction, *persons: UUID) -> None:
-        known_persons = await tables.lock_persons(tx, set(persons))
+        known_persons = await lock_persons(tx, set(persons))
         if known_persons != set(persons):
             raise UnknownPersonError("person")
         if len(set(persons)) < len(persons):
             raise MergeRefusedError("a person is not merged into themselves")
-        if await tables.announced(tx, persons, [ErasureRequested.type]):
+        if await announced(tx, persons, [ErasureRequested.type]):
             raise PersonErasedError
 
 
 def _pending(event: Event, person_id: UUID, meta: EventMetadata | None = None) -> Pending:
-    return Pending(
-        tables.stream_of(person_id), [event], person_id, meta or EventMetadata(AUTOMATIC)
-    )
+    return Pending(stream_of(person_id), [event], person_id, meta or EventMetadata(AUTOMATIC))

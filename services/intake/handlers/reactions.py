@@ -18,7 +18,6 @@ from infra.messaging.kafka_client import MAX_PUBLIC_BYTES
 from infra.messaging.sources.base import ForeignRecord
 from infra.postgres.database import is_infrastructure
 from infra.postgres.transaction import Transaction, columns
-from services.intake import tables
 from services.intake.handlers.arrivals import Intake, Outcome
 from services.intake.handlers.errors import NotTakenError, Reason
 from services.intake.handlers.inbound import (
@@ -27,8 +26,9 @@ from services.intake.handlers.inbound import (
     InboundValidator,
     envelope_refused,
 )
-from services.intake.handlers.kept import closed, known_fields, opened, place_of
+from services.intake.handlers.kept import Place, closed, known_fields, opened, place_of
 from services.intake.handlers.refused import named_source, sender_digest
+from services.intake.tables import statements
 
 KAFKA = Emitter("kafka", "system:kafka", ("*",))
 REPLAY_RECORDS = 200
@@ -62,25 +62,25 @@ class PublicRecords:
             )
             for n, error in sorted(refused.items())
         ]
-        await tx.execute(tables.REFUSE, *columns(rows, 7), self._clock())
+        await tx.execute(statements.REFUSE, *columns(rows, 7), self._clock())
         keys.check()
 
     async def replay_refused(self, tx: Transaction) -> int:
         """Try all refused records again; return how many are left."""
-        after: tuple[str, int, int] = ("", 0, -1)
-        while rows := await tx.fetch(tables.REFUSED, *after, REPLAY_RECORDS):
-            keys = await self._master.keys(row["raw"] for row in rows)
-            records = [opened(row, keys) for row in rows]
+        after = Place("", 0, -1)
+        while rows := await tx.fetch(statements.REFUSED, *after, REPLAY_RECORDS):
+            keys = await self._master.keys(raw for *_, raw in rows)
+            records = [opened(Place(*place), raw, keys) for *place, raw in rows]
             refused = await self._take(records, tx)
             taken = [place_of(r) for n, r in enumerate(records) if n not in refused]
-            await tx.execute(tables.ACCEPT_REFUSED, *columns(taken, 3))
+            await tx.execute(statements.ACCEPT_REFUSED, *columns(taken, 3))
             again = [
                 (*place_of(records[n]), error.reason, known_fields(error.errors))
                 for n, error in refused.items()
             ]
-            await tx.execute(tables.REFUSE_AGAIN, *columns(again, 5))
+            await tx.execute(statements.REFUSE_AGAIN, *columns(again, 5))
             after = place_of(records[-1])
-        return sum(count for _, count in await tx.fetch(tables.COUNT_REFUSED))
+        return sum(count for _, count in await tx.fetch(statements.COUNT_REFUSED))
 
     async def _take(
         self, records: Sequence[ForeignRecord], tx: Transaction

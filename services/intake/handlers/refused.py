@@ -4,13 +4,12 @@ Kafka has no answer to a producer. A record is asked for by its place, which a p
 from the broker's acknowledgement, or by the source that it names.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import orjson
 import structlog
+from sqlalchemy import select
 
 from contracts import envelope
 from contracts.sources import normal_source
@@ -21,11 +20,21 @@ from infra.keys.vault import keyed_digest
 from infra.messaging.sources.base import ForeignRecord
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from services.intake import tables
-from services.intake.handlers.kept import opened
+from services.intake.handlers.kept import Place, opened
+from services.intake.tables import statements
+from services.intake.tables.schema import REFUSED_RECORDS
 
 MAX_LISTED = 500
 EXPIRED_RECORDS = 500
+_KEPT = REFUSED_RECORDS.c
+_SHOWN = (
+    _KEPT.topic,
+    _KEPT.partition,
+    _KEPT.offset,
+    _KEPT.reason,
+    _KEPT.fields,
+    _KEPT.refused_at,
+)
 log = structlog.get_logger()
 
 
@@ -38,7 +47,7 @@ class Refused:
     partition: int
     offset: int
     reason: str
-    fields: Sequence[str]
+    fields: list[str]
     refused_at: datetime
 
 
@@ -51,19 +60,33 @@ class Refusals:
         self._index = index
 
     async def of_source(self, source: str) -> list[Refused]:
-        """The newest refused records that name a source, with the ids that they name."""
-        rows = await self._rows(tables.REFUSED_OF, sender_digest(self._index, source))
-        keys = await self._master.keys(row["raw"] for row in rows)
-        return [_refused(row, _text_id(opened(row, keys))) for row in rows]
-
-    async def at(self, topic: str, partition: int, offset: int) -> list[Refused]:
-        """The refused record at a place, if there is one; nothing of its text."""
-        rows = await self._rows(tables.REFUSED_AT, topic, partition, offset)
-        return [_refused(row, None) for row in rows]
-
-    async def _rows(self, statement: str, *values: Any) -> list[Any]:
+        """Return the newest refused records that name a source, with the ids that they name."""
+        newest = (
+            select(*_SHOWN, _KEPT.raw)
+            .where(_KEPT.sender == sender_digest(self._index, source))
+            .order_by(_KEPT.refused_at.desc(), _KEPT.partition, _KEPT.offset.desc())
+            .limit(MAX_LISTED)
+        )
         async with self._database.reading() as connection:
-            return list(await connection.fetch(statement, *values))
+            rows = await connection.select(newest)
+        keys = await self._master.keys(row.raw for row in rows)
+        listed = []
+        for row in rows:
+            *shown, raw = tuple(row)
+            record = opened(Place(*shown[:3]), raw, keys)
+            listed.append(Refused(_named(record, "id"), *shown))
+        return listed
+
+    async def at(self, place: Place) -> list[Refused]:
+        """Return the refused record at a place, if there is one; nothing of its text."""
+        one = select(*_SHOWN).where(
+            _KEPT.topic == place.topic,
+            _KEPT.partition == place.partition,
+            _KEPT.offset == place.offset,
+        )
+        async with self._database.reading() as connection:
+            rows = await connection.select(one)
+        return [Refused(None, *shown) for (*shown,) in rows]
 
 
 @dataclass(frozen=True)
@@ -81,7 +104,7 @@ class RefusedRetention:
         """Delete a set of those that are too old; return how many."""
         async with self.database.transaction() as tx:
             until = self.clock() - timedelta(days=self.days)
-            deleted = await tx.fetch(tables.FORGET_REFUSED, until, EXPIRED_RECORDS)
+            deleted = await tx.fetch(statements.FORGET_REFUSED, until, EXPIRED_RECORDS)
         if deleted:
             log.info("refused records deleted, too old", count=len(deleted))
         return len(deleted)
@@ -89,7 +112,7 @@ class RefusedRetention:
 
 async def count_refused(tx: Transaction) -> dict[str, int]:
     """Return how many refused records wait, by reason."""
-    return {reason: count for reason, count in await tx.fetch(tables.COUNT_REFUSED)}
+    return {reason: count for reason, count in await tx.fetch(statements.COUNT_REFUSED)}
 
 
 def sender_digest(index: IndexKey, source: str | None) -> bytes | None:
@@ -104,24 +127,13 @@ def named_source(record: ForeignRecord) -> str | None:
     return _named(record, "source")
 
 
-def _text_id(record: ForeignRecord) -> str | None:
-    return _named(record, "id")
-
-
 def _named(record: ForeignRecord, attribute: str) -> str | None:
     for name, value in record.headers:
         if name.lower() == f"ce_{attribute}" and value:
             return value.decode("utf-8", "replace")[: envelope.MAX_ATTRIBUTE_CHARS]
     try:
-        found = orjson.loads(record.value or b"")
+        event = orjson.loads(record.value or b"")
     except orjson.JSONDecodeError:
         return None
-    value = found.get(attribute) if isinstance(found, dict) else None
+    value = event.get(attribute) if isinstance(event, dict) else None
     return value[: envelope.MAX_ATTRIBUTE_CHARS] if isinstance(value, str) else None
-
-
-def _refused(row: Any, event_id: str | None) -> Refused:
-    return Refused(
-        event_id, row["topic"], row["partition"], row["offset"],
-        row["reason"], list(row["fields"]), row["refused_at"],
-    )  # fmt: skip

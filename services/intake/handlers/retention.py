@@ -20,12 +20,12 @@ from infra.eventstore.events import EventMetadata, StoredEvent
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from services.intake import tables
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.persons import UnknownPersonError
 from services.intake.model.retention import Due, Policy, Stay, Step, due
 from services.intake.projections import CONTACTS, keep_stays, keep_work
 from services.intake.tables import retention
+from services.intake.tables.persons import stream_of
 
 BATCH = 500
 ACTOR = EventMetadata("policy:retention")
@@ -94,7 +94,7 @@ class Retention:
 
         async def stays(tx: Transaction, group: Sequence[UUID]) -> bool:
             since = datetime.combine(due.last_contact_on + timedelta(days=1), time(), PARIS)
-            streams = [tables.stream_of(person) for person in group]
+            streams = [stream_of(person) for person in group]
             found = await tx.fetch(retention.STAYS_ON, streams, list(CONTACTS), since, group)
             return bool(found[0][0])
 
@@ -112,4 +112,4 @@ class Retention:
 
 
 def _said(event: Event, person_id: UUID) -> Pending:
-    return Pending(tables.stream_of(person_id), [event], person_id, ACTOR)
+    return Pending(stream_of(person_id), [event], person_id, ACTOR)

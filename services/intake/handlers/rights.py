@@ -34,10 +34,10 @@ from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from infra.privacy.access_log import View, log_access
 from infra.privacy.restrictions import require_unlimited
-from services.intake import tables
 from services.intake.handlers.persons import TELLING, UnknownPersonError
 from services.intake.model.identity import Profile, profile
 from services.intake.model.statements import dated
+from services.intake.tables.persons import lock_persons, same_person, stream_of
 
 ATTEMPTS = 5
 PROFILE = "profile"
@@ -140,7 +140,7 @@ class Rights:
                 async with self.database.transaction() as tx:
                     group = await self._group(tx, person_id)
                     await self.writer.write(
-                        tx, [Pending(tables.stream_of(p), said(p), p, meta) for p in group]
+                        tx, [Pending(stream_of(p), said(p), p, meta) for p in group]
                     )
                 return
             except ConcurrencyError:
@@ -148,16 +148,16 @@ class Rights:
         raise TimeoutError("others keep changing the person")
 
     async def _group(self, tx: Transaction, person_id: UUID) -> list[UUID]:
-        if not await tables.lock_persons(tx, [person_id]):
+        if not await lock_persons(tx, [person_id]):
             raise UnknownPersonError("person")
-        group = sorted(await tables.same_person(tx, person_id))
+        group = sorted(await same_person(tx, person_id))
         alive = await self.writer.vault.keys(group)
         if set(group) - alive.keys():
             raise PersonErasedError
         return group
 
     async def _profile(self, tx: Transaction, group: Sequence[UUID]) -> Profile:
-        names = [tables.stream_of(person) for person in group]
+        names = [stream_of(person) for person in group]
         streams = await self.writer.store.load_many(tx, names)
         told = [e for events in streams.values() for e in events if e.type in TELLING]
         clear = await unseal(self.writer.vault, told)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field, StringConstraints
+from sqlalchemy import select
 
 from contracts.base import Strict
 from contracts.statements import FreeText
@@ -12,11 +13,11 @@ from contracts.types import Line
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import ABOUT_PERSON, NotFound, raises
 from infra.web.request_meta import metadata_of
-from services.intake import tables
 from services.intake.handlers.persons import Persons
 from services.intake.problems import MergeRefused
 from services.intake.routes.models import Merged, Suspicion, Suspicions, Unmerged
 from services.intake.routes.problems import refuse_nir, refusing
+from services.intake.tables.schema import SUSPICIONS
 
 Adviser = Annotated[Principal, Depends(RequireRole("adviser"))]
 Source = Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
@@ -54,9 +55,17 @@ def router(persons: Persons) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=100_000)] = 0,
     ) -> Suspicions:
         """Who may be whom, oldest suspicion first; what matched, never the value."""
+        pairs = SUSPICIONS.c
+        oldest = (
+            select(pairs.person_id, pairs.other_id, pairs.matched_on, pairs.since)
+            .where(pairs.status == "open")
+            .order_by(pairs.since, pairs.person_id)
+            .limit(limit)
+            .offset(offset)
+        )
         async with persons.database.reading() as connection:
-            rows = await connection.fetch(tables.SUSPICIONS, limit, offset)
-        return Suspicions(duplicates=[Suspicion(**row) for row in rows])
+            rows = await connection.select(oldest)
+        return Suspicions(duplicates=[Suspicion(**row._mapping) for row in rows])
 
     @routes.post("/duplicates/dismiss", status_code=204)
     @raises(*ABOUT_PERSON, MergeRefused, NotFound)

@@ -1,5 +1,6 @@
 """Refused records of the public topic, for the systems that produced them."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -8,7 +9,8 @@ from pydantic import StringConstraints
 from contracts.types import Count, Line
 from infra.web.auth import Principal, RequireRole
 from infra.web.problems import Invalid, raises
-from services.intake.handlers.refused import MAX_LISTED, Refusals, Refused
+from services.intake.handlers.kept import Place
+from services.intake.handlers.refused import Refusals
 from services.intake.problems import SourceNotAllowed
 from services.intake.routes.models import RefusedRecord, RefusedRecords
 
@@ -36,20 +38,11 @@ def router(refusals: Refusals, topic: str) -> APIRouter:
         if source is not None:
             if not system.may_emit(source):
                 raise SourceNotAllowed
-            return _listed(await refusals.of_source(source))
-        if partition is None or offset is None:
+            listed = await refusals.of_source(source)
+        elif partition is None or offset is None:
             raise Invalid.at("source", "give it, or partition and offset")
-        return _listed(await refusals.at(topic, partition, offset))
+        else:
+            listed = await refusals.at(Place(topic, partition, offset))
+        return RefusedRecords(records=[RefusedRecord(**asdict(one)) for one in listed])
 
     return routes
-
-
-def _listed(found: list[Refused]) -> RefusedRecords:
-    records = [
-        RefusedRecord(
-            id=one.id, topic=one.topic, partition=one.partition, offset=one.offset,
-            reason=one.reason, fields=list(one.fields), refused_at=one.refused_at,
-        )
-        for one in found[:MAX_LISTED]
-    ]  # fmt: skip
-    return RefusedRecords(records=records)

@@ -13,7 +13,7 @@ from infra.messaging.sources.base import ForeignRecord
 from infra.platform import Platform
 from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.inbound import InboundValidator
-from services.intake.handlers.kept import opened
+from services.intake.handlers.kept import Place, opened
 from tests.integration.intake.test_intake_kafka import (
     CANARY,
     Topic,
@@ -54,7 +54,10 @@ async def test_an_attribute_without_a_value_is_missing_and_its_record_is_kept_wh
     assert await topic.replay() == 2
     keys = await platform.vault.master.keys()
     rows = await topic.rows("SELECT * FROM refused_records ORDER BY 1, 2, 3")
-    kept = [opened(row, keys) for row in rows]
+    kept = [
+        opened(Place(row["topic"], row["partition"], row["offset"]), row["raw"], keys)
+        for row in rows
+    ]
     assert [(r.value, r.headers) for r in kept] == [
         (r.value, r.headers) for r in (without, unread)
     ]

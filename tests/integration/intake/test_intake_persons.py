@@ -13,9 +13,9 @@ from contracts.public import PublicContact
 from infra.platform import Platform
 from infra.web.app import Service
 from services.audit.app import build as build_audit
-from services.intake import tables
 from services.intake.app import build
 from services.intake.handlers import persons as persons_module
+from services.intake.tables.persons import forget_persons
 from tests.support.platform import client, drain
 
 CANARY = "Zébulonneau"
@@ -241,7 +241,7 @@ async def test_index_holds_nothing_in_clear_and_is_forgotten(town: Town):
         assert clear.lower() not in text
         assert clear.encode().hex() not in text
     async with town.intake.database.transaction() as tx:
-        await tables.forget(tx, [person_id])
+        await forget_persons(tx, [person_id])
         assert await tx.fetchval("SELECT count(*) FROM person_index") == 0
 
 

@@ -1,0 +1,97 @@
+"""The intake's tables, for Core selects; a test compares them with the migrations."""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+)
+
+METADATA = MetaData()
+_MOMENT = DateTime(timezone=True)
+
+INBOX = Table(
+    "inbox",
+    METADATA,
+    Column("key", LargeBinary, primary_key=True),
+    Column("person_id", Uuid),
+    Column("digest", LargeBinary),
+    Column("created", LargeBinary),
+    Column("received_at", _MOMENT, nullable=False),
+)
+PERSONS = Table(
+    "persons",
+    METADATA,
+    Column("person_id", Uuid, primary_key=True),
+    Column("registered_at", _MOMENT, nullable=False),
+)
+PERSON_REFS = Table(
+    "person_refs",
+    METADATA,
+    Column("ref", LargeBinary, primary_key=True),
+    Column("person_id", Uuid, nullable=False),
+)
+PERSON_SOURCES = Table(
+    "person_sources",
+    METADATA,
+    Column("person_id", Uuid, primary_key=True),
+    Column("source", LargeBinary, primary_key=True),
+)
+REFUSED_RECORDS = Table(
+    "refused_records",
+    METADATA,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("fields", ARRAY(Text), nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("sender", LargeBinary),
+    Column("attempts", Integer, nullable=False),
+    Column("refused_at", _MOMENT, nullable=False),
+)
+PERSON_INDEX = Table(
+    "person_index",
+    METADATA,
+    Column("person_id", Uuid, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+)
+SUSPICIONS = Table(
+    "suspicions",
+    METADATA,
+    Column("person_id", Uuid, primary_key=True),
+    Column("other_id", Uuid, primary_key=True),
+    Column("matched_on", ARRAY(Text), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("since", _MOMENT, nullable=False),
+)
+ALIASES = Table(
+    "aliases",
+    METADATA,
+    Column("person_id", Uuid, primary_key=True),
+    Column("into_id", Uuid, nullable=False),
+)
+STAYS = Table(
+    "stays",
+    METADATA,
+    Column("person_id", Uuid, primary_key=True),
+    Column("last_contact_on", Date, nullable=False),
+    Column("site", Text),
+    Column("archived", Boolean, nullable=False),
+)
+OPEN_WORK = Table(
+    "open_work",
+    METADATA,
+    Column("work_id", Uuid, primary_key=True),
+    Column("person_id", Uuid, nullable=False),
+    Column("open", Boolean, nullable=False),
+)
