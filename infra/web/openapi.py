@@ -4,13 +4,15 @@ What an operation may refuse follows from what it takes (a key, a body, paramete
 what it says of itself (``problems.raises``); who may call it from the roles that it asks for.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from starlette.requests import Request
+from starlette.responses import Response
 
 from infra.web.auth import RequireRole
 from infra.web.problems import (
@@ -25,6 +27,7 @@ from infra.web.problems import (
     Problem,
 )
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 REFERENCE = "#/components/schemas/"
 LICENSE = {"name": "EUPL-1.2", "identifier": "EUPL-1.2"}
 KEY = {"type": "http", "scheme": "bearer", "description": "A key; the roles are listed."}
@@ -67,13 +70,21 @@ def describe(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def add_operation(
-    app: FastAPI, method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]
+def document_route(
+    app: FastAPI,
+    path: str,
+    endpoint: Endpoint,
+    operation: dict[str, Any],
+    schemas: dict[str, Any] | None = None,
 ) -> None:
-    """Describe a route that is none of FastAPI's, with the schemas that it refers to."""
+    """Add a POST route that is none of FastAPI's, for it is hot, and describe it by hand.
+
+    ``schemas``: the components that the operation refers to.
+    """
+    app.add_route(path, endpoint, methods=["POST"], include_in_schema=False)
     if not hasattr(app.state, "operations"):
         app.state.operations = []
-    app.state.operations.append((method, path, operation, schemas))
+    app.state.operations.append((path, operation, schemas or {}))
 
 
 def problems_of(route: RouteContext) -> Iterator[type[Problem]]:
@@ -162,9 +173,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
         if route.include_in_schema and route.path_format:
             for method in route.methods or ():
                 _complete(schema["paths"][route.path_format][method.lower()], route)
-    for method, path, operation, needed in getattr(app.state, "operations", ()):
+    for path, operation, needed in getattr(app.state, "operations", ()):
         schemas |= needed
-        schema["paths"].setdefault(path, {})[method.lower()] = operation
+        schema["paths"].setdefault(path, {})["post"] = operation
     schemas |= {"Problem": PROBLEM, "FieldError": FIELD_ERROR}
     _open_answers(schema["paths"], schemas)
     components["securitySchemes"] = {"key": KEY}

@@ -18,7 +18,7 @@ from infra.postgres.database import is_infrastructure
 from infra.postgres.group_commit import GroupCommit, OverloadedError, UnavailableError
 from infra.web.auth import Authenticator
 from infra.web.bodies import KIB, Body
-from infra.web.openapi import add_operation
+from infra.web.openapi import document_route
 from infra.web.problems import (
     ALWAYS,
     LATER,
@@ -190,10 +190,9 @@ def add_routes(
     async def post_event_batch(request: Request) -> Response:
         return await batches(request)
 
-    app.add_route(PATH, post_event, methods=["POST"])
-    app.add_route(BATCH_PATH, post_event_batch, methods=["POST"])
-    add_operation(app, "post", PATH, event_operation(REFUSALS), component_schemas())
-    add_operation(app, "post", BATCH_PATH, batch_operation(MAX_BATCH_EVENTS, REFUSALS), {})
+    document_route(app, PATH, post_event, event_operation(REFUSALS), component_schemas())
+    batches_described = batch_operation(MAX_BATCH_EVENTS, REFUSALS)
+    document_route(app, BATCH_PATH, post_event_batch, batches_described)
 
 
 def _result(item: InboundEvent | NotTakenError, outcomes: Any) -> bytes:

@@ -18,7 +18,7 @@ from infra.postgres.database import is_infrastructure
 from infra.web.bodies import KIB, Body, BodyTooLargeError, bounded_body
 from services.partners.handlers.compose import SenderProfile
 from services.partners.handlers.tokens import TOKEN, LinkGoneError
-from services.partners.pages.rendering import HEADERS, page
+from services.partners.pages.rendering import PAGES, page
 
 FORMS = Body(32 * KIB, open=True, unread=True)
 """Read by us: what is too large is a page too."""
@@ -54,7 +54,7 @@ def mount_link_pages(app: FastAPI, prefix: str, door: Door, pages: Mapping[str, 
 async def _back(request: Request) -> Response:
     """A page that came of a form, asked for again by its address: start at the first one."""
     token = quote(request.path_params["token"], safe="")
-    return Response(status_code=303, headers=HEADERS | {"location": f"../{token}"})
+    return Response(status_code=303, headers=PAGES.headers | {"location": f"../{token}"})
 
 
 def _safely(shown: Page, door: Door) -> Callable[[Request], Awaitable[Response]]:

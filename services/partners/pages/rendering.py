@@ -1,42 +1,15 @@
-"""What all pages share: templates, one style, headers that keep them private, words.
+"""What all pages share: their templates, and words. In French."""
 
-In French, without JavaScript; no page is kept by a browser, or tells others where it was linked
-from.
-"""
-
-import base64
-import hashlib
 from collections.abc import Mapping
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.responses import HTMLResponse, Response
 
 from contracts.kinds import KINDS
 from contracts.labels import FIELDS, field, format_value
 from contracts.values import PartnerKind
+from infra.web.pages import Pages
 
-_environment = Environment(
-    loader=PackageLoader("services.partners"), autoescape=True, undefined=StrictUndefined
-)
-_STYLE = _environment.get_template("style.css").render()
-_STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-HEADERS = {
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-    "x-robots-tag": "noindex, nofollow",
-    "x-content-type-options": "nosniff",
-    "content-security-policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; form-action 'self'; "
-        "frame-ancestors 'none'; base-uri 'none'"
-    ),
-}
-
-
-def page(name: str, status: int, **given: Any) -> Response:
-    """A page from its template."""
-    html = _environment.get_template(f"{name}.html").render(style=_STYLE, **given)
-    return HTMLResponse(html, status, headers=HEADERS)
+PAGES = Pages("services.partners", public=True)
+page = PAGES.render
 
 
 def heading_of(kind: PartnerKind | None) -> str:

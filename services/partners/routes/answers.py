@@ -12,7 +12,7 @@ from infra.base.telemetry import next_hop
 from infra.delivery.webhook.signature import SignatureError, StaleTimestampError
 from infra.keys.vault import PersonErasedError
 from infra.postgres.database import is_infrastructure
-from infra.web.openapi import REFERENCE, add_operation, refusals
+from infra.web.openapi import REFERENCE, document_route, refusals
 from infra.web.problems import (
     ALWAYS,
     LATER,
@@ -83,8 +83,7 @@ def add_answers(app: FastAPI, answers: Answers) -> None:
         )
         return Response(receipt.model_dump_json(), 202, media_type="application/json")
 
-    app.add_route(ANSWERS, receive, methods=["POST"], include_in_schema=False)
-    add_operation(app, "post", ANSWERS, _operation(), _schemas())
+    document_route(app, ANSWERS, receive, _operation(), _schemas())
 
 
 async def _body(request: Request) -> bytes:
