@@ -24,6 +24,7 @@ from contracts.values import (
     BusinessStatus,
     CapacityStatus,
     Channel,
+    ChannelName,
     HandedTo,
     HandOver,
     MessageKind,
@@ -119,7 +120,7 @@ class EndpointRegistered(Event):
     endpoint_id: UUID
     partner_id: Id
     service_ids: Annotated[list[Id], Field(max_length=100)]
-    channel: Channel = Channel.WEBHOOK
+    channel: ChannelName = Channel.WEBHOOK
     rank: int = 0
 
 
@@ -187,7 +188,7 @@ class DeliverySucceeded(DeliveryEvent):
 
     type = "fr.aiguillage.partners.delivery.succeeded.v1"
     attempts: int
-    channel: Channel | None = None
+    channel: ChannelName | None = None
     by: HandOver | None = None
     to: HandedTo | None = None
     sealed: DeliveryNote | None = None
@@ -197,7 +198,7 @@ class DeliveryFailed(DeliveryEvent):
     """A first failure, or a call in which nobody was reached; it will be tried again."""
 
     type = "fr.aiguillage.partners.delivery.failed.v1"
-    channel: Channel
+    channel: ChannelName
     error: Word
     sealed: DeliveryNote | None = None
 
@@ -214,8 +215,8 @@ class DeliveryChannelChanged(DeliveryEvent):
     """One channel failed for good; the message goes to the partner's next one."""
 
     type = "fr.aiguillage.partners.delivery.channel-changed.v1"
-    from_channel: Channel
-    to_channel: Channel
+    from_channel: ChannelName
+    to_channel: ChannelName
     error: Word
 
 
@@ -243,7 +244,7 @@ class DeliveryManual(DeliveryEvent):
     type = "fr.aiguillage.partners.delivery.manual.v1"
     service_id: Id
     error: Word
-    from_channel: Channel | None = None
+    from_channel: ChannelName | None = None
 
 
 class DeliveryAcknowledged(DeliveryEvent):

@@ -4,8 +4,10 @@ Thématiques come from the ``data-inclusion-schema`` package (data·inclusion v1
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 from data_inclusion.schema.v1 import Thematique
+from pydantic import Field, StringConstraints
 
 __all__ = [
     "AUTHOR_OF_REASON",
@@ -19,6 +21,7 @@ __all__ = [
     "CapacityStatus",
     "CaseStatus",
     "Channel",
+    "ChannelName",
     "ContactKind",
     "ContactMode",
     "DeadlineStep",
@@ -82,10 +85,18 @@ class Channel(StrEnum):
     """How a partner's service is reached."""
 
     WEBHOOK = "webhook"
-    REST = "rest"
+    FRANCE_TRAVAIL = "rest"
     EMAIL = "email"
     SFTP = "sftp"
     MANUAL = "manual"
+
+
+ChannelName = Annotated[
+    str,
+    StringConstraints(max_length=40),
+    Field(examples=[channel.value for channel in Channel]),
+]
+"""A channel by its published name: one of ``Channel``, or one that an installation added."""
 
 
 class RequesterKind(StrEnum):

@@ -2,11 +2,11 @@
 
 from urllib.parse import urlsplit
 
+from infra.base.clock import Clock
 from infra.base.settings import Settings
 from infra.delivery.mail import MailSender
 from infra.delivery.sftp import SftpSender
 from infra.delivery.ssrf_guard import Guard, parse_networks
-from infra.delivery.webhook.sender import Sender
 from infra.delivery.worker import DeliveryWorker
 from infra.platform import Platform
 from infra.web.app import Service, create_app
@@ -15,6 +15,8 @@ from infra.web.server import url_of
 from infra.workers.periodic import PeriodicTask
 from services.partners.adapters.france_travail import Desk
 from services.partners.adapters.france_travail_clients import Clients
+from services.partners.channels.base import ChannelContext
+from services.partners.channels.registry import Channels
 from services.partners.handlers.answers import Answers
 from services.partners.handlers.capacity import Capacity, CapacityLinks
 from services.partners.handlers.compose import SenderProfile
@@ -28,7 +30,6 @@ from services.partners.handlers.message_feed import MessageFeed
 from services.partners.handlers.offers import OfferSearches
 from services.partners.handlers.redelivery import Redelivery
 from services.partners.handlers.tokens import ANSWER_PAGE, CAPACITY_PAGE
-from services.partners.handlers.transports import Transports
 from services.partners.handlers.verification import Verification
 from services.partners.model.delivery import RetrySchedule
 from services.partners.pages.answers import add_answer_pages
@@ -56,33 +57,23 @@ def build(platform: Platform) -> Service:
     """Directory, endpoints, deliveries and answers."""
     settings, clock = platform.settings, platform.clock
     database, writer = platform.database("partners"), platform.writer("partners")
-    guard = Guard(parse_networks(settings.delivery_allowed_networks))
     schedule = RetrySchedule.parse(settings.delivery_schedule)
     answers = answer_url(settings)
-    prover = Sender(guard, clock=clock)
-    desk, origin = desk_of(settings), urlsplit(answers).hostname or ""
-    clients = Clients(guard, desk, clock)
-    verification = Verification(database, writer, prover, clients, clock, origin)
-    mail = (
-        MailSender(settings.smtp_url, settings.mail_from, clock=clock)
-        if settings.smtp_url
-        else None
-    )
+    context = channel_context(settings, clock)
+    mail, clients, channels = context.mail, context.clients, Channels(context)
+    verification = Verification(database, writer, channels, clock)
     letterhead = SenderProfile(
         answers.removesuffix(ANSWERS), answers, settings.link_days, platform.requesters
     )
-    files = SftpSender(guard)
     worker = DeliveryWorker(
         "sender",
-        DeliveryQueue(database, writer, clock, schedule, letterhead),
-        Transports(Sender(guard, clock=clock), mail, files, clients),
+        DeliveryQueue(database, writer, clock, schedule, letterhead, channels),
+        channels,
         database.schema,
         poll_seconds=settings.poll_seconds,
         drain_seconds=settings.stop_seconds * DRAIN_SHARE,
     )
-    endpoints = Endpoints(
-        database, writer, guard, clock, mails=mail is not None, appoints=desk is not None
-    )
+    endpoints = Endpoints(database, writer, clock, channels)
     capacity = Capacity(database, writer, clock)
     capacity_links = CapacityLinks(capacity, letterhead, mail)
     app = create_app(
@@ -114,7 +105,7 @@ def build(platform: Platform) -> Service:
     app.include_router(offers_router(searches))
     taking = Answers(database, writer, clock)
     add_answers(app, taking)
-    collecting = Files(database, writer, taking, files, clock)
+    collecting = Files(database, writer, taking, SftpSender(context.guard), clock)
     links = Links(database, writer, taking, clock, letterhead, mail)
     add_answer_pages(app, links)
     add_capacity_pages(app, capacity_links)
@@ -132,7 +123,22 @@ def build(platform: Platform) -> Service:
         ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,
-        on_close=[prover.close, clients.close],
+        on_close=[channels.close],
+    )
+
+
+def channel_context(settings: Settings, clock: Clock) -> ChannelContext:
+    """What channels are built with, as the settings say."""
+    guard = Guard(parse_networks(settings.delivery_allowed_networks))
+    return ChannelContext(
+        settings=settings,
+        guard=guard,
+        clock=clock,
+        origin=urlsplit(answer_url(settings)).hostname or "",
+        mail=MailSender(settings.smtp_url, settings.mail_from, clock=clock)
+        if settings.smtp_url
+        else None,
+        clients=Clients(guard, desk_of(settings), clock),
     )
 
 

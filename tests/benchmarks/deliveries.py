@@ -30,9 +30,11 @@ from infra.eventstore.writer import Pending
 from infra.platform import Platform
 from infra.postgres.database import vault_url
 from infra.workers.event_loop import settle_memory
-from services.partners.app import build
+from services.partners.app import build, channel_context
+from services.partners.channels.base import Address
+from services.partners.channels.registry import Channels
 from services.partners.handlers.directory import seed
-from services.partners.handlers.endpoints import Address, Endpoints
+from services.partners.handlers.endpoints import Endpoints
 from tests.benchmarks.measure import ROUNDS, Bench, bench, report
 
 COUNT, ENDPOINTS, BYTES = 20_000, 10, 650
@@ -132,8 +134,8 @@ async def _drain(
 
 async def _endpoints(platform: Platform, ports: list[int]) -> None:
     database = platform.database("partners")
-    guard = Guard(parse_networks(LOOPBACK))
-    endpoints = Endpoints(database, platform.writer("partners"), guard, platform.clock)
+    channels = Channels(channel_context(platform.settings, platform.clock))
+    endpoints = Endpoints(database, platform.writer("partners"), platform.clock, channels)
     for port in ports:
         address = Address(PARTNER, [SERVICE], f"http://127.0.0.1:{port}/hook")
         await endpoints.register(address, EventMetadata())

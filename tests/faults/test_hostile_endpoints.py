@@ -10,7 +10,6 @@ import pytest
 from infra.delivery.ssrf_guard import Guard, parse_networks
 from infra.delivery.webhook.sender import MAX_RETRY_AFTER_SECONDS, Outcome, Outgoing, Sender
 from infra.delivery.webhook.signature import new_secret
-from services.partners.handlers.transports import Transports
 from tests.support import hostile as h
 from tests.support.partners import PARTNER, Hub, Sink, register
 
@@ -72,7 +71,7 @@ async def test_hostile_endpoint_is_classified_bounded_and_seen_and_harms_nobody(
     hub: Hub, sink: Sink, behaviour: h.Behaviour, outcome: str, error: str
 ):
     sender = Sender(OPEN, deadline_seconds=DEADLINE)
-    hub.worker._sender = Transports(sender, None)
+    hub.channels["webhook"].sender = sender
     async with h.hostile(behaviour) as bad:
         await register(hub, bad.url)
         await register(hub, sink.url, service_ids=[OTHER])

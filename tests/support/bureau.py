@@ -52,9 +52,7 @@ class Bureau(Hub):
 
     @property
     def clients(self) -> Clients:
-        clients = self.worker._sender._clients  # type: ignore[attr-defined]
-        assert isinstance(clients, Clients)
-        return clients
+        return self.channels["rest"].context.clients
 
     async def close(self) -> None:
         for close in self.service._on_close:

@@ -35,6 +35,7 @@ from infra.postgres.database import Database
 from infra.web.app import Service
 from infra.web.auth import create_key
 from services.partners.app import build
+from services.partners.channels.registry import Channels
 from services.partners.handlers.directory import seed
 from tests.support.postgres import Databases
 
@@ -157,6 +158,13 @@ class Hub:
     def worker(self) -> DeliveryWorker[Any]:
         (found,) = [w for w in self.service.workers if isinstance(w, DeliveryWorker)]
         return found
+
+    @property
+    def channels(self) -> Channels:
+        """The channels by which the worker sends."""
+        channels = self.worker._sender
+        assert isinstance(channels, Channels)
+        return channels
 
     async def prepare(self) -> None:
         await seed(self.platform, "petite-foret")

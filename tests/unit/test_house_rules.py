@@ -21,7 +21,7 @@ FILES_OF_A_SERVICE = {
     "__init__", "app", "handlers", "model", "pages", "problems", "projections", "routes",
     "subscriptions", "tables",
 }  # fmt: skip
-FOLDERS_OF_A_SERVICE = {"adapters", "migrations", "seed", "templates"}
+FOLDERS_OF_A_SERVICE = {"adapters", "channels", "migrations", "seed", "templates"}
 TEXTS = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".sql", ".txt", ".xml", ".html", ""}
 ADDRESS_OF_MACHINE = re.compile(r"/(?:root|work|home|Users)/|/tmp/[a-z]")
 ALLOWED_TMP = {"infra/postgres/embedded.py"}  # PostgreSQL's sockets must have a short path

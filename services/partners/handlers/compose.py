@@ -6,9 +6,9 @@ key, and an agreement that has ended meanwhile keeps it from leaving.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -28,23 +28,15 @@ from contracts.referrals import (
 )
 from contracts.registry import parse_event
 from contracts.requesters import Requesters
-from contracts.values import Channel
+from contracts.values import MessageKind
 from contracts.webhooks import RequesterPart
-from infra.delivery.mail import OutgoingMail
-from infra.delivery.sftp import Account, OutgoingFile
-from infra.delivery.webhook.sender import ClientCertificate, Outcome, Outgoing, Sent
-from infra.delivery.webhook.signature import SigningKey
+from infra.delivery.webhook.sender import Outcome, Sent
 from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending
 from infra.keys.vault import PersonKey
-from services.partners.adapters import csvfile
-from services.partners.adapters.france_travail_clients import Application, OutgoingAppointment
-from services.partners.handlers import appointments
 from services.partners.handlers.references import open_reference
-from services.partners.handlers.tokens import Link, new_link
-from services.partners.handlers.transports import Message
-from services.partners.model import letters
-from services.partners.model.letters import Letter
+from services.partners.handlers.secrets import EndpointSecrets
+from services.partners.handlers.tokens import Link
 from services.partners.model.message_kinds import REQUESTED, WITHOUT_PERSON, expired
 from services.partners.model.messages import (
     About,
@@ -55,9 +47,10 @@ from services.partners.model.messages import (
     compose_request,
     compose_withdrawal,
 )
-from services.partners.model.requesters import shown, spoken
+from services.partners.model.requesters import shown
 
 log = structlog.get_logger()
+NO_SECRETS = EndpointSecrets()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,98 +64,88 @@ class SenderProfile:
 
     @property
     def host(self) -> str:
-        """By which names of mails are ours."""
+        """Host part of our Message-IDs."""
         return urlsplit(self.base_url).netloc
 
 
 @dataclass(frozen=True, slots=True)
+class SealedRow:
+    """A stored message as far as one has to know it to show what it discloses."""
+
+    person_id: UUID
+    message: MessageKind
+    event_id: UUID
+    event_type: str
+    data: str
+    sealed: bytes | None
+    agreed_until: date | None
+    withdrawn: bool
+
+    @classmethod
+    def of(cls, record: Any) -> Self:
+        """Return the columns of a record that the class knows."""
+        values = {f.name: record[f.name] for f in fields(cls)}
+        return cls(**values | {"message": MessageKind(record["message"])})
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow(SealedRow):
+    """A stored message as far as its body says it."""
+
+    delivery_id: UUID
+    referral_id: UUID
+    partner_id: str
+    service_id: str
+    occurred_at: datetime
+    partner_reference: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedRow(MessageRow):
+    """A message that leaves now, and by which address."""
+
+    endpoint_id: UUID
+    url: str
+    channel: str
+    batch_minutes: int | None
+    traceparent: str | None
+    attempts: int
+    tries_before: int
+
+
+class RequestRow(NamedTuple):
+    """The request that a message is about, and whether it made an appointment."""
+
+    referral_id: UUID
+    event_id: UUID
+    event_type: str
+    data: str
+    sealed: bytes | None
+    external_id: str | None
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Composer:
-    """What one set of messages is made with: keys of persons, secrets of endpoints, today."""
+    """What one set of messages is made with: keys of persons, secrets of endpoints, today.
+
+    ``requests``: by referral, for channels that keep appointments. ``links``: those that mails
+    hold; they are to be stored before the mails leave.
+    """
 
     letterhead: SenderProfile
     persons: Mapping[UUID, PersonKey]
     now: datetime
-    secrets: Mapping[UUID, list[SigningKey]] = field(default_factory=dict)
-    accounts: Mapping[UUID, Account] = field(default_factory=dict)
-    clients: Mapping[UUID, ClientCertificate] = field(default_factory=dict)
-    applications: Mapping[UUID, Application] = field(default_factory=dict)
-    requests: Mapping[UUID, Any] = field(default_factory=dict)
+    secrets: Mapping[UUID, EndpointSecrets] = field(default_factory=dict)
+    requests: Mapping[UUID, RequestRow] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
 
-    def compose(self, row: Any) -> Message | Sent:
-        """The message to send by its channel, or why there is none."""
-        if row["channel"] == Channel.EMAIL:
-            return self._mail(row)
-        if row["channel"] == Channel.SFTP:
-            return self._file(row)
-        if row["channel"] == Channel.REST:
-            return self._appointment(row)
-        if row["endpoint_id"] not in self.secrets:
-            return Sent(Outcome.PERMANENT, "no-secret")
-        body = self.checked(row)
-        if isinstance(body, Sent):
-            return body
-        endpoint = row["endpoint_id"]
-        return Outgoing(
-            row["url"], webhook_id(row), body, self.secrets[endpoint], row["traceparent"],
-            self.clients.get(endpoint), row["message"] != REQUESTED,
-        )  # fmt: skip
+    def secrets_of(self, row: LeasedRow) -> EndpointSecrets:
+        """Return the secrets of a row's address; empty ones where none opens any more."""
+        return self.secrets.get(row.endpoint_id, NO_SECRETS)
 
-    def _file(self, row: Any) -> OutgoingFile | Sent:
-        account, body = self.accounts.get(row["endpoint_id"]), self.checked(row)
-        if account is None:
-            return Sent(Outcome.PERMANENT, "no-credentials")
-        if isinstance(body, Sent):
-            return body
-        name = webhook_id(row)
-        return OutgoingFile(account, f"{name}.csv", csvfile.written(body, name))
-
-    def _appointment(self, row: Any) -> OutgoingAppointment | Sent:
-        application = self.applications.get(row["endpoint_id"])
-        request = self.requests.get(row["referral_id"])
-        if why := self.kept_back(row):
-            return Sent(Outcome.PERMANENT, why)
-        if application is None or request is None:
-            return Sent(Outcome.PERMANENT, "no-credentials")
-        person = self.persons.get(row["person_id"])
-        try:
-            fields = _opened(request, person).fields if person else {}
-            return appointments.compose(row, request, application, fields)
-        except Exception as error:
-            return _not_composed(error)
-
-    def _mail(self, row: Any) -> OutgoingMail | Sent:
-        """A mail with a link; ``links`` has to be kept before it leaves."""
-        if why := self.kept_back(row):
-            return Sent(Outcome.PERMANENT, why)
-        letter = self._letter(row)
-        name = f"<{webhook_id(row)}@{self.letterhead.host}>"
-        to = row["url"].removeprefix("mailto:")
-        return OutgoingMail(to, letter.subject, letter.text, name)
-
-    def _letter(self, row: Any) -> Letter:
-        event, reference = parse_event(row["event_type"], row["data"]), str(row["referral_id"])
-        theirs = self.reference(row)
-        if isinstance(event, ReferralCancelled):
-            return letters.cancellation(reference, theirs)
-        if isinstance(event, AgreementWithdrawn):
-            return letters.withdrawal(reference, theirs)
-        if isinstance(event, PersonErased):
-            return letters.erasure(reference)
-        link = new_link(row, self.now, self.letterhead.link_days)
-        self.links.append(link)
-        url, until = self.letterhead.base_url + link.path, local_day(link.expires_at)
-        if isinstance(event, DeadlinePassed):
-            return letters.reminder(event.requested_on, theirs, url, until)
-        if isinstance(event, AppointmentSet | AppointmentExcused):
-            moved_to = event.starts_at if isinstance(event, AppointmentSet) else None
-            return letters.appointment(reference, theirs, moved_to, url, until)
-        assert isinstance(event, ReferralRequested)
-        asks = self.requester(event, self.disclosed(row))
-        return letters.request(event, spoken(asks), url, until)
-
-    def checked(self, row: Any) -> bytes | Sent:
-        """The body, unless it may not leave any more, or cannot be made.
+    def checked(self, row: MessageRow) -> bytes | Sent:
+        """Return the body, or why it must not leave or cannot be made.
 
         One that fails must not hold up the others.
         """
@@ -171,29 +154,30 @@ class Composer:
         try:
             return self.body(row)
         except Exception as error:
-            return _not_composed(error)
+            return not_composed(error)
 
-    def kept_back(self, row: Any) -> str | None:
-        """What says so was looked up with the message, in the transaction that leases it."""
-        if row["withdrawn"]:
+    def kept_back(self, row: SealedRow) -> str | None:
+        """Return why this message must not leave (withdrawn, expired, erased), or None.
+
+        The flags were read when the row was leased.
+        """
+        if row.withdrawn:
             return "agreement-withdrawn"
-        if expired(row["agreed_until"], local_day(self.now)):
+        if expired(row.agreed_until, local_day(self.now)):
             return "agreement-expired"
-        if row["message"] in WITHOUT_PERSON or row["person_id"] in self.persons:
+        if row.message in WITHOUT_PERSON or row.person_id in self.persons:
             return None
         return "person-erased"
 
-    def body(self, row: Any) -> bytes:
-        """The message's JSON: the same bytes whenever it is made."""
-        event, at = parse_event(row["event_type"], row["data"]), row["occurred_at"]
+    def body(self, row: MessageRow) -> bytes:
+        """Return the message's JSON: the same bytes whenever it is made."""
+        event, at = parse_event(row.event_type, row.data), row.occurred_at
         answer_url = self.letterhead.answer_url
         if isinstance(event, ReferralRequested):
-            told = self.disclosed(row)
-            asks = self.requester(event, told)
-            return compose_request(event, told.fields, asks, at, answer_url)
-        about = About(
-            row["referral_id"], row["partner_id"], row["service_id"], self.reference(row)
-        )
+            disclosed = self.disclosed(row)
+            requester = self.requester(event, disclosed)
+            return compose_request(event, disclosed.fields, requester, at, answer_url)
+        about = About(row.referral_id, row.partner_id, row.service_id, self.reference(row))
         if isinstance(event, DeadlinePassed):
             return compose_reminder(event, about, at, answer_url)
         if isinstance(event, AppointmentSet | AppointmentExcused):
@@ -205,53 +189,49 @@ class Composer:
         assert isinstance(event, ReferralCancelled)
         return compose_cancellation(event, about, at)
 
-    def disclosed(self, row: Any) -> Disclosure:
-        """What the partner may learn of the person, and by which code who asks is known."""
-        return _opened(row, self.persons[row["person_id"]])
+    def disclosed(self, row: SealedRow) -> Disclosure:
+        """Return what the partner may learn of the person, and the code of who asks."""
+        person = self.persons[row.person_id]
+        return opened(row.event_id, row.event_type, row.sealed, person)
 
-    def reference(self, row: Any) -> str | None:
-        """The partner's own number of the file, as known when the message was made."""
-        if (person := self.persons.get(row["person_id"])) is None:
+    def reference(self, row: MessageRow) -> str | None:
+        """Return the partner's own number of the file, as known when the message was made."""
+        if (person := self.persons.get(row.person_id)) is None:
             return None
-        return open_reference(person, row["referral_id"], row["partner_reference"])
+        return open_reference(person, row.referral_id, row.partner_reference)
 
-    def requester(self, event: ReferralRequested, told: Disclosure) -> RequesterPart:
-        """Who asks, as the partner may know it."""
+    def requester(self, event: ReferralRequested, disclosed: Disclosure) -> RequesterPart:
+        """Return who asks, as the partner may know it."""
         known = self.letterhead.requesters
-        return shown(known, told.requester, event.partner_id, event.partner_kind)
+        return shown(known, disclosed.requester, event.partner_id, event.partner_kind)
 
 
-def _not_composed(error: Exception) -> Sent:
+def not_composed(error: Exception) -> Sent:
+    """Return the end of a message that cannot be made, and log the class of the error."""
     log.error("message not composed", error=type(error).__name__)
     return Sent(Outcome.PERMANENT, "not-composed")
 
 
-def webhook_id(row: Any) -> str:
-    """The message's id: the same over all attempts, channels and redeliveries."""
-    return f"dlv_{row['delivery_id'].hex}"
-
-
-def batch(files: Sequence[OutgoingFile]) -> OutgoingFile:
-    """Several files as one; of the same ones it is the same, by the same name."""
-    names = "".join(sorted(file.name for file in files))
-    name = f"lot_{hashlib.sha256(names.encode()).hexdigest()[:32]}.csv"
-    return OutgoingFile(files[0].account, name, csvfile.joined([f.content for f in files]))
+def webhook_id(delivery_id: UUID) -> str:
+    """Return the message's id: the same over all attempts, channels and redeliveries."""
+    return f"dlv_{delivery_id.hex}"
 
 
 def disclosure(
     event: ReferralRequested, row: Any, person: PersonKey, meta: EventMetadata
 ) -> Pending:
-    """Which fields a request hands over, and to whom.
+    """Return the event that says which fields a request hands over, and to whom.
 
     The digest is of ciphertext: erasure leaves it meaningless.
     """
+    sealed = row["sealed"]
     disclosed = DisclosureMade(
         referral_id=event.referral_id,
         person_id=event.person_id,
         partner_id=event.partner_id,
         agreement_id=event.agreement_id,
-        fields=sorted(_opened(row, person).fields),
-        digest=hashlib.sha256(row["sealed"] or b"").hexdigest(),
+        fields=sorted(opened(row["event_id"], row["event_type"], sealed, person).fields),
+        digest=hashlib.sha256(sealed or b"").hexdigest(),
     )
     return Pending(f"referral-{event.referral_id}", [disclosed], event.person_id, meta)
 
@@ -259,7 +239,7 @@ def disclosure(
 def disclosures(
     rows: Sequence[Any], alive: Mapping[UUID, PersonKey], meta: EventMetadata
 ) -> list[Pending]:
-    """What requests disclose, where that was not written down before."""
+    """Return what requests disclose, where that was not written down before."""
     made = []
     for row in rows:
         if row["message"] == REQUESTED and not row["disclosed"] and row["person_id"] in alive:
@@ -270,12 +250,14 @@ def disclosures(
 
 
 def about(row: Any) -> dict[str, Any]:
-    """What every event of a delivery says."""
+    """Return the fields that every event of a delivery has."""
     return {n: row[n] for n in ("delivery_id", "referral_id", "partner_id", "message")}
 
 
-def _opened(row: Any, person: PersonKey) -> Disclosure:
-    if not row["sealed"]:
+def opened(
+    event_id: UUID, event_type: str, sealed: bytes | None, person: PersonKey
+) -> Disclosure:
+    """Return what a stored request discloses, opened with the person's key."""
+    if not sealed:
         return Disclosure(fields={})
-    clear = person.unseal(row["event_id"], row["event_type"], row["sealed"])
-    return Disclosure.model_validate_json(clear)
+    return Disclosure.model_validate_json(person.unseal(event_id, event_type, sealed))

@@ -9,24 +9,29 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import UUID, uuid4
 
 import structlog
 
 from contracts.base import Event
 from contracts.partners import DeliveryDeadLettered, DeliveryFailed, DeliverySucceeded
-from contracts.values import Channel, MessageKind
+from contracts.values import MessageKind
 from infra.base.clock import Clock
 from infra.base.telemetry import trace_id
-from infra.delivery.sftp import OutgoingFile
 from infra.delivery.webhook.sender import Outcome, Sent
 from infra.delivery.worker import Job, Load, Result
 from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction, columns
-from services.partners.handlers.compose import Composer, SenderProfile, batch
+from services.partners.channels.registry import Channels, Parcel
+from services.partners.handlers.compose import (
+    Composer,
+    LeasedRow,
+    RequestRow,
+    SenderProfile,
+)
 from services.partners.handlers.endpoints import disable
 from services.partners.handlers.secrets import Secrets
 from services.partners.handlers.tokens import keep_links
@@ -56,11 +61,28 @@ class Leased:
     person_id: UUID
     partner_id: str
     message: MessageKind
-    channel: Channel
+    channel: str
     attempts: int
     tries: int
     traceparent: str | None
     sent_at: datetime
+
+    @classmethod
+    def of(cls, row: LeasedRow, lease: UUID, now: datetime) -> Self:
+        """Return what is remembered of a row while it is on its way."""
+        return cls(
+            delivery_id=row.delivery_id,
+            lease=lease,
+            referral_id=row.referral_id,
+            person_id=row.person_id,
+            partner_id=row.partner_id,
+            message=row.message,
+            channel=row.channel,
+            attempts=row.attempts,
+            tries=row.attempts - row.tries_before,
+            traceparent=row.traceparent,
+            sent_at=now,
+        )
 
 
 @dataclass(slots=True)
@@ -86,17 +108,20 @@ class DeliveryQueue:
         clock: Clock,
         schedule: RetrySchedule,
         letterhead: SenderProfile,
+        channels: Channels,
     ) -> None:
         self._database = database
         self._writer = writer
         self._clock = clock
         self._schedule = schedule
         self._letterhead = letterhead
+        self._channels = channels
 
     async def due(self, load: Load) -> bool:
         """Whether anything is due that may leave now."""
         async with self._database.reading() as connection:
-            return bool(await self._shares(connection, load))
+            loads = await self._loads(connection)
+        return bool(allot(loads, load.in_flight, load.room, self._clock()))
 
     async def turn(self, results: Sequence[Result[Leased]], load: Load) -> list[Job[Leased]]:
         """Record results and lease what may leave next; events last, then the commit."""
@@ -107,11 +132,7 @@ class DeliveryQueue:
             await self._writer.write(tx, pending + await self._record(tx, failed))
         return jobs
 
-    async def _shares(self, tx: Transaction, load: Load) -> dict[UUID, int]:
-        lanes = await self._lanes(tx)
-        return allot(lanes, load.in_flight, load.room, self._clock())
-
-    async def _lanes(self, tx: Transaction) -> list[EndpointLoad]:
+    async def _loads(self, tx: Transaction) -> list[EndpointLoad]:
         return [EndpointLoad(**row) for row in await tx.fetch(statements.LANES, self._clock())]
 
     def _judged(self, result: Result[Leased]) -> list[_Verdict]:
@@ -147,63 +168,73 @@ class DeliveryQueue:
     async def _claim(
         self, tx: Transaction, load: Load
     ) -> tuple[list[Job[Leased]], list[_Verdict]]:
-        lanes, now = await self._lanes(tx), self._clock()
-        given = allot(lanes, load.in_flight, load.room, now)
-        if not given:
+        loads, now = await self._loads(tx), self._clock()
+        allotted = allot(loads, load.in_flight, load.room, now)
+        if not allotted:
             return [], []
-        lease = uuid4()
-        rows = await tx.fetch(
-            statements.CLAIM, now, list(given), list(given.values()), lease, now + LEASE,
-            load.retry_room,
-        )  # fmt: skip
-        await self._keep_rates(tx, lanes, rows, now)
-        return await self._composed(tx, rows, lease, now) if rows else ([], [])
+        lease, until = uuid4(), now + LEASE
+        shares = list(allotted), list(allotted.values())
+        records = await tx.fetch(statements.CLAIM, now, *shares, lease, until, load.retry_room)
+        rows = [LeasedRow.of(record) for record in records]
 
-    async def _keep_rates(
-        self, tx: Transaction, lanes: Sequence[EndpointLoad], rows: Sequence[Any], now: datetime
-    ) -> None:
-        counts = Counter(row["endpoint_id"] for row in rows)
+        counts = Counter(row.endpoint_id for row in rows)
         rates = {
-            lane.endpoint_id: lane.sent(counts[lane.endpoint_id], now)
-            for lane in lanes
-            if lane.per_minute and counts[lane.endpoint_id]
+            known.endpoint_id: known.sent(counts[known.endpoint_id], now)
+            for known in loads
+            if known.per_minute and counts[known.endpoint_id]
         }
         if rates:
             await tx.execute(statements.KEEP_RATES, list(rates), list(rates.values()))
+        return await self._composed(tx, rows, lease, now) if rows else ([], [])
 
     async def _composed(
-        self, tx: Transaction, rows: Sequence[Any], lease: UUID, now: datetime
+        self, tx: Transaction, rows: Sequence[LeasedRow], lease: UUID, now: datetime
     ) -> tuple[list[Job[Leased]], list[_Verdict]]:
         composer = await self._composer(tx, rows, now)
         failed: list[_Verdict] = []
-        sends: dict[tuple[UUID, UUID | None], list[tuple[Leased, Any]]] = {}
+        sends: dict[tuple[UUID, str, UUID | None], list[tuple[Leased, Any]]] = {}
         for row in rows:
-            endpoint, leased = row["endpoint_id"], _leased(row, lease, now)
-            made = composer.compose(row)
-            if isinstance(made, Sent):
-                failed.append(self._judge(endpoint, leased, made))
+            leased = Leased.of(row, lease, now)
+            message = self._channels[row.channel].compose(row, composer)
+            if isinstance(message, Sent):
+                failed.append(self._judge(row.endpoint_id, leased, message))
             else:
-                alone = None if row["batch_minutes"] else leased.delivery_id
-                sends.setdefault((endpoint, alone), []).append((leased, made))
-        jobs = [_job(endpoint, send) for (endpoint, _), send in sends.items()]
+                alone = None if row.batch_minutes else leased.delivery_id
+                key = row.endpoint_id, row.channel, alone
+                sends.setdefault(key, []).append((leased, message))
+
+        jobs, files_of = [], []
+        for (endpoint_id, name, _), pairs in sends.items():
+            channel, messages = self._channels[name], [message for _, message in pairs]
+            message = messages[0] if len(messages) == 1 else channel.join(messages)
+            sent_as_one = tuple(leased for leased, _ in pairs)
+            retry = any(leased.tries > 1 for leased in sent_as_one)
+            jobs.append(Job(endpoint_id, Parcel(name, message), sent_as_one, retry))
+            if file := channel.file_of(message):
+                files_of += [(leased.delivery_id, file) for leased in sent_as_one]
         await keep_links(tx, composer.links, now)
-        await _keep_files(tx, jobs)
+        if files_of:
+            await tx.execute(files.KEEP_FILES, *columns(files_of))
         return jobs, failed
 
-    async def _composer(self, tx: Transaction, rows: Sequence[Any], now: datetime) -> Composer:
-        endpoints = list({row["endpoint_id"] for row in rows})
-        kept = await tx.fetch(statements.SECRETS_OF_ENDPOINTS, endpoints, now)
-        secrets = await Secrets.of(self._writer.vault.master, kept)
-        persons = await self._writer.vault.keys({row["person_id"] for row in rows})
+    async def _composer(
+        self, tx: Transaction, rows: Sequence[LeasedRow], now: datetime
+    ) -> Composer:
+        endpoints = list({row.endpoint_id for row in rows})
+        stored = await tx.fetch(statements.SECRETS_OF_ENDPOINTS, endpoints, now)
+        secrets = await Secrets.of(self._writer.vault.master, stored)
+        persons = await self._writer.vault.keys({row.person_id for row in rows})
+        # what a channel that keeps appointments is told is about a request, sealed with it
+        kept_there = {
+            row.referral_id for row in rows if self._channels[row.channel].keeps_appointments
+        }
+        requests = await tx.fetch(appointments.REQUESTS, list(kept_there)) if kept_there else []
         return Composer(
             self._letterhead,
             persons,
             now,
-            secrets.signing(kept),
-            secrets.accounts(kept),
-            secrets.clients(kept),
-            secrets.applications(kept),
-            await _requests(tx, rows),
+            secrets.of_endpoints(stored),
+            {record["referral_id"]: RequestRow(*record.values()) for record in requests},
         )
 
     async def _record(self, tx: Transaction, verdicts: Sequence[_Verdict]) -> list[Pending]:
@@ -263,26 +294,6 @@ class DeliveryQueue:
         return {r: ids for r, ids in (("gone", gone), ("failing", hopeless - gone)) if ids}
 
 
-async def _requests(tx: Transaction, rows: Sequence[Any]) -> dict[UUID, Any]:
-    """Referral id → its request, for what goes by an API that needs to know of it."""
-    about = {row["referral_id"] for row in rows if row["channel"] == Channel.REST}
-    found = await tx.fetch(appointments.REQUESTS, list(about)) if about else []
-    return {row["referral_id"]: row for row in found}
-
-
-def _job(endpoint: UUID, send: Sequence[tuple[Leased, Any]]) -> Job[Leased]:
-    rows, messages = tuple(leased for leased, _ in send), [message for _, message in send]
-    whole = messages[0] if len(messages) == 1 else batch(messages)
-    return Job(endpoint, whole, rows, any(leased.tries > 1 for leased in rows))
-
-
-async def _keep_files(tx: Transaction, jobs: Sequence[Job[Leased]]) -> None:
-    laid = [j for j in jobs if isinstance(j.message, OutgoingFile)]
-    rows = [(leased.delivery_id, job.message.name) for job in laid for leased in job.rows]
-    if rows:
-        await tx.execute(files.KEEP_FILES, *columns(rows))
-
-
 def _ill(verdict: _Verdict) -> bool:
     sent = verdict.sent
     return sent.outcome is Outcome.RETRY and blames_address(verdict.leased.message, sent.status)
@@ -294,14 +305,6 @@ def _columns(verdict: _Verdict) -> tuple[Any, ...]:
         leased.delivery_id, leased.lease, verdict.state, verdict.next_attempt_at, sent.error,
         sent.status, verdict.moved and verdict.moved["endpoint_id"], verdict.endpoint_id,
         leased.attempts, sent.outcome, leased.sent_at, verdict.duration_ms, sent.external_id,
-    )  # fmt: skip
-
-
-def _leased(row: Any, lease: UUID, now: datetime) -> Leased:
-    return Leased(
-        row["delivery_id"], lease, row["referral_id"], row["person_id"], row["partner_id"],
-        MessageKind(row["message"]), Channel(row["channel"]), row["attempts"],
-        row["attempts"] - row["tries_before"], row["traceparent"], now,
     )  # fmt: skip
 
 

@@ -1,15 +1,12 @@
 """Addresses that partners give us, and the secrets that sign in both directions."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-import asyncssh
-import orjson
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from contracts.base import Event
 from contracts.partners import (
@@ -19,12 +16,9 @@ from contracts.partners import (
     EndpointRegistered,
     SecretRotated,
 )
-from contracts.values import Channel, PartnerKind
 from infra.base.clock import Clock
 from infra.base.missing import NotFoundError
-from infra.delivery.mail import MAILBOX
-from infra.delivery.sftp import Account
-from infra.delivery.ssrf_guard import Guard, UnsafeUrlError, split_url
+from infra.delivery.ssrf_guard import UnsafeUrlError
 from infra.delivery.webhook.sender import ClientCertificate, client_context
 from infra.delivery.webhook.signature import (
     format_public_key,
@@ -37,13 +31,9 @@ from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from services.partners.adapters.france_travail_clients import Application
-from services.partners.handlers.applications import (
-    InvalidEndpointError,
-    check_application,
-    check_bases,
-)
-from services.partners.handlers.secrets import keep_secret
+from services.partners.channels.base import Address, InvalidEndpointError
+from services.partners.channels.registry import Channels, published_where
+from services.partners.handlers.secrets import SIGNING, EndpointSecrets, keep_secret
 from services.partners.model.delivery import taken_over
 from services.partners.tables import channels, statements
 
@@ -54,41 +44,8 @@ MOST_SECRETS = 5
 """Of one endpoint at a time: each signs every message, and is tried on every answer."""
 MOST_ENDPOINTS = 100
 """Of one partner: every answer is tried with the secrets of all of them."""
-SIGNING = ["v1", "v1a"]
-ALL_KINDS = [*SIGNING, "credentials", "client-certificate", "application"]
 HUB = EventMetadata()
 ATTEMPTS = 5
-APPOINTMENTS_AT_ONCE = 4
-"""Each is up to three calls, of the ten in a second that France Travail allows."""
-MAILTO = "mailto:"
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where and how a partner takes messages; no services: all that it has.
-
-    ``rank``: the lowest is tried first. ``ordering``: ``pathway`` keeps what concerns one
-    person in order. ``per_minute`` and ``concurrency``: what the partner's system can stand.
-    """
-
-    partner_id: str
-    service_ids: list[str]
-    url: str
-    channel: Channel = Channel.WEBHOOK
-    rank: int = 0
-    ordering: str = "none"
-    per_minute: int | None = None
-    concurrency: int | None = None
-    batch_minutes: int | None = None
-    asymmetric: bool = False
-    account: Account | None = None
-    client: ClientCertificate | None = None
-    application: Application | None = None
-
-    def by_api(self) -> "Address":
-        """As ``rest`` needs it: what concerns one person stays in order, few at once."""
-        at_once = self.concurrency or APPOINTMENTS_AT_ONCE
-        return replace(self, ordering="pathway", concurrency=at_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,27 +61,56 @@ class TooManySecretsError(Exception):
     """So many old secrets still count that no other is made beside them."""
 
 
+class _Inserted(NamedTuple):
+    """The columns of ``INSERT_ENDPOINT``, in its order."""
+
+    endpoint_id: UUID
+    partner_id: str
+    service_ids: list[str]
+    url: str
+    channel: str
+    rank: int
+    ordering: str
+    per_minute: int | None
+    concurrency: int | None
+    batch_minutes: int | None
+    keeps_appointments: bool
+    verified_at: datetime | None
+    created_at: datetime
+
+
 @dataclass(frozen=True)
 class Endpoints:
     """Registers endpoints, renews their secrets, and disables them."""
 
     database: Database
     writer: Writer
-    guard: Guard
     clock: Clock
-    mails: bool = False
-    appoints: bool = False
+    channels: Channels
+
+    def complete(self, address: Address) -> Address:
+        """Return an address with what its channel needs where nothing else was asked for."""
+        return self.channels[address.channel].complete(address)
 
     async def register(self, address: Address, meta: EventMetadata) -> NewEndpoint:
-        """A new endpoint; one of the same partner at the same URL is replaced by it.
+        """Register an endpoint; one of the same partner at the same URL is replaced by it.
 
         Raises ``InvalidEndpointError`` for an unknown partner or service, and for a URL that we
         do not deliver to.
         """
-        check_application(address.channel, address.application, self.appoints)
-        await self._check_url(address)
-        if address.batch_minutes and address.channel is not Channel.SFTP:
-            raise InvalidEndpointError("batch_minutes", "goes with the channel sftp only")
+        channel = self.channels[address.channel]
+        for part in ("application", "settings"):
+            if getattr(address, part) and part not in channel.carries:
+                fitting = published_where("carries", part)
+                detail = f"the channel {fitting}" if fitting else "no channel of this hub"
+                raise InvalidEndpointError(part, f"goes with {detail}")
+        try:
+            await channel.check(address)
+        except UnsafeUrlError as error:
+            raise InvalidEndpointError("url", str(error)) from error
+        if address.batch_minutes and not channel.batches:
+            detail = f"goes with the channel {published_where('batches')} only"
+            raise InvalidEndpointError("batch_minutes", detail)
         _check_client(address.client, self.clock())
         for _ in range(ATTEMPTS):
             try:
@@ -133,58 +119,53 @@ class Endpoints:
                 continue
         raise TimeoutError("others keep changing the partner")
 
-    async def _check_url(self, address: Address) -> None:
-        if address.channel is Channel.EMAIL and not self.mails:
-            raise InvalidEndpointError("channel", "no mail server is set (smtp_url)")
-        if address.channel is Channel.EMAIL:
-            mailbox = address.url.removeprefix(MAILTO)
-            if mailbox == address.url or not MAILBOX.fullmatch(mailbox):
-                raise InvalidEndpointError("url", "give mailto: and one mailbox")
-            return
-        try:
-            if address.channel is Channel.SFTP:
-                await self._check_files(address)
-            elif address.application:
-                await check_bases(address.url, address.application, self.guard)
-            else:
-                await self.guard.check(address.url)
-        except UnsafeUrlError as error:
-            raise InvalidEndpointError("url", str(error)) from error
-
-    async def _check_files(self, address: Address) -> None:
-        parts = split_url(address.url)
-        if parts.scheme != "sftp" or not parts.hostname or not parts.username or parts.password:
-            raise InvalidEndpointError("url", "give sftp://user@host:port/directory")
-        if address.account is None:
-            raise InvalidEndpointError("credentials", "say how to log in, and the host key")
-        try:
-            asyncssh.import_public_key(address.account.host_key)
-        except asyncssh.KeyImportError as error:
-            raise InvalidEndpointError("credentials.host_key", "is no public key") from error
-        try:
-            if address.account.private_key:
-                asyncssh.import_private_key(address.account.private_key)
-        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-            detail = "give a private key without a password, as OpenSSH writes it"
-            raise InvalidEndpointError("credentials.private_key", detail) from error
-        await self.guard.check_host(parts.hostname, parts.port or 22)
-
     async def _register(self, address: Address, meta: EventMetadata) -> NewEndpoint:
-        endpoint_id, secret = uuid4(), new_secret()
+        endpoint_id, secret, now = uuid4(), new_secret(), self.clock()
         pair = new_private_key() if address.asymmetric else None
+        channel = self.channels[address.channel]
+        secrets = EndpointSecrets(
+            keys=[pair] if pair else [],
+            account=address.account,
+            client=address.client,
+            application=address.application,
+            settings=address.settings,
+        )
         async with self.database.transaction() as tx:
-            await _check_known(tx, address)
-            await self._store(tx, endpoint_id, address, secret)
-            for kind, kept in _kept(address, pair):
+            await self._check_known(tx, address)
+            new = _Inserted(
+                endpoint_id=endpoint_id,
+                partner_id=address.partner_id,
+                service_ids=address.service_ids,
+                url=address.url,
+                channel=address.channel,
+                rank=address.rank,
+                ordering=address.ordering,
+                per_minute=address.per_minute,
+                concurrency=address.concurrency,
+                batch_minutes=address.batch_minutes,
+                keeps_appointments=channel.keeps_appointments,
+                verified_at=None if channel.proves else now,
+                created_at=now,
+            )
+            await tx.execute(statements.INSERT_ENDPOINT, *new)
+            for kind, kept in (("v1", secret), *secrets.kept()):
                 await self._keep(tx, endpoint_id, kind, kept)
-            old = await self._supersede(tx, endpoint_id, address)
+
             events: list[Event] = [
                 EndpointDisabled(
-                    endpoint_id=i, partner_id=address.partner_id, reason="superseded"
+                    endpoint_id=old, partner_id=address.partner_id, reason="superseded"
                 )
-                for i in old
+                for old in await self._supersede(tx, endpoint_id, address)
             ]
-            events.append(_registered(endpoint_id, address))
+            events.append(
+                EndpointRegistered(
+                    endpoint_id=endpoint_id,
+                    partner_id=address.partner_id,
+                    service_ids=address.service_ids,
+                    channel=address.channel,
+                    rank=address.rank,
+                )
+            )
             pending = Pending(f"partner-{address.partner_id}", events, None, meta)
             await self.writer.write(tx, [pending])
         public = format_public_key(pair) if pair else None
@@ -236,7 +217,7 @@ class Endpoints:
             now = self.clock()
             await self._locked(tx, endpoint_id, of_partner)
             pending = await disable(tx, [endpoint_id], reason, now, meta)
-            await tx.execute(statements.EXPIRE_SECRETS, [endpoint_id], now, ALL_KINDS)
+            await tx.execute(statements.EXPIRE_ALL_SECRETS, [endpoint_id], now)
             await self.writer.write(tx, pending)
 
     async def _locked(self, tx: Transaction, endpoint_id: UUID, of_partner: str | None) -> str:
@@ -249,19 +230,27 @@ class Endpoints:
         ring = self.writer.vault.master
         await keep_secret(tx, ring, endpoint_id, kind, secret, self.clock())
 
-    async def _store(
-        self, tx: Transaction, endpoint_id: UUID, address: Address, secret: bytes
-    ) -> None:
-        now = self.clock()
-        # these have to show that they want our messages before they get the first real one
-        proves = address.channel in (Channel.WEBHOOK, Channel.REST)
-        verified = None if proves else now
-        await tx.execute(
-            statements.INSERT_ENDPOINT, endpoint_id, address.partner_id, address.service_ids,
-            address.url, address.channel, address.rank, address.ordering, address.per_minute,
-            address.concurrency, address.batch_minutes, verified, now,
-        )  # fmt: skip
-        await self._keep(tx, endpoint_id, "v1", secret)
+    async def _check_known(self, tx: Transaction, address: Address) -> None:
+        kind = await tx.fetchval(statements.PARTNER_KIND, address.partner_id)
+        if kind is None:
+            raise InvalidEndpointError("partner_id", "no such partner in the directory")
+        kinds = self.channels[address.channel].kinds
+        if kinds is not None and kind not in kinds:
+            detail = f"{address.channel} is for partners of kind {', '.join(sorted(kinds))}"
+            raise InvalidEndpointError("channel", detail)
+        others = await tx.fetchval(statements.OTHER_ENDPOINTS, address.partner_id, address.url)
+        if others >= MOST_ENDPOINTS:
+            detail = f"the partner has {MOST_ENDPOINTS} addresses: disable one first"
+            raise InvalidEndpointError("partner_id", detail)
+        services = {
+            service_id
+            for (service_id,) in await tx.fetch(statements.SERVICES_OF, address.partner_id)
+        }
+        for number, service_id in enumerate(address.service_ids):
+            if service_id not in services:
+                raise InvalidEndpointError(
+                    f"service_ids.{number}", "no such service of this partner"
+                )
 
     async def _supersede(
         self, tx: Transaction, endpoint_id: UUID, address: Address
@@ -272,7 +261,7 @@ class Endpoints:
         old = [row["endpoint_id"] for row in rows]
         if old:
             until = self.clock() + OVERLAP
-            await tx.execute(statements.EXPIRE_SECRETS, old, until, ALL_KINDS)
+            await tx.execute(statements.EXPIRE_ALL_SECRETS, old, until)
             await tx.execute(statements.MOVE_DELIVERIES, old, endpoint_id)
         return old
 
@@ -288,49 +277,6 @@ def _check_client(client: ClientCertificate | None, now: datetime) -> None:
         raise InvalidEndpointError("client_certificate", detail) from error
     if ends <= now:
         raise InvalidEndpointError("client_certificate", "has expired")
-
-
-def _kept(address: Address, pair: Ed25519PrivateKey | None) -> Iterable[tuple[str, bytes]]:
-    """(kind, bytes) of what is kept besides the shared secret."""
-    if pair:
-        yield "v1a", pair.private_bytes_raw()
-    if address.client:
-        shown = {name: pem.decode() for name, pem in asdict(address.client).items()}
-        yield "client-certificate", orjson.dumps(shown)
-    if address.account:
-        yield "credentials", orjson.dumps(asdict(address.account))
-    if address.application:
-        yield "application", address.application.written()
-
-
-def _registered(endpoint_id: UUID, address: Address) -> EndpointRegistered:
-    return EndpointRegistered(
-        endpoint_id=endpoint_id,
-        partner_id=address.partner_id,
-        service_ids=address.service_ids,
-        channel=address.channel,
-        rank=address.rank,
-    )
-
-
-async def _check_known(tx: Transaction, address: Address) -> None:
-    kind = await tx.fetchval(statements.PARTNER_KIND, address.partner_id)
-    if kind is None:
-        raise InvalidEndpointError("partner_id", "no such partner in the directory")
-    if address.channel is Channel.REST and kind != PartnerKind.FRANCE_TRAVAIL:
-        raise InvalidEndpointError("channel", "rest is for partners of kind france-travail")
-    if await tx.fetchval(statements.OTHER_ENDPOINTS, address.partner_id, address.url) >= (
-        MOST_ENDPOINTS
-    ):
-        detail = f"the partner has {MOST_ENDPOINTS} addresses: disable one first"
-        raise InvalidEndpointError("partner_id", detail)
-    rows = await tx.fetch(statements.SERVICES_OF, address.partner_id)
-    known = {row["service_id"] for row in rows}
-    for number, service_id in enumerate(address.service_ids):
-        if service_id not in known:
-            raise InvalidEndpointError(
-                f"service_ids.{number}", "no such service of this partner"
-            )
 
 
 async def disable(
@@ -351,7 +297,7 @@ async def disable(
         )
         for row in await tx.fetch(statements.DISABLE_ENDPOINTS, ids, reason)
     ]
-    await tx.execute(statements.EXPIRE_SECRETS, ids, now + OVERLAP, ALL_KINDS)
+    await tx.execute(statements.EXPIRE_ALL_SECRETS, ids, now + OVERLAP)
     for row in await tx.fetch(channels.MOVE_ON, ids, now):
         pending.append(_about(row, taken_over(dict(row), error)))
     for row in await tx.fetch(channels.BURY, ids, now):

@@ -14,6 +14,7 @@ import structlog
 
 from contracts.partners import DeliveryAcknowledged
 from contracts.types import judged_at
+from contracts.values import Channel
 from contracts.webhooks import Answer
 from infra.base.clock import Clock
 from infra.delivery.sftp import Account, Collected, SftpSender
@@ -66,7 +67,7 @@ class Files:
     async def step(self) -> int:
         """Take what lies there; answers how many files. A server that is away waits."""
         async with self.database.reading() as connection:
-            rows = await connection.fetch(tables.FILE_ENDPOINTS)
+            rows = await connection.fetch(tables.FILE_ENDPOINTS, Channel.SFTP)
             kept = await connection.fetch(
                 SECRETS_OF_ENDPOINTS, [r["endpoint_id"] for r in rows], self.clock()
             )

@@ -27,7 +27,7 @@ from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from services.partners.handlers.answers import Answers
-from services.partners.handlers.compose import Composer, SenderProfile
+from services.partners.handlers.compose import Composer, SealedRow, SenderProfile
 from services.partners.handlers.tokens import (
     TOKEN,
     LinkGoneError,
@@ -144,7 +144,7 @@ class Links:
         return row
 
     async def _kept_back(self, row: Any) -> str | None:
-        return (await self._composer(row)).kept_back(row)
+        return (await self._composer(row)).kept_back(SealedRow.of(row))
 
     async def _composer(self, row: Any) -> Composer:
         persons = await self.writer.vault.keys({row["person_id"]})
@@ -183,7 +183,7 @@ class Links:
         request = _request(row)
         status = ReferralStatus(row["status"])
         composer = await self._composer(row)
-        told = composer.disclosed(row)
+        told = composer.disclosed(SealedRow.of(row))
         asks, fields = spoken_by(composer.requester(request, told)), told.fields
         choices = open_choices(status, row["referral_id"], request.partner_kind)
         nonce = secrets.token_hex(8)

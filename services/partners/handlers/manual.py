@@ -32,7 +32,13 @@ from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from infra.privacy.access_log import View, log_access
 from infra.privacy.restrictions import require_unlimited
-from services.partners.handlers.compose import Composer, SenderProfile, about, disclosures
+from services.partners.handlers.compose import (
+    Composer,
+    MessageRow,
+    SenderProfile,
+    about,
+    disclosures,
+)
 from services.partners.model.choices import Choice, open_choices
 from services.partners.model.message_kinds import REQUESTED, WITHOUT_PERSON
 from services.partners.model.sheets import Contact, contact_of
@@ -132,7 +138,7 @@ class Manual:
             row = _by_hand(await tx.fetchrow(tables.LOCKED_SHEET, delivery_id))
             await _require_unlimited(tx, row)
             alive = await self._keys(row)
-            if why := self._composer(alive).kept_back(row):
+            if why := self._composer(alive).kept_back(MessageRow.of(row)):
                 raise KeptBackError(why)
             number = row["attempts"] + 1
             await tx.execute(tables.HANDED_OVER, delivery_id, now)
@@ -167,7 +173,7 @@ class Manual:
         return Composer(self.letterhead, alive, self.clock())
 
     def _sheet(self, row: Any, alive: Mapping[UUID, PersonKey]) -> Sheet:
-        body = self._composer(alive).checked(row)
+        body = self._composer(alive).checked(MessageRow.of(row))
         if isinstance(body, Sent):
             raise KeptBackError(body.error or "not-composed")
         contact = contact_of(

@@ -15,6 +15,7 @@ from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from services.partners.handlers.compose import (
     Composer,
+    MessageRow,
     SenderProfile,
     about,
     disclosures,
@@ -74,9 +75,13 @@ class MessageFeed:
     async def _handed(self, rows: Sequence[Any]) -> list[tuple[Any, dict[str, Any]]]:
         persons = await self.writer.vault.keys({row["person_id"] for row in rows})
         composer = Composer(self.letterhead, persons, self.clock())
-        made = [(row, composer.checked(row)) for row in rows]
+        made = [(row, composer.checked(MessageRow.of(row))) for row in rows]
         return [
-            (row, {"seq": row["seq"], "webhook_id": webhook_id(row)} | orjson.loads(body))
+            (
+                row,
+                {"seq": row["seq"], "webhook_id": webhook_id(row["delivery_id"])}
+                | orjson.loads(body),
+            )
             for row, body in made
             if not isinstance(body, Sent)
         ]

@@ -6,6 +6,7 @@ A search names a place and trades. It says nothing of a person, and nothing of i
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 
+from contracts.values import Channel
 from infra.base.clock import Clock
 from infra.keys.key_ring import KeyRing
 from infra.postgres.database import Database
@@ -54,7 +55,7 @@ class OfferSearches:
 
     async def _application(self) -> Application:
         async with self._database.reading() as connection:
-            endpoint_id = await connection.fetchval(appointments.OFFERS)
+            endpoint_id = await connection.fetchval(appointments.OFFERS, Channel.FRANCE_TRAVAIL)
             asked = [endpoint_id], self._clock()
             rows = await connection.fetch(statements.SECRETS_OF_ENDPOINTS, *asked)
         found = (await Secrets.of(self._master, rows)).applications(rows)

@@ -1,6 +1,7 @@
 """Secrets of endpoints, each under a master key: what signs, logs in, or says who we are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,6 +21,36 @@ from services.partners.adapters.france_travail_clients import Application
 from services.partners.tables import statements
 
 log = structlog.get_logger()
+SIGNING = ("v1", "v1a")
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSecrets:
+    """Secrets of one endpoint: keys that sign, and what its channel was registered with.
+
+    ``settings``: of channels that an installation added, whatever they need.
+    """
+
+    keys: list[SigningKey] = field(default_factory=list, repr=False)
+    account: Account | None = None
+    client: ClientCertificate | None = None
+    application: Application | None = None
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def kept(self) -> Iterable[tuple[str, bytes]]:
+        """(kind, bytes) of everything but the shared secret, as it is stored."""
+        for key in self.keys:
+            if isinstance(key, Ed25519PrivateKey):
+                yield "v1a", key.private_bytes_raw()
+        if self.client:
+            shown = {name: pem.decode() for name, pem in asdict(self.client).items()}
+            yield "client-certificate", orjson.dumps(shown)
+        if self.account:
+            yield "credentials", orjson.dumps(asdict(self.account))
+        if self.application:
+            yield "application", self.application.written()
+        if self.settings:
+            yield "settings", orjson.dumps(dict(self.settings))
 
 
 def _bound(row: Any) -> bytes:
@@ -58,6 +89,21 @@ class Secrets:
                 continue
             found.setdefault(row["endpoint_id"], []).append(secret)
         return found
+
+    def of_endpoints(self, rows: Sequence[Any]) -> dict[UUID, EndpointSecrets]:
+        """Endpoint id → its secrets, from rows of ``endpoint_secrets``."""
+        keys, clients, accounts = self.signing(rows), self.clients(rows), self.accounts(rows)
+        applications, settings = self.applications(rows), self.open(rows, "settings")
+        return {
+            i: EndpointSecrets(
+                keys=keys.get(i, []),
+                account=accounts.get(i),
+                client=clients.get(i),
+                application=applications.get(i),
+                settings=orjson.loads(settings[i][0]) if i in settings else {},
+            )
+            for i in {row["endpoint_id"] for row in rows}
+        }
 
     def signing(self, rows: Sequence[Any]) -> dict[UUID, list[SigningKey]]:
         """Endpoint id → every key that signs what is sent to it."""

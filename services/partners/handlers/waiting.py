@@ -61,7 +61,7 @@ async def endpoints_for(
 ) -> dict[Key, UUID]:
     """(partner, service) → the endpoint to deliver to, where there is one.
 
-    ``by_api``: only by the channel ``rest``, or by any other; none: by any.
+    ``by_api``: only by one that keeps appointments, or by any other; none: by any.
     """
     keys = sorted(wanted)
     if not keys:

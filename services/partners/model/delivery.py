@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from contracts.partners import DeliveryChannelChanged, DeliveryManual
-from contracts.values import Channel, MessageKind
+from contracts.values import MessageKind
 
 MAX_PER_ENDPOINT = 50
 MAX_BATCH = 500
@@ -36,13 +36,12 @@ STAYS = frozenset(
 
 
 def taken_over(about: Mapping[str, Any], error: str) -> DeliveryChannelChanged | DeliveryManual:
-    """What is said of a message that a channel failed to bring for good.
+    """Return the event of a message that a channel failed to bring for good.
 
-    ``about``: the delivery, ``from_channel``, and ``to_channel``: the partner's next one, or
-    ``manual`` where none is left.
+    ``about``: the delivery, ``from_channel``, and ``to_channel``: the partner's next one; none
+    where only a human is left.
     """
-    manual = about["to_channel"] == Channel.MANUAL
-    kind = DeliveryManual if manual else DeliveryChannelChanged
+    kind = DeliveryManual if about["to_channel"] is None else DeliveryChannelChanged
     return kind.model_validate({**about, "error": error})
 
 

@@ -10,7 +10,6 @@ from pydantic import Field, StringConstraints
 from contracts.base import Strict
 from contracts.public import Ref
 from contracts.types import Count, Line, Words
-from contracts.values import Channel
 from infra.delivery.sftp import Account
 from infra.delivery.ssrf_guard import MAX_URL
 from infra.delivery.webhook.sender import ClientCertificate
@@ -18,9 +17,10 @@ from infra.postgres.database import Database
 from infra.web.auth import create_key
 from infra.web.problems import Invalid, not_found, raises
 from infra.web.request_meta import metadata_of
-from services.partners.handlers.applications import InvalidEndpointError
+from services.partners.channels.base import Address, InvalidEndpointError
+from services.partners.channels.registry import RegistrableChannel
 from services.partners.handlers.capacity import Capacity, CapacityLinks
-from services.partners.handlers.endpoints import Address, Endpoints
+from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.imports import Importer
 from services.partners.handlers.manual import Manual
 from services.partners.handlers.redelivery import Redelivery
@@ -59,9 +59,11 @@ from services.partners.routes.partner import (
 from services.partners.routes.redelivery import add as add_redelivery
 from services.partners.tables import lists, statements
 
-HIDDEN = {"credentials", "client_certificate", "application"}
+HIDDEN = {"credentials", "client_certificate", "application", "settings"}
 """What is never shown again."""
 PrivateKey = Annotated[Words, StringConstraints(min_length=20, max_length=10_000)]
+SettingName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Setting = Annotated[Line, StringConstraints(max_length=2000)]
 Url = Annotated[Line, StringConstraints(min_length=1, max_length=MAX_URL)]
 
 
@@ -92,7 +94,7 @@ class EndpointRequest(Strict):
     partner_id: Ref
     service_ids: Annotated[list[Ref], Field(max_length=100)] = []
     url: Url
-    channel: Literal["webhook", "email", "sftp", "rest"] = "webhook"
+    channel: RegistrableChannel = "webhook"
     rank: int = Field(0, ge=0, le=100, description="The lowest is tried first.")
     ordering: Literal["none", "pathway"] = "none"
     per_minute: int | None = Field(None, ge=1, le=60_000, description="Messages a minute.")
@@ -104,6 +106,9 @@ class EndpointRequest(Strict):
     credentials: EndpointCredentials | None = Field(None, description="For sftp; never shown.")
     client_certificate: EndpointClient | None = Field(None, description="Never shown.")
     application: EndpointApplication | None = Field(None, description="For rest; never shown.")
+    settings: Annotated[dict[SettingName, Setting], Field(max_length=20)] = Field(
+        {}, description="For channels that an installation added; never shown."
+    )
 
 
 def router(
@@ -140,7 +145,7 @@ def _add_endpoints(
         """Register an address. The secret is in this answer, and in no other."""
         meta = metadata_of(request, admin.actor)
         try:
-            address = _address(body)
+            address = endpoints.complete(_address(body))
             new = await endpoints.register(address, meta)
         except InvalidEndpointError as error:
             raise Invalid.at(error.field, error.detail) from error
@@ -187,16 +192,15 @@ def _add_keys(routes: APIRouter, database: Database) -> None:
 
 def _address(body: EndpointRequest) -> Address:
     login, known = body.credentials, body.client_certificate
-    address = Address(
-        **body.model_dump(exclude={"channel", *HIDDEN}),
-        channel=Channel(body.channel),
+    return Address(
+        **body.model_dump(exclude=HIDDEN),
+        settings=body.settings,
         application=body.application.at(body.url) if body.application else None,
         account=Account(body.url, **login.model_dump()) if login else None,
         client=ClientCertificate(known.certificate.encode(), known.private_key.encode())
         if known
         else None,
     )
-    return address.by_api() if address.channel is Channel.REST else address
 
 
 def _add_deliveries(routes: APIRouter, database: Database) -> None:

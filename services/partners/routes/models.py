@@ -9,7 +9,7 @@ from pydantic import Field, SerializeAsAny, SkipValidation
 from contracts.base import Answered
 from contracts.values import (
     CapacityStatus,
-    Channel,
+    ChannelName,
     MessageKind,
     PartnerKind,
     ReferralStatus,
@@ -47,7 +47,7 @@ class NewEndpoint(Answered):
     partner_id: str
     service_ids: list[str]
     url: str
-    channel: Channel
+    channel: ChannelName
     rank: int
     ordering: Literal["none", "pathway"]
     per_minute: int | None
@@ -70,7 +70,7 @@ class Endpoint(Answered):
     endpoint_id: UUID
     partner_id: str
     service_ids: list[str] = Field(description="None: all services of the partner.")
-    channel: Channel
+    channel: ChannelName
     rank: int = Field(description="The lowest is tried first.")
     url: str
     ordering: Literal["none", "pathway"]
@@ -140,7 +140,7 @@ class DeliveryAttempt(Answered):
 
     attempt: int
     endpoint_id: UUID | None = Field(description="None: by hand.")
-    channel: Channel
+    channel: ChannelName
     sent_at: datetime
     outcome: Outcome
     status: int | None

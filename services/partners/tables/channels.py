@@ -25,14 +25,14 @@ MAY_HAVE_IT = "d.attempts > d.in_vain"
 """Whether a delivery ``d`` has reached its partner, or may have."""
 _FURTHER = """
 SELECT d.delivery_id, d.service_id, d.message, e.channel AS from_channel, further.endpoint_id,
-       coalesce(further.channel, 'manual') AS to_channel
+       further.channel AS to_channel
 FROM deliveries d JOIN endpoints e USING (endpoint_id)
 LEFT JOIN referral_states r ON r.referral_id = d.referral_id
 LEFT JOIN LATERAL (
   SELECT n.endpoint_id, n.channel FROM endpoints n
   WHERE n.partner_id = d.partner_id AND n.state = 'active' AND n.rank > e.rank
     AND (n.service_ids = '{}' OR d.service_id = ANY(n.service_ids))
-    AND (n.channel <> 'rest' OR d.message = 'referral.requested')
+    AND (NOT n.keeps_appointments OR d.message = 'referral.requested')
   ORDER BY n.rank, n.created_at DESC, n.endpoint_id LIMIT 1
 ) further ON true
 """

@@ -2,7 +2,7 @@
 
 FILE_ENDPOINTS = """
 SELECT endpoint_id, partner_id, url FROM endpoints
-WHERE channel = 'sftp' AND state = 'active' ORDER BY created_at
+WHERE channel = $1 AND state = 'active' ORDER BY created_at
 """
 KEEP_FILES = """
 UPDATE deliveries d SET file = n.file

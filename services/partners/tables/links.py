@@ -53,7 +53,7 @@ _MAILBOX = """
 LEFT JOIN partners p ON p.partner_id = s.partner_id
 LEFT JOIN LATERAL (
   SELECT substr(e.url, length('mailto:') + 1) AS mailbox FROM endpoints e
-  WHERE e.partner_id = s.partner_id AND e.channel = 'email' AND e.state = 'active'
+  WHERE e.partner_id = s.partner_id AND starts_with(e.url, 'mailto:') AND e.state = 'active'
     AND (e.service_ids = '{}' OR s.service_id = ANY(e.service_ids))
   ORDER BY e.rank, e.created_at DESC LIMIT 1
 ) registered ON true

@@ -5,7 +5,7 @@ from services.partners.tables.withdrawals import WITHDRAWN
 
 KEPT_THERE = """
 d.message IN ('appointment.changed', 'appointment.cancelled') AND EXISTS (
-  SELECT FROM endpoints e WHERE e.endpoint_id = d.endpoint_id AND e.channel = 'rest')
+  SELECT FROM endpoints e WHERE e.endpoint_id = d.endpoint_id AND e.keeps_appointments)
 """
 """Whether a delivery ``d`` is for the system that keeps the appointment: no other reading of
 it would tell that system."""

@@ -11,7 +11,7 @@ CROSS JOIN LATERAL (
   WHERE e.partner_id = d.partner_id AND e.state = 'active'
     AND (e.service_ids = '{{}}' OR d.service_id = ANY(e.service_ids))
     AND (d.message = 'referral.requested'
-         OR (e.channel = 'rest') = coalesce(was.channel = 'rest', false))
+         OR e.keeps_appointments = coalesce(was.keeps_appointments, false))
   ORDER BY e.rank, e.created_at DESC, e.endpoint_id LIMIT 1
 ) now
 WHERE d.state = ANY($1::text[])

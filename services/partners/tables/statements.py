@@ -58,8 +58,9 @@ WHERE r.referral_id = n.referral_id AND r.updated_version < n.version
 
 INSERT_ENDPOINT = """
 INSERT INTO endpoints (endpoint_id, partner_id, service_ids, url, channel, rank, ordering,
-                       per_minute, concurrency, batch_minutes, verified_at, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                       per_minute, concurrency, batch_minutes, keeps_appointments,
+                       verified_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 """
 INSERT_SECRET = """
 INSERT INTO endpoint_secrets (secret_id, endpoint_id, kind, wrapped, created_at)
@@ -78,6 +79,10 @@ UPDATE endpoint_secrets SET expires_at = least(expires_at, $2)
 WHERE endpoint_id = ANY($1::uuid[]) AND kind = ANY($3::text[])
 """
 """``least`` passes over null: what had no end gets one, what had one gets none later."""
+EXPIRE_ALL_SECRETS = """
+UPDATE endpoint_secrets SET expires_at = least(expires_at, $2)
+WHERE endpoint_id = ANY($1::uuid[])
+"""
 DROP_EXPIRED_SECRETS = """
 DELETE FROM endpoint_secrets WHERE endpoint_id = $1 AND expires_at <= $2
 """
@@ -93,7 +98,7 @@ SELECT DISTINCT ON (w.partner_id, w.service_id) w.partner_id, w.service_id, e.en
 FROM unnest($1::text[], $2::text[]) AS w (partner_id, service_id)
 JOIN endpoints e ON e.partner_id = w.partner_id AND e.state = 'active'
  AND (e.service_ids = '{}' OR w.service_id = ANY(e.service_ids))
- AND ($3::boolean IS NULL OR $3 = (e.channel = 'rest'))
+ AND ($3::boolean IS NULL OR $3 = e.keeps_appointments)
 ORDER BY w.partner_id, w.service_id, e.rank, e.created_at DESC, e.endpoint_id
 """
 """By API or, for what no API has words for, not by API; null: by any channel."""
@@ -142,7 +147,8 @@ WHERE referral_id = ANY($1::uuid[])
 """
 KNOWN_TO_PARTNER = f"""
 SELECT d.referral_id, d.partner_id, d.service_id, d.person_id, r.partner_reference,
-       e.channel = 'rest' AND (d.external_id IS NOT NULL OR d.state <> 'succeeded') AS by_api,
+       e.keeps_appointments AND (d.external_id IS NOT NULL OR d.state <> 'succeeded')
+         AS by_api,
        (SELECT max(l.next_attempt_at) FROM deliveries l
         WHERE l.referral_id = d.referral_id AND l.lease IS NOT NULL) AS leased_until
 FROM deliveries d

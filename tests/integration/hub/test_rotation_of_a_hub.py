@@ -11,7 +11,6 @@ import pytest
 from contracts.requesters import Requesters
 from contracts.values import Channel
 from infra.base.settings import Settings
-from infra.delivery.ssrf_guard import Guard
 from infra.eventstore.events import EventMetadata
 from infra.keys.key_ring import KeyRing
 from infra.messaging.sources.base import ForeignRecord
@@ -23,12 +22,14 @@ from services.intake.handlers.arrivals import Intake
 from services.intake.handlers.inbound import InboundValidator
 from services.intake.handlers.reactions import PublicRecords
 from services.intake.handlers.refused import count_refused
+from services.partners.app import channel_context
+from services.partners.channels.base import Address
+from services.partners.channels.registry import Channels
 from services.partners.handlers.directory import seed
-from services.partners.handlers.endpoints import Address, Endpoints
+from services.partners.handlers.endpoints import Endpoints
 from services.partners.handlers.secrets import Secrets
 from services.partners.routes.applications import EndpointApplication
 from tests.support.bureau import TRAVAIL
-from tests.support.france_travail import OPEN
 from tests.support.masterkeys import Processes
 from tests.support.partners import PARTNER, SERVICE
 
@@ -71,9 +72,22 @@ async def hub(processes: Processes) -> Any:
     await platform.close()
 
 
+def endpoints_of(hub: Platform, partners: Database) -> Endpoints:
+    """Registers addresses of every channel, on loopback too."""
+    settings = hub.settings.model_copy(
+        update={
+            "smtp_url": "smtp://127.0.0.1:9",
+            "desk_address": "1 place Saint-Martin 59494 Petite-Forêt",
+            "delivery_allowed_networks": "127.0.0.0/8",
+        }
+    )
+    channels = Channels(channel_context(settings, hub.clock))
+    return Endpoints(partners, hub.writer("partners"), hub.clock, channels)
+
+
 async def test_secrets_and_refused_records_move_as_well(processes: Processes, hub: Platform):
     partners, intake = processes.database("partners"), processes.database("intake")
-    endpoints = Endpoints(partners, hub.writer("partners"), Guard(), hub.clock, mails=True)
+    endpoints = endpoints_of(hub, partners)
     address = Address(PARTNER, [SERVICE], "mailto:accueil@ml.example", Channel.EMAIL)
     made = await endpoints.register(address, EventMetadata())
     await endpoints.rotate(made.endpoint_id, EventMetadata())
@@ -101,10 +115,10 @@ async def test_secrets_and_refused_records_move_as_well(processes: Processes, hu
 
 async def test_credentials_of_an_api_move_as_well(processes: Processes, hub: Platform):
     partners = processes.database("partners")
-    endpoints = Endpoints(partners, hub.writer("partners"), OPEN, hub.clock, appoints=True)
+    endpoints = endpoints_of(hub, partners)
     url = "http://127.0.0.1:9"
     given = EndpointApplication(auth_url=url, client_id="c", client_secret="s").at(url)
-    address = Address(TRAVAIL, [], url, Channel.REST, application=given)
+    address = Address(TRAVAIL, [], url, Channel.FRANCE_TRAVAIL, application=given)
     made = await endpoints.register(address, EventMetadata())
     await (await processes.rotate(*KEPT)).destroy_old()
     rows = await partners.rows(SECRET_ROWS)
@@ -144,7 +158,7 @@ async def test_secret_of_a_destroyed_epoch_holds_up_no_other_partner(
     processes: Processes, hub: Platform
 ):
     partners = processes.database("partners")
-    endpoints = Endpoints(partners, hub.writer("partners"), Guard(), hub.clock, mails=True)
+    endpoints = endpoints_of(hub, partners)
     for name in ("a", "b"):
         url = f"mailto:{name}@ml.example"
         await endpoints.register(

@@ -209,7 +209,7 @@ async def test_address_that_leads_inside_is_not_dialled_later_either(
     """DNS may say something else once the address was looked at."""
     await bureau.registered()
     closed = Hub(platform_at(databases, delivery_allowed_networks="", **DESK))
-    assert closed.worker._sender._clients._guard == Guard()  # type: ignore[attr-defined]
+    assert closed.channels["rest"].context.clients._guard == Guard()
     await closed.verify()
     (state,) = await bureau.rows(STATE)
     assert (state["verified_at"], bureau.travail.calls) == (None, [])

@@ -89,9 +89,9 @@ class Deliveries(RuleBasedStateMachine):
         jobs = await outbox.turn([], Load(room, retries, {}))
         assert len(jobs) <= room
         for job in jobs:
-            assert job.message.webhook_id == f"dlv_{job.rows[0].delivery_id.hex}"
+            assert job.message.message.webhook_id == f"dlv_{job.rows[0].delivery_id.hex}"
             (behind,) = await self.hub.rows(EARLIER, job.rows[0].delivery_id)
-            assert "/c" not in job.message.url or behind["count"] == 0
+            assert "/c" not in job.message.message.url or behind["count"] == 0
         self.under_way += jobs
 
     @rule(arrives=st.booleans(), sent=st.sampled_from([Sent(Outcome.OK), LOST, REFUSED]))
@@ -104,7 +104,9 @@ class Deliveries(RuleBasedStateMachine):
         self.results.append(Result(job, sent))
 
     def _arrive(self, job: Job[Any]) -> None:
-        self.arrived.setdefault(job.rows[0].delivery_id, set()).add(job.message.webhook_id)
+        self.arrived.setdefault(job.rows[0].delivery_id, set()).add(
+            job.message.message.webhook_id
+        )
 
     @rule()
     def recorded(self) -> None:

@@ -8,12 +8,12 @@ from standardwebhooks import Webhook
 
 from contracts.referrals import ReferralRequested
 from infra.base.clock import system_clock
-from infra.delivery.ssrf_guard import Guard, parse_networks
 from infra.delivery.webhook.signature import parse_secret
 from infra.eventstore.events import EventMetadata
 from infra.web import throttle
 from infra.web.auth import create_key
-from services.partners.handlers.endpoints import Address, Endpoints
+from services.partners.channels.base import Address
+from services.partners.handlers.endpoints import Endpoints
 from tests.support.partners import (
     PARTNER,
     SERVICE,
@@ -114,8 +114,8 @@ async def test_registering_names_who_did_it(hub: Hub):
     endpoints = Endpoints(
         hub.database,
         hub.platform.writer("partners"),
-        guard=Guard(parse_networks("127.0.0.0/8")),
         clock=system_clock,
+        channels=hub.channels,
     )
     await endpoints.register(
         Address(PARTNER, [], "http://127.0.0.1:9999/x"), EventMetadata("partner_admin:a")

@@ -12,7 +12,6 @@ import pytest
 
 from infra.delivery.ssrf_guard import Guard, parse_networks
 from infra.delivery.webhook.sender import Sender
-from services.partners.handlers.transports import Transports
 from tests.support import hostile as h
 from tests.support.partners import PARTNER, SERVICE, Hub, call, register
 
@@ -80,7 +79,7 @@ async def test_message_is_taken_from_who_shows_the_certificate_alone(
     certificate, key = authority.pair()
     given = {"certificate": certificate, "private_key": key}
     trusting = Sender(OPEN, deadline_seconds=5, tls=authority.trusted())
-    hub.worker._sender = Transports(trusting, None)
+    hub.channels["webhook"].sender = trusting
     async with h.hostile(takes, strict(authority, tmp_path)) as server:
         await register(hub, server.url, **({"client_certificate": given} if shown else {}))
         await hub.refer()
