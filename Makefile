@@ -13,6 +13,7 @@ MINUTES ?= 10
 # Tests keep their databases, brokers and hubs in memory where there is room: a disk syncs slowly.
 MEMORY := $(shell test -w /dev/shm && df -k --output=avail /dev/shm 2>/dev/null | \
   awk 'NR == 2 && $$1 > 8000000 {print "/dev/shm"}')
+IN_MEMORY := $(if $(MEMORY),export TMPDIR=$$(mktemp -d -p $(MEMORY)); trap 'rm -rf $$TMPDIR' EXIT;)
 # Tool and Debian package: Kafka's jars, AsyncAPI's schema and the tutorial's commands need them.
 TOOLS := java:default-jre-headless mvn:maven npm:npm node:nodejs curl:curl
 
@@ -27,10 +28,13 @@ END { printf "%s", held }
 endef
 export BARE
 
-.PHONY: help install demo up test test-fast faults month bench lint schemas locks clean
+.PHONY: help install demo up test-fast lint schemas test faults month bench locks clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Run it
 
 install: $(INSTALLED) ## Everything, into .venv and .cache
 
@@ -40,13 +44,32 @@ demo: $(INSTALLED) ## A day at Petite-Forêt, checked (KAFKA=1: with Apache Kafk
 up: $(INSTALLED) ## Keep the hub running; data stay in DATA (.data)
 	.venv/bin/aiguillage up --data $(DATA)
 
-test: lint ## Lint, types, import contracts, schemas and every test
-	$(PY) -m contracts.tools.publish --check
-	@$(if $(MEMORY),export TMPDIR=$$(mktemp -d -p $(MEMORY)); trap 'rm -rf $$TMPDIR' EXIT;) \
-	$(PY) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+##@ Change it
 
-test-fast: $(INSTALLED) ## Unit tests and contracts
+test-fast: $(INSTALLED) ## Unit tests and contracts, but the slow ones: half a minute
 	$(PY) -m pytest -q -m "not slow and not kafka and not faults" tests/unit tests/contracts
+
+lint: $(INSTALLED) ## Style, types, import contracts
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo --cache-dir .cache/import_linter
+
+schemas: $(INSTALLED) ## Rewrite what is generated: JSON Schemas, OpenAPI, event reference
+	$(PY) -m contracts.tools.publish
+	$(PY) -m services.hub.openapi --write
+	$(PY) -m contracts.tools.catalogue
+
+ifdef ONLY
+test: $(INSTALLED)
+	@$(IN_MEMORY) $(PY) -m pytest -q $(if $(wildcard $(firstword $(subst ::, ,$(ONLY)))),$(ONLY),-k "$(ONLY)" tests)
+else
+test: lint ## Lint, types, import contracts, schemas and every test (ONLY=a path, or words of names)
+	$(PY) -m contracts.tools.publish --check
+	@$(IN_MEMORY) $(PY) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+endif
+
+##@ Try it hard
 
 faults: $(INSTALLED) ## Kill processes, erase under load, let strangers in, stop broker and database (COUNT=50, ERASE=200, MINUTES=10, OUTAGE=60 s, SEED=)
 	$(PY) -m tests.faults.campaign --kind embedded --kills $(COUNT) $(if $(SEED),--seed $(SEED))
@@ -62,16 +85,7 @@ month: $(INSTALLED) ## A simulated month of 5,000 cases: what became of each (CA
 bench: $(INSTALLED) ## Measure, beside peers (ONLY=name for one measure)
 	@$(PY) -m tests.benchmarks $(ONLY)
 
-lint: $(INSTALLED) ## Style, types, import contracts
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
-	.venv/bin/mypy
-	.venv/bin/lint-imports --no-logo --cache-dir .cache/import_linter
-
-schemas: $(INSTALLED) ## Rewrite what is generated: JSON Schemas, OpenAPI, event reference
-	$(PY) -m contracts.tools.publish
-	$(PY) -m services.hub.openapi --write
-	$(PY) -m contracts.tools.catalogue
+##@ Keep house
 
 locks: ## Lock anew what runs it and what develops it (UV=uv; UPGRADE=--upgrade for newer releases)
 	$(LOCK) --group build --output-file requirements.lock

@@ -28,11 +28,24 @@ ALLOWED_TMP = {"infra/postgres/embedded.py"}  # PostgreSQL's sockets must have a
 
 
 def committed() -> list[Path]:
-    """Files that git knows, or would know after `git add`."""
+    """Files that git knows, or would after `git add`; without git, all but what is built."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    paths = [ROOT / line for line in listed.stdout.splitlines()]
-    return [path for path in paths if path.is_file()]
+    if (ROOT / ".git").exists():
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        paths = [ROOT / line for line in listed.stdout.splitlines()]
+        return [path for path in paths if path.is_file()]
+    return [path for path in _walked(ROOT) if path.suffix != ".pyc"]
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    ignored = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    for path in sorted(folder.iterdir()):
+        if any(path.match(pattern) for pattern in ignored):
+            continue
+        if path.is_dir():
+            yield from _walked(path)
+        elif not path.is_symlink():
+            yield path
 
 
 def name_of(path: Path) -> str:
