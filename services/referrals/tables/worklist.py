@@ -12,21 +12,19 @@ from sqlalchemy import (
     and_,
     case,
     cast,
-    column,
     exists,
     false,
     func,
     null,
     select,
-    table,
     true,
     union_all,
 )
 
+from infra.eventstore.tables import ALARMS
 from services.referrals.tables.queries import fixed
 from services.referrals.tables.schema import CASES, DUPLICATES, REFERRALS, UNDELIVERED
 
-_ALARMS = table("alarms", column("kind", Text), column("subject", Text), column("since"))
 _WITH_PARTNER = tuple(map(fixed, ("requested", "accepted", "in-progress", "on-hold")))
 _ACTIVE = select(CASES).where(CASES.c.status == fixed("active")).cte("active")
 _OPEN = (
@@ -165,7 +163,7 @@ def _duplicates() -> Select[Any]:
 
 def _without_rules() -> Select[Any]:
     """Kinds of partners that no rules are in force for."""
-    a = _ALARMS.c
+    a = ALARMS.c
     since = cast(func.timezone("Europe/Paris", a.since), Date)
     rows = _of_no_case(fixed("no-rules"), _NO_ID, since, a.subject, _NO_TEXT)
     return rows.where(a.kind == "no-rules")
