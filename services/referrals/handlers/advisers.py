@@ -48,9 +48,9 @@ class AdviserCommands:
         """Send a draft, perhaps with an appointment."""
         check_moment(appointment_at, self.messages.clock())
 
-        def decide(case: Case, referral: Referral, world: DecisionContext) -> Sequence[Event]:
+        def decide(case: Case, referral: Referral, context: DecisionContext) -> Sequence[Event]:
             by, author = meta.actor, Author.ADVISER
-            return confirm(case, referral, world, by, author, appointment_at)
+            return confirm(case, referral, context, by, author, appointment_at)
 
         return await self._on_referral(tx, referral_id, decide, meta)
 
@@ -60,8 +60,8 @@ class AdviserCommands:
         """Give the person of a referral an appointment, or move it."""
         now = self.messages.clock()
 
-        def decide(case: Case, referral: Referral, world: DecisionContext) -> Sequence[Event]:
-            return set_appointment(referral, world, starts_at, now)
+        def decide(case: Case, referral: Referral, context: DecisionContext) -> Sequence[Event]:
+            return set_appointment(referral, context, starts_at, now)
 
         return await self._on_referral(tx, referral_id, decide, meta)
 
@@ -75,8 +75,8 @@ class AdviserCommands:
         """Say what came of an appointment."""
         now = self.messages.clock()
 
-        def decide(case: Case, referral: Referral, world: DecisionContext) -> Sequence[Event]:
-            return end_appointment(referral, world, outcome, now)
+        def decide(case: Case, referral: Referral, context: DecisionContext) -> Sequence[Event]:
+            return end_appointment(referral, context, outcome, now)
 
         return await self._on_referral(tx, referral_id, decide, meta)
 
@@ -102,9 +102,9 @@ class AdviserCommands:
         """Send the case to other services than proposed."""
         check_moment(appointment_at, self.messages.clock())
 
-        def decide(case: Case, tried: Attempts, world: DecisionContext) -> Changes:
+        def decide(case: Case, attempts: Attempts, context: DecisionContext) -> Changes:
             by = meta.actor
-            return advice.choose(case, tried, services, world, by, note, appointment_at)
+            return advice.choose(case, attempts, services, context, by, note, appointment_at)
 
         return await self._on_proposal(tx, proposal_id, decide, meta)
 
@@ -113,8 +113,8 @@ class AdviserCommands:
     ) -> Case:
         """Refuse a proposal."""
 
-        def decide(case: Case, tried: Attempts, world: DecisionContext) -> Changes:
-            return advice.refuse(case, tried, world, meta.actor, note)
+        def decide(case: Case, attempts: Attempts, context: DecisionContext) -> Changes:
+            return advice.refuse(case, attempts, context, meta.actor, note)
 
         return await self._on_proposal(tx, proposal_id, decide, meta)
 
@@ -132,8 +132,8 @@ class AdviserCommands:
     ) -> Case:
         """Close a case."""
 
-        def decide(case: Case, tried: Attempts, world: DecisionContext) -> Changes:
-            return advice.close(case, tried, world, status, ending)
+        def decide(case: Case, attempts: Attempts, context: DecisionContext) -> Changes:
+            return advice.close(case, attempts, context, status, ending)
 
         return await self._on_case(tx, case_id, decide, meta)
 
@@ -147,7 +147,7 @@ class AdviserCommands:
         work = await self._of_referral(tx, referral_id)
         referral = work.referrals[referral_id]
         case = work.cases[referral.case_id]
-        events = decide(case, referral, work.world(case))
+        events = decide(case, referral, work.context(case))
         work.record_referral(referral_id, referral.version, events, meta)
         await work.write()
         return work.referrals[referral_id]
@@ -157,7 +157,7 @@ class AdviserCommands:
         await work.load_referrals([referral_id])
         if referral_id not in work.referrals:
             raise NotFoundError("referral")
-        await work.load_world({case.person_id for case in work.cases.values()})
+        await work.load_context({case.person_id for case in work.cases.values()})
         return work
 
     async def _on_proposal(
@@ -167,10 +167,10 @@ class AdviserCommands:
         if case_id is None:
             raise NotFoundError("proposal")
 
-        def newest(case: Case, tried: Attempts, world: DecisionContext) -> Changes:
+        def newest(case: Case, attempts: Attempts, context: DecisionContext) -> Changes:
             if case.proposal_id != proposal_id:
                 raise StaleProposalError
-            return decide(case, tried, world)
+            return decide(case, attempts, context)
 
         return await self._on_case(tx, case_id, newest, meta)
 
@@ -182,10 +182,10 @@ class AdviserCommands:
         if case_id not in work.cases:
             raise NotFoundError("case")
         case = work.cases[case_id]
-        await work.load_world({case.person_id})
-        tried, world = work.tried(case_id), work.world(case)
+        await work.load_context({case.person_id})
+        attempts, context = work.attempts(case_id), work.context(case)
         # it may rank the whole directory: others of this process get their turn meanwhile
-        decided = await asyncio.to_thread(decide, case, tried, world)
+        decided = await asyncio.to_thread(decide, case, attempts, context)
         work.record(decided, case, meta)
         await work.write()
         return work.cases[case_id]

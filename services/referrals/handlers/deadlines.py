@@ -73,7 +73,7 @@ class DeadlineClock:
         """The steps of these referrals that are due."""
         work = self.messages.work(tx)
         await work.load_referrals(ids)
-        await work.load_world({case.person_id for case in work.cases.values()})
+        await work.load_context({case.person_id for case in work.cases.values()})
         for referral_id in ids:
             self._take(work, work.referrals[referral_id])
         await work.write()

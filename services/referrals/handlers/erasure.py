@@ -41,7 +41,7 @@ class Erasing:
         rows = await tx.fetch(statements.ACTIVE_OF_PERSONS, [p for p in heard if p])
         await work.load_cases(row["case_id"] for row in rows)
         for case in list(work.cases.values()):
-            decided = abandon(case, work.tried(case.case_id), work.today)
+            decided = abandon(case, work.attempts(case.case_id), work.today)
             work.record(decided, case, heard[case.person_id].caused())
 
 

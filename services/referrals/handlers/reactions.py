@@ -68,7 +68,7 @@ class Reactions:
             return
         work = self.work(tx)
         await work.load_referrals(a.referral_id for _, a in answers)
-        await work.load_world({m.person_id for m, _ in answers if m.person_id})
+        await work.load_context({m.person_id for m, _ in answers if m.person_id})
         words = await unseal(self.writer.vault, [m for m, _ in answers])
         for message, answer in answers:
             self._answered(work, message, answer, words.get(message.event_id))
@@ -81,7 +81,7 @@ class Reactions:
         persons = {m.person_id for m in needs if m.person_id}
         alive = await self.writer.vault.keys(persons)
         known = await _known_cases(tx, needs)
-        await work.load_world(persons)
+        await work.load_context(persons)
         new = [
             (message, opened)
             for message in needs
@@ -98,8 +98,8 @@ class Reactions:
         those, and nothing else."""
         for message, opened in new:
             history, day = work.histories[opened.person_id], local_day(message.occurred_at)
-            world = work.world_of(history, opened.case_id, day, message.position)
-            work.record(open_case(opened, world), None, message.caused())
+            context = work.context_of(history, opened.case_id, day, message.position)
+            work.record(open_case(opened, context), None, message.caused())
 
     async def _withdraw(self, tx: Transaction, message: StoredEvent) -> None:
         event = parse_event(message.type, message.data)
@@ -109,7 +109,7 @@ class Reactions:
             return
         work = self.work(tx)
         await work.load_referrals(row["referral_id"] for row in rows)
-        await work.load_world({case.person_id for case in work.cases.values()})
+        await work.load_context({case.person_id for case in work.cases.values()})
         move = Move(ReferralStatus.CANCELLED, Author.HUB, Reason.AGREEMENT_WITHDRAWN)
         for row in rows:
             work.move(work.referrals[row["referral_id"]], move, message.caused())

@@ -63,7 +63,7 @@ class UnitOfWork:
         """The day in France."""
         return local_day(self._clock())
 
-    async def load_world(self, persons: Iterable[UUID]) -> None:
+    async def load_context(self, persons: Iterable[UUID]) -> None:
         """Rules, directory and what is known of these persons.
 
         Raises ``DirectoryNotLoadedError`` while the directory is empty.
@@ -114,15 +114,15 @@ class UnitOfWork:
             if referral:
                 self.referrals[referral_id] = referral
 
-    def tried(self, case_id: UUID) -> Attempts:
+    def attempts(self, case_id: UUID) -> Attempts:
         """The referrals of a case, oldest first."""
         return Attempts([r for r in self.referrals.values() if r.case_id == case_id])
 
-    def world(self, case: Case) -> DecisionContext:
+    def context(self, case: Case) -> DecisionContext:
         """What a decision about a case looks at today."""
-        return self.world_of(self.histories[case.person_id], case.case_id)
+        return self.context_of(self.histories[case.person_id], case.case_id)
 
-    def world_of(
+    def context_of(
         self,
         history: History,
         case_id: UUID,
@@ -139,12 +139,12 @@ class UnitOfWork:
     def move(self, referral: Referral, move: Move, meta: EventMetadata) -> None:
         """Move a referral and let its case follow; raises as ``move_referral`` does."""
         case = self.cases[referral.case_id]
-        world = self.world(case)
-        deadlines = world.deadlines(referral.service_id)
-        service = world.services.get(referral.service_id)
+        context = self.context(case)
+        deadlines = context.deadlines(referral.service_id)
+        service = context.services.get(referral.service_id)
         if service and service.commission and move.status is not referral.status:
-            check_commission(referral, move, world.today)
-        events = move_referral(referral, move, world.today, deadlines)
+            check_commission(referral, move, context.today)
+        events = move_referral(referral, move, context.today, deadlines)
         self.follow(referral, events, move, meta)
 
     def follow(
@@ -153,8 +153,8 @@ class UnitOfWork:
         """Gather a referral's events, and what its case does after them."""
         self.record_referral(referral.referral_id, referral.version, events, meta)
         case, moved = self.cases[referral.case_id], self.referrals[referral.referral_id]
-        others = self.tried(case.case_id).but(moved)
-        self.record(after_move(case, moved, others, move, self.world(case)), case, meta)
+        others = self.attempts(case.case_id).but(moved)
+        self.record(after_move(case, moved, others, move, self.context(case)), case, meta)
 
     def record(self, decided: Changes, case: Case | None, meta: EventMetadata) -> None:
         """Gather what was decided, and see it at once in the aggregates."""

@@ -5,13 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from contracts.base import Event
 from contracts.referrals import (
     CaseClosed,
     CommentSealed,
     ProposalChanged,
     ProposalRefused,
-    ReferralProposed,
 )
 from contracts.values import Author, CaseStatus, ReferralStatus
 from services.referrals.model.case import (
@@ -19,8 +17,7 @@ from services.referrals.model.case import (
     Case,
     Changes,
     DecisionContext,
-    Next,
-    Versioned,
+    ReroutingOptions,
 )
 from services.referrals.model.case_flow import (
     draft,
@@ -52,9 +49,9 @@ def _check_active(case: Case) -> None:
 
 def choose(
     case: Case,
-    tried: Attempts,
+    attempts: Attempts,
     service_ids: Sequence[str],
-    world: DecisionContext,
+    context: DecisionContext,
     by: str,
     comment: str,
     appointment_at: datetime | None = None,
@@ -68,7 +65,7 @@ def choose(
     """
     _check_active(case)
     assert case.proposal_id is not None
-    replaced = {s: _replaced(tried, s, world) for s in service_ids}
+    replaced = {s: _replaced(attempts, s, context) for s in service_ids}
     changed = ProposalChanged(
         proposal_id=case.proposal_id,
         case_id=case.case_id,
@@ -76,19 +73,29 @@ def choose(
         changed_by=by,
         sealed=CommentSealed(comment=comment),
     )
-    count, offers = len(tried.referrals), []
+    count, offers = len(attempts.referrals), []
     for number, (service_id, old) in enumerate(replaced.items(), start=count + 1):
-        proposed = draft(case, world.services[service_id], number, world.today, old)
-        offers.append(_sent(case, proposed, world, by, appointment_at))
-    return Changes((changed,), tuple(offers)) + _drop_drafts(tried, world)
+        proposed = draft(case, context.services[service_id], number, context.today, old)
+        asked = request(
+            case,
+            Referral.of(proposed),
+            context,
+            by=by,
+            author=Author.ADVISER,
+            appointment_at=appointment_at,
+        )
+        offers.append((proposed.referral_id, 0, (proposed, *asked)))
+    return Changes((changed,), tuple(offers)) + _drop_drafts(attempts, context)
 
 
-def _replaced(tried: Attempts, service_id: str, world: DecisionContext) -> UUID | None:
+def _replaced(attempts: Attempts, service_id: str, context: DecisionContext) -> UUID | None:
     """The referral that a choice replaces; raises if the service may not be chosen."""
-    if service_id not in world.services:
+    if service_id not in context.services:
         raise UnknownServiceError(service_id)
     sent = ReferralStatus.DRAFT, ReferralStatus.ENTERED_IN_ERROR
-    before = [r for r in tried.referrals if r.service_id == service_id and r.status not in sent]
+    before = [
+        r for r in attempts.referrals if r.service_id == service_id and r.status not in sent
+    ]
     if not before:
         return None
     if before[-1].open or not before[-1].late_yes:
@@ -96,31 +103,13 @@ def _replaced(tried: Attempts, service_id: str, world: DecisionContext) -> UUID 
     return before[-1].referral_id
 
 
-def _sent(
-    case: Case,
-    proposed: ReferralProposed,
-    world: DecisionContext,
-    by: str,
-    appointment_at: datetime | None,
-) -> Versioned:
-    asked = request(
-        case,
-        Referral.of(proposed),
-        world,
-        by=by,
-        author=Author.ADVISER,
-        appointment_at=appointment_at,
-    )
-    return proposed.referral_id, 0, (proposed, *asked)
-
-
-def _drop_drafts(tried: Attempts, world: DecisionContext) -> Changes:
-    drafts = [r for r in tried.open if r.status is ReferralStatus.DRAFT]
-    return supersede(Attempts(drafts), world.today)
+def _drop_drafts(attempts: Attempts, context: DecisionContext) -> Changes:
+    drafts = [r for r in attempts.open if r.status is ReferralStatus.DRAFT]
+    return supersede(Attempts(drafts), context.today)
 
 
 def refuse(
-    case: Case, tried: Attempts, world: DecisionContext, by: str, comment: str
+    case: Case, attempts: Attempts, context: DecisionContext, by: str, comment: str
 ) -> Changes:
     """Refuse the proposal: its drafts are dropped, the case waits for an adviser.
 
@@ -134,34 +123,34 @@ def refuse(
         refused_by=by,
         sealed=CommentSealed(comment=comment),
     )
-    decided = Changes((refused,)) + _drop_drafts(tried, world)
-    sent = any(r.known_to_partner for r in tried.open)
-    return decided if sent else decided + exhausted(case, "refused", world.today)
+    decided = Changes((refused,)) + _drop_drafts(attempts, context)
+    sent = any(r.known_to_partner for r in attempts.open)
+    return decided if sent else decided + exhausted(case, "refused", context.today)
 
 
-def propose_again(case: Case, tried: Attempts, world: DecisionContext) -> Changes:
-    """A new proposal on what is known today; drafts of the old one are dropped.
+def propose_again(case: Case, attempts: Attempts, context: DecisionContext) -> Changes:
+    """Propose anew on what is known today; drafts of the old proposal are dropped.
 
     What partners already have goes on. Raises ``CaseClosedError``.
     """
     _check_active(case)
-    made = make_proposal(case, world, tried)
-    decided = Changes((made,)) + _drop_drafts(tried, world)
-    if any(r.known_to_partner for r in tried.open):
+    made = make_proposal(case, context, attempts)
+    decided = Changes((made,)) + _drop_drafts(attempts, context)
+    if any(r.known_to_partner for r in attempts.open):
         return decided
-    left = Attempts([_dropped(r) for r in tried.referrals])
-    how = Next(cautious=True, limit=left.attempts + 1)
-    return decided + next_referral(case.proposed(made), left, world, how)
-
-
-def _dropped(referral: Referral) -> Referral:
-    if referral.status is ReferralStatus.DRAFT:
-        return replace(referral, status=ReferralStatus.ENTERED_IN_ERROR)
-    return referral
+    dropped = ReferralStatus.ENTERED_IN_ERROR
+    left = Attempts(
+        [
+            replace(r, status=dropped) if r.status is ReferralStatus.DRAFT else r
+            for r in attempts.referrals
+        ]
+    )
+    options = ReroutingOptions(cautious=True, limit=left.count + 1)
+    return decided + next_referral(case.proposed(made), left, context, options)
 
 
 def close(
-    case: Case, tried: Attempts, world: DecisionContext, status: CaseStatus, ending: Move
+    case: Case, attempts: Attempts, context: DecisionContext, status: CaseStatus, ending: Move
 ) -> Changes:
     """Close a case; what is open at partners is cancelled for the adviser's reason.
 
@@ -169,18 +158,17 @@ def close(
     ``InvalidMoveError`` if something is open and no reason was given.
     """
     _check_active(case)
-    words = CommentSealed(comment=ending.comment) if ending.comment else None
     closed = CaseClosed(
-        case_id=case.case_id, status=status, outcome=ending.outcome, sealed=words
+        case_id=case.case_id,
+        status=status,
+        outcome=ending.outcome,
+        sealed=CommentSealed(comment=ending.comment) if ending.comment else None,
     )
-    sent = [r for r in tried.open if r.known_to_partner]
+    sent = [r for r in attempts.open if r.known_to_partner]
     if sent and ending.reason is None:
         raise InvalidMoveError("reason", "a partner is still asked: why is it stopped?")
-    stopped = tuple(_stopped(r, ending, world) for r in sent)
-    return Changes((closed,), stopped) + _drop_drafts(tried, world)
-
-
-def _stopped(referral: Referral, ending: Move, world: DecisionContext) -> Versioned:
-    move = Move(ReferralStatus.CANCELLED, Author.ADVISER, ending.reason, ending.comment)
-    events: tuple[Event, ...] = move_referral(referral, move, world.today)
-    return referral.referral_id, referral.version, events
+    stop = Move(ReferralStatus.CANCELLED, Author.ADVISER, ending.reason, ending.comment)
+    stopped = tuple(
+        (r.referral_id, r.version, move_referral(r, stop, context.today)) for r in sent
+    )
+    return Changes((closed,), stopped) + _drop_drafts(attempts, context)

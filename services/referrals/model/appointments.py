@@ -10,7 +10,6 @@ from typing import Any
 from contracts.answers import wrong_appointment
 from contracts.base import Event
 from contracts.days import local_day
-from contracts.partners import Deadlines
 from contracts.referrals import (
     AppointmentAttended,
     AppointmentEnded,
@@ -27,7 +26,7 @@ from services.referrals.model.referral import InvalidMoveError, Referral
 
 
 class AppointmentRefusedError(Exception):
-    """The referral can have no appointment, or has none: which, in words."""
+    """The referral can have no appointment, or has none; the text says which."""
 
 
 class AppointmentOutcome(StrEnum):
@@ -52,29 +51,35 @@ def check_moment(starts_at: datetime | None, now: datetime) -> None:
 
 
 def set_appointment(
-    referral: Referral, world: DecisionContext, starts_at: datetime, now: datetime
+    referral: Referral, context: DecisionContext, starts_at: datetime, now: datetime
 ) -> tuple[Event, ...]:
     """Give an appointment, or move it; nothing if it is the one there is.
 
     Raises ``InvalidMoveError``, ``AppointmentRefusedError``, ``PersonRestrictedError``.
     """
     check_moment(starts_at, now)
-    _check_open(referral, world)
+    _check_open(referral, context)
     if referral.appointment_at == starts_at:
         return ()
-    wait = _wait(referral, world.deadlines(referral.service_id), starts_at, now)
-    said, before = _said(referral, starts_at), referral.appointment_at
-    return (AppointmentSet(**said, moved_from=before, awaits=wait),)
+    deadlines = context.deadlines(referral.service_id)
+    today, day = local_day(now), local_day(starts_at)
+    if referral.status is ReferralStatus.REQUESTED:
+        wait: Awaits | None = until_answered(deadlines, today, day)
+    else:
+        booked = BusinessStatus.APPOINTMENT_SCHEDULED
+        wait = awaits(referral.status, booked, deadlines, Moment(today, day))
+    about, before = _about(referral, starts_at), referral.appointment_at
+    return (AppointmentSet(**about, moved_from=before, awaits=wait),)
 
 
 def end_appointment(
-    referral: Referral, world: DecisionContext, outcome: AppointmentOutcome, now: datetime
+    referral: Referral, context: DecisionContext, outcome: AppointmentOutcome, now: datetime
 ) -> tuple[Event, ...]:
-    """Say what came of an appointment; said again, it corrects what was said before.
+    """Record what came of an appointment; done again, it corrects what was recorded before.
 
     Raises as ``set_appointment`` does.
     """
-    _check_open(referral, world)
+    _check_open(referral, context)
     appointment, event = referral.appointment, _EVENTS[outcome]
     if appointment is None:
         raise AppointmentRefusedError("the referral has no appointment")
@@ -82,30 +87,20 @@ def end_appointment(
         raise InvalidMoveError("outcome", "the appointment is still to come")
     if appointment.ended is event:
         return ()
-    return (event(**_said(referral, appointment.starts_at)),)
+    return (event(**_about(referral, appointment.starts_at)),)
 
 
-def _check_open(referral: Referral, world: DecisionContext) -> None:
-    if world.person.restricted:
+def _check_open(referral: Referral, context: DecisionContext) -> None:
+    if context.person.restricted:
         raise PersonRestrictedError
     if not referral.known_to_partner:
         raise AppointmentRefusedError("the referral is not with its partner: sent, and open")
 
 
-def _said(referral: Referral, starts_at: datetime) -> dict[str, Any]:
+def _about(referral: Referral, starts_at: datetime) -> dict[str, Any]:
     return {
         "referral_id": referral.referral_id,
         "case_id": referral.case_id,
         "starts_at": starts_at,
         "author": Author.ADVISER,
     }
-
-
-def _wait(
-    referral: Referral, deadlines: Deadlines, starts_at: datetime, now: datetime
-) -> Awaits | None:
-    today, day = local_day(now), local_day(starts_at)
-    if referral.status is ReferralStatus.REQUESTED:
-        return until_answered(deadlines, today, day)
-    booked = BusinessStatus.APPOINTMENT_SCHEDULED
-    return awaits(referral.status, booked, deadlines, Moment(today, day))

@@ -41,9 +41,14 @@ class Case:
     def of(cls, opened: CaseOpened) -> "Case":
         """The case at its beginning."""
         return cls(
-            opened.case_id, opened.person_id, opened.thematique, opened.urgent,
-            opened.do_not_contact, opened.parallel, version=1,
-        )  # fmt: skip
+            case_id=opened.case_id,
+            person_id=opened.person_id,
+            thematique=opened.thematique,
+            urgent=opened.urgent,
+            do_not_contact=opened.do_not_contact,
+            parallel=opened.parallel,
+            version=1,
+        )
 
     def proposed(self, made: ProposalMade) -> "Case":
         """The case with a new proposal."""
@@ -82,7 +87,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class DecisionContext:
-    """What decisions look at besides the aggregate: directory, rules, the person, the day.
+    """Directory, rules, the person and the day: what decisions look at besides the aggregate.
 
     ``today``: by the hub's clock; deadlines count from it, agreements count on it.
     ``facts_on``: the day of the contact, where one is being routed: the person's facts and age
@@ -105,8 +110,8 @@ class DecisionContext:
     def verdicts(self, case: Case) -> dict[str, str]:
         """Whether the services of a case's proposal suit the person today."""
         ranked = [self.services[s] for s in case.ranked if s in self.services]
-        found = propose(case.thematique, self.person, ranked, self.rules, self.known_on)
-        return {c.service_id: c.verdict for c in found.candidates}
+        explained = propose(case.thematique, self.person, ranked, self.rules, self.known_on)
+        return {c.service_id: c.verdict for c in explained.candidates}
 
     def full(self, service_id: str) -> bool:
         """Whether a service said that it takes nobody now."""
@@ -119,8 +124,8 @@ class DecisionContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
-    """How the next referral is made: after which one, how often at most, and how carefully.
+class ReroutingOptions:
+    """Options of the next referral: after which one, how often at most, and how carefully.
 
     ``suggested``: the service that the partner named. ``cautious``: never sent by itself.
     ``verdicts``: who suits today, where that was just found out.
@@ -147,7 +152,7 @@ class Attempts:
         return frozenset(r.service_id for r in kept)
 
     @property
-    def attempts(self) -> int:
+    def count(self) -> int:
         """How many services were asked or are."""
         return len(self.services)
 

@@ -29,7 +29,7 @@ from services.referrals.model.case import (
     Case,
     Changes,
     DecisionContext,
-    Next,
+    ReroutingOptions,
     Versioned,
 )
 from services.referrals.model.deadlines import (
@@ -72,124 +72,129 @@ ABOUT_THE_PERSON = frozenset(
 asked, whatever the policy."""
 
 
-def open_case(opened: CaseOpened, world: DecisionContext) -> Changes:
-    """A case, its proposal, and a first referral if any service may suit, or several."""
+def open_case(opened: CaseOpened, context: DecisionContext) -> Changes:
+    """Open a case: a proposal, and a first referral if any service may suit, or several."""
     case = Case.of(opened)
-    made = make_proposal(case, world, Attempts())
+    made = make_proposal(case, context, Attempts())
     case = case.proposed(made)
     assert made.sealed is not None
-    how = Next(verdicts={c.service_id: c.verdict for c in made.sealed.candidates})
-    first = next_referral(case, Attempts(), world, how)
-    if case.parallel and first.referrals:
-        first += _others_at_once(case, world, how)
+    options = ReroutingOptions(
+        verdicts={c.service_id: c.verdict for c in made.sealed.candidates}
+    )
+    first = next_referral(case, Attempts(), context, options)
+    if case.parallel and first.referrals:  # the first partner to accept has the person
+        suitable = _suitable(case, context, frozenset(), options)
+        best = _best(suitable, context)
+        others = [s for s in suitable if s != best and not context.full(s)]
+        besides = enumerate(others[: MAX_ATTEMPTS - 1], start=2)
+        offers = [_offer(case, s, number, context, options) for number, s in besides]
+        first += Changes((), tuple(offers))
     return Changes((opened, made)) + first
 
 
-def make_proposal(case: Case, world: DecisionContext, tried: Attempts) -> ProposalMade:
-    """The ranking of today, with its reasons sealed: the best, and who was asked before."""
+def make_proposal(case: Case, context: DecisionContext, attempts: Attempts) -> ProposalMade:
+    """Rank as of today, with the reasons sealed: the best, and who was asked before."""
     explanation = propose(
-        case.thematique, world.person, world.services.values(), world.rules, world.known_on,
-        tried.services,
-    )  # fmt: skip
+        case.thematique,
+        context.person,
+        context.services.values(),
+        context.rules,
+        context.known_on,
+        asked=attempts.services,
+    )
     ranked = [c.service_id for c in explanation.candidates if c.verdict != NOT_ELIGIBLE]
     return ProposalMade(
         proposal_id=uuid5(case.case_id, f"proposal {case.proposals + 1}"),
         case_id=case.case_id,
         person_id=case.person_id,
         thematique=Thematique(case.thematique),
-        rules=world.rules.name,
-        rules_digest=world.rules.digest,
-        evaluated_on=world.known_on,
+        rules=context.rules.name,
+        rules_digest=context.rules.digest,
+        evaluated_on=context.known_on,
         ranked=ranked,
         considered=considered(explanation),
-        directory=world.directory,
-        policy=world.services[ranked[0]].policy if ranked else "confirm",
+        directory=context.directory,
+        policy=context.services[ranked[0]].policy if ranked else "confirm",
         questions=len(explanation.questions),
         sealed=explanation,
     )
 
 
-def _others_at_once(case: Case, world: DecisionContext, how: Next) -> Changes:
-    suitable = _suitable(case, world, frozenset(), how)
-    first = _best(suitable, world)
-    others = [s for s in suitable if s != first and not world.full(s)][: MAX_ATTEMPTS - 1]
-    made = [_offer(case, s, n, world, how) for n, s in enumerate(others, start=2)]
-    return Changes((), tuple(made))
+def next_referral(
+    case: Case, attempts: Attempts, context: DecisionContext, options: ReroutingOptions
+) -> Changes:
+    """Refer to the best candidate not yet tried, or leave the case exhausted.
 
-
-def next_referral(case: Case, tried: Attempts, world: DecisionContext, how: Next) -> Changes:
-    """A referral to the best candidate not yet tried, or an exhausted case.
-
-    Never the same service twice for a case, at most ``how.limit`` (table of referral states).
+    Never the same service twice for a case, at most ``options.limit`` (table of referral
+    states).
     """
-    how = how if how.verdicts else replace(how, verdicts=world.verdicts(case))
-    if how.suggested in world.services and how.suggested not in tried.services:
-        left = [str(how.suggested)]
+    options = options if options.verdicts else replace(options, verdicts=context.verdicts(case))
+    if options.suggested in context.services and options.suggested not in attempts.services:
+        left = [str(options.suggested)]
     else:
-        left = _suitable(case, world, tried.services, how)
-    if not left or tried.attempts >= how.limit:
-        return exhausted(case, _why_exhausted(case, left), world.today)
-    number = len(tried.referrals) + 1
-    offer = _offer(case, _best(left, world), number, world, how)
-    if how.replaces is None:
+        left = _suitable(case, context, attempts.services, options)
+    if not left or attempts.count >= options.limit:
+        reason = "attempts" if left else "all-tried" if case.ranked else "no-candidate"
+        return exhausted(case, reason, context.today)
+    number = len(attempts.referrals) + 1
+    offer = _offer(case, _best(left, context), number, context, options)
+    if options.replaces is None:
         return Changes((), (offer,))
     rerouted = CaseRerouted(
-        case_id=case.case_id, referral_id=offer[0], replaces=how.replaces, reason=how.reason
+        case_id=case.case_id,
+        referral_id=offer[0],
+        replaces=options.replaces,
+        reason=options.reason,
     )
     return Changes((rerouted,), (offer,))
 
 
 def _suitable(
-    case: Case, world: DecisionContext, tried: frozenset[str], how: Next
+    case: Case, context: DecisionContext, attempts: frozenset[str], options: ReroutingOptions
 ) -> list[str]:
     """Ranked services that were not tried, and still suit on this day."""
-    known = [s for s in case.ranked if s in world.services and s not in tried]
-    return [s for s in known if how.verdicts.get(s, NOT_ELIGIBLE) != NOT_ELIGIBLE]
+    known = [s for s in case.ranked if s in context.services and s not in attempts]
+    return [s for s in known if options.verdicts.get(s, NOT_ELIGIBLE) != NOT_ELIGIBLE]
 
 
-def _best(services: Sequence[str], world: DecisionContext) -> str:
+def _best(services: Sequence[str], context: DecisionContext) -> str:
     """The first that is not full; if all are, the first."""
-    return next((s for s in services if not world.full(s)), services[0])
-
-
-def _why_exhausted(case: Case, left: Sequence[str]) -> str:
-    if left:
-        return "attempts"
-    return "all-tried" if case.ranked else "no-candidate"
+    return next((s for s in services if not context.full(s)), services[0])
 
 
 def exhausted(case: Case, reason: str, today: date) -> Changes:
-    """Nothing goes on by itself: an adviser looks, by a day."""
+    """Leave a case to an adviser, who looks by a day: nothing goes on by itself."""
     due = working_day(today, 0 if case.urgent else LOOK_AGAIN_DAYS)
     return Changes((CaseExhausted(case_id=case.case_id, reason=reason, due_on=due),))
 
 
 def _offer(
-    case: Case, service_id: str, number: int, world: DecisionContext, how: Next
+    case: Case,
+    service_id: str,
+    number: int,
+    context: DecisionContext,
+    options: ReroutingOptions,
 ) -> Versioned:
-    proposed = draft(case, world.services[service_id], number, world.today, how.replaces)
+    proposed = draft(
+        case, context.services[service_id], number, context.today, options.replaces
+    )
     events: list[Event] = [proposed]
-    if _automatic(service_id, world, how):
+    # it needs no second look where the site says so, nothing is unknown and it is not full
+    known = options.verdicts.get(service_id) == ELIGIBLE
+    looked_at = options.cautious or options.suggested or context.full(service_id)
+    if known and context.services[service_id].policy == "auto" and not looked_at:
         # without an agreement it stays a draft: an adviser asks for it, nobody is refused
         with suppress(AgreementMissingError, PersonRestrictedError):
             events += request(
-                case, Referral.of(proposed), world, by="policy:auto", author=Author.HUB
+                case, Referral.of(proposed), context, by="policy:auto", author=Author.HUB
             )
     return proposed.referral_id, 0, tuple(events)
-
-
-def _automatic(service_id: str, world: DecisionContext, how: Next) -> bool:
-    """A contact that needs no second look: the site says so, nothing is unknown, not full."""
-    if how.cautious or how.suggested or world.full(service_id):
-        return False
-    known = how.verdicts.get(service_id) == ELIGIBLE
-    return known and world.services[service_id].policy == "auto"
 
 
 def draft(
     case: Case, service: Service, number: int, today: date, replaces: UUID | None = None
 ) -> ReferralProposed:
-    """A draft referral; ``number`` counts the case's referrals from 1."""
+    """Draft a referral; ``number`` counts the case's referrals from 1."""
     assert case.proposal_id is not None
     return ReferralProposed(
         referral_id=uuid5(case.case_id, f"referral {number}"),
@@ -208,7 +213,7 @@ def draft(
 def confirm(
     case: Case,
     referral: Referral,
-    world: DecisionContext,
+    context: DecisionContext,
     by: str,
     author: Author,
     appointment_at: datetime | None = None,
@@ -221,28 +226,28 @@ def confirm(
     if referral.status is not _S.DRAFT or case.status is not CaseStatus.ACTIVE:
         raise ForbiddenTransitionError(referral.status, _S.REQUESTED, author)
     return tuple(
-        request(case, referral, world, by=by, author=author, appointment_at=appointment_at)
+        request(case, referral, context, by=by, author=author, appointment_at=appointment_at)
     )
 
 
 def request(
     case: Case,
     referral: Referral,
-    world: DecisionContext,
+    context: DecisionContext,
     *,
     by: str,
     author: Author,
     appointment_at: datetime | None = None,
 ) -> list[Event]:
-    """The events that send a draft.
+    """Return the events that send a draft.
 
     Raises ``AgreementMissingError``, ``PersonRestrictedError``.
     """
     kind = referral.partner_kind
-    agreement = world.person.agreement_for(referral.partner_id, kind, world.today)
-    fields = disclosed(world.person, world.need.note, kind, agreement)
+    agreement = context.person.agreement_for(referral.partner_id, kind, context.today)
+    fields = disclosed(context.person, context.need.note, kind, agreement)
     met_on = local_day(appointment_at) if appointment_at else None
-    deadlines = world.deadlines(referral.service_id)
+    deadlines = context.deadlines(referral.service_id)
     confirmed = ReferralConfirmed(
         referral_id=referral.referral_id, case_id=case.case_id, confirmed_by=by, author=author
     )
@@ -258,19 +263,19 @@ def request(
         do_not_contact=case.do_not_contact,
         agreement_id=agreement.agreement_id,
         agreed_until=agreement.until,
-        requested_on=world.today,
+        requested_on=context.today,
         appointment_at=appointment_at,
         replaces=referral.replaces,
-        awaits=until_answered(deadlines, world.today, met_on),
-        sealed=Disclosure(fields=fields, requester=world.need.requester),
+        awaits=until_answered(deadlines, context.today, met_on),
+        sealed=Disclosure(fields=fields, requester=context.need.requester),
     )
     return [confirmed, requested]
 
 
 def after_move(
-    case: Case, moved: Referral, others: Attempts, move: Move, world: DecisionContext
+    case: Case, moved: Referral, others: Attempts, move: Move, context: DecisionContext
 ) -> Changes:
-    """What the case does when one of its referrals has moved: close, or go on to the next.
+    """Let a case follow one of its referrals that has moved: close it, or go on to the next.
 
     ``others``: the case's other referrals. The first partner to accept has the person: the
     others are told that somebody was faster.
@@ -281,37 +286,31 @@ def after_move(
         closed = CaseClosed(
             case_id=case.case_id, status=CaseStatus.COMPLETED, outcome=move.outcome
         )
-        return Changes((closed,)) + supersede(others, world.today)
+        return Changes((closed,)) + supersede(others, context.today)
     if moved.status in _TAKEN:
-        return supersede(others, world.today)
+        return supersede(others, context.today)
     if moved.status not in _ENDED or move.reason is Reason.SUPERSEDED or others.open:
         return Changes()
-    return _go_on(case, moved, others, move, world)
-
-
-def supersede(others: Attempts, today: date) -> Changes:
-    """End what is open: partners are told, drafts are dropped."""
-    return Changes((), tuple(_superseded(referral, today) for referral in others.open))
-
-
-def _superseded(referral: Referral, today: date) -> Versioned:
-    dropped = referral.status is _S.DRAFT
-    status = _S.ENTERED_IN_ERROR if dropped else _S.CANCELLED
-    move = Move(status, Author.HUB, Reason.SUPERSEDED)
-    return referral.referral_id, referral.version, move_referral(referral, move, today)
-
-
-def _go_on(
-    case: Case, moved: Referral, others: Attempts, move: Move, world: DecisionContext
-) -> Changes:
     if move.reason is Reason.AGREEMENT_WITHDRAWN:
-        return exhausted(case, "withdrawn", world.today)
+        return exhausted(case, "withdrawn", context.today)
     if (move.on_behalf_of or move.author) is Author.ADVISER:
-        return exhausted(case, "stopped", world.today)
-    how = Next(
+        return exhausted(case, "stopped", context.today)
+    options = ReroutingOptions(
         replaces=moved.referral_id,
         reason=move.reason,
         suggested=move.suggested_service_id,
         cautious=move.reason in ABOUT_THE_PERSON,
     )
-    return next_referral(case, Attempts([*others.referrals, moved]), world, how)
+    return next_referral(case, Attempts([*others.referrals, moved]), context, options)
+
+
+def supersede(others: Attempts, today: date) -> Changes:
+    """End what is open: partners are told, drafts are dropped."""
+    ended: list[Versioned] = []
+    for referral in others.open:
+        dropped = referral.status is _S.DRAFT
+        status = _S.ENTERED_IN_ERROR if dropped else _S.CANCELLED
+        move = Move(status, Author.HUB, Reason.SUPERSEDED)
+        events = move_referral(referral, move, today)
+        ended.append((referral.referral_id, referral.version, events))
+    return Changes((), tuple(ended))

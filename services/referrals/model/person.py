@@ -23,7 +23,7 @@ PERSON_EVENTS = frozenset(
         rights.PersonUnrestricted,
     )
 )
-"""What of the intake is remembered per person."""
+"""Events of the intake that are kept per person."""
 
 
 class AgreementMissingError(Exception):
@@ -87,31 +87,8 @@ def months_between(start: date, day: date) -> int:
     return max(months, 0)
 
 
-@dataclass
-class History:
-    """What intake said about one person, opened: (position, event), oldest first."""
-
-    events: list[tuple[int, Event]] = field(default_factory=list)
-
-    def person(self, before: int | None = None) -> Person:
-        """The person as known before a position; now, if none is given."""
-        person = Person()
-        for position, event in self.events:
-            if before is None or position < before:
-                person = _told(person, event)
-        return person
-
-    def need_of(self, case_id: UUID) -> NeedSealed:
-        """What was said, and where, of the need that a case is about."""
-        for _, event in self.events:
-            if not isinstance(event, intake.NeedExpressed) or event.sealed is None:
-                continue
-            if intake.case_id_of(event.need_id) == case_id:
-                return event.sealed
-        return NeedSealed()
-
-
-def _told(person: Person, event: Event) -> Person:
+def evolve_person(person: Person, event: Event) -> Person:
+    """Return the person as known after an event of the intake, opened."""
     match event:
         case intake.PersonRegistered() | intake.PersonIdentified() if event.sealed:
             return person.identified(event.sealed.identity)
@@ -124,3 +101,27 @@ def _told(person: Person, event: Event) -> Person:
         case rights.PersonRestricted() | rights.PersonUnrestricted():
             return replace(person, restricted=isinstance(event, rights.PersonRestricted))
     return person
+
+
+@dataclass
+class History:
+    """Events of the intake about one person, opened: (position, event), oldest first."""
+
+    events: list[tuple[int, Event]] = field(default_factory=list)
+
+    def person(self, before: int | None = None) -> Person:
+        """Return the person as known before a position; now, if none is given."""
+        person = Person()
+        for position, event in self.events:
+            if before is None or position < before:
+                person = evolve_person(person, event)
+        return person
+
+    def need_of(self, case_id: UUID) -> NeedSealed:
+        """Return the sealed part of the need that a case is about."""
+        for _, event in self.events:
+            if not isinstance(event, intake.NeedExpressed) or event.sealed is None:
+                continue
+            if intake.case_id_of(event.need_id) == case_id:
+                return event.sealed
+        return NeedSealed()

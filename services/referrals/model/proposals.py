@@ -57,32 +57,32 @@ def propose(
     facts = known_facts(person, day)
     values = {name: fact.value for name, fact in facts.items()}
     ranked = rank(thematique, values, services, rules)
-    shown = _described(ranked, asked)
+    besides = [r for r in ranked[DESCRIBED:] if r.service.service_id in asked]
+    shown = [*ranked[:DESCRIBED], *besides[:DESCRIBED_BESIDES]]
     zones = zones_of(values["commune"]) if "commune" in values else frozenset()
+    summary = "Aucun service ne convient automatiquement : un conseiller étudie la situation."
+    if names := [one.service.name for one in ranked if one.verdict != NOT_ELIGIBLE]:
+        best = ", puis ".join(names[:MAX_ATTEMPTS])
+        summary = f"Proposition de contact, à confirmer avec la personne : {best}."
     return Explanation(
         facts=list(facts.values()),
         candidates=[_candidate(one, thematique, zones) for one in shown],
         left_out=_left_out(ranked, shown),
         questions=_questions(ranked, rules),
-        summary=_summary(ranked),
+        summary=summary,
         ranking=digest_of(ranked),
     )
 
 
 def considered(explanation: Explanation) -> int:
-    """How many services were ranked."""
+    """Return how many services were ranked."""
     return len(explanation.candidates) + sum(left.count for left in explanation.left_out)
 
 
 def digest_of(ranked: Sequence[Ranked]) -> str:
-    """SHA-256 of a ranking: each service in its place, with its verdict and its score."""
+    """Return the SHA-256 of a ranking: each service in its place, with verdict and score."""
     lines = (f"{r.service.service_id}\t{r.verdict}\t{r.score}\n" for r in ranked)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _described(ranked: Sequence[Ranked], asked: Set[str]) -> list[Ranked]:
-    besides = [r for r in ranked[DESCRIBED:] if r.service.service_id in asked]
-    return [*ranked[:DESCRIBED], *besides[:DESCRIBED_BESIDES]]
 
 
 def _left_out(ranked: Sequence[Ranked], shown: Sequence[Ranked]) -> list[LeftOut]:
@@ -127,23 +127,30 @@ def _candidate(ranked: Ranked, thematique: str, zones: Set[str]) -> Candidate:
 
 
 def reevaluate(explanation: Explanation, thematique: str, rules: Rules) -> list[Ranked]:
-    """The services that a proposal describes, ranked again from nothing but what was stored.
+    """Rank the services that a proposal describes again, from nothing but what was stored.
 
     The same rules give the same verdicts, scores and order.
     """
     facts = {fact.name: fact.value for fact in explanation.facts}
-    services = [_service(candidate) for candidate in explanation.candidates]
+    services = [
+        Service(
+            service_id=candidate.service_id,
+            partner_id=candidate.partner_id,
+            kind=candidate.partner_kind,
+            name=candidate.name,
+            thematiques=tuple(candidate.thematiques),
+            zone=tuple(candidate.known.zone),
+            minimum_age=candidate.known.minimum_age,
+            maximum_age=candidate.known.maximum_age,
+            publics=tuple(candidate.known.publics),
+            code_insee=candidate.known.code_insee,
+            capacity=candidate.known.capacity,
+            delay_days=candidate.known.delay_days,
+            load=candidate.known.load,
+        )
+        for candidate in explanation.candidates
+    ]
     return rank(thematique, facts, services, rules)
-
-
-def _service(candidate: Candidate) -> Service:
-    known = candidate.known
-    return Service(
-        candidate.service_id, candidate.partner_id, candidate.partner_kind, candidate.name,
-        tuple(candidate.thematiques), tuple(known.zone), known.minimum_age, known.maximum_age,
-        publics=tuple(known.publics), code_insee=known.code_insee, capacity=known.capacity,
-        delay_days=known.delay_days, load=known.load,
-    )  # fmt: skip
 
 
 _OPEN_QUESTION = "Que faut-il encore savoir de votre situation ?"
@@ -155,7 +162,7 @@ _ASKED = {
 
 
 def _questions(ranked: Sequence[Ranked], rules: Rules) -> list[Question]:
-    """What to ask: facts that are unknown and keep a service from being sure.
+    """Ask for the facts that are unknown and keep a service from being sure.
 
     A service that is out anyway asks for nothing: an answer would change nothing for it.
     """
@@ -164,7 +171,7 @@ def _questions(ranked: Sequence[Ranked], rules: Rules) -> list[Question]:
         if one.verdict == UNKNOWN:
             for condition in one.conditions:
                 if condition.result == UNKNOWN:
-                    fact, text = _asked(condition, one.service.kind, rules)
+                    fact, text = _question_of(condition, one.service.kind, rules)
                     asked.setdefault(text, (fact, {}))[1][one.service.service_id] = None
     return [
         Question(
@@ -177,7 +184,7 @@ def _questions(ranked: Sequence[Ranked], rules: Rules) -> list[Question]:
     ]
 
 
-def _asked(condition: Condition, kind: PartnerKind, rules: Rules) -> tuple[str, str]:
+def _question_of(condition: Condition, kind: PartnerKind, rules: Rules) -> tuple[str, str]:
     if condition.row is None and condition.code in _ASKED:
         return _ASKED[condition.code]
     rows = rules.tables[kind].rows
@@ -193,11 +200,3 @@ def _asked(condition: Condition, kind: PartnerKind, rules: Rules) -> tuple[str, 
 
 
 _ORIGINS = {name: derived.origin for name, derived in DERIVED.items()}
-
-
-def _summary(ranked: Sequence[Ranked]) -> str:
-    names = [one.service.name for one in ranked if one.verdict != NOT_ELIGIBLE]
-    if not names:
-        return "Aucun service ne convient automatiquement : un conseiller étudie la situation."
-    shown = ", puis ".join(names[:MAX_ATTEMPTS])
-    return f"Proposition de contact, à confirmer avec la personne : {shown}."

@@ -106,9 +106,15 @@ class Referral:
     def of(cls, event: ReferralProposed) -> "Referral":
         """The draft."""
         return cls(
-            event.referral_id, event.case_id, event.person_id, event.partner_id,
-            event.partner_kind, event.service_id, event.replaces, awaits=event.awaits,
-        )  # fmt: skip
+            referral_id=event.referral_id,
+            case_id=event.case_id,
+            person_id=event.person_id,
+            partner_id=event.partner_id,
+            partner_kind=event.partner_kind,
+            service_id=event.service_id,
+            replaces=event.replaces,
+            awaits=event.awaits,
+        )
 
     @property
     def appointment_at(self) -> datetime | None:
@@ -143,7 +149,15 @@ def _evolve(referral: Referral, event: Event) -> Referral:
     referral = replace(referral, version=referral.version + 1)
     match event:
         case ReferralRequested():
-            return _waits(_requested(referral, event), event.awaits)
+            proposed = event.appointment_at
+            requested = replace(
+                referral,
+                status=ReferralStatus.REQUESTED,
+                agreement_id=event.agreement_id,
+                requested_on=event.requested_on,
+                appointment=Appointment(proposed) if proposed else None,
+            )
+            return _waits(requested, event.awaits)
         case ReferralMoved():
             meets_on = event.commission_on or referral.commission_on
             moved = replace(referral, status=event.status, commission_on=meets_on)
@@ -159,17 +173,6 @@ def _evolve(referral: Referral, event: Event) -> Referral:
         case AnswerRefused():
             return replace(referral, late_yes=event.asked in _YES)
     return referral
-
-
-def _requested(referral: Referral, event: ReferralRequested) -> Referral:
-    proposed = event.appointment_at
-    return replace(
-        referral,
-        status=ReferralStatus.REQUESTED,
-        agreement_id=event.agreement_id,
-        requested_on=event.requested_on,
-        appointment=Appointment(proposed) if proposed else None,
-    )
 
 
 def _waits(referral: Referral, wait: Awaits | None) -> Referral:
@@ -208,10 +211,10 @@ def check_move(current: ReferralStatus, move: Move) -> None:
         return
     if author not in TRANSITIONS.get((current, move.status), ()):
         raise ForbiddenTransitionError(current, move.status, author)
-    _check_words(move, author)
+    _check_grounds(move, author)
 
 
-def _check_words(move: Move, author: Author) -> None:
+def _check_grounds(move: Move, author: Author) -> None:
     if move.status in NEEDS_REASON and move.reason is None:
         raise InvalidMoveError("reason", "this status needs a reason")
     if move.reason is not None and author not in AUTHOR_OF_REASON[move.reason]:
@@ -225,9 +228,9 @@ def _check_words(move: Move, author: Author) -> None:
 def check_typed(
     referral: Referral, move: Move, services: Collection[str], now: datetime
 ) -> None:
-    """What an adviser types in must be what its partner could have sent.
+    """Raise ``InvalidMoveError`` unless an adviser types in what the partner could have sent.
 
-    ``services``: the ids that the directory has. Raises ``InvalidMoveError``.
+    ``services``: the ids that the directory has.
     """
     suggested = move.suggested_service_id
     wrong = {
@@ -242,7 +245,7 @@ def check_typed(
 
 
 def check_commission(referral: Referral, move: Move, today: date) -> None:
-    """A service with a commission takes nobody before it has met; raises ``InvalidMoveError``.
+    """Raise ``InvalidMoveError`` if a service takes somebody before its commission has met.
 
     Source: PLIE, CLAP (a commission validates each file).
     """
@@ -254,19 +257,19 @@ def check_commission(referral: Referral, move: Move, today: date) -> None:
 def move_referral(
     referral: Referral, move: Move, today: date, deadlines: Deadlines | None = None
 ) -> tuple[Event, ...]:
-    """The events of an allowed step; raises as ``check_move`` does."""
+    """Return the events of an allowed step; raises as ``check_move`` does."""
     check_move(referral.status, move)
-    return (_moved(referral, move, today, deadlines), *_appointment(referral, move, today))
-
-
-def _moved(
-    referral: Referral, move: Move, today: date, deadlines: Deadlines | None
-) -> ReferralMoved:
     same = move.status is referral.status
     kind = ReferralReceived if same else EVENT_OF_STATUS[move.status]
+    business = move.business_status
+    if business is None and move.appointment_at:  # an appointment given by its date alone
+        business = BusinessStatus.APPOINTMENT_SCHEDULED
     day = local_day(move.appointment_at) if move.appointment_at else referral.appointment_on
     at = Moment(today, day, move.commission_on)
-    return kind(
+    spoken = None
+    if move.comment or move.partner_reference:
+        spoken = SpokenSealed(comment=move.comment, partner_reference=move.partner_reference)
+    moved = kind(
         referral_id=referral.referral_id,
         case_id=referral.case_id,
         status=move.status,
@@ -278,22 +281,10 @@ def _moved(
         answer_id=move.answer_id,
         commission_on=move.commission_on,
         suggested_service_id=move.suggested_service_id,
-        awaits=awaits(move.status, _business(move), deadlines or Deadlines(), at),
-        sealed=_spoken(move),
+        awaits=awaits(move.status, business, deadlines or Deadlines(), at),
+        sealed=spoken,
     )
-
-
-def _spoken(move: Move) -> SpokenSealed | None:
-    if not (move.comment or move.partner_reference):
-        return None
-    return SpokenSealed(comment=move.comment, partner_reference=move.partner_reference)
-
-
-def _business(move: Move) -> BusinessStatus | None:
-    """An appointment given in so many words, or by its date alone."""
-    if move.business_status is None and move.appointment_at:
-        return BusinessStatus.APPOINTMENT_SCHEDULED
-    return move.business_status
+    return (moved, *_of_appointment(referral, move, today))
 
 
 _ENDED: dict[BusinessStatus, type[AppointmentEnded]] = {
@@ -303,51 +294,39 @@ _ENDED: dict[BusinessStatus, type[AppointmentEnded]] = {
 }
 
 
-def _appointment(referral: Referral, move: Move, today: date) -> tuple[Event, ...]:
-    """What the step says of an appointment: set, missed, excused, or attended.
-
-    A partner that starts its work on or after the day of the appointment has seen the person.
-    """
-    if move.appointment_at is not None:
-        before = referral.appointment_at
-        moved_from = before if before != move.appointment_at else None
-        said = _said(referral, move, move.appointment_at)
-        return (AppointmentSet(**said, moved_from=moved_from),)
-    starts_at = referral.appointment_at
-    ended = _ended(referral, move, today)
-    return (ended(**_said(referral, move, starts_at)),) if ended and starts_at else ()
-
-
-def _ended(referral: Referral, move: Move, today: date) -> type[AppointmentEnded] | None:
-    day = referral.appointment_on
-    if day is None:
-        return None
-    if ended := _ENDED.get(move.business_status) if move.business_status else None:
-        return ended
-    if move.reason is Reason.CLIENT_NO_SHOW:
-        return AppointmentMissed
-    begun = move.status in (ReferralStatus.IN_PROGRESS, ReferralStatus.COMPLETED)
-    seen = begun and move.status is not referral.status and day <= today
-    return AppointmentAttended if seen else None
-
-
-def _said(referral: Referral, move: Move, starts_at: datetime) -> dict[str, Any]:
-    return {
+def _of_appointment(referral: Referral, move: Move, today: date) -> tuple[Event, ...]:
+    """The step's event about an appointment, if any: set, missed, excused, or attended."""
+    about: dict[str, Any] = {
         "referral_id": referral.referral_id,
         "case_id": referral.case_id,
-        "starts_at": starts_at,
         "author": move.author,
         "on_behalf_of": move.on_behalf_of,
     }
+    before, day = referral.appointment_at, referral.appointment_on
+    if (starts_at := move.appointment_at) is not None:
+        moved_from = before if before != starts_at else None
+        return (AppointmentSet(**about, starts_at=starts_at, moved_from=moved_from),)
+    if before is None or day is None:
+        return ()
+    ended = _ENDED.get(move.business_status) if move.business_status else None
+    if ended is None and move.reason is Reason.CLIENT_NO_SHOW:
+        ended = AppointmentMissed
+    if ended is None and move.status in (ReferralStatus.IN_PROGRESS, ReferralStatus.COMPLETED):
+        # a partner that starts its work on or after the day of it has seen the person
+        seen = move.status is not referral.status and day <= today
+        ended = AppointmentAttended if seen else None
+    return (ended(**about, starts_at=before),) if ended else ()
 
 
 def pass_deadline(referral: Referral, today: date) -> tuple[Event, ...]:
-    """What happens as an answer stays out until today: one step, or nothing if none is due.
+    """Take the step that is due as an answer stays out until today; nothing if none is.
 
     A step whose day has passed unseen (the hub was down) is still taken, the latest only:
     nobody is reminded on the day on which the request lapses.
     """
-    due = _due(referral, today)
+    due, taken = None, referral.passed
+    while (following := next_step(referral.awaits, taken)) and following[1] <= today:
+        due, taken = following, steps_until(following[0])
     if due is None or referral.requested_on is None:
         return ()
     step, day = due
@@ -367,15 +346,8 @@ def pass_deadline(referral: Referral, today: date) -> tuple[Event, ...]:
     return (passed, *move_referral(referral, lapsed, today))
 
 
-def _due(referral: Referral, today: date) -> tuple[DeadlineStep, date] | None:
-    found, passed = None, referral.passed
-    while (step := next_step(referral.awaits, passed)) and step[1] <= today:
-        found, passed = step, steps_until(step[0])
-    return found
-
-
 def refuse_answer(referral: Referral, move: Move, problem: str) -> AnswerRefused:
-    """The record of a partner's answer that the state table does not allow."""
+    """Record a partner's answer that the state table does not allow."""
     assert move.answer_id is not None
     return AnswerRefused(
         referral_id=referral.referral_id,

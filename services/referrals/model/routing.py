@@ -1,9 +1,9 @@
 """Which services are proposed for a need, in which order, and why. Pure.
 
 The rule set says whom each kind of partner takes; the directory adds the conditions of a
-service itself (zone, age, publics). Nobody is excluded by what is not known: it makes a
-question. Whom no rules are in force for is proposed to nobody. The same arguments always give
-the same ranking (``proposals`` says of it what is stored).
+service itself (zone, age, publics). An unknown fact excludes nobody: it makes a question. A
+kind of partner without rules is never proposed. The same arguments always give the same
+ranking (``proposals`` makes of it what is stored).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +23,7 @@ from services.referrals.model.conditions import (
     in_zone,
 )
 from services.referrals.model.person import Person, age_on, months_between
-from services.referrals.model.rules import FAILED, UNKNOWN, Rules, Weights
+from services.referrals.model.rules import FAILED, UNKNOWN, Rules
 
 MAX_ATTEMPTS = 3
 ELIGIBLE, NOT_ELIGIBLE = "eligible", "not-eligible"
@@ -81,26 +81,26 @@ class Ranked:
 
 
 def known_facts(person: Person, day: date) -> dict[str, FactUsed]:
-    """The facts that routing looks at on a day, by name, with source and date.
+    """Return the facts that routing looks at on a day, by name, with source and date.
 
     ``age``, ``registered_months`` and ``has_project`` are derived; what is true only after the
     day, or was stated as unknown, is not known.
     """
-    found = {}
+    known = {}
     for name in Facts.model_fields:
         fact = getattr(person.facts, name)
         if fact is None or fact.value == NOT_KNOWN or (fact.as_of and fact.as_of > day):
             continue
-        found[name] = FactUsed(
+        known[name] = FactUsed(
             name=name, value=fact.value, source=fact.source, as_of=fact.as_of
         )
     for name, derived in DERIVED.items():
-        if known := found.get(derived.origin):
-            value = derived.derive(known.value, day)
-            found[name] = known.model_copy(update={"name": name, "value": value})
+        if origin := known.get(derived.origin):
+            value = derived.derive(origin.value, day)
+            known[name] = origin.model_copy(update={"name": name, "value": value})
     for name in Facts.model_fields.keys() - RULE_FACTS:
-        found.pop(name, None)  # free text: that there is one is all that counts here
-    return found
+        known.pop(name, None)  # free text: that there is one is all that counts here
+    return known
 
 
 class Derived(NamedTuple):
@@ -123,7 +123,7 @@ DERIVED = {
 
 
 class _Applied:
-    """One person's facts applied to services: what services share is found once."""
+    """One person's facts applied to services: what services share is worked out once."""
 
     def __init__(self, facts: Mapping[str, Any], thematique: str, rules: Rules) -> None:
         self.facts = facts
@@ -182,24 +182,17 @@ class _Applied:
             parts["distance"] = distance
         if verdict == UNKNOWN:
             parts["certainty"] = weights.unknown
-        if service.capacity is not None or service.load or service.delay_days:
-            parts |= _burden(service, weights)
+        if service.capacity is CapacityStatus.NO_CAPACITY:
+            parts["capacity"] = weights.no_capacity
+        elif service.capacity is CapacityStatus.WAITLIST:
+            parts["capacity"] = weights.waitlist
+        if service.delay_days:
+            delay = service.delay_days / 5 * weights.delay_per_week
+            parts["delay"] = round(max(delay, weights.delay_most), 3)
+        if service.load:
+            load = service.load * weights.load_per_open
+            parts["load"] = round(max(load, weights.load_most), 3)
         return parts
-
-
-def _burden(service: Service, weights: Weights) -> dict[str, float]:
-    """What capacity, delay and load cost a service."""
-    parts = {}
-    if service.capacity is CapacityStatus.NO_CAPACITY:
-        parts["capacity"] = weights.no_capacity
-    elif service.capacity is CapacityStatus.WAITLIST:
-        parts["capacity"] = weights.waitlist
-    if service.delay_days:
-        delay = service.delay_days / 5 * weights.delay_per_week
-        parts["delay"] = round(max(delay, weights.delay_most), 3)
-    if service.load:
-        parts["load"] = round(max(service.load * weights.load_per_open, weights.load_most), 3)
-    return parts
 
 
 def concerned(services: Iterable[Service], thematique: str) -> list[Service]:
@@ -211,8 +204,8 @@ def concerned(services: Iterable[Service], thematique: str) -> list[Service]:
 def rank(
     thematique: str, facts: Mapping[str, Any], services: Iterable[Service], rules: Rules
 ) -> list[Ranked]:
-    """The services in order, each with its reasons; ``facts`` by name, unknown ones absent."""
+    """Rank services, each with its reasons; ``facts`` by name, unknown ones absent."""
     applied = _Applied(facts, thematique, rules)
-    found = [applied.rank(service) for service in concerned(services, thematique)]
-    found.sort(key=lambda ranked: ranked.order)
-    return found
+    ranked = [applied.rank(service) for service in concerned(services, thematique)]
+    ranked.sort(key=lambda one: one.order)
+    return ranked

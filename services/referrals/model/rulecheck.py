@@ -36,7 +36,7 @@ _TEXTS = [name for name in RULE_FACTS if value_of(name).annotation in (str, date
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with a rule set: where, and what, in words."""
+    """A fault of a rule set: where, and what."""
 
     where: str
     what: str
@@ -46,17 +46,20 @@ class Finding:
 
 
 def findings(rules: Rules) -> list[Finding]:
-    """Everything that keeps a rule set from being published; empty if nothing does."""
-    found = [
+    """Return everything that keeps a rule set from being published; empty if nothing does."""
+    against = [
         Finding(kind, "no table for this kind of partner")
         for kind in PartnerKind
         if kind not in rules.tables
     ]
-    found += _of_weights(rules.weights)
+    against += _of_weights(rules.weights)
     for table in rules.tables.values():
-        found += _of_words(table)
-        found += _of_fields(table) or _of_grid(table)
-    return found
+        against += _of_texts(table)
+        unknown = [name for name in table.fields if name not in FIELDS]
+        against += [Finding(table.kind, f"no such fact: {name}") for name in unknown]
+        if not unknown:
+            against += _of_grid(table)
+    return against
 
 
 def _of_weights(weights: Weights) -> Iterator[Finding]:
@@ -68,7 +71,7 @@ def _of_weights(weights: Weights) -> Iterator[Finding]:
             yield Finding("ranking", f"{name} must not be an advantage")
 
 
-def _of_words(table: Table) -> Iterator[Finding]:
+def _of_texts(table: Table) -> Iterator[Finding]:
     for row in table.rows.values():
         if row.result not in (MATCHED, FAILED, UNKNOWN):
             yield Finding(row.name, f"no such result: {row.result}")
@@ -76,11 +79,6 @@ def _of_words(table: Table) -> Iterator[Finding]:
             yield Finding(row.name, "condition, text and source are needed")
         if (row.result == UNKNOWN) != bool(row.question):
             yield Finding(row.name, "a question belongs to an unknown fact, and only there")
-
-
-def _of_fields(table: Table) -> list[Finding]:
-    unknown = [name for name in table.fields if name not in FIELDS]
-    return [Finding(table.kind, f"no such fact: {name}") for name in unknown]
 
 
 def _of_grid(table: Table) -> list[Finding]:
@@ -91,14 +89,14 @@ def _of_grid(table: Table) -> list[Finding]:
     if points > MOST_POINTS:
         return [Finding(table.kind, "too many facts in one table to be checked")]
     fired: Counter[str] = Counter()
-    found: dict[Finding, None] = {}
+    against: dict[Finding, None] = {}
     conditions = {row.condition for row in table.rows.values()}
     for point in product(*axes):
         rows = [table.rows[name] for name in table.matching(point)]
         fired.update(row.name for row in rows)
-        found |= dict.fromkeys(_of_point(table, conditions, rows, point))
+        against |= dict.fromkeys(_of_point(table, conditions, rows, point))
     never = [name for name in table.rows if not fired[name]]
-    return [*found, *(Finding(name, "this row is never reached") for name in never)]
+    return [*against, *(Finding(name, "this row is never reached") for name in never)]
 
 
 def _of_point(
@@ -108,12 +106,12 @@ def _of_point(
     for row in rows:
         results.setdefault(row.condition, set()).add(row.result)
     for condition in sorted(conditions):
-        said = results.get(condition, set())
-        if len(said) > 1:
+        outcomes = results.get(condition, set())
+        if len(outcomes) > 1:
             names = sorted(row.name for row in rows if row.condition == condition)
             what = f"{' and '.join(names)} contradict each other"
             yield Finding(f"{table.kind}, {condition}", what)
-        if not said:
+        if not outcomes:
             facts = dict(zip(table.fields, point, strict=True))
             yield Finding(f"{table.kind}, {condition}", f"no row for {facts}")
 
@@ -131,7 +129,7 @@ def _axis(name: str, table: Table) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a new rule set does otherwise."""
+    """A row or weight that differs between two rule sets."""
 
     where: str
     before: str | None
@@ -146,7 +144,7 @@ class Change:
 
 
 def differences(old: Rules, new: Rules) -> list[Change]:
-    """Rows and weights that were added, removed or changed, in a stable order."""
+    """Return the rows and weights that were added, removed or changed, in a stable order."""
     before, after = _described(old), _described(new)
     return [
         Change(where, before.get(where), after.get(where))
@@ -156,13 +154,13 @@ def differences(old: Rules, new: Rules) -> list[Change]:
 
 
 def _described(rules: Rules) -> dict[str, str]:
-    said = {f"{row.kind}/{row.name}": _cells(row) for row in rules.rows.values()}
+    """What rules say of each row and weight, by its place, a line each."""
+    lines = {}
+    for row in rules.rows.values():
+        when = " and ".join(f"{name} {cell}" for name, cell in sorted(row.cells.items()))
+        outcome = f"{row.condition} {row.result} ({row.text}; {row.source})"
+        lines[f"{row.kind}/{row.name}"] = f"{when or 'always'}: {outcome}"
     weights = {f.name: getattr(rules.weights, f.name) for f in fields(Weights)}
     preference = weights.pop("preference")
-    said |= {f"ranking/{name}": f"{value:g}" for name, value in weights.items()}
-    return said | {f"ranking/preference.{k}": f"{v:g}" for k, v in preference.items()}
-
-
-def _cells(row: Row) -> str:
-    when = " and ".join(f"{name} {cell}" for name, cell in sorted(row.cells.items()))
-    return f"{when or 'always'}: {row.condition} {row.result} ({row.text}; {row.source})"
+    lines |= {f"ranking/{name}": f"{value:g}" for name, value in weights.items()}
+    return lines | {f"ranking/preference.{k}": f"{v:g}" for k, v in preference.items()}

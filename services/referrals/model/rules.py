@@ -34,12 +34,12 @@ Facts = Mapping[str, Any]
 
 
 class InvalidRulesError(ValueError):
-    """The document is no rule set: what is wrong, in words."""
+    """The document is no rule set; the text says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a table: which condition it answers, how, in which words, on which ground."""
+    """A row of a table: the condition, its result, the text for the person and its source."""
 
     name: str
     kind: PartnerKind
@@ -55,8 +55,8 @@ class Row:
 class Table:
     """The eligibility of one partner kind.
 
-    What a table says depends on nothing but the facts that its columns name: that is why a
-    verdict may be kept and found again.
+    Its conditions depend on nothing but the facts that its columns name: that is why a verdict
+    may be kept.
     """
 
     kind: PartnerKind
@@ -68,28 +68,25 @@ class Table:
     )
 
     def conditions(self, facts: Facts) -> tuple[Condition, ...]:
-        """Each condition as applied to these facts; a fact that is absent is unknown.
+        """Apply each condition to these facts; a fact that is absent is unknown.
 
         A condition that no row answers at this point, such as for a list where the table
         compares with one value, is unknown: nobody suits because a table is silent.
         """
         key = tuple([_kept(facts.get(name)) for name in self.fields])
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._evaluate(key)
+        known = self._known.get(key)
+        if known is None:
+            rows = [self.rows[name] for name in self.matching(key)]
+            applied = [Condition(code=r.condition, result=r.result, row=r.name) for r in rows]
+            silent = {row.condition for row in self.rows.values()} - {c.code for c in applied}
+            applied += [Condition(code=code, result=UNKNOWN) for code in sorted(silent)]
+            known = self._known[key] = tuple(applied)
             if len(self._known) > CACHED:
                 self._known.popitem(last=False)
-        return found
-
-    def _evaluate(self, values: Sequence[Any]) -> tuple[Condition, ...]:
-        rows = [self.rows[name] for name in self.matching(values)]
-        said = [Condition(code=r.condition, result=r.result, row=r.name) for r in rows]
-        silent = {row.condition for row in self.rows.values()} - {c.code for c in said}
-        said += [Condition(code=code, result=UNKNOWN) for code in sorted(silent)]
-        return tuple(said)
+        return known
 
     def matching(self, values: Sequence[Any]) -> list[str]:
-        """The names of the rows that match, as the engine traces them."""
+        """Return the names of the rows that match, as the engine traces them."""
         facts = dict(zip(self.fields, values, strict=True))
         trace = self.decision.evaluate(facts, {"trace": True})["trace"]
         return [hit["rule"]["_id"] for hit in trace["table"]["traceData"] or ()]
@@ -154,9 +151,9 @@ class Rules:
         return cls(name, version, digest, canonical, tables, weights)
 
     def row(self, name: str) -> Row | None:
-        """A row by its name, for its words and its source."""
-        found = (table.rows.get(name) for table in self.tables.values())
-        return next((row for row in found if row), None)
+        """Return a row by its name, for its text and its source."""
+        rows = (table.rows.get(name) for table in self.tables.values())
+        return next((row for row in rows if row), None)
 
     @property
     def rows(self) -> dict[str, Row]:
@@ -165,7 +162,7 @@ class Rules:
 
 
 def _check_bounds(tables: Mapping[PartnerKind, Table]) -> None:
-    """Whatever a proposal says of a rule fits its event; raises ``InvalidRulesError``."""
+    """Raise ``InvalidRulesError`` unless what a proposal quotes of a rule fits its event."""
     rows = [row for table in tables.values() for row in table.rows.values()]
     if len(rows) > MOST_ROWS:
         raise InvalidRulesError(f"more than {MOST_ROWS} rows")
@@ -183,28 +180,29 @@ def _table(kind: PartnerKind, node: Mapping[str, Any]) -> Table:
     content = node["content"]
     inputs = {column["id"]: column["field"] for column in content["inputs"]}
     outputs = {column["field"]: column["id"] for column in content["outputs"]}
-    rows = [_row(kind, rule, inputs, outputs) for rule in content["rules"]]
-    names = [row.name for row in rows]
-    if len(set(names)) < len(names):
-        raise InvalidRulesError(f"{kind}: two rows of one name")
+    rows: dict[str, Row] = {}
+    for rule in content["rules"]:
+        texts = {name: _text(rule.get(column, "")) for name, column in outputs.items()}
+        row = Row(
+            name=rule["_id"],
+            kind=kind,
+            condition=texts["condition"],
+            result=texts["result"],
+            text=texts["text"],
+            question=texts["question"],
+            source=texts["source"],
+            cells={name: cell for i, name in inputs.items() if (cell := rule.get(i, ""))},
+        )
+        if row.name in rows:
+            raise InvalidRulesError(f"{kind}: two rows of one name")
+        rows[row.name] = row
     alone = {**content, "outputPath": None, "inputField": None}
     decision = zen.ZenEngine().create_decision(orjson.dumps(_graph(alone)).decode())
-    return Table(kind, tuple(inputs.values()), {r.name: r for r in rows}, decision)
+    return Table(kind, tuple(inputs.values()), rows, decision)
 
 
-def _row(
-    kind: PartnerKind, rule: Mapping[str, str], inputs: Mapping[str, str], outputs: Facts
-) -> Row:
-    said = {name: _literal(rule.get(column, "")) for name, column in outputs.items()}
-    cells = {name: cell for column, name in inputs.items() if (cell := rule.get(column, ""))}
-    return Row(
-        rule["_id"], kind, said["condition"], said["result"], said["text"], said["question"],
-        said["source"], cells,
-    )  # fmt: skip
-
-
-def _literal(cell: str) -> str:
-    """An output cell is an expression; ours are plain strings."""
+def _text(cell: str) -> str:
+    """Evaluate an output cell: an expression, and ours are plain strings."""
     return str(zen.evaluate_expression(cell)) if cell.strip() else ""
 
 
