@@ -1,20 +1,16 @@
-"""Bodies of requests and answers: never more of one than allowed, never waited for too long."""
+"""Bodies of requests: never more of one than allowed, never waited for too long."""
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import aiohttp
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
+from infra.base.http import BodyTooLargeError
 from infra.web.problems import Problem, RequestTimeout, TooLarge
 
 KIB = 1024
-
-
-class BodyTooLargeError(Exception):
-    """There is more of the body than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +81,6 @@ async def bounded_body(request: Request, most: int, seconds: float) -> bytes:
             body += chunk
             if len(body) > most:
                 raise BodyTooLargeError
-    return bytes(body)
-
-
-async def bounded_answer(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """What somebody answered us, of at most so many bytes; raises ``BodyTooLargeError``.
-
-    The session's timeout bounds how long it is waited for.
-    """
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > most:
-            raise BodyTooLargeError
     return bytes(body)
 
 

@@ -2,9 +2,6 @@
 
 import asyncio
 
-from fastapi import Request
-from fastapi.responses import Response
-
 from infra.base.settings import Settings
 from infra.platform import Platform
 from infra.postgres.database import Database
@@ -13,19 +10,19 @@ from infra.tlog.tilefiles import TileFiles
 from infra.web.app import Service, Worker, create_app
 from infra.workers.daily import DailyTask
 from infra.workers.periodic import PeriodicTask
+from services.audit import subscriptions
 from services.audit.handlers.access import Access
 from services.audit.handlers.erasure import Erasing
 from services.audit.handlers.memory import SignerMemory
 from services.audit.handlers.publishing import Publisher
 from services.audit.handlers.reconciling import Reconciler
+from services.audit.handlers.signer import CheckpointSigner
 from services.audit.handlers.signing import Signing, log_keys
 from services.audit.handlers.witnessing import Witnesses
-from services.audit.problems import LogDamaged
 from services.audit.projections import READ_TABLES
-from services.audit.routes import router
-from services.audit.routes.replay import AT_ONCE
-from services.audit.subscriptions import CheckpointSigner, rights, sequencers
-from services.audit.tables import LogDamagedError
+from services.audit.routes import exports, log, pathways, proofs, replay, rights
+from services.audit.routes.problems import on_damage
+from services.audit.tables.tree import LogDamagedError
 
 
 def build(platform: Platform) -> Service:
@@ -41,20 +38,21 @@ def build(platform: Platform) -> Service:
         "Aiguillage: audit", "The log of everything, its proofs, and pathways.", platform.clock
     )
     app.state.signing, app.state.policy, app.state.witnesses = signing, policy, witnesses
-    app.state.replays = asyncio.Semaphore(AT_ONCE)
+    app.state.replays = asyncio.Semaphore(replay.AT_ONCE)
     app.state.access = Access(database, platform.writer("audit"), platform.clock)
-    app.include_router(router)
-    app.add_exception_handler(LogDamagedError, _on_damage)
+    for part in (log, proofs, exports, pathways, replay, rights):
+        app.include_router(part.router)
+    app.add_exception_handler(LogDamagedError, on_damage)
     erasing = Erasing(database, platform.writer("audit"), platform.erasures, platform.clock)
     return Service(
         "audit",
         app,
         database,
         [
-            *sequencers(platform, database),
+            *subscriptions.sequencers(platform, database),
             CheckpointSigner(signing, settings.checkpoint_seconds),
             *_outward(platform, database, witnesses),
-            rights(platform, database, erasing),
+            subscriptions.rights(platform, database, erasing),
             PeriodicTask("receipts", erasing.step, settings.erasure_seconds),
             DailyTask("reconciliation", reconciler.night, platform.clock, hour),
             READ_TABLES.nightly(database, platform.vault, platform.clock, hour),
@@ -91,7 +89,3 @@ def _outward(platform: Platform, database: Database, witnesses: Witnesses) -> li
         publisher = Publisher(database, files, settings.log_origin)
         workers.append(PeriodicTask("log-files", publisher.step, seconds))
     return workers
-
-
-async def _on_damage(request: Request, error: Exception) -> Response:
-    return LogDamaged().response()

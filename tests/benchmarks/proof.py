@@ -9,8 +9,8 @@ from infra.tlog.export.layout import Selection
 from infra.tlog.export.reader import Exported
 from infra.tlog.export.writer import Export, Wanted
 from infra.tlog.tiles import Tile
-from services.audit import tables
 from services.audit.handlers.proofs import inclusion
+from services.audit.tables import statements
 from tests.benchmarks.hub_log import EVENTS_OF_A_CASE, HubLog, hub_log
 from tests.benchmarks.measure import Run, bench, compare
 from tests.benchmarks.verify import HashedLog
@@ -38,7 +38,7 @@ def looked_up(hub: HubLog, size: int) -> Run:
     async def run() -> int:
         for index in random.sample(range(size), STORED_PROOFS):
             async with hub.database.reading() as tx:
-                await tx.fetchval(tables.LEAF_AT, index)
+                await tx.fetchval(statements.LEAF_AT, index)
         return STORED_PROOFS
 
     return run

@@ -14,8 +14,8 @@ from services.audit.handlers.replay import (
     StoredLog,
     lines,
 )
+from services.audit.handlers.signer import CheckpointSigner
 from services.audit.model.replay import Of, Subject
-from services.audit.subscriptions import CheckpointSigner
 from tests.benchmarks.hub_log import HubLog, hub_log
 from tests.benchmarks.measure import Run, bench, compare
 

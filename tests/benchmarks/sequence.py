@@ -7,9 +7,9 @@ import asyncpg
 
 from infra.eventstore.events import StoredEvent
 from infra.tlog import merkle
-from services.audit import tables
 from services.audit.handlers.sequencing import sequence
-from services.audit.tables import Leaf
+from services.audit.tables import statements
+from services.audit.tables.tree import Leaf
 from tests.benchmarks.hub_log import EVENTS_OF_A_CASE, HubLog, hub_log
 from tests.benchmarks.measure import ROUNDS, Run, bench, compare
 
@@ -17,7 +17,7 @@ CASES = 1500
 EVENTS = CASES * EVENTS_OF_A_CASE
 BATCH = 500
 TABLE = "CREATE TABLE bench (LIKE audit.entries INCLUDING INDEXES)"
-PLAIN = tables.ADD_ENTRIES.replace("INTO entries", "INTO bench")
+PLAIN = statements.ADD_ENTRIES.replace("INTO entries", "INTO bench")
 
 
 def sequencing(hub: HubLog) -> Run:

@@ -24,8 +24,8 @@ from infra.web.app import Service
 from infra.web.auth import create_key
 from infra.workers.periodic import PeriodicTask
 from services.audit.app import build
+from services.audit.handlers.signer import CheckpointSigner
 from services.audit.handlers.signing import Signing
-from services.audit.subscriptions import CheckpointSigner
 from tests.support.postgres import Databases
 
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)

@@ -1,1 +1,0 @@
-"""The log: its sequence, its signatures, its proofs."""

@@ -1,6 +1,5 @@
 """Pathways unmasked, and everything that is held of a person: each leaves a trace first."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,10 +12,10 @@ from infra.eventstore.writer import Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from infra.privacy.access_log import View, log_access
-from services.audit import tables
 from services.audit.handlers.replay import AsOf, StoredLog
 from services.audit.model.access import account, names_of
 from services.audit.projections import read_pathway
+from services.audit.tables import queries
 
 PATHWAY, EVERYTHING = "pathway", "access"
 
@@ -48,8 +47,8 @@ class Access:
 
     async def _partners(self) -> dict[str, str]:
         async with self.database.reading() as tx:
-            rows = await tx.fetch(tables.PARTNERS_NAMED)
-        return names_of(orjson.loads(row["data"]) for row in rows)
+            rows = await tx.select(queries.partners_named())
+        return names_of(orjson.loads(row.data) for row in rows)
 
     async def _opened(self, view: View, meta: EventMetadata) -> dict[str, Any]:
         log = StoredLog(self.database)
@@ -62,29 +61,29 @@ class Access:
             await log_access(tx, self.writer, [view], meta)
         return pathway
 
-    async def _parts(self, tx: Transaction, indices: Sequence[int]) -> dict[int, Any]:
+    async def _parts(self, tx: Transaction, indices: list[int]) -> dict[int, Any]:
         """Index → sealed part, opened."""
-        sealed = await tx.fetch(tables.SEALED, indices)
-        keys = await self.writer.vault.keys({row["person_id"] for row in sealed})
+        sealed = await tx.select(queries.sealed_at(indices))
+        keys = await self.writer.vault.keys({row.person_id for row in sealed})
         return {
-            row["idx"]: orjson.loads(
-                keys[row["person_id"]].unseal(row["event_id"], row["type"], row["sealed"])
+            row.idx: orjson.loads(
+                keys[row.person_id].unseal(row.event_id, row.type, row.sealed)
             )
             for row in sealed
-            if row["person_id"] in keys
+            if row.person_id in keys
         }
 
 
 async def receipts(tx: Transaction, person_id: UUID) -> list[dict[str, Any]]:
     """The log's receipts of a person's erasure: under which event and at which place."""
-    rows = await tx.fetch(tables.ERASED, person_id)
+    rows = await tx.select(queries.receipts_of(person_id))
     return [
         {
             "person_id": person_id,
-            "event_id": row["event_id"],
-            "idx": row["idx"],
-            "recorded_at": rfc3339(row["recorded_at"]),
-            **orjson.loads(row["data"]),
+            "event_id": row.event_id,
+            "idx": row.idx,
+            "recorded_at": rfc3339(row.recorded_at),
+            **orjson.loads(row.data),
         }
         for row in rows
     ]

@@ -15,12 +15,12 @@ from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, heard_of
 from infra.privacy.erasure_ledger import Erasure, Erasures
 from infra.privacy.restrictions import apply_restrictions
-from services.audit import tables
+from services.audit.tables import statements
 
 
 @dataclass(frozen=True)
 class Erasing:
-    """Forgets, and looks whether everybody else has."""
+    """Drops the audit copy, and appends PersonErased once all services have confirmed."""
 
     database: Database
     writer: Writer
@@ -30,12 +30,12 @@ class Erasing:
     async def on_intake(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Forget whoever's keys are gone; what is still to enter the log will, without them."""
         await apply_restrictions(tx, messages)
-        heard = heard_of(messages, self.writer.vault)
-        persons = [person for person in heard if person]
+        destroyed = heard_of(messages, self.writer.vault)
+        persons = [person for person in destroyed if person]
         fresh = await forget(tx, persons, self.clock(), parked=False)
-        await tx.execute(tables.FORGET_ENTRIES, persons)
+        await tx.execute(statements.FORGET_ENTRIES, persons)
         await _strip_parked(tx, [str(person) for person in persons])
-        await self.writer.write(tx, forgotten_events("audit", fresh, heard))
+        await self.writer.write(tx, forgotten_events("audit", fresh, destroyed))
 
     async def step(self) -> int:
         """Append the receipts of persons whom the log says that every service has forgotten."""
@@ -52,12 +52,12 @@ class Erasing:
     async def _receipts(self, under_way: dict[UUID, Erasure]) -> set[UUID]:
         types = [event.type for event in FORGOTTEN.values()]
         async with self.database.transaction() as tx:
-            rows = await tx.fetch(tables.FORGOTTEN_BY_ALL, list(under_way), types)
-            everywhere = {row["person_id"] for row in rows}
+            rows = await tx.fetch(statements.FORGOTTEN_BY_ALL, list(under_way), types)
+            everywhere = {person for (person,) in rows}
             streams = [stream_of(person) for person in everywhere]
-            known = await tx.fetch(tables.RECEIPTS, streams, PersonErased.type)
-            told = {row["person_id"] for row in known}
-            pending = [_receipt(under_way[p]) for p in sorted(everywhere - told)]
+            known = await tx.fetch(statements.RECEIPTS, streams, PersonErased.type)
+            receipted = {person for (person,) in known}
+            pending = [_receipt(under_way[p]) for p in sorted(everywhere - receipted)]
             await self.writer.write(tx, pending)
         return everywhere
 
@@ -80,7 +80,7 @@ def _receipt(erasure: Erasure) -> Pending:
 
 async def _strip_parked(tx: Transaction, keys: Sequence[str]) -> None:
     """An event that the log could not take yet must still enter it, without sealed part."""
-    await tx.execute(tables.DROP_PARKED, keys)
-    for row in await tx.fetch(tables.PARKED, keys):
-        stripped = to_record(parse_record(row["record"]).stripped())
-        await tx.execute(tables.SET_PARKED, row["id"], stripped)
+    await tx.execute(statements.DROP_PARKED, keys)
+    for parked, record in await tx.fetch(statements.PARKED, keys):
+        stripped = to_record(parse_record(record).stripped())
+        await tx.execute(statements.SET_PARKED, parked, stripped)

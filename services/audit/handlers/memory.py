@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from infra.postgres.database import Database
-from services.audit.tables import Signed
+from services.audit.tables.tree import Signed
 
 RECALL = "SELECT size, note FROM signed_logs WHERE origin = $1"
 REMEMBER = """
@@ -44,7 +44,7 @@ class SignerMemory:
         """What was signed last; None before the first."""
         async with self._vault.transaction() as tx:
             row = await tx.fetchrow(RECALL, self._origin)
-        return Remembered("the keys' database", row["size"], row["note"]) if row else None
+        return Remembered("the keys' database", *row) if row else None
 
     async def remember(self, signed: Signed, after: Remembered | None, at: datetime) -> None:
         """Keep what is about to be given out; committed when this returns.

@@ -7,8 +7,8 @@ from infra.tlog import merkle, tiles
 from infra.tlog.merkle import Node, Plan
 from infra.tlog.policy import Policy
 from infra.tlog.proof import Proof
-from services.audit import tables
-from services.audit.tables import Signed
+from services.audit.tables import queries, statements, tree
+from services.audit.tables.tree import Signed
 
 LOOK_BACK = 100
 """Cosigned checkpoints looked at for one that the quorum has cosigned."""
@@ -34,26 +34,21 @@ async def event_proof(
     tx: Transaction, event_id: UUID, newest: Signed, origin: str, policy: Policy
 ) -> Proof | None:
     """The proof file of one event; None if it is not in the log, or not signed yet."""
-    row = await tx.fetchrow(tables.ENTRY_OF_EVENT, event_id)
-    if row is None or row["idx"] >= newest.size:
+    rows = await tx.select(queries.entry_of(event_id))
+    if not rows or rows[0].idx >= newest.size:
         return None
-    signed = await _witnessed(tx, row["idx"], origin, policy) or newest
-    path = await inclusion(tx, row["idx"], signed.size)
-    return Proof(row["idx"], path, signed.note, row["entry"])
-
-
-async def _witnessed(tx: Transaction, index: int, origin: str, policy: Policy) -> Signed | None:
-    """The newest checkpoint over an entry that the witnesses' quorum has cosigned."""
-    if not policy.witnesses:
-        return None
-    for row in await tx.fetch(tables.COSIGNED, index, origin, LOOK_BACK):
-        if policy.assess(row["note"]).met:
-            return Signed(row["size"], row["root"], row["note"])
-    return None
+    index, entry = rows[0].idx, rows[0].entry
+    signed = newest
+    if policy.witnesses:  # rather the newest that their quorum has cosigned
+        cosigned = await tx.fetch(statements.COSIGNED, index, origin, LOOK_BACK)
+        checkpoints = (Signed(*row) for row in cosigned)
+        signed = next((c for c in checkpoints if policy.assess(c.note).met), newest)
+    path = await inclusion(tx, index, signed.size)
+    return Proof(index, path, signed.note, entry)
 
 
 async def _folded(tx: Transaction, plan: Plan, size: int) -> list[bytes]:
     nodes: list[Node] = merkle.plan_nodes(plan)
     wanted = tiles.tiles_of(nodes, size)
-    contents = {tile: await tables.tile_contents(tx, tile) for tile in wanted}
+    contents = {tile: await tree.tile_contents(tx, tile) for tile in wanted}
     return merkle.fold_plan(plan, tiles.nodes_from_tiles(nodes, size, contents))

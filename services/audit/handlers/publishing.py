@@ -13,9 +13,9 @@ from infra.tlog.merkle import verify_consistency
 from infra.tlog.note import Checkpoint, Note
 from infra.tlog.tilefiles import TileFiles
 from infra.tlog.tiles import Tile
-from services.audit import tables
 from services.audit.handlers.proofs import consistency
-from services.audit.tables import Signed
+from services.audit.tables import tree
+from services.audit.tables.tree import Signed
 
 
 class Publisher:
@@ -36,7 +36,7 @@ class Publisher:
 
     async def _publish(self) -> int:
         async with self._database.reading() as tx:
-            signed = await tables.last_signed(tx, self._origin)
+            signed = await tree.last_signed(tx, self._origin)
             published = self._files.checkpoint()
             if signed is None or signed.note == published:
                 return 0
@@ -53,7 +53,7 @@ class Publisher:
     async def _write(self, tx: Transaction, tile: Tile) -> int:
         missing = not self._files.has(tile)
         if missing:
-            data = tiles.encode(tile, await tables.tile_contents(tx, tile))
+            data = tiles.encode(tile, await tree.tile_contents(tx, tile))
             await asyncio.to_thread(self._files.write, tile, data)
         self._files.drop_partials(tile)
         return int(missing)

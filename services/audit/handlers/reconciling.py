@@ -21,7 +21,7 @@ from infra.readmodels.reconciliation import Report, announce
 from infra.tlog.commitment import Opening
 from infra.tlog.growth import grow
 from infra.tlog.merkle import Frontier, leaf_hash
-from services.audit import tables
+from services.audit.tables import tree
 
 LOCK_CLASS = 4715
 PAGE = 2000
@@ -214,7 +214,7 @@ async def _check_nodes(
 
 
 async def _check_tree(report: Report, tx: Transaction, grown: Frontier, nodes: int) -> None:
-    stored = await tables.load_frontier(tx)
+    stored = await tree.load_frontier(tx)
     if stored != grown:
         report.add("changed", "tree", f"{stored.size} entries, not those that are there")
     if (count := await tx.fetchval(COUNT_NODES)) != nodes:

@@ -25,11 +25,11 @@ from infra.eventstore.upcast import upcast
 from infra.postgres.database import Database
 from infra.tlog.export.reader import Exported
 from infra.tlog.export.writer import NOTHING_SEALED
-from services.audit import tables
 from services.audit.model.differences import differences
 from services.audit.model.pathway import Data, same_person
 from services.audit.model.replay import READ_TYPES, Concern, Fold, Of, Subject
 from services.audit.model.sentences import sentence, unknown_sentence
+from services.audit.tables import statements, tree
 
 PAGE = 2000
 MERGES = (PersonMerged.type, PersonUnmerged.type)
@@ -122,7 +122,7 @@ class StoredLog:
     async def size(self) -> int:
         """How many entries there are."""
         async with self._database.reading() as tx:
-            return (await tables.load_frontier(tx)).size
+            return (await tree.load_frontier(tx)).size
 
     async def pages(self, span: Span) -> Pages:
         """The entries of a span; the next page is fetched while one is looked at."""
@@ -137,20 +137,20 @@ class StoredLog:
 
     async def merges(self, stop: int) -> Sequence[LogRow]:
         """Entries about persons who are one, in order."""
-        return await self._rows(tables.MERGES, stop, list(MERGES))
+        return await self._rows(statements.MERGES, stop, list(MERGES))
 
     async def person_of(self, subject: Subject) -> str:
         """The person, or whose case or referral it is; raises ``UnknownSubjectError``."""
-        found = await self._database.rows(tables.PERSON_OF[subject.of], subject.id)
+        found = await self._database.rows(statements.PERSON_OF[subject.of], subject.id)
         if not found:
             raise UnknownSubjectError(f"the log has no {subject.of} {subject.id}")
         return str(found[0]["person_id"])
 
     async def _page(self, span: Span) -> Sequence[LogRow]:
         if span.persons is None:
-            return await self._rows(tables.LOG_PAGE, span.start, span.stop, PAGE)
+            return await self._rows(statements.LOG_PAGE, span.start, span.stop, PAGE)
         persons = [UUID(person) for person in span.persons]
-        return await self._rows(tables.PERSON_PAGE, span.start, span.stop, PAGE, persons)
+        return await self._rows(statements.PERSON_PAGE, span.start, span.stop, PAGE, persons)
 
     async def _rows(self, query: str, *values: Any) -> Sequence[LogRow]:
         async with self._database.reading() as tx:

@@ -10,8 +10,8 @@ from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forgotten_among
 from infra.tlog import merkle
 from infra.tlog.growth import grow
-from services.audit import tables
-from services.audit.tables import Leaf
+from services.audit.tables import statements, tree
+from services.audit.tables.tree import Leaf
 
 HOLES = Counter("aiguillage_log_holes", "Events refused because their stream has a hole")
 SIZE = Gauge("aiguillage_log_size", "Entries of the log")
@@ -29,17 +29,17 @@ async def sequence(events: Sequence[StoredEvent], tx: Transaction) -> None:
     ``StreamBrokenError`` where an event's version does not follow its stream's last.
     """
     leaves = [_leaf(event) for event in events]  # hashed before the lock, for a short hold
-    await tx.execute(tables.LOCK, tables.LOCK_CLASS, tables.SEQUENCER)
-    known = await tables.known_events(tx, [event.event_id for event in events])
+    await tx.execute(statements.LOCK, statements.LOCK_CLASS, statements.SEQUENCER)
+    known = await tree.known_events(tx, [event.event_id for event in events])
     fresh = await _without_forgotten(tx, _once(leaves, known))
     if not fresh:
         return
     streams = sorted({(leaf.event.service, leaf.event.stream) for leaf in fresh})
-    versions = _following(fresh, await tables.versions_of(tx, streams))
-    frontier = await tables.load_frontier(tx)
+    versions = _following(fresh, await tree.versions_of(tx, streams))
+    frontier = await tree.load_frontier(tx)
     grown, made = grow(frontier, [leaf.hash for leaf in fresh])
-    await tables.store_growth(tx, frontier.size, fresh, grown, made)
-    await tables.store_versions(tx, versions)
+    await tree.store_growth(tx, frontier.size, fresh, grown, made)
+    await tree.store_versions(tx, versions)
     SIZE.set(grown.size)
 
 

@@ -13,10 +13,10 @@ from infra.tlog.merkle import Frontier, ProofError
 from infra.tlog.note import Checkpoint, Note, NoteError, open_checkpoint
 from infra.tlog.tilefiles import TileFiles
 from infra.workers.alarms import Condition
-from services.audit import tables
 from services.audit.handlers.memory import OtherSignerError, Remembered, SignerMemory
 from services.audit.handlers.proofs import consistency, root_at
-from services.audit.tables import LogDamagedError, Signed
+from services.audit.tables import statements, tree
+from services.audit.tables.tree import LogDamagedError, Signed
 
 
 class RefusedToSignError(Exception):
@@ -93,8 +93,8 @@ class Signing:
     async def state(self) -> LogState:
         """How the log stands, looked at without signing anything."""
         async with self._database.reading() as tx:
-            now = await tables.load_frontier(tx)
-            last = await tables.last_signed(tx, self.keys.origin)
+            now = await tree.load_frontier(tx)
+            last = await tree.last_signed(tx, self.keys.origin)
             try:
                 await self._require_extension(tx, await self._recall(tx), now)
                 refusal = None
@@ -104,8 +104,8 @@ class Signing:
 
     async def _step(self) -> bool:
         async with self._database.transaction() as tx:
-            await tx.execute(tables.LOCK, tables.LOCK_CLASS, tables.SIGNER)
-            now, memories = await tables.load_frontier(tx), await self._recall(tx)
+            await tx.execute(statements.LOCK, statements.LOCK_CLASS, statements.SIGNER)
+            now, memories = await tree.load_frontier(tx), await self._recall(tx)
             await self._require_extension(tx, memories, now)
             last = max(filter(None, memories), key=lambda memory: memory.size, default=None)
             if last is None or last.size < now.size:
@@ -120,26 +120,26 @@ class Signing:
             await self._memory.remember(signed, after, at)
         except OtherSignerError as error:
             raise RefusedToSignError(str(error)) from error
-        await tables.store_checkpoint(tx, self.keys.origin, signed, at)
+        await tree.store_checkpoint(tx, self.keys.origin, signed, at)
 
     async def _complete(self, tx: Transaction, last: Remembered, now: Frontier) -> bool:
         """Nothing grew: store what a crash left unstored, sign with keys that are new."""
-        stored = await tables.last_signed(tx, self.keys.origin)
+        stored = await tree.last_signed(tx, self.keys.origin)
         if stored is None or stored.size < last.size:
             stored = Signed(last.size, now.root(), last.note)
-            await tables.store_checkpoint(tx, self.keys.origin, stored, self._clock())
+            await tree.store_checkpoint(tx, self.keys.origin, stored, self._clock())
             return True
         note, at = Note.parse(stored.note), self._clock()
         for key in self.keys.signers():
             if not any(map(key.vkey.made, note.signatures)):
                 line = key.signature(note.text)
-                await tables.store_signature(tx, self.keys.origin, stored.size, line, at)
+                await tree.store_signature(tx, self.keys.origin, stored.size, line, at)
         return False
 
     async def _recall(self, tx: Transaction) -> tuple[Remembered | None, ...]:
         """What each place remembers, the keys' database first."""
         vault = await self._memory.recall()
-        stored = await tables.last_signed(tx, self.keys.origin)
+        stored = await tree.last_signed(tx, self.keys.origin)
         beside = Remembered("the log's database", stored.size, stored.note) if stored else None
         return vault, beside, self._published()
 

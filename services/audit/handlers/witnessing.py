@@ -9,17 +9,17 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from infra.base.clock import Clock
+from infra.base.http import BodyTooLargeError, bounded_answer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from infra.tlog.cosignature import unpack
 from infra.tlog.note import Note, NoteError, Signature, VKey
 from infra.tlog.policy import Party, Policy
 from infra.tlog.witness import SIZE_TYPE, Answer, Submission
-from infra.web.bodies import BodyTooLargeError, bounded_answer
 from infra.workers.alarms import Condition
-from services.audit import tables
 from services.audit.handlers.proofs import consistency
-from services.audit.tables import Signed
+from services.audit.tables import statements, tree
+from services.audit.tables.tree import Signed
 
 log = structlog.get_logger()
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)
@@ -85,14 +85,14 @@ class Cosigning:
 
     async def cosigned(self, tx: Transaction, vkey: VKey) -> int | None:
         """Entries under the last cosignature by a key; None before the first."""
-        size = await tx.fetchval(tables.SIGNED_BY, self.origin, vkey.name, vkey.key_id)
+        size = await tx.fetchval(statements.SIGNED_BY, self.origin, vkey.name, vkey.key_id)
         return int(size) if size is not None else None
 
     async def _stand(self) -> tuple[Signed | None, list[int | None]]:
         """What was signed last, and how far each key has cosigned."""
         async with self.database.reading() as tx:
             sizes = [await self.cosigned(tx, party.vkey) for party in self.parties.values()]
-            return await tables.last_signed(tx, self.origin), sizes
+            return await tree.last_signed(tx, self.origin), sizes
 
     async def _ask(self, newest: Signed, old: int) -> list[Signature]:
         answer = await self._submit(newest, old)
@@ -158,7 +158,7 @@ class Cosigning:
         async with self.database.transaction() as tx:
             for line in lines:
                 values = (self.origin, newest.size, line, self.clock())
-                await tables.store_signature(tx, *values)
+                await tree.store_signature(tx, *values)
         COSIGNED.labels(self.name).set(newest.size)
 
 

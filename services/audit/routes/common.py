@@ -13,14 +13,14 @@ from infra.tlog.keyring import LogKeys
 from infra.tlog.note import MAX_SIZE
 from infra.tlog.tiles import Tile
 from infra.web.auth import RequireRole
-from infra.web.problems import Invalid, NotFound, Problem
-from services.audit import tables
+from infra.web.problems import NotFound
 from services.audit.handlers.replay import AsOf, StoredLog
 from services.audit.handlers.signing import Signing
-from services.audit.tables import Signed
+from services.audit.routes.problems import NEVER, no_tile, nonsense
+from services.audit.tables import tree
+from services.audit.tables.tree import Signed
 
 MAX_LIMIT = 1000
-NEVER = {"cache-control": "no-store"}
 BYTES = "application/octet-stream"
 STRING = {"schema": {"type": "string"}}
 BINARY: dict[int | str, dict[str, Any]] = {
@@ -29,7 +29,7 @@ BINARY: dict[int | str, dict[str, Any]] = {
 """How answers that are not JSON are described."""
 ONLY_AUDITORS = [Depends(RequireRole("auditor"))]
 Index = Annotated[int, Query(ge=0, le=MAX_SIZE)]
-ProcessingRestriction = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+PageSize = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
 
 async def _transaction(request: Request) -> AsyncIterator[Any]:
@@ -49,7 +49,7 @@ def keys_of(request: Request) -> LogKeys:
 
 async def signed_now(request: Request, tx: Reading) -> Signed:
     """The newest checkpoint; raises ``Problem`` 404 before the first."""
-    signed = await tables.last_signed(tx, keys_of(request).origin)
+    signed = await tree.last_signed(tx, keys_of(request).origin)
     if signed is None:
         raise NotFound("Nothing is signed yet", headers=NEVER)
     return signed
@@ -75,16 +75,6 @@ def tile_named(path: str) -> Tile:
         return tiles.parse_path(f"tile/{path}")
     except ValueError:
         raise no_tile() from None
-
-
-def no_tile() -> Problem:
-    """There is none of that name, or not yet."""
-    return NotFound("No such tile", headers=NEVER)
-
-
-def nonsense(field: str, detail: str) -> Problem:
-    """A parameter that makes no sense."""
-    return Invalid.at(field, detail)
 
 
 def encoded(value: bytes) -> str:

@@ -14,14 +14,13 @@ from services.audit.problems import LogDamaged
 from services.audit.routes.common import (
     BINARY,
     BYTES,
-    NEVER,
     ONLY_AUDITORS,
     Reading,
     SignedNow,
-    no_tile,
     signed_now,
     tile_named,
 )
+from services.audit.routes.problems import NEVER, no_tile
 
 router = APIRouter(dependencies=ONLY_AUDITORS)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse, Response
+from sqlalchemy import Row
 
 from contracts.audit import Checkpoints, Entries, LogDescription
 from infra.base.clock import rfc3339
@@ -17,8 +18,6 @@ from infra.tlog.keyring import LogKey
 from infra.tlog.note import MAX_SIZE
 from infra.tlog.tiles import ENTRIES, Tile
 from infra.web.problems import NotFound, raises
-from services.audit import tables
-from services.audit.handlers.export import opening_of
 from services.audit.handlers.signing import Signing
 from services.audit.handlers.witnessing import Cosigning, Witnesses
 from services.audit.problems import LogDamaged
@@ -28,15 +27,16 @@ from services.audit.routes.common import (
     MAX_LIMIT,
     ONLY_AUDITORS,
     Index,
-    ProcessingRestriction,
+    PageSize,
     Reading,
     SignedNow,
     encoded,
     keys_of,
-    no_tile,
     tile_named,
 )
-from services.audit.tables import Signed
+from services.audit.routes.problems import no_tile
+from services.audit.tables import queries, statements, tree
+from services.audit.tables.tree import Signed
 
 BRIEF = {"cache-control": "public, max-age=1"}
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
@@ -56,13 +56,13 @@ async def describe_log(request: Request, tx: Reading) -> dict[str, Any]:
     signing: Signing = request.app.state.signing
     witnesses: Witnesses = request.app.state.witnesses
     keys = signing.keys
-    last = await tables.last_signed(tx, keys.origin)
+    last = await tree.last_signed(tx, keys.origin)
     return {
         "origin": keys.origin,
         "vkey": keys.newest().encode(),
         "keys": [_key(key) for key in keys.all()],
         "witnesses": [shown for w in witnesses.all for shown in await _witness(tx, w)],
-        "size": (await tables.load_frontier(tx)).size,
+        "size": (await tree.load_frontier(tx)).size,
         "signed_size": last.size if last else None,
         "root": encoded(last.root) if last else None,
         "refusal": signing.refusal,
@@ -84,15 +84,16 @@ async def list_checkpoints(
     tx: Reading,
     after: Index = 0,
     to: Index = MAX_SIZE,
-    limit: ProcessingRestriction = MAX_LIMIT,
+    limit: PageSize = MAX_LIMIT,
 ) -> dict[str, Any]:
     """Signed checkpoints of more than ``after`` and at most ``to`` entries, oldest first.
 
     As many as fit on a page; there are no more where it is empty.
     """
     origin = keys_of(request).origin
-    rows = await tx.fetch(tables.CHECKPOINTS, after, to, limit, origin, PAGE_BYTES)
-    return {"checkpoints": [{"size": r["size"], "note": r["note"].decode()} for r in rows]}
+    values = (after, to, limit, origin, PAGE_BYTES)
+    rows = await tx.fetch(statements.CHECKPOINTS, *values)
+    return {"checkpoints": [{"size": size, "note": note.decode()} for size, note in rows]}
 
 
 @router.head("/tile/entries/{path:path}", include_in_schema=False, dependencies=ONLY_AUDITORS)
@@ -124,7 +125,7 @@ async def get_tile(path: str, tx: Reading, signed: SignedNow) -> Response:
 async def _contents(tile: Tile, tx: Reading, signed: Signed) -> bytes:
     if tile.width > tiles.tile_width(tile.level, tile.index, signed.size):
         raise no_tile()
-    return tiles.encode(tile, await tables.tile_contents(tx, tile))
+    return tiles.encode(tile, await tree.tile_contents(tx, tile))
 
 
 @router.get(
@@ -136,19 +137,19 @@ async def list_entries(
     request: Request,
     tx: Reading,
     start: Annotated[Index, Query(alias="from")] = 0,
-    limit: ProcessingRestriction = 500,
+    limit: PageSize = 500,
 ) -> Response:
     """Entries in log order, with what each commits to, and the salts that show it."""
-    rows = await tx.fetch(tables.READ_ENTRIES, start, limit, PAGE_BYTES)
-    following = rows[-1]["idx"] + 1 if rows else 0
-    more = len(rows) == limit or following < (await tables.load_frontier(tx)).size
+    rows = await tx.select(queries.entries_page(start, limit, PAGE_BYTES))
+    following = rows[-1].idx + 1 if rows else 0
+    more = len(rows) == limit or following < (await tree.load_frontier(tx)).size
     prefix = request.scope.get("root_path", "")  # where services share one address
     following_path = f"{prefix}/v1/entries?from={following}&limit={limit}"
     body = await asyncio.to_thread(_page, rows, following_path if rows and more else None)
     return Response(body, media_type="application/json")
 
 
-def _page(rows: Iterable[Any], following: str | None) -> bytes:
+def _page(rows: Iterable[Row[Any]], following: str | None) -> bytes:
     return orjson.dumps({"entries": [_entry(row) for row in rows], "next": following})
 
 
@@ -187,16 +188,15 @@ async def _witness(tx: Transaction, witness: Cosigning) -> list[dict[str, Any]]:
     return shown
 
 
-def _entry(row: Any) -> dict[str, Any]:
-    opening = opening_of(row)
+def _entry(row: Row[Any]) -> dict[str, Any]:
     return {
-        "idx": row["idx"],
-        "entry": encoded(row["entry"]),
-        "leaf_hash": encoded(row["leaf_hash"]),
-        "position": row["position"],
-        "header": opening.header.decode(),
-        "data": row["data"],
-        "sealed": encoded(opening.sealed) if opening.sealed else None,
-        "salt": encoded(row["salt"]),
-        "sealed_salt": encoded(row["sealed_salt"]) if opening.sealed else None,
+        "idx": row.idx,
+        "entry": encoded(row.entry),
+        "leaf_hash": encoded(row.leaf_hash),
+        "position": row.position,
+        "header": row.header.decode(),
+        "data": row.data,
+        "sealed": encoded(row.sealed) if row.sealed else None,
+        "salt": encoded(row.salt),
+        "sealed_salt": encoded(row.sealed_salt) if row.sealed else None,
     }

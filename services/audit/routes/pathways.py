@@ -15,7 +15,8 @@ from infra.web.auth import Principal, RequireRole
 from infra.web.problems import ABOUT_PERSON, raises
 from services.audit.handlers.replay import StoredLog, UnknownSubjectError
 from services.audit.projections import MAX_ENTRIES, PathwayTooLongError, read_pathway
-from services.audit.routes.common import Index, as_of_then, nonsense
+from services.audit.routes.common import Index, as_of_then
+from services.audit.routes.problems import nonsense
 
 Caller = Annotated[Principal, Depends(RequireRole("auditor", "adviser"))]
 router = APIRouter()

@@ -7,9 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from contracts.audit import ConsistencyProof, InclusionProof
-from infra.postgres.transaction import Transaction
 from infra.web.problems import NotFound, not_found, raises
-from services.audit import tables
 from services.audit.handlers import proofs
 from services.audit.problems import LogDamaged
 from services.audit.routes.common import (
@@ -19,9 +17,10 @@ from services.audit.routes.common import (
     all_encoded,
     encoded,
     keys_of,
-    nonsense,
 )
-from services.audit.tables import Signed
+from services.audit.routes.problems import nonsense
+from services.audit.tables import queries
+from services.audit.tables.tree import Signed
 
 router = APIRouter()
 
@@ -40,15 +39,22 @@ async def prove_inclusion(
     Without ``size``: in the log as signed last, with that checkpoint.
     """
     size = _signed_size("size", size, signed)
-    index = await _index(tx, event_id, index)
+    if (event_id is None) == (index is None):
+        raise nonsense("event_id", "give event_id or index")
+    if event_id is not None:
+        entries = await tx.select(queries.entry_of(event_id))
+        index = entries[0].idx if entries else None
+    if index is None:
+        raise not_found("entry")
     if index >= signed.size:
         raise not_found("entry under a signed checkpoint")
     if index >= size:
         raise nonsense("size", "the entry came later than that")
+    (leaf,) = await tx.select(queries.leaf_hash_at(index))
     return {
         "index": index,
         "size": size,
-        "leaf_hash": encoded(await tx.fetchval(tables.LEAF_AT, index)),
+        "leaf_hash": encoded(leaf.leaf_hash),
         "proof": all_encoded(await proofs.inclusion(tx, index, size)),
         "root": encoded(await proofs.root_at(tx, size)),
         "checkpoint": signed.note.decode() if size == signed.size else None,
@@ -96,16 +102,6 @@ async def prove_event(
     name = f'attachment; filename="{event_id}.tlog-proof"'
     headers = {"cache-control": "public, max-age=1", "content-disposition": name}
     return Response(proof.format(), headers=headers, media_type="text/plain; charset=utf-8")
-
-
-async def _index(tx: Transaction, event_id: UUID | None, index: int | None) -> int:
-    if (event_id is None) == (index is None):
-        raise nonsense("event_id", "give event_id or index")
-    if index is None:
-        index = await tx.fetchval(tables.INDEX_OF_EVENT, event_id)
-    if index is None:
-        raise not_found("entry")
-    return index
 
 
 def _signed_size(name: str, size: int | None, signed: Signed) -> int:

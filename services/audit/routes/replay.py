@@ -22,14 +22,8 @@ from services.audit.handlers import replay
 from services.audit.handlers.replay import AsOf, Lines, StoredLog, UnknownSubjectError
 from services.audit.model.replay import Of, Subject
 from services.audit.problems import LogDamaged
-from services.audit.routes.common import (
-    NEVER,
-    ONLY_AUDITORS,
-    STRING,
-    Index,
-    as_of_then,
-    nonsense,
-)
+from services.audit.routes.common import ONLY_AUDITORS, STRING, Index, as_of_then
+from services.audit.routes.problems import NEVER, nonsense
 
 AT_ONCE = 2
 """Replays that run at a time: each may read the whole log."""

@@ -1,7 +1,5 @@
 """What a person, or whoever controls us, is shown of a pathway; each look leaves a trace."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,17 +9,14 @@ from pydantic import Field
 
 from contracts.base import Strict
 from contracts.statements import FreeText
-from infra.base.missing import NotFoundError
-from infra.keys.vault import PersonErasedError
 from infra.web.auth import Principal, RequireRole
-from infra.web.problems import ABOUT_PERSON, Invalid, PersonErasedProblem, not_found, raises
+from infra.web.problems import ABOUT_PERSON, not_found, raises
 from infra.web.request_meta import metadata_of
 from services.audit import pages
 from services.audit.handlers.access import Access, receipts
-from services.audit.handlers.replay import UnknownSubjectError
-from services.audit.projections import MAX_ENTRIES, PathwayTooLongError
-from services.audit.routes.common import NEVER, STRING, Reading
+from services.audit.routes.common import STRING, Reading
 from services.audit.routes.models import AccessGiven, ErasureReceipts, OpenedPathway
+from services.audit.routes.problems import NEVER, domain_errors
 
 Controller = Annotated[Principal, Depends(RequireRole("auditor", "privacy"))]
 Privacy = Annotated[Principal, Depends(RequireRole("privacy"))]
@@ -54,7 +49,7 @@ async def unmask_pathway(
     request: Request, caller: Controller, person_id: UUID, body: Unmask
 ) -> Response:
     """A pathway with what is sealed of it; auditors see pseudonyms otherwise."""
-    async with _refusing():
+    async with domain_errors():
         meta = metadata_of(request, caller.actor)
         return _json(await _access(request).pathway(person_id, body.reason, meta))
 
@@ -68,7 +63,7 @@ async def give_access(
     request: Request, caller: Privacy, person_id: UUID, body: AccessRequest
 ) -> Response:
     """Everything held of a person (RGPD art. 15): JSON, or a page in French to print."""
-    async with _refusing():
+    async with domain_errors():
         meta = metadata_of(request, caller.actor)
         found = await _access(request).everything(person_id, body.reason, meta)
     if "text/html" in request.headers.get("accept", ""):
@@ -87,15 +82,3 @@ async def get_receipts(caller: Controller, person_id: UUID, tx: Reading) -> dict
 
 def _json(found: dict[str, Any]) -> Response:
     return Response(orjson.dumps(found), headers=NEVER, media_type="application/json")
-
-
-@asynccontextmanager
-async def _refusing() -> AsyncIterator[None]:
-    try:
-        yield
-    except UnknownSubjectError:
-        raise NotFoundError("person") from None
-    except PathwayTooLongError:
-        raise Invalid(f"The pathway has more than {MAX_ENTRIES} entries") from None
-    except PersonErasedError as error:
-        raise PersonErasedProblem from error

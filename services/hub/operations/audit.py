@@ -31,7 +31,7 @@ from services.audit.handlers.replay import (
     UnknownSubjectError,
 )
 from services.audit.model.replay import Of, Subject
-from services.audit.tables import LogDamagedError
+from services.audit.tables.tree import LogDamagedError
 from services.hub.terminal import ProgressBar
 
 

@@ -27,7 +27,7 @@ from infra.postgres.embedded import program
 from infra.postgres.migrations import create_roles, migrate
 from infra.privacy.erasure_ledger import append_lines, read_ledger, to_line
 from infra.tlog.note import NoteError
-from services.audit.tables import Signed
+from services.audit.tables.tree import Signed
 from services.hub.operations.log import log_files, newest_checkpoint, remind_signer
 
 LIVE_FILES = """

@@ -15,7 +15,7 @@ from infra.tlog.note import open_checkpoint
 from services.audit.app import signing_of
 from services.audit.handlers.memory import SignerMemory
 from services.audit.handlers.signing import LogState, log_keys
-from services.audit.tables import Signed
+from services.audit.tables.tree import Signed
 
 
 async def log_state(platform: Platform, database: Database) -> LogState:

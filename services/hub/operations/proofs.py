@@ -9,12 +9,12 @@ from typing import Any
 import aiohttp
 import orjson
 
+from infra.base.http import BodyTooLargeError, bounded_answer
 from infra.tlog.checks import IncompleteLogError, Outcome, UnsoundLogError, trusting
 from infra.tlog.commitment import Opening
 from infra.tlog.merkle import ProofError
 from infra.tlog.proof import MAX_BYTES, Proof
 from infra.tlog.verify.remote import remote_log
-from infra.web.bodies import BodyTooLargeError, bounded_answer
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 OPENING = ("salt", "header", "data")

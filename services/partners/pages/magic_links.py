@@ -12,10 +12,11 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from infra.base.http import BodyTooLargeError
 from infra.delivery.mail import MailSender
 from infra.keys.vault import PersonErasedError
 from infra.postgres.database import is_infrastructure
-from infra.web.bodies import KIB, Body, BodyTooLargeError, bounded_body
+from infra.web.bodies import KIB, Body, bounded_body
 from services.partners.handlers.compose import SenderProfile
 from services.partners.handlers.tokens import TOKEN, LinkGoneError
 from services.partners.pages.rendering import PAGES, page

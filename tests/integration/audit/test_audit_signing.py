@@ -14,9 +14,9 @@ from infra.postgres.database import Database, async_url
 from infra.postgres.transaction import Transaction
 from infra.tlog import merkle
 from infra.tlog.note import open_checkpoint
-from services.audit import tables
 from services.audit.handlers.memory import SignerMemory
 from services.audit.handlers.signing import RefusedToSignError
+from services.audit.tables import statements, tree
 from services.hub.operations import hub as operations
 from tests.support.audit_log import Hub, audit_hub, client_of, plain
 from tests.support.postgres import Databases
@@ -53,7 +53,7 @@ async def roots(hub: Hub) -> dict[int, bytes]:
     keys = hub.signing.keys
     notes = [
         row["note"]
-        for row in await hub.rows(tables.CHECKPOINTS, -1, 2**62, 99, keys.origin, 2**40)
+        for row in await hub.rows(statements.CHECKPOINTS, -1, 2**62, 99, keys.origin, 2**40)
     ]
     opened = [open_checkpoint(note, keys.vkeys(), keys.origin) for note in notes]
     return {checkpoint.size: checkpoint.root for checkpoint in opened}
@@ -63,15 +63,15 @@ async def test_what_is_given_out_was_remembered_before(
     hub: Hub, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await hub.fill(10)
-    stored = tables.store_checkpoint
+    stored = tree.store_checkpoint
 
-    async def store(tx: Transaction, origin: str, signed: tables.Signed, at: Any) -> None:
+    async def store(tx: Transaction, origin: str, signed: tree.Signed, at: Any) -> None:
         assert [(r["size"], r["note"]) for r in await remembered(databases)] == [
             (signed.size, signed.note)
         ]
         await stored(tx, origin, signed, at)
 
-    monkeypatch.setattr(tables, "store_checkpoint", store)
+    monkeypatch.setattr(tree, "store_checkpoint", store)
     await hub.fill(5)
     assert sorted(await roots(hub)) == [10, 15]
 
@@ -100,17 +100,17 @@ def before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
     async def kill(*_: object) -> None:
         raise Killed
 
-    patch.setattr(tables, "store_checkpoint", kill)
+    patch.setattr(tree, "store_checkpoint", kill)
 
 
 def before_it_is_committed(patch: pytest.MonkeyPatch) -> None:
-    whole = tables.store_checkpoint
+    whole = tree.store_checkpoint
 
     async def store(*given: Any) -> None:
         await whole(*given)
         raise Killed
 
-    patch.setattr(tables, "store_checkpoint", store)
+    patch.setattr(tree, "store_checkpoint", store)
 
 
 @pytest.mark.parametrize("grows", [0, 7])
@@ -356,7 +356,7 @@ async def test_the_memory_can_neither_be_deleted_nor_go_back(
     for size in (19, 20):
         with pytest.raises(Exception, match="somebody else"):
             await memory.remember(
-                tables.Signed(size, bytes(32), b"note"), last, hub.platform.clock()
+                tree.Signed(size, bytes(32), b"note"), last, hub.platform.clock()
             )
     await vault.close()
     assert (await remembered(databases))[0]["size"] == 20
