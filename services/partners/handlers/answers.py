@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -63,7 +64,7 @@ class NirError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What is acknowledged; a repeat gets the same."""
+    """Acknowledgement of an answer; a repeat gets the same."""
 
     answer_id: UUID
     referral_id: UUID
@@ -79,7 +80,7 @@ class StateChangedError(Exception):
 
 
 class NotAskedError(Exception):
-    """Nobody asked the partner yet, as far as we have heard: that comes a moment later."""
+    """The request has not reached this service yet: it comes a moment later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,20 @@ class AuthenticatedAnswer:
     seen: ReferralStatus | None = None
 
 
+class _State(NamedTuple):
+    """A referral's row, locked."""
+
+    partner_id: str
+    service_id: str
+    person_id: UUID
+    commission_on: date | None
+    version: int
+    status: ReferralStatus
+    commission: bool
+
+
 class Answers:
-    """Takes answers in."""
+    """Verifies, checks and stores answers."""
 
     def __init__(self, database: Database, writer: Writer, clock: Clock) -> None:
         self._database = database
@@ -114,11 +127,13 @@ class Answers:
         Raises ``MalformedAnswerError``, ``SignatureError``, ``ValidationError``, ``NirError``,
         and what ``check_answer`` does, in this order: who cannot sign learns nothing more.
         """
-        document = _parse(body)
-        partner_id, verified = await self._verify(_referral_of(document), headers, body)
-        answer = _validate(document).data
-        return await self._take(partner_id, verified.webhook_id, body, answer,
-                                answer.expected_status, traceparent)  # fmt: skip
+        document, referral_id = _read(body)
+        partner_id, verified = await self._verify(referral_id, headers, body)
+        if (field := find_nir(document)) is not None:
+            raise NirError(field)
+        answer = AnswerWebhook.model_validate(document).data
+        signed = self._authenticated(partner_id, verified.webhook_id, body, answer)
+        return await self._accept(signed, traceparent)
 
     async def accept_unsigned(
         self, partner_id: str, name: str, answer: Answer, seen: ReferralStatus | None = None
@@ -130,27 +145,29 @@ class Answers:
         Raises ``StateChangedError``, ``NotAskedError``, ``DuplicateIdError``,
         ``PersonErasedError`` and what the model's ``check_…`` do.
         """
-        said = orjson.dumps(answer.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-        return await self._take(partner_id, name, said, answer, seen)
+        content = orjson.dumps(answer.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        signed = self._authenticated(partner_id, name, content, answer)
+        return await self._accept(replace(signed, seen=seen))
 
-    async def _take(
-        self,
-        partner_id: str,
-        name: str,
-        said: bytes,
-        answer: Answer,
-        seen: ReferralStatus | None,
-        traceparent: str | None = None,
-    ) -> Accepted:
+    def _authenticated(
+        self, partner_id: str, name: str, content: bytes, answer: Answer
+    ) -> AuthenticatedAnswer:
         named = keyed_digest(self._digest_key, b"id", partner_id.encode(), name.encode())
-        content = keyed_digest(self._digest_key, said)
-        signed = AuthenticatedAnswer(partner_id, named, content, answer, seen)
+        digest = keyed_digest(self._digest_key, content)
+        return AuthenticatedAnswer(partner_id, named, digest, answer, answer.expected_status)
+
+    async def _accept(
+        self, signed: AuthenticatedAnswer, traceparent: str | None = None
+    ) -> Accepted:
         try:
             return await retrying(
                 self._database, lambda tx: self._store(tx, signed, traceparent), ATTEMPTS
             )
         except ForbiddenTransitionError as error:
-            await self._note_late(signed, error, traceparent)
+            late = error.current in ENDED and error.asked in YES
+            if late:
+                with suppress(ConcurrencyError):  # it was noted before
+                    await self._note_late(signed, error.asked, traceparent)
             raise
 
     async def _verify(
@@ -168,94 +185,85 @@ class Answers:
         self, tx: Transaction, signed: AuthenticatedAnswer, traceparent: str | None
     ) -> Accepted:
         # one answer of a referral at a time: two quick ones are judged one after the other
-        state = await tx.fetchrow(statements.LOCK_STATE, signed.answer.referral_id)
-        if state is None or state["partner_id"] != signed.partner_id:
+        state = await _locked(tx, signed.answer.referral_id)
+        if state is None or state.partner_id != signed.partner_id:
             raise SignatureError("no such referral of this partner")
-        known = await tx.fetchrow(statements.ANSWER, signed.partner_id, signed.name)
-        if known:
-            return _repeat(known, signed)
-        current = ReferralStatus(state["status"])
-        if current is ReferralStatus.DRAFT:
+        if before := await tx.fetchrow(statements.ANSWER, signed.partner_id, signed.name):
+            digest, answer_id, referral_id, status = before
+            if digest != signed.digest:
+                raise DuplicateIdError
+            return Accepted(answer_id, referral_id, ReferralStatus(status))
+        if state.status is ReferralStatus.DRAFT:
             raise NotAskedError
-        if signed.seen not in (None, current):
-            raise StateChangedError(current)
+        if signed.seen not in (None, state.status):
+            raise StateChangedError(state.status)
         await self._check(tx, state, signed.answer)
         return await self._insert(tx, signed, state, traceparent)
 
-    async def _check(self, tx: Transaction, state: Any, answer: Answer) -> None:
+    async def _check(self, tx: Transaction, state: _State, answer: Answer) -> None:
         """Raise what the model's ``check_…`` do."""
-        current = ReferralStatus(state["status"])
-        check_answer(current, answer)
+        check_answer(state.status, answer)
         # a later commission (of funding, say) does not undo what one has accepted already
-        needed = state["commission"] and answer.status is not current
+        needed = state.commission and answer.status is not state.status
         now = self._clock()
         check_appointment(answer, now)
         today = local_day(now)
-        check_commission(answer, CommissionCheck(needed, state["commission_on"], today))
+        check_commission(answer, CommissionCheck(needed, state.commission_on, today))
         check_full_until(answer, today)
         if answer.suggested_service_id is not None:
             known = await tx.fetchval(statements.SUGGESTED, answer.suggested_service_id)
-            check_suggestion(answer, state["service_id"], known is not None)
+            check_suggestion(answer, state.service_id, known is not None)
 
     async def _note_late(
-        self,
-        signed: AuthenticatedAnswer,
-        error: ForbiddenTransitionError,
-        traceparent: str | None,
+        self, signed: AuthenticatedAnswer, asked: ReferralStatus, traceparent: str | None
     ) -> None:
-        """A yes to a referral that has ended is refused, and an adviser hears of it, once."""
-        if error.current not in ENDED or error.asked not in YES:
-            return
+        """Tell advisers, once, of a yes that came after the referral had ended."""
         referral_id = signed.answer.referral_id
-        with suppress(ConcurrencyError):  # heard before
-            async with self._database.transaction() as tx:
-                state = await tx.fetchrow(statements.LOCK_STATE, referral_id)
-                assert state is not None  # it was there a moment ago, and states stay
-                late = AnswerLate(
-                    answer_id=derived_id(referral_id, "late answer"),
-                    referral_id=referral_id,
-                    partner_id=signed.partner_id,
-                    person_id=state["person_id"],
-                    status=error.asked,
-                )
-                meta = EventMetadata(f"partner:{signed.partner_id}", traceparent=traceparent)
-                stream = f"late-{referral_id}"
-                await self._writer.write(
-                    tx, [Pending(stream, [late], late.person_id, meta, expected=0)]
-                )
+        async with self._database.transaction() as tx:
+            state = await _locked(tx, referral_id)
+            assert state is not None  # it was there a moment ago, and states stay
+            late = AnswerLate(
+                answer_id=derived_id(referral_id, "late answer"),
+                referral_id=referral_id,
+                partner_id=signed.partner_id,
+                person_id=state.person_id,
+                status=asked,
+            )
+            meta = EventMetadata(f"partner:{signed.partner_id}", traceparent=traceparent)
+            stream = f"late-{referral_id}"
+            pending = Pending(stream, [late], late.person_id, meta, expected=0)
+            await self._writer.write(tx, [pending])
 
     async def _insert(
-        self, tx: Transaction, signed: AuthenticatedAnswer, state: Any, traceparent: str | None
+        self,
+        tx: Transaction,
+        signed: AuthenticatedAnswer,
+        state: _State,
+        traceparent: str | None,
     ) -> Accepted:
-        answer, person = signed.answer, state["person_id"]
+        answer, person, now = signed.answer, state.person_id, self._clock()
         answer_id = derived_id(answer.referral_id, f"answer:{signed.name.hex()}")
-        new = await tx.fetchval(
-            statements.INSERT_ANSWER, signed.partner_id, signed.name, signed.digest,
-            answer_id, answer.referral_id, person, answer.status, self._clock(),
-        )  # fmt: skip
-        if new is None:
+        name, subject = (signed.name, signed.digest, answer_id), (answer.referral_id, person)
+        row = (signed.partner_id, *name, *subject, answer.status, now)
+        if await tx.fetchval(statements.INSERT_ANSWER, *row) is None:
             raise DuplicateIdError
         # The referral service decides, a moment later. Until it has, the next answer is judged
         # by what this one asked: "accepted" and "in-progress" may come within a millisecond.
-        await tx.execute(
-            statements.ASK, answer.referral_id, answer.status, answer_id, answer.commission_on,
-            await self._reference(person, answer),
-        )  # fmt: skip
-        seen = state["updated_version"]
-        event = received(answer_id, signed.partner_id, person, seen, answer)
+        reference = await self._reference(person, answer)
+        asked = (answer.referral_id, answer.status, answer_id, answer.commission_on, reference)
+        await tx.execute(statements.ASK, *asked)
+        event = received(answer_id, signed.partner_id, person, state.version, answer)
         meta = EventMetadata(f"partner:{signed.partner_id}", traceparent=traceparent)
-        stream = f"referral-{answer.referral_id}"
-        pending = [Pending(stream, [event], person, meta)]
+        pending = [Pending(f"referral-{answer.referral_id}", [event], person, meta)]
         if until := answer.no_capacity_until:
             full = CapacityReport(status=CapacityStatus.NO_CAPACITY, until=until)
-            service = state["service_id"], signed.partner_id
-            said = await keep_report(tx, service, full, self._clock())
-            pending.append(of_service(said, meta))
+            service = state.service_id, signed.partner_id
+            pending.append(of_service(await keep_report(tx, service, full, now), meta))
         await self._writer.write(tx, pending)
         return Accepted(answer_id, answer.referral_id, answer.status)
 
     async def _reference(self, person: UUID, answer: Answer) -> bytes | None:
-        """The partner's number of the file, sealed, if it gives one."""
+        """Seal the partner's number of the file, if it gives one."""
         if not answer.partner_reference:
             return None
         keys = await self._writer.vault.keys({person})
@@ -264,27 +272,21 @@ class Answers:
         return seal_reference(keys[person], answer.referral_id, answer.partner_reference)
 
 
-def _parse(body: bytes) -> Any:
+def _read(body: bytes) -> tuple[Any, UUID]:
+    """Return the document, and the referral that it names."""
     try:
-        return orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedAnswerError("the body is not JSON") from error
-
-
-def _referral_of(document: Any) -> UUID:
     try:
-        return UUID(document["data"]["referral_id"])
+        return document, UUID(document["data"]["referral_id"])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise MalformedAnswerError("data.referral_id must be a UUID") from error
 
 
-def _validate(document: Any) -> AnswerWebhook:
-    if (found := find_nir(document)) is not None:
-        raise NirError(found)
-    return AnswerWebhook.model_validate(document)
-
-
-def _repeat(known: Any, signed: AuthenticatedAnswer) -> Accepted:
-    if known["body_digest"] != signed.digest:
-        raise DuplicateIdError
-    return Accepted(known["answer_id"], known["referral_id"], ReferralStatus(known["status"]))
+async def _locked(tx: Transaction, referral_id: UUID) -> _State | None:
+    record = await tx.fetchrow(statements.LOCK_STATE, referral_id)
+    if record is None:
+        return None
+    state = _State(*record)
+    return state._replace(status=ReferralStatus(state.status))

@@ -258,7 +258,7 @@ WHERE referral_id = ANY($1::uuid[]) AND message = 'referral.reminded'
   AND state IN ('pending', 'manual', 'held')
 """
 LOCK_STATE = """
-SELECT r.referral_id, r.partner_id, r.service_id, r.person_id, r.commission_on,
+SELECT r.partner_id, r.service_id, r.person_id, r.commission_on,
        r.updated_version, coalesce(r.asked_status, r.status) AS status,
        coalesce(s.commission, false) AS commission
 FROM referral_states r LEFT JOIN services s USING (service_id)
