@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
 from contracts.days import local_day
 from contracts.partners import CapacityReported
@@ -64,28 +64,28 @@ class MailedLatelyError(Exception):
 async def keep_report(
     tx: Transaction, service: tuple[str, str], report: CapacityReport, now: datetime
 ) -> CapacityReported:
-    """Bring the directory up to date; answers the event to append. The newest report counts.
+    """Bring the directory up to date; return the event to append. The newest report counts.
 
     Reports on one service wait for each other: an older one changes no row, and so would
     append beside a newer one.
     """
     service_id, partner_id = service
     await tx.execute(statements.LOCK_SERVICE, service_id)
-    said = CapacityReported(
+    event = CapacityReported(
         service_id=service_id, partner_id=partner_id, reported_at=now, **report.model_dump()
     )
-    await projections.keep_directory(tx, [said])
-    return said
+    await projections.keep_directory(tx, [event])
+    return event
 
 
-def of_service(said: CapacityReported, meta: EventMetadata) -> Pending:
-    """The event, for the stream of its service."""
-    return Pending(f"service-{said.service_id}", [said], None, meta)
+def of_service(event: CapacityReported, meta: EventMetadata) -> Pending:
+    """Return the event, for the stream of its service."""
+    return Pending(f"service-{event.service_id}", [event], None, meta)
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """Takes reports."""
+    """Stores reports, where they are a partner's own to make."""
 
     database: Database
     writer: Writer
@@ -106,17 +106,38 @@ class Capacity:
             partner_id = await tx.fetchval(statements.SERVICE, service_id)
             if partner_id is None or of_partner not in (None, partner_id):
                 raise UnknownServiceError(service_id)
-            said = await keep_report(tx, (service_id, partner_id), report, now)
-            await self.writer.write(tx, [of_service(said, meta)])
-        return said
+            event = await keep_report(tx, (service_id, partner_id), report, now)
+            await self.writer.write(tx, [of_service(event, meta)])
+        return event
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the page of a link asks about, and what was said last."""
+class Mailbox(NamedTuple):
+    """A service, and the mailbox that its links go to."""
 
+    service_id: str
+    partner_id: str
     service: str
-    known: Mapping[str, Any]
+    mailbox: str
+
+
+class LinkedService(NamedTuple):
+    """A link, and its service with what was reported last; ``registered``: its mailbox now."""
+
+    token_digest: bytes
+    service_id: str
+    partner_id: str
+    mailbox: str
+    expires_at: datetime
+    registered: str | None
+    service: str
+    capacity: str | None
+    capacity_until: date | None
+    capacity_at: datetime | None
+
+    @property
+    def to(self) -> Mailbox:
+        """Address of the link."""
+        return Mailbox(self.service_id, self.partner_id, self.service, self.mailbox)
 
 
 @dataclass(frozen=True)
@@ -128,7 +149,7 @@ class CapacityLinks:
     mail: MailSender | None = None
 
     async def send(self, service_id: str, of_partner: str | None = None) -> Sent:
-        """Mail a link to the service's mailbox; answers what became of the mail.
+        """Mail a link to the service's mailbox; return the mail's outcome.
 
         Raises ``UnknownServiceError``, ``NoMailboxError`` and ``MailedLatelyError``.
         """
@@ -138,32 +159,34 @@ class CapacityLinks:
             raise UnknownServiceError(service_id)
         if self.mail is None:
             raise NoMailboxError("no mail server is set (smtp_url)")
+        to, token = Mailbox(*row), new_token()
         if row["mailbox"] is None:
             raise NoMailboxError(
                 "no address of channel email, and no courriel in the directory"
             )
-        token = new_token()
         async with self.capacity.database.transaction() as tx:
             await tx.execute(statements.LOCK_SERVICE, service_id)
-            await self._check_lately(tx, row)
-            await self._keep(tx, row, token)
-        sent = await self._mail(self.mail, row, token)
+            await self._check_lately(tx, to)
+            await self._keep(tx, to, token)
+        sent = await self._mail(self.mail, to, token)
         if sent.outcome is not Outcome.OK:  # nobody has the link: it may be asked for again
             async with self.capacity.database.transaction() as tx:
                 await tx.execute(link_tables.DROP_CAPACITY, token_digest(token))
         return sent
 
-    async def shown(self, token: str) -> Asked:
-        """What to report on. Raises ``LinkGoneError``."""
-        row = await self._live(token)
-        return Asked(row["service"], dict(row))
+    async def shown(self, token: str) -> LinkedService:
+        """Return the service to report on. Raises ``LinkGoneError``."""
+        link = await self._link(token)
+        if link is None or link.expires_at <= self.capacity.clock():
+            raise LinkGoneError
+        return link
 
     async def report(self, token: str, form: Mapping[str, str]) -> None:
         """Store what a form says. Raises ``LinkGoneError`` and ``FormError``."""
-        row, report = await self._live(token), reported(form)
+        link, report = await self.shown(token), reported(form)
         try:
-            meta = EventMetadata(f"partner:{row['partner_id']}")
-            await self.capacity.report(row["service_id"], report, meta)
+            meta = EventMetadata(f"partner:{link.partner_id}")
+            await self.capacity.report(link.service_id, report, meta)
         except PastReportError as error:
             raise FormError(error.field, "Indiquez une date à venir") from error
 
@@ -172,48 +195,43 @@ class CapacityLinks:
 
         Says nothing of whether it did: whoever asks learns nothing.
         """
-        row = await self._row(token)
-        if row is None or self.mail is None or row["now_mailbox"] != row["mailbox"]:
+        link = await self._link(token)
+        if link is None or self.mail is None or link.registered != link.mailbox:
             return
         fresh, now = new_token(), self.capacity.clock()
 
         async def keep(tx: Transaction) -> None:
-            await self._keep(tx, row, fresh)
+            await self._keep(tx, link.to, fresh)
 
-        digest, statement = row["token_digest"], link_tables.RENEW_CAPACITY
+        digest, statement = link.token_digest, link_tables.RENEW_CAPACITY
         if await renewed(self.capacity.database, statement, digest, now, keep):
-            await self._mail(self.mail, row, fresh)
+            await self._mail(self.mail, link.to, fresh)
 
-    async def _check_lately(self, tx: Transaction, row: Any) -> None:
+    async def _check_lately(self, tx: Transaction, to: Mailbox) -> None:
         """Raise ``MailedLatelyError`` if the mailbox has had enough for now."""
-        now, about = self.capacity.clock(), (row["service_id"], row["mailbox"])
-        (lately,) = await tx.fetch(link_tables.CAPACITY_MAILED, *about, now - RENEW_EVERY)
-        full = lately["of_mailbox"] >= MAILS_AN_HOUR
-        since = lately["of_service"] or (lately["first"] if full else None)
+        now, of = self.capacity.clock(), (to.service_id, to.mailbox)
+        (lately,) = await tx.fetch(link_tables.CAPACITY_MAILED, *of, now - RENEW_EVERY)
+        of_service, of_mailbox, first = lately
+        since = of_service or (first if of_mailbox >= MAILS_AN_HOUR else None)
         if since is not None:
             raise MailedLatelyError(since + RENEW_EVERY - now)
 
-    async def _keep(self, tx: Transaction, row: Any, token: str) -> None:
+    async def _keep(self, tx: Transaction, to: Mailbox, token: str) -> None:
         now = self.capacity.clock()
-        await tx.execute(
-            link_tables.INSERT_CAPACITY, token_digest(token), row["service_id"],
-            row["partner_id"], row["mailbox"], now, expiry(now, self.letterhead.link_days),
-        )  # fmt: skip
+        service = (to.service_id, to.partner_id, to.mailbox)
+        row = (token_digest(token), *service, now, expiry(now, self.letterhead.link_days))
+        await tx.execute(link_tables.INSERT_CAPACITY, *row)
 
-    async def _mail(self, mail: MailSender, row: Any, token: str) -> Sent:
+    async def _mail(self, mail: MailSender, to: Mailbox, token: str) -> Sent:
         until = local_day(expiry(self.capacity.clock(), self.letterhead.link_days))
         url = self.letterhead.base_url + CAPACITY_PAGE + token
-        letter = letters.capacity(row["service"], url, until)
-        return await mail_link(mail, row["mailbox"], letter, token)
+        return await mail_link(
+            mail, to.mailbox, letters.capacity(to.service, url, until), token
+        )
 
-    async def _row(self, token: str) -> Any:
+    async def _link(self, token: str) -> LinkedService | None:
         if not TOKEN.fullmatch(token):
             return None
         async with self.capacity.database.reading() as connection:
-            return await connection.fetchrow(link_tables.CAPACITY_LINK, token_digest(token))
-
-    async def _live(self, token: str) -> Any:
-        row = await self._row(token)
-        if row is None or row["expires_at"] <= self.capacity.clock():
-            raise LinkGoneError
-        return row
+            row = await connection.fetchrow(link_tables.CAPACITY_LINK, token_digest(token))
+        return LinkedService(*row) if row else None

@@ -5,11 +5,9 @@ What HSDS has no field for travels as attributes of our own taxonomy, so that th
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import date
-from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
-
-import orjson
+from datetime import date, datetime
+from typing import Any, NamedTuple
+from uuid import NAMESPACE_URL, uuid5
 
 from contracts.partners import ServicePublished
 from contracts.values import CapacityStatus
@@ -48,9 +46,18 @@ _IDS = uuid5(NAMESPACE_URL, "https://aiguillage.fr/hsds")
 Row = dict[str, Any]
 
 
-def to_hsds(partners: Iterable[Row], services: Iterable[Row], day: date) -> Row:
-    """``organizations`` and ``services``; capacity where a partner's word holds on the day."""
-    structures = [orjson.loads(row["structure"]) for row in partners]
+class ListedService(NamedTuple):
+    """A service as last published, and its capacity as its partner last reported it."""
+
+    published: str
+    capacity: str | None
+    seats: int | None
+    until: date | None
+    reported_at: datetime | None
+
+
+def to_hsds(structures: Iterable[Row], services: Iterable[ListedService], day: date) -> Row:
+    """Return ``organizations`` and ``services``; capacities where they hold on the day."""
     organizations = {s["id"]: _organization(s) for s in structures}
     return {
         "organizations": list(organizations.values()),
@@ -83,28 +90,36 @@ def _organization(structure: Row) -> Row:
     )
 
 
-def _service(row: Row, organizations: Mapping[str, Row], day: date) -> Row:
-    told = ServicePublished.model_validate_json(row["published"])
-    service = told.service
-    key = f"service/{told.service_id}"
+def _service(row: ListedService, organizations: Mapping[str, Row], day: date) -> Row:
+    event = ServicePublished.model_validate_json(row.published)
+    service = event.service
+    key = f"service/{event.service_id}"
     return _full(
         _named(service, SERVICE)
         | {
             "id": _uuid(key),
-            "organization_id": _uuid(f"organization/{told.partner_id}"),
+            "organization_id": _uuid(f"organization/{event.partner_id}"),
             "status": "active",
-            "minimum_age": told.minimum_age,
-            "maximum_age": told.maximum_age,
-            "wait_time": f"{told.delay_days} jours ouvrés" if told.delay_days else None,
+            "minimum_age": event.minimum_age,
+            "maximum_age": event.maximum_age,
+            "wait_time": f"{event.delay_days} jours ouvrés" if event.delay_days else None,
             "last_modified": f"{service['date_maj']}T00:00:00Z",
-            "service_areas": _areas(key, service),
+            "service_areas": [
+                {
+                    "id": _uuid(f"{key}/area/{code}"),
+                    "name": code,
+                    "extent": code,
+                    "extent_type": "text",
+                }
+                for code in service.get("zone_eligibilite", ())
+            ],
             "service_at_locations": [
                 {"id": _uuid(f"{key}/at"), "location_id": place["id"], "location": place}
                 for place in _locations(key, service)
             ],
             "contacts": _one(key, "contact", name=service.get("contact_nom_prenom")),
             **_reached(key, service),
-            "organization": organizations.get(told.partner_id),
+            "organization": organizations.get(event.partner_id),
             "attributes": _attributes(key, service, _OF_SERVICE),
             "capacities": _capacities(key, row, day),
         }
@@ -115,6 +130,12 @@ def _locations(key: str, row: Row) -> list[Row]:
     if not _LOCATED & row.keys():
         return []
     insee = row.get("code_insee")
+    addresses = []
+    if set(PLACE.values()) & row.keys():
+        # HSDS wants them, empty or not
+        filled = {theirs: row.get(ours, "") for theirs, ours in PLACE.items()}
+        fixed = {"state_province": "", "country": "FR", "address_type": "physical"}
+        addresses.append({"id": _uuid(f"{key}/address"), **filled, **fixed})
     location = {
         "id": _uuid(f"{key}/location"),
         "location_type": "physical",
@@ -122,18 +143,10 @@ def _locations(key: str, row: Row) -> list[Row]:
         "latitude": row.get("latitude"),
         "external_identifier": insee,
         "external_identifier_type": "INSEE" if insee else None,
-        "addresses": _addresses(key, row),
+        "addresses": addresses,
         "accessibility": _one(key, "accessibility", url=row.get("accessibilite_lieu")),
     }
     return [_full(location)]
-
-
-def _addresses(key: str, row: Row) -> list[Row]:
-    if not set(PLACE.values()) & row.keys():
-        return []
-    fixed = {"state_province": "", "country": "FR", "address_type": "physical"}
-    filled = {theirs: row.get(ours, "") for theirs, ours in PLACE.items()}  # HSDS wants them
-    return [{"id": _uuid(f"{key}/address"), **filled, **fixed}]
 
 
 def _reached(key: str, row: Row) -> Row:
@@ -146,24 +159,17 @@ def _reached(key: str, row: Row) -> Row:
     }
 
 
-def _areas(key: str, service: Row) -> list[Row]:
-    return [
-        {"id": _uuid(f"{key}/area/{code}"), "name": code, "extent": code, "extent_type": "text"}
-        for code in service.get("zone_eligibilite", ())
-    ]
-
-
 def _attributes(key: str, row: Row, elsewhere: set[str]) -> list[Row]:
-    found = []
+    attributes = []
     for name, value in row.items():
         if name in elsewhere:
             continue
         if name in _CODED:
             codes = value if isinstance(value, list) else [value]
-            found += [_attribute(key, f"{TAXONOMY}/{name}", code, None) for code in codes]
+            attributes += [_attribute(key, f"{TAXONOMY}/{name}", code, None) for code in codes]
         else:
-            found.append(_attribute(key, TAXONOMY, name, str(value)))
-    return found
+            attributes.append(_attribute(key, TAXONOMY, name, str(value)))
+    return attributes
 
 
 def _attribute(key: str, taxonomy: str, code: str, value: str | None) -> Row:
@@ -185,19 +191,20 @@ def _attribute(key: str, taxonomy: str, code: str, value: str | None) -> Row:
     return _full(attribute)
 
 
-def _capacities(key: str, row: Row, day: date) -> list[Row]:
-    """A partner's own word, as long as it holds; places without a number are not HSDS."""
-    said, until = row.get("capacity"), row.get("capacity_until")
-    available = row["seats"] if said == CapacityStatus.CAPACITY else 0
-    if said is None or available is None or (until and until < day):
+def _capacities(key: str, row: ListedService, day: date) -> list[Row]:
+    """Return the capacity as long as it holds; places without a number are not HSDS."""
+    available = row.seats if row.capacity == CapacityStatus.CAPACITY else 0
+    if row.capacity is None or row.reported_at is None or available is None:
+        return []
+    if row.until and row.until < day:
         return []
     return [
         {
             "id": _uuid(f"{key}/capacity"),
             "service_id": _uuid(key),
             "available": available,
-            "description": said,
-            "updated": row["capacity_at"].isoformat(),
+            "description": row.capacity,
+            "updated": row.reported_at.isoformat(),
             "unit": {"id": _uuid("unit/place"), "name": "place"},
         }
     ]
@@ -217,5 +224,4 @@ def _full(row: Row) -> Row:
 
 
 def _uuid(name: str) -> str:
-    found: UUID = uuid5(_IDS, name)
-    return str(found)
+    return str(uuid5(_IDS, name))

@@ -31,7 +31,7 @@ from services.partners.handlers.directory import (
     published,
     registered,
 )
-from services.partners.handlers.hsds_export import to_hsds
+from services.partners.handlers.hsds_export import ListedService, to_hsds
 from services.partners.handlers.rows import (
     Checked,
     Documents,
@@ -66,6 +66,25 @@ class Report:
     withdrawn: list[str] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
 
+    @classmethod
+    def of(
+        cls,
+        documents: Documents,
+        checked: Checked,
+        gone: list[str],
+        appended: Sequence[tuple[Event, bool]],
+    ) -> "Report":
+        """Count the rows; ``appended``: events, and whether each is the first of its stream."""
+        firsts = [
+            first
+            for event, first in appended
+            if isinstance(event, PartnerRegistered | ServicePublished)
+        ]
+        entries = len(documents.structures) + len(documents.services or ())
+        out = len({(refused.what, refused.row) for refused in checked.refused})
+        new, unchanged = sum(firsts), entries - out - len(firsts)
+        return cls(entries, new, len(firsts) - new, unchanged, gone, checked.refused)
+
 
 @dataclass(frozen=True, slots=True)
 class Choices:
@@ -99,23 +118,25 @@ class Importer:
         checked = await asyncio.to_thread(check, documents)
         async with self.database.reading() as connection:
             rows = await connection.fetch(tables.LISTED_SERVICES, source)
-        listed = {row["service_id"]: row["partner_id"] for row in rows}
+        listed: dict[str, str] = dict(map(tuple, rows))
         gone = _gone(listed.keys(), documents, choices)
         out = {r.id for r in checked.refused if r.what == "structure"}
         reading = _Reading(source, choices.kind, checked, documents.ages, out)
-        told: list[tuple[Event, bool]] = []
+        appended: list[tuple[Event, bool]] = []
         for part in reading.parts(AT_ONCE):
-            told += await _retried(partial(self._once, reading, part, choices, meta))
-        entries = [_withdrawn(service_id, listed[service_id]) for service_id in gone]
+            appended += await _retried(partial(self._once, reading, part, choices, meta))
+        entries: list[Entry] = [
+            (f"service-{i}", ServiceWithdrawn(service_id=i, partner_id=listed[i])) for i in gone
+        ]
         for start in range(0, 0 if choices.dry_run else len(entries), AT_ONCE):
             await _retried(partial(self._withdraw, entries[start : start + AT_ONCE], meta))
-        return _report(documents, checked, gone, told)
+        return Report.of(documents, checked, gone, appended)
 
     async def _once(
         self, reading: "_Reading", part: "Part", choices: Choices, meta: EventMetadata
     ) -> Sequence[tuple[Event, bool]]:
         async with self.database.transaction() as tx:
-            known = await _known(tx, part)
+            known = await _Known.by(tx, part)
             entries, refused = await asyncio.to_thread(reading.entries, known, part)
             done = await publish(tx, self.writer, entries, meta)
             if choices.dry_run:
@@ -157,26 +178,35 @@ class Part:
     rows: Sequence[tuple[int, Row]]
 
 
+class _KnownPartner(NamedTuple):
+    kind: str
+    source: str | None
+
+
+class _KnownService(NamedTuple):
+    source: str | None
+    published: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the directory holds of a part's rows and their structures, by id."""
+    """Entries of the directory that a part's rows name, by id."""
 
-    partners: Mapping[str, Row]
-    services: Mapping[str, Row]
+    partners: Mapping[str, _KnownPartner]
+    services: Mapping[str, _KnownService]
 
-
-async def _known(tx: Transaction, part: Part) -> _Known:
-    await tx.execute(tables.ONE_IMPORT)
-    owner = "id" if part.what == "structure" else "structure_id"
-    ids = sorted(row["id"] for _, row in part.rows) if part.what == "service" else []
-    partners = await tx.fetch(
-        tables.KNOWN_PARTNERS, sorted({row[owner] for _, row in part.rows})
-    )
-    services = await tx.fetch(tables.KNOWN_SERVICES, ids)
-    return _Known(
-        {row["partner_id"]: dict(row) for row in partners},
-        {row["service_id"]: dict(row) for row in services},
-    )
+    @classmethod
+    async def by(cls, tx: Transaction, part: Part) -> "_Known":
+        await tx.execute(tables.ONE_IMPORT)
+        owner = "id" if part.what == "structure" else "structure_id"
+        owners = sorted({item[owner] for _, item in part.rows})
+        ids = sorted(item["id"] for _, item in part.rows) if part.what == "service" else []
+        partners = await tx.fetch(tables.KNOWN_PARTNERS, owners)
+        services = await tx.fetch(tables.KNOWN_SERVICES, ids)
+        return cls(
+            {name: _KnownPartner(*columns) for name, *columns in partners},
+            {name: _KnownService(*columns) for name, *columns in services},
+        )
 
 
 def _gone(listed: Set[str], documents: Documents, choices: Choices) -> list[str]:
@@ -191,28 +221,6 @@ def _gone(listed: Set[str], documents: Documents, choices: Choices) -> list[str]
             "is the file whole? If so, say that many may be"
         )
     return gone
-
-
-def _withdrawn(service_id: str, partner_id: str) -> Entry:
-    event = ServiceWithdrawn(service_id=service_id, partner_id=partner_id)
-    return f"service-{service_id}", event
-
-
-def _report(
-    documents: Documents,
-    checked: Checked,
-    gone: list[str],
-    told: Sequence[tuple[Event, bool]],
-) -> Report:
-    rows = [
-        first
-        for event, first in told
-        if isinstance(event, PartnerRegistered | ServicePublished)
-    ]
-    entries = len(documents.structures) + len(documents.services or ())
-    out = len({(refused.what, refused.row) for refused in checked.refused})
-    new, unchanged = sum(rows), entries - out - len(rows)
-    return Report(entries, new, len(rows) - new, unchanged, gone, checked.refused)
 
 
 class Wrong(NamedTuple):
@@ -258,63 +266,64 @@ class _Reading:
                 entries.append(made)
         return entries, refused
 
-    def _structure(self, known: _Known, row: Row) -> Entry | Wrong:
-        before = known.partners.get(row["id"])
-        kind = PartnerKind(before["kind"]) if before else self._kind_of(row)
-        if before and before["source"] != self.source:
-            self.out.add(row["id"])
-            return Wrong("id", "another source keeps this structure")
+    def _structure(self, known: _Known, structure: Row) -> Entry | Wrong:
+        name = structure["id"]
+        if before := known.partners.get(name):
+            if before.source != self.source:
+                self.out.add(name)
+                return Wrong("id", "another source keeps this structure")
+            kind: PartnerKind | None = PartnerKind(before.kind)
+        else:
+            networks: Sequence[str] = structure.get("reseaux_porteurs", ())
+            kind = next((NETWORKS[n] for n in networks if n in NETWORKS), self.kind)
         if kind is None:
-            self.out.add(row["id"])
+            self.out.add(name)
             detail = "no network says what kind of partner it is: give the kind"
             return Wrong("reseaux_porteurs", detail)
-        self.kinds[row["id"]] = kind
-        return registered(kind, row)
+        self.kinds[name] = kind
+        return registered(kind, structure)
 
-    def _kind_of(self, row: Row) -> PartnerKind | None:
-        networks: Sequence[str] = row.get("reseaux_porteurs", ())
-        return next((NETWORKS[n] for n in networks if n in NETWORKS), self.kind)
-
-    def _service(self, known: _Known, row: Row) -> Entry | Wrong:
-        before = known.services.get(row["id"])
-        if before and before["source"] != self.source:
+    def _service(self, known: _Known, service: Row) -> Entry | Wrong:
+        name = service["id"]
+        before = known.services.get(name)
+        if before and before.source != self.source:
             return Wrong("id", "another source keeps this service")
-        kind = self._kind_for(known, row["structure_id"])
+        kind = self._kind_for(known, service["structure_id"])
         if kind is None:
             detail = "its structure is neither known nor in the file, or was refused"
             return Wrong("structure_id", detail)
-        told = orjson.loads(before["published"]) if before else {}
-        kept = {name: told[name] for name in KEPT if told.get(name) is not None}
+        last = orjson.loads(before.published) if before else {}
+        kept = {key: last[key] for key in KEPT if last.get(key) is not None}
         try:
             item = SeedService.model_validate(
-                {"service": row, **kept, **self.ages.get(row["id"], {})}
+                {"service": service, **kept, **self.ages.get(name, {})}
             )
         except ValidationError as error:
             return Wrong(str(error.errors()[0]["loc"][0]), "is not valid")
-        return f"service-{row['id']}", published(kind, item)
+        return f"service-{name}", published(kind, item)
 
     def _kind_for(self, known: _Known, structure_id: str) -> PartnerKind | None:
-        """The kind of a structure of the file, or of one that the same source gave before."""
+        """Kind of a structure of the file, or of one that the same source gave before."""
         if structure_id in self.kinds:
             return self.kinds[structure_id]
         before = known.partners.get(structure_id)
-        if before is None or before["source"] != self.source or structure_id in self.out:
+        if before is None or before.source != self.source or structure_id in self.out:
             return None
-        return PartnerKind(before["kind"])
+        return PartnerKind(before.kind)
 
 
 async def export(tx: Transaction, format: str, source: str | None, day: date) -> Row:
-    """The directory as data·inclusion (what was imported, row for row) or as HSDS."""
-    partners = await tx.fetch(tables.EXPORTED_PARTNERS, source)
-    services = await tx.fetch(tables.EXPORTED_SERVICES, source)
-    return await asyncio.to_thread(_exported, format, partners, services, day)
+    """Return the directory as data·inclusion (as imported, row for row) or as HSDS."""
+    structures = [text for (text,) in await tx.fetch(tables.EXPORTED_PARTNERS, source)]
+    rows = await tx.fetch(tables.EXPORTED_SERVICES, source)
+    services = [ListedService(*columns) for columns in rows]
 
+    def exported() -> Row:
+        documents = [orjson.loads(text) for text in structures]
+        if format == "hsds":
+            return to_hsds(documents, services, day)
+        events = (ServicePublished.model_validate_json(row.published) for row in services)
+        return {"structures": documents, "services": [event.service for event in events]}
 
-def _exported(format: str, partners: list[Any], services: list[Any], day: date) -> Row:
-    if format == "hsds":
-        return to_hsds(partners, services, day)
-    told = (ServicePublished.model_validate_json(row["published"]) for row in services)
-    return {
-        "structures": [orjson.loads(row["structure"]) for row in partners],
-        "services": [event.service for event in told],
-    }
+    # thousands of rows: elsewhere, so that other requests go on
+    return await asyncio.to_thread(exported)

@@ -41,7 +41,7 @@ class Link:
 
     @property
     def path(self) -> str:
-        """Under the address that partners reach us by."""
+        """Path of the link, under the address that partners reach us by."""
         return ANSWER_PAGE + self.token
 
 
@@ -55,22 +55,21 @@ def new_link(row: Any, now: datetime, days: int) -> Link:
 
 async def keep_links(tx: Transaction, links: Sequence[Link], now: datetime) -> None:
     """Store links, by the digest of their tokens."""
-    rows = [
-        (token_digest(link.token), link.referral_id, link.partner_id, link.person_id,
-         link.endpoint_id, now, link.expires_at)
-        for link in links
-    ]  # fmt: skip
+    rows = []
+    for link in links:
+        about = (link.referral_id, link.partner_id, link.person_id, link.endpoint_id)
+        rows.append((token_digest(link.token), *about, now, link.expires_at))
     if rows:
         await tx.execute(tables.INSERT, *columns(rows))
 
 
 def new_token() -> str:
-    """Nothing that could be guessed."""
+    """Return 256 random bits as text."""
     return secrets.token_urlsafe(32)
 
 
 def expiry(now: datetime, days: int) -> datetime:
-    """When a link of today runs out."""
+    """Return the moment at which a link made now runs out."""
     return now + timedelta(days=days)
 
 
@@ -81,7 +80,7 @@ async def renewed(
     now: datetime,
     keep: Callable[[Any], Awaitable[None]],
 ) -> bool:
-    """Whether a link that ran out may be followed by another, kept at once; once an hour."""
+    """Keep another link for one that ran out, at most once an hour; return whether it was."""
     async with database.transaction() as tx:
         if await tx.fetchval(statement, digest, now, now - RENEW_EVERY) is None:
             return False
@@ -90,7 +89,7 @@ async def renewed(
 
 
 async def mail_link(mail: MailSender, to: str, letter: Letter, token: str) -> Sent:
-    """Mail a letter with a link; answers what became of it."""
+    """Mail a letter with a link; return the mail's outcome."""
     name = f"<link.{token_digest(token).hex()[:32]}@aiguillage>"
     sent = await mail.send(OutgoingMail(to, letter.subject, letter.text, name))
     if sent.outcome is not Outcome.OK:
@@ -99,5 +98,5 @@ async def mail_link(mail: MailSender, to: str, letter: Letter, token: str) -> Se
 
 
 def token_digest(token: str) -> bytes:
-    """What is kept of a token: there is nothing to guess, so a plain digest is enough."""
+    """Return the digest that is kept of a token: a plain one, for nobody guesses 256 bits."""
     return hashlib.sha256(token.encode()).digest()

@@ -7,8 +7,7 @@ SELECT partner_id, kind, structure ->> 'source' AS source FROM partners
 WHERE partner_id = ANY($1::text[])
 """
 KNOWN_SERVICES = """
-SELECT service_id, partner_id, withdrawn, published::text AS published,
-       published -> 'service' ->> 'source' AS source
+SELECT service_id, published -> 'service' ->> 'source' AS source, published::text
 FROM services
 WHERE service_id = ANY($1::text[])
 """

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from contracts.values import PartnerKind
 from services.partners.handlers.directory import SeedService, load_seed, published
 from services.partners.handlers.hsds import UNKNOWN_DAY, read_hsds
-from services.partners.handlers.hsds_export import to_hsds
+from services.partners.handlers.hsds_export import ListedService, to_hsds
 from services.partners.handlers.rows import ImportRefusedError, canonical, check
 from tests.support.inclusion import SERVICES, STRUCTURES
 
@@ -25,8 +25,8 @@ def rows(structure: Any, service: Any, **known: Any) -> tuple[list[Any], list[An
     """What the directory's tables hold."""
     kept = {name: known.pop(name) for name in ("minimum_age", "maximum_age") if name in known}
     event = published(PartnerKind.PLIE, SeedService(service=service, **kept))
-    row = {"published": event.clear_json(), "capacity": None, "capacity_until": None} | known
-    return [{"structure": orjson.dumps(canonical(Structure, structure))}], [row]
+    row = ListedService(event.clear_json().decode(), None, None, None, None)._replace(**known)
+    return [canonical(Structure, structure)], [row]
 
 
 @given(STRUCTURES, SERVICES, AGES, AGES)
@@ -60,17 +60,17 @@ def test_seed_goes_out_with_ids_that_hsds_wants_and_stay_the_same():
     ("said", "expected"),
     [
         ({"capacity": "capacity", "seats": 4}, [4]),
-        ({"capacity": "capacity", "seats": 4, "capacity_until": DAY}, [4]),
+        ({"capacity": "capacity", "seats": 4, "until": DAY}, [4]),
         ({"capacity": "no-capacity", "seats": None}, [0]),
         ({"capacity": "waitlist", "seats": 2}, [0]),
         ({"capacity": "capacity", "seats": None}, []),  # HSDS wants a number
-        ({"capacity": "capacity", "seats": 4, "capacity_until": date(2026, 11, 22)}, []),
+        ({"capacity": "capacity", "seats": 4, "until": date(2026, 11, 22)}, []),
         ({}, []),
     ],
 )
 def test_capacity_goes_out_while_the_partners_word_holds(said: Any, expected: list[int]):
     (first, *_) = load_seed("petite-foret").partners
-    at = {"capacity_at": datetime(2026, 11, 20, tzinfo=UTC)}
+    at = {"reported_at": datetime(2026, 11, 20, tzinfo=UTC)}
     partners, services = rows(first.structure, first.services[0].service, **said, **at)
     (service,) = to_hsds(partners, services, DAY)["services"]
     assert [c["available"] for c in service.get("capacities", [])] == expected

@@ -10,7 +10,7 @@ from data_inclusion.schema.v1 import Service, Structure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.partners.handlers.imports import KINDS
+from services.partners.handlers.imports import NETWORKS
 from services.partners.handlers.rows import (
     LISTS,
     MOST_BYTES,
@@ -187,7 +187,7 @@ def test_more_rows_than_a_transaction_should_bear_are_refused():
 
 
 def test_networks_that_tell_a_kind_are_those_of_data_inclusion():
-    for network in KINDS:
+    for network in NETWORKS:
         canonical(Structure, STRUCTURE | {"reseaux_porteurs": [network]})
 
 
