@@ -8,7 +8,6 @@ import aiohttp
 import structlog
 from prometheus_client import Counter, Gauge
 
-from infra.base.bounded import BodyTooLargeError, bounded_answer
 from infra.base.clock import Clock
 from infra.base.http import BodyTooLargeError, bounded_answer
 from infra.postgres.database import Database
