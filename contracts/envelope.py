@@ -107,7 +107,13 @@ def from_structured(body: bytes) -> Envelope:
 
 def from_batch(body: bytes) -> list[Envelope | EnvelopeError]:
     """Read a batch: one result each, in order; raises ``NotJSONError`` for no JSON array."""
-    return [_tried(item) for item in batch_items(body)]
+    results: list[Envelope | EnvelopeError] = []
+    for item in batch_items(body):
+        try:
+            results.append(from_object(item))
+        except EnvelopeError as error:
+            results.append(error)
+    return results
 
 
 def batch_items(body: bytes) -> list[Any]:
@@ -127,7 +133,11 @@ def from_object(event: Any) -> Envelope:
     if "data_base64" in attributes:
         if data is not None:
             raise EnvelopeError("data_base64", "give data or data_base64, not both")
-        data = _decoded(attributes.pop("data_base64"))
+        encoded = cast(str, attributes.pop("data_base64"))
+        try:
+            data = read_json(base64.b64decode(encoded, validate=True))
+        except (binascii.Error, TypeError, ValueError):
+            raise EnvelopeError("data_base64", "must be JSON in base64") from None
     return _envelope(attributes, data)
 
 
@@ -149,7 +159,7 @@ def from_kafka(headers: Iterable[tuple[str, bytes | None]], value: bytes | None)
     """
     present = [(name, text) for name, text in headers if text is not None]
     kinds = [(n, _utf8(n, text)) for n, text in present if n.lower() == "content-type"]
-    media = _media_type(_content_type(kinds) or JSON)
+    media = _media_type(next((text for _, text in kinds), None) or JSON)
     if media == STRUCTURED:
         return from_structured(value or b"")
     if media.startswith("application/cloudevents"):
@@ -160,13 +170,14 @@ def from_kafka(headers: Iterable[tuple[str, bytes | None]], value: bytes | None)
 
 def to_object(envelope: Envelope) -> dict[str, Any]:
     """The event in the JSON format, absent attributes left out."""
+    time = envelope.time
     given: dict[str, Any] = {
         "specversion": "1.0",
         "id": envelope.id,
         "source": envelope.source,
         "type": envelope.type,
         "subject": envelope.subject,
-        "time": _written(envelope.time),
+        "time": time.isoformat().replace("+00:00", "Z") if time else None,
         "datacontenttype": envelope.datacontenttype,
         "dataschema": envelope.dataschema,
         **envelope.extensions,
@@ -178,13 +189,6 @@ def to_object(envelope: Envelope) -> dict[str, Any]:
 def to_structured(envelope: Envelope) -> bytes:
     """The event as one JSON text, for HTTP and for Kafka (content type ``STRUCTURED``)."""
     return orjson.dumps(to_object(envelope))
-
-
-def _tried(item: Any) -> Envelope | EnvelopeError:
-    try:
-        return from_object(item)
-    except EnvelopeError as error:
-        return error
 
 
 def _binary(attributes: Mapping[str, Any], body: bytes) -> Envelope:
@@ -264,22 +268,12 @@ def _time(text: str) -> datetime:
         raise EnvelopeError("time", str(error)) from None
 
 
-def _written(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    return moment.isoformat().replace("+00:00", "Z")
-
-
 def _media_type(content_type: str | None) -> str:
     media, _, parameters = (content_type or "").lower().partition(";")
     charset = parameters.replace(" ", "").replace('"', "").partition("charset=")[2]
     if charset.partition(";")[0] not in ("", "utf-8", "utf8", "us-ascii"):
         raise ContentTypeError("JSON is UTF-8")
     return media.strip()
-
-
-def _content_type(headers: Headers) -> str | None:
-    return next((value for name, value in headers if name.lower() == "content-type"), None)
 
 
 def _named(headers: Headers, prefix: str) -> dict[str, str]:
@@ -293,22 +287,18 @@ def _named(headers: Headers, prefix: str) -> dict[str, str]:
         name = header.lower()
         attribute = name[3:] if name.startswith(prefix) else ""
         if name == "content-type":
-            content_type = _once(content_type, value)
+            if content_type is not None:
+                raise EnvelopeError("datacontenttype", "is given twice")
+            content_type = value
         elif attribute in named:
             raise EnvelopeError(_safe(attribute), "is given twice")
         elif attribute:
             named[attribute] = value
     if content_type is not None:
-        said = named.setdefault("datacontenttype", content_type)
-        if _media_type(said) != _media_type(content_type):
+        stated = named.setdefault("datacontenttype", content_type)
+        if _media_type(stated) != _media_type(content_type):
             raise EnvelopeError("datacontenttype", "contradicts content-type")
     return named
-
-
-def _once(known: str | None, value: str) -> str:
-    if known is not None:
-        raise EnvelopeError("datacontenttype", "is given twice")
-    return value
 
 
 def _percent_decoded(name: str, value: str) -> str:
@@ -327,11 +317,3 @@ def _utf8(name: str, text: bytes) -> str:
     except UnicodeDecodeError:
         attribute = name.removeprefix("ce_")
         raise EnvelopeError(_safe(attribute), "must be UTF-8") from None
-
-
-def _decoded(text: Any) -> Any:
-    """JSON data that came as base64."""
-    try:
-        return read_json(base64.b64decode(cast(str, text), validate=True))
-    except (binascii.Error, TypeError, ValueError):
-        raise EnvelopeError("data_base64", "must be JSON in base64") from None

@@ -92,5 +92,8 @@ FORGOTTEN: dict[str, type[PersonForgotten]] = {
 """Service → its word that it has forgotten a person."""
 
 EVENTS: tuple[type[Event], ...] = (
-    ErasureRequested, KeysDestroyed, *FORGOTTEN.values(), PersonErased,
-)  # fmt: skip
+    ErasureRequested,
+    KeysDestroyed,
+    *FORGOTTEN.values(),
+    PersonErased,
+)

@@ -156,11 +156,21 @@ class ActivityAttended(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    PersonRegistered, PersonIdentified, FactsStated, ContactRecorded, NeedExpressed,
-    InformationGiven, AgreementGiven, AgreementWithdrawn, ActivityAttended,
-    DuplicateSuspected, DuplicateDismissed, PersonMerged, PersonUnmerged,
+    PersonRegistered,
+    PersonIdentified,
+    FactsStated,
+    ContactRecorded,
+    NeedExpressed,
+    InformationGiven,
+    AgreementGiven,
+    AgreementWithdrawn,
+    ActivityAttended,
+    DuplicateSuspected,
+    DuplicateDismissed,
+    PersonMerged,
+    PersonUnmerged,
     PersonShared,
-)  # fmt: skip
+)
 
 
 def case_id_of(need_id: UUID) -> UUID:

@@ -7,6 +7,7 @@ written with its code; they belong to their own (+590 690…).
 
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints, ValidationInfo
@@ -59,15 +60,18 @@ def france_travail_number(text: str) -> str:
     return number
 
 
-def _phone(text: str, info: ValidationInfo) -> str:
-    return text if info.context and info.context.get("stored") else e164(text)
+def _read_by(read: Callable[[str], str]) -> AfterValidator:
+    """What came from outside is read; what comes from our own log stands as it was read."""
+
+    def validated(text: str, info: ValidationInfo) -> str:
+        return text if info.context and info.context.get("stored") else read(text)
+
+    return AfterValidator(validated)
 
 
-def _number(text: str, info: ValidationInfo) -> str:
-    return text if info.context and info.context.get("stored") else france_travail_number(text)
-
-
-Phone = Annotated[str, StringConstraints(max_length=40), AfterValidator(_phone)]
+Phone = Annotated[str, StringConstraints(max_length=40), _read_by(e164)]
 """A telephone number, kept in E.164."""
-FranceTravailNumber = Annotated[str, StringConstraints(max_length=40), AfterValidator(_number)]
+FranceTravailNumber = Annotated[
+    str, StringConstraints(max_length=40), _read_by(france_travail_number)
+]
 """France Travail's number of a person, in either of its forms."""

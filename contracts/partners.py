@@ -307,10 +307,24 @@ class AnswerLate(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    PartnerRegistered, PartnerRenamed, ServicePublished, ServiceWithdrawn, CapacityReported,
-    EndpointRegistered, EndpointVerified, EndpointDisabled, SecretRotated,
-    DisclosureMade, DeliverySucceeded, DeliveryFailed, DeliveryDeadLettered,
-    DeliveryRedelivered, DeliveryManual, DeliveryChannelChanged, DeliveryAcknowledged,
+    PartnerRegistered,
+    PartnerRenamed,
+    ServicePublished,
+    ServiceWithdrawn,
+    CapacityReported,
+    EndpointRegistered,
+    EndpointVerified,
+    EndpointDisabled,
+    SecretRotated,
+    DisclosureMade,
+    DeliverySucceeded,
+    DeliveryFailed,
+    DeliveryDeadLettered,
+    DeliveryRedelivered,
+    DeliveryManual,
+    DeliveryChannelChanged,
+    DeliveryAcknowledged,
     LinkOpened,
-    AnswerReceived, AnswerLate,
-)  # fmt: skip
+    AnswerReceived,
+    AnswerLate,
+)

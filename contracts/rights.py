@@ -117,6 +117,11 @@ VIEWED: dict[str, type[RecordViewed]] = {
 """Service → its word that a record was viewed."""
 
 EVENTS: tuple[type[Event], ...] = (
-    PersonRectified, PersonObjected, PersonRestricted, PersonUnrestricted, PersonArchived,
-    PersonReactivated, *VIEWED.values(),
-)  # fmt: skip
+    PersonRectified,
+    PersonObjected,
+    PersonRestricted,
+    PersonUnrestricted,
+    PersonArchived,
+    PersonReactivated,
+    *VIEWED.values(),
+)

@@ -98,8 +98,9 @@ def _of_type(node: Schema, parts: Schema, where: str) -> int:
     match node.get("type"):
         case "string":
             return _text(node, where)
-        case "array":
-            return _list(node, parts, where)
+        case "array" if "maxItems" in node:
+            each = _largest(node["items"], parts, f"{where}[]") + 1
+            return 2 + int(node["maxItems"]) * each
         case "object":
             return _object(node, parts, where)
         case "integer" | "number" | "boolean" | "null":
@@ -119,13 +120,6 @@ def _text(node: Schema, where: str) -> int:
     if most is None:
         raise UnboundedError(where)
     return 2 + bytes_each * int(most)
-
-
-def _list(node: Schema, parts: Schema, where: str) -> int:
-    if "maxItems" not in node:
-        raise UnboundedError(where)
-    each = _largest(node["items"], parts, f"{where}[]") + 1
-    return 2 + int(node["maxItems"]) * each
 
 
 def _object(node: Schema, parts: Schema, where: str) -> int:

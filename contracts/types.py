@@ -63,10 +63,10 @@ def read_moment(text: str) -> datetime:
 
     A leap second is read as the last microsecond before it, so that it stays in its day.
     """
-    found = _MOMENT.fullmatch(text.upper())
-    if found is None:
+    matched = _MOMENT.fullmatch(text.upper())
+    if matched is None:
         raise ValueError("must be an RFC 3339 date and time with its offset")
-    minute, second, fraction, offset = found.groups()
+    minute, second, fraction, offset = matched.groups()
     leap = second == "60"
     fraction = "999999" if leap else (fraction or "0")[:6].ljust(6, "0")
     try:
@@ -163,40 +163,28 @@ def _judge(rule: Callable[[Any, datetime], Any]) -> AfterValidator:
     return AfterValidator(judged)
 
 
-def _years_after(day: date, years: int) -> date:
-    return day.replace(year=day.year + years, day=min(day.day, 28))
+def _years_ahead(now: datetime) -> date:
+    """The last day that may be spoken of beforehand."""
+    today = local_day(now)
+    return today.replace(year=today.year + AHEAD_YEARS, day=min(today.day, 28))
 
 
-def _day_ahead(day: date, now: datetime) -> None:
-    _within(day, FIRST_CONTACT, _years_after(local_day(now), AHEAD_YEARS))
-
-
-def _moment_ahead(moment: datetime, now: datetime) -> None:
-    last = _years_after(local_day(now), AHEAD_YEARS)
-    _within(_day_of(moment), FIRST_CONTACT, last)
-
-
-def _born(day: date, now: datetime) -> None:
-    _within(day, FIRST_DAY, local_day(now))
-
-
-def _known(day: date, now: datetime) -> None:
-    _within(day, FIRST_DAY, local_day(now + TOLERANCE))
-
-
-def _stated(day: date, now: datetime) -> None:
-    _within(day, FIRST_DAY, _years_after(local_day(now), AHEAD_YEARS))
+def _between(first: date, last: Callable[[datetime], date]) -> AfterValidator:
+    """A horizon of days: from a fixed one to one that moves with the clock."""
+    return _judge(lambda day, now: _within(day, first, last(now)))
 
 
 Day = Annotated[date, BeforeValidator(_day), _judge(lambda day, _: check_day(day))]
 """A day that is asked about: 1900 to 2199."""
-BirthDate = Annotated[date, BeforeValidator(_day), _judge(_born)]
+BirthDate = Annotated[date, BeforeValidator(_day), _between(FIRST_DAY, local_day)]
 """1900 to today."""
-PastDay = Annotated[date, BeforeValidator(_day), _judge(_known)]
+PastDay = Annotated[
+    date, BeforeValidator(_day), _between(FIRST_DAY, lambda now: local_day(now + TOLERANCE))
+]
 """A day since which, or on which, something was so: 1900 to tomorrow."""
-StatedDay = Annotated[date, BeforeValidator(_day), _judge(_stated)]
+StatedDay = Annotated[date, BeforeValidator(_day), _between(FIRST_DAY, _years_ahead)]
 """A day from which on something is so, perhaps said beforehand: 1900 to ten years ahead."""
-AheadDay = Annotated[date, BeforeValidator(_day), _judge(_day_ahead)]
+AheadDay = Annotated[date, BeforeValidator(_day), _between(FIRST_CONTACT, _years_ahead)]
 """A day until which, or on which, something will be: at most ten years ahead."""
 Moment = Annotated[
     datetime, BeforeValidator(_moment), _judge(lambda moment, _: check_moment(moment))
@@ -204,7 +192,11 @@ Moment = Annotated[
 """A moment that is asked about, with its offset: 1900 to 2199."""
 ContactMoment = Annotated[datetime, BeforeValidator(_moment), _judge(check_contact)]
 """When something happened that a sender tells us: 2000 to a day from now."""
-AheadMoment = Annotated[datetime, BeforeValidator(_moment), _judge(_moment_ahead)]
+AheadMoment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    _judge(lambda at, now: _within(_day_of(at), FIRST_CONTACT, _years_ahead(now))),
+]
 """When something will be: at most ten years ahead."""
 
 Int63 = Annotated[int, Field(ge=-MAX_INT63 - 1, le=MAX_INT63)]
@@ -213,21 +205,21 @@ Count = Annotated[int, Field(ge=0, le=MAX_INT63)]
 """An integer of 63 bits from zero on: a position, an index, a number to begin after."""
 
 
-def _one_line(text: str, info: ValidationInfo) -> str:
-    if not _stored(info) and _CONTROLS.search(text):
-        raise ValueError("must have no control characters")
-    return text
+def _without(characters: re.Pattern[str], refusal: str) -> AfterValidator:
+    def validated(text: str, info: ValidationInfo) -> str:
+        if not _stored(info) and characters.search(text):
+            raise ValueError(refusal)
+        return text
+
+    return AfterValidator(validated)
 
 
-def _storable(text: str, info: ValidationInfo) -> str:
-    if not _stored(info) and _UNSEEN.search(text):
-        raise ValueError("must have no control characters but tabs and ends of lines")
-    return text
-
-
-Line = Annotated[str, AfterValidator(_one_line)]
+Line = Annotated[str, _without(_CONTROLS, "must have no control characters")]
 """Text of one line, without control characters (PostgreSQL holds no NUL)."""
-Words = Annotated[str, AfterValidator(_storable)]
+Words = Annotated[
+    str,
+    _without(_UNSEEN, "must have no control characters but tabs and ends of lines"),
+]
 """Free text: control characters are tabs and ends of lines only."""
 Slug = Annotated[
     str,

@@ -3,7 +3,6 @@
 Outgoing: a referral is requested, recalled or cancelled. Incoming: the partner's answer.
 """
 
-from collections.abc import Callable
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -198,40 +197,6 @@ OutcomeCode = Slug
 """What came of it, as a code (``enrolled``, ``job-found``): it is kept in clear, so no text."""
 
 
-def _needs_business(said: dict[str, Any]) -> str | None:
-    needed = said.get("status") is ReferralStatus.REQUESTED
-    text = "status requested needs a business_status (received, under-study …)"
-    return text if needed else None
-
-
-def _needs_reason(said: dict[str, Any]) -> str | None:
-    status = said.get("status")
-    return f"status {status} needs a reason" if status in NEEDS_REASON else None
-
-
-def _needs_outcome(said: dict[str, Any]) -> str | None:
-    needed = said.get("status") is ReferralStatus.COMPLETED
-    return "status completed needs an outcome" if needed else None
-
-
-def _needs_commission(said: dict[str, Any]) -> str | None:
-    needed = said.get("business_status") is BusinessStatus.COMMISSION_SCHEDULED
-    return "commission-scheduled needs commission_on" if needed else None
-
-
-def _needs_comment(said: dict[str, Any]) -> str | None:
-    return "reason other needs a comment" if said.get("reason") is Reason.OTHER else None
-
-
-_NEEDED: dict[str, Callable[[dict[str, Any]], str | None]] = {
-    "business_status": _needs_business,
-    "reason": _needs_reason,
-    "outcome": _needs_outcome,
-    "commission_on": _needs_commission,
-    "comment": _needs_comment,
-}
-
-
 class SpokenAnswer(Strict):
     """A partner's answer. ``requested`` with a business status says "received, under study".
 
@@ -259,9 +224,22 @@ class SpokenAnswer(Strict):
     @classmethod
     def _needed(cls, value: Any, about: ValidationInfo) -> Any:
         """A field that its neighbours ask for is missing: named, so that it can be added."""
-        missing = _NEEDED[str(about.field_name)]
-        if value is None and (why := missing(about.data)):
-            raise ValueError(why)
+        if value is not None:
+            return value
+        status, refined = about.data.get("status"), about.data.get("business_status")
+        match about.field_name:
+            case "business_status" if status is ReferralStatus.REQUESTED:
+                raise ValueError(
+                    "status requested needs a business_status (received, under-study …)"
+                )
+            case "reason" if status in NEEDS_REASON:
+                raise ValueError(f"status {status} needs a reason")
+            case "outcome" if status is ReferralStatus.COMPLETED:
+                raise ValueError("status completed needs an outcome")
+            case "commission_on" if refined is BusinessStatus.COMMISSION_SCHEDULED:
+                raise ValueError("commission-scheduled needs commission_on")
+            case "comment" if about.data.get("reason") is Reason.OTHER:
+                raise ValueError("reason other needs a comment")
         return value
 
 

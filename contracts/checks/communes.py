@@ -65,14 +65,14 @@ def in_part(zone: str, zones: frozenset[str]) -> bool:
 
 @cache
 def _members() -> dict[str, str]:
-    found: dict[str, str] = {}
+    members: dict[str, str] = {}
     for line in _lines(EPCI):
         siren, *groups = line.split()
         for group in groups:
             departement, _, ranges = group.partition(":")
             codes = _of_departement(departement, *ranges.split(","))
-            found |= dict.fromkeys(codes, siren)
-    return found
+            members |= dict.fromkeys(codes, siren)
+    return members
 
 
 @cache

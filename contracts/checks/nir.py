@@ -97,22 +97,20 @@ def find_nir(value: Any, path: str = "") -> str | None:
 def is_nir(value: Any, *, reference: bool = False) -> bool:
     """Whether a text holds a NIR, or a number is one; ``reference``: with its key only."""
     if isinstance(value, str):
-        return len(value) > 12 and _in_text(value, _keyed if reference else _formed)
+        if len(value) <= 12 or _RUN.search(value) is None:
+            return False
+        judge = _keyed if reference else _formed
+        runs = _RUN.finditer(_HEXADECIMAL.sub("x", value))
+        return any(_in_run(run[0], judge) for run in runs)
     if isinstance(value, float):
         return abs(value) < MAX_WHOLE_FLOAT and value == int(value) and is_nir(int(value))
     return isinstance(value, int) and _FORM.fullmatch(str(abs(value))) is not None
 
 
-def _in_text(text: str, judge: Callable[[str], bool]) -> bool:
-    if _RUN.search(text) is None:
-        return False
-    cleared = _HEXADECIMAL.sub("x", text)
-    return any(_in_run(match[0], judge) for match in _RUN.finditer(cleared))
-
-
 def _in_run(run: str, judge: Callable[[str], bool]) -> bool:
     """Whether whole groups of a run of digits make a NIR: in a list of numbers, any of them."""
-    groups = [_ascii(group) for group in re.split(f"[{_GAP}]+", run)]
+    plain = "".join(str(int(c)) if c.isdecimal() else c for c in run)
+    groups = re.split(f"[{_GAP}]+", plain)
     for first in range(len(groups)):
         joined = ""
         for group in groups[first:]:
@@ -133,10 +131,6 @@ def _keyed(digits: str) -> bool:
         return False
     number = digits[:13].upper().replace("2A", "19").replace("2B", "18")
     return 97 - int(number) % 97 == int(digits[13:])
-
-
-def _ascii(group: str) -> str:
-    return "".join(str(int(c)) if c.isdecimal() else c for c in group)
 
 
 def _path(place: _Place | None) -> str:

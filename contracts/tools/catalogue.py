@@ -56,22 +56,19 @@ def page() -> str:
 
 def _parts() -> dict[str, dict[str, Any]]:
     """Every object, and every long value list, that several messages hold."""
-    found: dict[str, dict[str, Any]] = {}
+    parts: dict[str, dict[str, Any]] = {}
     for name, model in published().items():
         definitions = schema_of(name, model).get("$defs", {})
         for title, schema in definitions.items():
-            if not title.startswith(DATED):
-                found[title] = {**schema, "$defs": definitions}
-    return {title: schema for title, schema in found.items() if not _is_short(schema)}
-
-
-def _is_short(schema: dict[str, Any]) -> bool:
-    return len(schema.get("enum", ())) in range(1, SHORT_LIST + 1)
+            is_short = 0 < len(schema.get("enum", ())) <= SHORT_LIST
+            if not title.startswith(DATED) and not is_short:
+                parts[title] = {**schema, "$defs": definitions}
+    return parts
 
 
 def _part(name: str, schema: dict[str, Any]) -> str:
-    said = cleandoc(schema.get("description", "")).partition("\n\n")[0].replace("\n", " ")
-    lines = [f"### {name}\n", *([f"{said}\n"] if said else [])]
+    summary = cleandoc(schema.get("description", "")).partition("\n\n")[0].replace("\n", " ")
+    lines = [f"### {name}\n", *([f"{summary}\n"] if summary else [])]
     if "enum" in schema:
         lines.append(", ".join(f"`{value}`" for value in schema["enum"]))
     else:

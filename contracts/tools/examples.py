@@ -115,21 +115,12 @@ def agreement(kind: PartnerKind) -> dict[str, Any]:
     return {"partner_kind": kind, "fields": _AGREED, "until": until.isoformat()}
 
 
-def _facts(random: Random) -> dict[str, Any]:
-    return {"person": person(random)}
-
-
-def _agreement(random: Random) -> dict[str, Any]:
-    return {"person": person(random), "agreement": agreement(PartnerKind.MISSION_LOCALE)}
-
-
-def _withdrawal(random: Random) -> dict[str, Any]:
-    return {"person": {"ref": person(random)["ref"]}}
-
-
 _EXAMPLES: dict[str, Callable[[Random], dict[str, Any]]] = {
     PublicContact.TYPE: contact,
-    PublicFacts.TYPE: _facts,
-    PublicAgreement.TYPE: _agreement,
-    PublicWithdrawal.TYPE: _withdrawal,
+    PublicFacts.TYPE: lambda random: {"person": person(random)},
+    PublicAgreement.TYPE: lambda random: {
+        "person": person(random),
+        "agreement": agreement(PartnerKind.MISSION_LOCALE),
+    },
+    PublicWithdrawal.TYPE: lambda random: {"person": {"ref": person(random)["ref"]}},
 }

@@ -72,14 +72,19 @@ def schema_of(name: str, model: type[BaseModel]) -> Schema:
 
 def schemas() -> dict[str, str]:
     """File name → text, for every published schema."""
-    return {f"{name}.json": _text(schema_of(name, m)) for name, m in published().items()}
+    texts = {}
+    for name, model in published().items():
+        schema = schema_of(name, model)
+        text = json.dumps(schema, ensure_ascii=False, indent=2, sort_keys=True)
+        texts[f"{name}.json"] = f"{text}\n"
+    return texts
 
 
 def drift(directory: Path = SCHEMAS) -> list[str]:
     """Files that are not what the models say, or should not be there."""
-    expected, found = schemas(), _read(directory)
-    names = sorted({*expected, *found})
-    return [name for name in names if expected.get(name) != found.get(name)]
+    expected, written = schemas(), _read(directory)
+    names = sorted({*expected, *written})
+    return [name for name in names if expected.get(name) != written.get(name)]
 
 
 def incompatible(new: Path = SCHEMAS, old: Path = RELEASED) -> list[str]:
@@ -114,7 +119,7 @@ def write(directory: Path = SCHEMAS) -> None:
 
 
 def release() -> list[str]:
-    """Freeze the schemas as released, unless that breaks a reader; answers what it breaks."""
+    """Freeze the schemas as released, unless that breaks a reader. Return what it breaks."""
     broken = incompatible()
     if not broken:
         write(RELEASED)
@@ -122,7 +127,7 @@ def release() -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; answers its exit code."""
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m contracts.tools.publish", description=__doc__
     )
@@ -163,10 +168,6 @@ def _comparable(node: Any) -> Any:
     if isinstance(node.get("type"), str) and ("format" in node or "pattern" in node):
         return {"const": f"{node.get('format')} {node.get('pattern')} {node.get('maxLength')}"}
     return {key: _comparable(child) for key, child in node.items() if key != "$id"}
-
-
-def _text(schema: Schema) -> str:
-    return json.dumps(schema, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
 
 
 def _prune(schema: Schema) -> None:
