@@ -17,9 +17,11 @@ from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rights
 from services.intake.model.retention import Policy
 from services.intake.projections import READ_TABLES
+from services.intake.routes import erasure as erasure_routes
 from services.intake.routes import persons as person_routes
 from services.intake.routes import refused as refused_routes
-from services.intake.routes import rights
+from services.intake.routes import retention as retention_routes
+from services.intake.routes import rights as rights_routes
 from services.intake.routes.events import BODIES, add_routes
 from services.intake.subscriptions import public_records, subscriptions
 
@@ -55,7 +57,9 @@ def build(platform: Platform) -> Service:
     app.include_router(person_routes.router(persons))
     refusals = Refusals(database, platform.vault.master, platform.vault.index)
     app.include_router(refused_routes.router(refusals, public_topic_of(settings)))
-    app.include_router(rights.router(Rights(database, writer, clock), erasing, retention))
+    app.include_router(erasure_routes.router(erasing))
+    app.include_router(rights_routes.router(Rights(database, writer, clock)))
+    app.include_router(retention_routes.router(retention))
     return Service(
         "intake",
         app,

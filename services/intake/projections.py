@@ -1,4 +1,4 @@
-"""The read tables: who was here when, what is open, and whom a limit concerns."""
+"""The read tables: last contacts, open work, and persons under a restriction."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -28,7 +28,7 @@ CONTACTS = frozenset(
         intake.AgreementWithdrawn,
     )
 )
-"""What is only ever said when there was a contact with the person."""
+"""Events that are only appended when there was a contact with the person."""
 _CHANGES = {
     PersonArchived.type: retention.MARK_ARCHIVED,
     PersonReactivated.type: retention.MARK_REACTIVATED,
@@ -37,12 +37,18 @@ _CHANGES = {
 
 
 async def keep_stays(tx: Transaction, messages: Sequence[StoredEvent]) -> set[UUID]:
-    """Remember contacts and the cases that they open; answers who was archived and came again,
-    under all their ids."""
+    """Remember contacts and the cases that they open; return the ids of persons who were
+    archived and came again."""
     back: set[UUID] = set()
     for message in messages:
         if message.type in CONTACTS and message.person_id:
-            back |= await _contact(tx, message)
+            event = parse_event(message.type, message.data)
+            site = event.site if isinstance(event, intake.ContactRecorded) else None
+            # when we heard of it: a sender's clock may stand years behind
+            day = local_day(message.recorded_at)
+            await tx.execute(retention.KEEP, message.person_id, day, site)
+            rows = await tx.fetch(retention.REACTIVATE, message.person_id)
+            back |= {person_id for (person_id,) in rows}
         elif message.type == intake.NeedExpressed.type:
             need = parse_event(message.type, message.data)
             assert isinstance(need, intake.NeedExpressed)
@@ -53,21 +59,11 @@ async def keep_stays(tx: Transaction, messages: Sequence[StoredEvent]) -> set[UU
     return back
 
 
-async def _contact(tx: Transaction, message: StoredEvent) -> set[UUID]:
-    event = parse_event(message.type, message.data)
-    site = event.site if isinstance(event, intake.ContactRecorded) else None
-    # when we heard of it: a sender's clock may stand years behind
-    day = local_day(message.recorded_at)
-    await tx.execute(retention.KEEP, message.person_id, day, site)
-    rows = await tx.fetch(retention.REACTIVATE, message.person_id)
-    return {row["person_id"] for row in rows}
-
-
 async def keep_work(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
     """Remember which cases and referrals are open.
 
-    A case counts from the word that opens it (``keep_stays``): what the referral service has
-    not got to yet is under way as well. Only its word that a case is over ends that.
+    A case counts from the need that opens it (``keep_stays``): what the referral service has
+    not got to yet is under way as well. Only ``CaseClosed`` ends that.
     """
     for message in messages:
         if message.type not in _WORK:
@@ -77,23 +73,22 @@ async def keep_work(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
                 await tx.execute(retention.OPENED, work_id, message.person_id)
             case referrals.CaseClosed(case_id=work_id, status=status) if status not in _GOES_ON:
                 await tx.execute(retention.CLOSED, work_id, message.person_id)
-            case referrals.ReferralMoved(referral_id=work_id, status=status) if _over(status):
+            case referrals.ReferralMoved(referral_id=work_id, status=status) if status in _OVER:
                 await tx.execute(retention.CLOSED, work_id, message.person_id)
 
 
-def _over(status: ReferralStatus) -> bool:
-    """Nothing comes after it, but that it was an error."""
-    after = {to for (since, to) in TRANSITIONS if since is status}
-    return after <= {ReferralStatus.ENTERED_IN_ERROR}
-
-
 _GOES_ON = (CaseStatus.ACTIVE, CaseStatus.ON_HOLD)
+_OVER = frozenset(ReferralStatus) - {
+    since for since, to in TRANSITIONS if to is not ReferralStatus.ENTERED_IN_ERROR
+}
+"""Nothing comes after these, but that they were an error."""
 _WORK = frozenset({referrals.CaseClosed.type, referrals.ReferralProposed.type}) | {
     event.type for event in referrals.EVENT_OF_STATUS.values()
 }
 
 
-async def _fill(tx: Transaction, _: Vault) -> int:
+async def fill(tx: Transaction, _: Vault) -> int:
+    """Fill the read tables from the events of the intake and of referrals."""
     count = await fold(tx, "intake", keep_stays, "retention")
     await fold(tx, "intake", apply_restrictions, "rights")
     await fold(tx, "referrals", keep_work, "cases")
@@ -102,4 +97,4 @@ async def _fill(tx: Transaction, _: Vault) -> int:
     return count
 
 
-READ_TABLES = ReadTables("intake", ("stays", "open_work", "limits"), _fill, reads=("aliases",))
+READ_TABLES = ReadTables("intake", ("stays", "open_work", "limits"), fill, reads=("aliases",))

@@ -15,7 +15,7 @@ from contracts.base import Event
 from contracts.erasure import ErasureReason, ErasureRequested, KeysDestroyed
 from infra.base.clock import Clock
 from infra.eventstore.events import EventMetadata, StoredEvent
-from infra.eventstore.store import ConcurrencyError
+from infra.eventstore.retrying import retrying
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
@@ -61,44 +61,33 @@ class Erasing:
 
         Empty if ``unless`` kept them. Raises ``UnknownPersonError``.
         """
-        for _ in range(ATTEMPTS):
-            try:
-                async with self.database.transaction() as tx:
-                    return await self._request(tx, person_id, reason, meta, unless)
-            except ConcurrencyError:
-                continue
-        raise TimeoutError("others keep changing the person")
+
+        async def fence(tx: Transaction) -> list[Erasure]:
+            now = self.clock()
+            if not await lock_persons(tx, [person_id]):
+                raise UnknownPersonError("person")
+            group = sorted(await same_person(tx, person_id))
+            await lock_persons(tx, group)
+            if unless is not None and await unless(tx, group):
+                return []
+            await self.erasures.fence([Erasure(p, reason, now) for p in group])
+            self.writer.vault.drop(group)
+            fenced = await self.erasures.find(group)
+            await self._announce(tx, fenced.values(), (), meta)
+            return list(fenced.values())
+
+        return await retrying(self.database, fence, ATTEMPTS)
 
     async def state(self, person_id: UUID) -> list[Erasure]:
-        """How far a person's erasure is, id by id; empty if nobody asked for it."""
+        """Return how far a person's erasure is, id by id; empty if nobody asked for it."""
         async with self.database.reading() as connection:
             group = await same_person(connection, person_id)
-        found = await self.erasures.find(sorted(group | {person_id}))
-        return sorted(found.values(), key=lambda erasure: erasure.person_id)
-
-    async def _request(
-        self,
-        tx: Transaction,
-        person_id: UUID,
-        reason: ErasureReason,
-        meta: EventMetadata,
-        unless: Unless | None,
-    ) -> list[Erasure]:
-        now = self.clock()
-        if not await lock_persons(tx, [person_id]):
-            raise UnknownPersonError("person")
-        group = sorted(await same_person(tx, person_id))
-        await lock_persons(tx, group)
-        if unless is not None and await unless(tx, group):
-            return []
-        await self.erasures.fence([Erasure(p, reason, now) for p in group])
-        self.writer.vault.drop(group)
-        found = await self.erasures.find(group)
-        await self._announce(tx, found.values(), (), meta)
-        return list(found.values())
+        erasures = await self.erasures.find(sorted(group | {person_id}))
+        return sorted(erasures.values(), key=lambda erasure: erasure.person_id)
 
     async def step(self) -> int:
-        """Announce what is not, destroy keys whose time has come; answers how much was done."""
+        """Append missing ErasureRequested and KeysDestroyed events, and destroy keys past the
+        waiting time. Return the number of changes."""
         now = self.clock()
         due = await self.erasures.due(now - self.wait)
         if due:
@@ -116,31 +105,33 @@ class Erasing:
         destroyed: Iterable[UUID],
         meta: EventMetadata,
     ) -> int:
-        """Append what was not said yet: that it was asked for, that keys were destroyed."""
-        said: list[tuple[UUID, Event]] = [(e.person_id, _requested(e)) for e in rows]
-        said += [(p, KeysDestroyed(person_id=p)) for p in destroyed]
+        """Append the events that are missing: erasures asked for, keys destroyed."""
+        events: list[tuple[UUID, Event]] = [
+            (
+                e.person_id,
+                ErasureRequested(
+                    person_id=e.person_id, reason=e.reason, requested_at=e.requested_at
+                ),
+            )
+            for e in rows
+        ]
+        events += [(p, KeysDestroyed(person_id=p)) for p in destroyed]
         known = await announced(
-            tx, [person for person, _ in said], [ErasureRequested.type, KeysDestroyed.type]
+            tx, [person for person, _ in events], [ErasureRequested.type, KeysDestroyed.type]
         )
         pending = [
             Pending(stream_of(person), [event], person, meta)
-            for person, event in said
+            for person, event in events
             if (person, event.type) not in known
         ]
         await self.writer.write(tx, pending)
         return len(pending)
 
     async def on_own_events(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
-        """Know whom a limit concerns; forget whoever's keys are gone."""
+        """Apply restrictions; forget persons whose keys are gone."""
         await apply_restrictions(tx, messages)
-        heard = heard_of(messages, self.writer.vault)
-        persons = {person for person in heard if person}
+        destroyed = heard_of(messages, self.writer.vault)
+        persons = {person for person in destroyed if person}
         fresh = await forget(tx, persons, self.clock())
         await forget_persons(tx, persons)
-        await self.writer.write(tx, forgotten_events("intake", fresh, heard))
-
-
-def _requested(erasure: Erasure) -> ErasureRequested:
-    return ErasureRequested(
-        person_id=erasure.person_id, reason=erasure.reason, requested_at=erasure.requested_at
-    )
+        await self.writer.write(tx, forgotten_events("intake", fresh, destroyed))

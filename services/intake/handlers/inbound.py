@@ -5,7 +5,6 @@ Raises ``NotTakenError`` for what cannot be taken, naming the field and never it
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from contracts.checks.communes import commune_exists
 from contracts.envelope import ContentTypeError, Envelope, EnvelopeError
 from contracts.fields import Facts, Identity
-from contracts.public import PUBLIC_TYPES, Person, PublicEvent, PublicFacts
+from contracts.public import PUBLIC_TYPES, PublicEvent, PublicFacts
 from contracts.receipts import LeftOut
 from contracts.requesters import Requesters
 from contracts.sources import covers, normal_source
@@ -51,7 +50,7 @@ class InboundEvent:
 
     id: str
     source: str
-    said: PublicEvent
+    payload: PublicEvent
     time: datetime | None
     key: bytes
     digest: bytes
@@ -63,8 +62,8 @@ class InboundEvent:
     left_out: tuple[LeftOut, ...] = ()
 
     def receipt(self, created: bytes) -> bytes:
-        """The ``Receipt`` as JSON; the same for a repeat, byte for byte."""
-        named = {"id": self.id, "source": self.source, "type": self.said.TYPE}
+        """Return the ``Receipt`` as JSON; the same for a repeat, byte for byte."""
+        named = {"id": self.id, "source": self.source, "type": self.payload.TYPE}
         return orjson.dumps(named)[:-1] + b"," + created[1:]
 
 
@@ -85,52 +84,54 @@ class InboundValidator:
             raise NotTakenError.at(Reason.UNKNOWN_TYPE, "type")
         if not any(covers(allowed, envelope.source) for allowed in emitter.scope):
             raise NotTakenError.at(Reason.SOURCE_NOT_ALLOWED, "source")
-        content, now = _canonical(envelope.data), self._clock()
-        said, left_out = _taken(model, content, now)
-        _check_time(envelope.time, now)
-        check_commune(said.person.facts if said.person else None)
-        source, time = normal_source(envelope.source).encode(), envelope.time
+        now, time = self._clock(), envelope.time
+        try:  # sorted names: a repeat is compared by it
+            content = orjson.dumps(envelope.data, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError:
+            detail = "The content is nested too deeply"
+            raise NotTakenError.at(Reason.INVALID, "data", detail) from None
+        payload, left_out = _parsed(model, content, now)
+        try:
+            if time is not None:
+                check_contact(time, now)
+        except ValueError as error:
+            raise NotTakenError.at(Reason.INVALID, "time", str(error)) from None
+        person = payload.person
+        check_commune(person.facts if person else None)
+
+        source = normal_source(envelope.source).encode()
         instant = time.astimezone(UTC).isoformat() if time else ""
+        ref = person.ref.encode() if person and person.ref is not None else None
+        traces = (traceparent, envelope.extensions.get("traceparent"))
+        trace = next((t for t in traces if isinstance(t, str) and TRACEPARENT.fullmatch(t)), "")
         return InboundEvent(
             id=envelope.id,
             source=envelope.source,
-            said=said,
+            payload=payload,
             time=time,
             key=keyed_digest(self._key, b"event", source, envelope.id.encode()),
-            digest=keyed_digest(self._key, said.TYPE.encode(), instant.encode(), content),
-            ref=self._ref(source, said.person),
+            digest=keyed_digest(self._key, payload.TYPE.encode(), instant.encode(), content),
+            ref=None if ref is None else keyed_digest(self._key, b"person", source, ref),
             origin=keyed_digest(self._key, b"source", source),
             system=emitter.name,
-            meta=EventMetadata(emitter.actor, traceparent=_trace(traceparent, envelope)),
-            requester=self._requesters.code_of(envelope.source, getattr(said, "site", None)),
+            meta=EventMetadata(emitter.actor, traceparent=trace or new_traceparent()),
+            requester=self._requesters.code_of(envelope.source, getattr(payload, "site", None)),
             left_out=left_out,
         )
 
-    def _ref(self, source: bytes, person: Person | None) -> bytes | None:
-        if person is None or person.ref is None:
-            return None
-        return keyed_digest(self._key, b"person", source, person.ref.encode())
-
 
 def origin_of(index: IndexKey, source: str) -> bytes:
-    """What stands for a system where it is kept who may speak of whom."""
+    """Return the digest of a system, by which ``person_sources`` names it."""
     return keyed_digest(index.derive(PURPOSE), b"source", normal_source(source).encode())
 
 
-def _canonical(data: Any) -> bytes:
-    """Data as JSON with sorted names: what a repeat is compared by."""
-    try:
-        return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:
-        detail = "The content is nested too deeply"
-        raise NotTakenError.at(Reason.INVALID, "data", detail) from None
-
-
-def _taken(
+def _parsed(
     model: type[PublicEvent], content: bytes, now: datetime
 ) -> tuple[PublicEvent, tuple[LeftOut, ...]]:
-    """The event, without what is badly written of the identity of whom it is about; and what
-    that is. Nobody's visit is lost for a telephone number; what states facts must be right."""
+    """Return the event, and the fields of identity that were badly written and left out.
+
+    Nobody's visit is lost for a telephone number; what states facts must be right.
+    """
     try:
         return _validated(model, content, now), ()
     except NotTakenError as error:
@@ -153,28 +154,12 @@ def _validated(model: type[PublicEvent], content: bytes, now: datetime) -> Publi
         raise NotTakenError(Reason.INVALID, errors=errors) from None
 
 
-def _check_time(time: datetime | None, now: datetime) -> None:
-    """Raise ``NotTakenError`` for a time at which nobody can have come to a desk."""
-    try:
-        if time is not None:
-            check_contact(time, now)
-    except ValueError as error:
-        raise NotTakenError.at(Reason.INVALID, "time", str(error)) from None
-
-
 def check_commune(facts: Facts | None, field: str = "data.person.facts.commune.value") -> None:
     """Raise ``NotTakenError`` if a commune is stated that there is not."""
     stated = facts.commune if facts else None
     if stated is not None and not commune_exists(stated.value):
         detail = "There is no commune of this INSEE code"
         raise NotTakenError.at(Reason.INVALID, field, detail)
-
-
-def _trace(header: str | None, envelope: Envelope) -> str:
-    for given in (header, envelope.extensions.get("traceparent")):
-        if isinstance(given, str) and TRACEPARENT.fullmatch(given):
-            return given
-    return new_traceparent()
 
 
 def envelope_refused(error: ValueError) -> NotTakenError:

@@ -22,7 +22,7 @@ class Place(NamedTuple):
 
 
 def closed(record: ForeignRecord, keys: MasterKeys) -> bytes:
-    """A record, to be kept."""
+    """Return a record as it is kept."""
     headers = [[name, _base64(value)] for name, value in record.headers]
     text = orjson.dumps([_base64(record.value), headers, record.size])
     return keys.wrap(text, _bound(place_of(record)))
@@ -47,9 +47,9 @@ def _bound(place: Place) -> bytes:
 REFUSED = EncryptedColumn(
     "intake",
     "refused_records",
-    ("topic", "partition", "offset"),
+    Place._fields,
     "raw",
-    lambda row: _bound(Place(row["topic"], row["partition"], row["offset"])),
+    lambda row: _bound(Place(*(row[name] for name in Place._fields))),
 )
 
 
@@ -63,15 +63,18 @@ def _bytes(text: str | None) -> bytes | None:
 
 def known_fields(errors: Sequence[FieldError]) -> str:
     """Return the fields at fault, to be kept: a name that we do not know may be anybody's."""
-    return " ".join(".".join(map(_known, error.field.split("."))) for error in errors)
-
-
-def _known(name: str) -> str:
-    return name if name in _KNOWN_NAMES or (name.isdigit() and len(name) < 4) else "*"
+    paths = (error.field.split(".") for error in errors)
+    return " ".join(
+        ".".join(
+            name if name in _KNOWN_NAMES or (name.isdigit() and len(name) < 4) else "*"
+            for name in path
+        )
+        for path in paths
+    )
 
 
 def _names(schema: Any) -> Iterator[str]:
-    """Names of all properties in a JSON Schema."""
+    """Yield the names of all properties in a JSON Schema."""
     if isinstance(schema, dict):
         if isinstance(properties := schema.get("properties"), dict):
             yield from properties

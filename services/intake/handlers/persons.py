@@ -6,7 +6,6 @@ reads puts the ids together. So taking a merge back is exact.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from contracts.base import Event
@@ -66,70 +65,66 @@ class Persons:
     clock: Clock
 
     async def on_own_events(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
-        """Index what was said of persons, and suspect who matches somebody else."""
-        told = [m for m in messages if m.type in TELLING and m.person_id]
-        if not told:
+        """Index the profiles that changed, and suspect persons who match somebody else."""
+        persons = {m.person_id for m in messages if m.type in TELLING and m.person_id}
+        if not persons:
             return
-        persons = {m.person_id for m in told if m.person_id}
-        rows = await self._digests(tx, persons)
-        await tx.execute(statements.UNINDEX, list(persons))
-        await tx.execute(statements.INDEX, *columns(rows, 3))
-        matches = await tx.fetch(statements.MATCHES, list(persons), SHARED_BY_MANY)
-        pending = [p for match in matches for p in await self._suspect(tx, match)]
-        await self.writer.write(tx, pending)
 
-    async def _digests(
-        self, tx: Transaction, persons: set[UUID]
-    ) -> list[tuple[UUID, str, bytes]]:
+        # their profiles, opened, become digests
         key = self.writer.vault.index.derive("person-index")
-        names = [stream_of(person_id) for person_id in persons]
-        streams = await self.writer.store.load_many(tx, names)
+        streams = await self.writer.store.load_many(tx, [stream_of(p) for p in persons])
         telling = [e for events in streams.values() for e in events if e.type in TELLING]
         opened = await unseal(self.writer.vault, telling)
-        said: dict[UUID, list[Event]] = {}
+        history: dict[UUID, list[Event]] = {}
         for e in telling:
             event = parse_event(e.type, e.data, opened.get(e.event_id))
-            said.setdefault(e.person_id or UUID(int=0), []).append(event)
-        return [
+            history.setdefault(e.person_id or UUID(int=0), []).append(event)
+        rows = [
             (person_id, kind, keyed_digest(key, kind.encode(), value.encode()))
-            for person_id, events in said.items()
+            for person_id, events in history.items()
             for kind, value in features(profile(events)).items()
         ]
+        await tx.execute(statements.UNINDEX, list(persons))
+        await tx.execute(statements.INDEX, *columns(rows, 3))
 
-    async def _suspect(self, tx: Transaction, match: Any) -> list[Pending]:
+        # and digests that few share make suspicions
+        pending: list[Pending] = []
+        matches = await tx.fetch(statements.MATCHES, list(persons), SHARED_BY_MANY)
+        for person_id, other_id, kinds in matches:
+            if suspected := await self._suspect(tx, person_id, other_id, kinds):
+                pending.append(_pending(suspected, person_id))
+        await self.writer.write(tx, pending)
+
+    async def _suspect(
+        self, tx: Transaction, person_id: UUID, other_id: UUID, names: Sequence[str]
+    ) -> Event | None:
         """The younger is the double of the older; an agreed identifier merges by itself."""
-        person_id, other_id = match["person_id"], match["other_id"]
-        kinds = [MatchKind(kind) for kind in match["kinds"]]
+        kinds = [MatchKind(name) for name in names]
         automatic = MatchKind.FRANCE_TRAVAIL_NUMBER in kinds
         status = "merged" if automatic else "open"
-        new = await tx.fetchval(
-            statements.SUSPECT, person_id, other_id, match["kinds"], status, self.clock()
-        )
+        pair = (person_id, other_id)
+        new = await tx.fetchval(statements.SUSPECT, *pair, names, status, self.clock())
         if new is None:
-            return []
+            return None
         if not automatic:
-            suspected = DuplicateSuspected(
-                person_id=person_id, other_id=other_id, matched_on=kinds
-            )
-            return [_pending(suspected, person_id)]
-        if await tx.fetchval(statements.ADD_ALIAS, person_id, other_id) is None:
-            return []  # part of a third one already, who matches as well
-        merged = PersonMerged(
+            return DuplicateSuspected(person_id=person_id, other_id=other_id, matched_on=kinds)
+        if await tx.fetchval(statements.ADD_ALIAS, *pair) is None:
+            return None  # part of a third one already, who matches as well
+        return PersonMerged(
             person_id=person_id, into=other_id, merged_by=AUTOMATIC, matched_on=kinds
         )
-        return [_pending(merged, person_id)]
 
     async def merge(
         self, person_id: UUID, into: UUID, reason: str | None, meta: EventMetadata
     ) -> PersonMerged:
-        """One person's pathway becomes part of another's.
+        """Make one person's pathway part of another's.
 
         Raises ``UnknownPersonError``, ``MergeRefusedError``, ``PersonErasedError``.
         """
         async with self.database.transaction() as tx:
             await self._lock(tx, person_id, into)
             members = await tx.fetch(statements.MEMBERS, person_id, into)
-            roots = {row["wanted"]: row["root"] for row in members}
+            roots = {wanted: root for wanted, root in members}
             if roots[person_id] != person_id:
                 raise MergeRefusedError("the person is already part of another")
             if roots[into] == person_id:
@@ -158,20 +153,21 @@ class Persons:
         return unmerged
 
     async def dismiss(self, person_id: UUID, other_id: UUID, meta: EventMetadata) -> None:
-        """Two persons are not one, for good.
+        """Settle, for good, that two persons are not one.
 
         Raises ``UnknownPersonError`` and, of two that are merged, ``MergeRefusedError``.
         """
         async with self.database.transaction() as tx:
             if await tx.fetchval(statements.ARE_ONE, person_id, other_id):
                 raise MergeRefusedError("the two are merged: take the merge back")
-            row = await tx.fetchrow(statements.SETTLE, person_id, other_id, "dismissed")
-            if row is None:
+            suspicion = await tx.fetchrow(statements.SETTLE, person_id, other_id, "dismissed")
+            if suspicion is None:
                 raise UnknownPersonError("duplicate")
+            younger, older = suspicion
             dismissed = DuplicateDismissed(
-                person_id=row["person_id"], other_id=row["other_id"], dismissed_by=meta.actor
+                person_id=younger, other_id=older, dismissed_by=meta.actor
             )
-            await self.writer.write(tx, [_pending(dismissed, row["person_id"], meta)])
+            await self.writer.write(tx, [_pending(dismissed, younger, meta)])
 
     async def share(
         self, person_id: UUID, source: str, reason: str | None, meta: EventMetadata

@@ -44,7 +44,7 @@ class Retention:
     async def on_own_events(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Remember contacts; bring back whoever was archived and came again."""
         back = await keep_stays(tx, messages)
-        pending = [_said(PersonReactivated(person_id=p), p) for p in sorted(back)]
+        pending = [_pending(PersonReactivated(person_id=p), p) for p in sorted(back)]
         await self.writer.write(tx, pending)
 
     async def on_referrals(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
@@ -52,51 +52,40 @@ class Retention:
         await keep_work(tx, messages)
 
     async def preview(self, on: date | None = None) -> list[Due]:
-        """What would be done on a day, or today, if nobody came until then."""
+        """Return what would be done on a day, or today, if nobody came until then."""
         async with self.database.reading() as connection:
             return await self._due(connection, on or self._today())
 
     async def step(self) -> int:
-        """Do what is due today; answers for how many ids."""
+        """Do what is due today; return for how many ids."""
         async with self.database.transaction() as tx:
-            found = (await self._due(tx, self._today()))[:BATCH]
-            await self._archive(tx, [item for item in found if item.step is Step.ARCHIVE])
-        erased = [await self._erase(item) for item in found if item.step is Step.ERASE]
-        return len(found) - erased.count(False)
+            batch = (await self._due(tx, self._today()))[:BATCH]
+            archived = [item for item in batch if item.step is Step.ARCHIVE]
+            await tx.execute(retention.ARCHIVE, [item.person_id for item in archived])
+            events = (
+                PersonArchived(person_id=item.person_id, last_contact_on=item.last_contact_on)
+                for item in archived
+            )
+            await self.writer.write(tx, [_pending(event, event.person_id) for event in events])
+        erased = [await self._erase(item) for item in batch if item.step is Step.ERASE]
+        return len(batch) - erased.count(False)
 
     async def _due(self, tx: Transaction, today: date) -> list[Due]:
         rows = await tx.fetch(retention.STAYS, *self.policy.latest(today))
-        stays = [
-            Stay(
-                row["person_id"], row["root"], row["last_contact_on"],
-                row["site"], row["archived"], row["held"],
-            )
-            for row in rows
-        ]  # fmt: skip
-        return due(stays, self.policy, today)
-
-    async def _archive(self, tx: Transaction, items: Sequence[Due]) -> None:
-        await tx.execute(retention.ARCHIVE, [item.person_id for item in items])
-        said = [
-            _said(
-                PersonArchived(person_id=i.person_id, last_contact_on=i.last_contact_on),
-                i.person_id,
-            )
-            for i in items
-        ]
-        await self.writer.write(tx, said)
+        return due([Stay(*row) for row in rows], self.policy, today)
 
     async def _erase(self, due: Due) -> bool:
-        """Under every id; one that another id brought along is no person any more.
+        """Erase under every id; one that another id brought along is no person any more.
 
-        False: somebody came, or something is open, and whoever lists them had not heard yet.
+        False: somebody came, or something is open, which ``stays`` does not show yet.
         """
 
         async def stays(tx: Transaction, group: Sequence[UUID]) -> bool:
             since = datetime.combine(due.last_contact_on + timedelta(days=1), time(), PARIS)
             streams = [stream_of(person) for person in group]
-            found = await tx.fetch(retention.STAYS_ON, streams, list(CONTACTS), since, group)
-            return bool(found[0][0])
+            return bool(
+                await tx.fetchval(retention.STAYS_ON, streams, list(CONTACTS), since, group)
+            )
 
         with suppress(UnknownPersonError):
             if not await self.erasing.request(
@@ -111,5 +100,5 @@ class Retention:
         return local_day(self.clock())
 
 
-def _said(event: Event, person_id: UUID) -> Pending:
+def _pending(event: Event, person_id: UUID) -> Pending:
     return Pending(stream_of(person_id), [event], person_id, ACTOR)

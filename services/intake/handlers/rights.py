@@ -1,9 +1,8 @@
 """What a person may ask for, under every id of theirs; and what is shown of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 from uuid import UUID
 
 from contracts.base import Event
@@ -26,8 +25,8 @@ from contracts.rights import (
 )
 from infra.base.clock import Clock
 from infra.eventstore.events import EventMetadata
+from infra.eventstore.retrying import retrying
 from infra.eventstore.sealed import unseal
-from infra.eventstore.store import ConcurrencyError
 from infra.eventstore.writer import Pending, Writer
 from infra.keys.vault import PersonErasedError
 from infra.postgres.database import Database
@@ -45,14 +44,14 @@ PROFILE = "profile"
 
 @dataclass(frozen=True, slots=True)
 class Rectification:
-    """What is put right, whatever day was said before; later words supersede field by field."""
+    """Fields that are put right, whatever day they had; newer ones supersede field by field."""
 
     identity: Identity | None
     facts: Facts | None
     reason: str | None
 
     def events(self, person_id: UUID, today: date, by: str) -> list[Event]:
-        """As statements, and the word that they put something right."""
+        """Return the statements, and the event that they put something right."""
         events: list[Event] = []
         if self.identity:
             sealed = IdentitySealed(identity=self.identity)
@@ -64,12 +63,12 @@ class Rectification:
             person_id=person_id,
             fields=self.names(),
             rectified_by=by,
-            sealed=_words(self.reason),
+            sealed=_sealed(self.reason),
         )
         return [*events, rectified]
 
     def names(self) -> list[str]:
-        """Names of the fields."""
+        """Return the names of the fields, sorted."""
         given = [part for part in (self.identity, self.facts) if part]
         return sorted(name for part in given for name in part.model_fields_set)
 
@@ -90,28 +89,28 @@ class Rights:
     ) -> None:
         """Put something right: a new event, nothing is overwritten."""
         events = change.events(person_id, local_day(self.clock()), meta.actor)
-        await self._say(person_id, lambda p: events if p == person_id else [], meta)
+        await self._append(person_id, lambda p: events if p == person_id else [], meta)
 
     async def object(self, person_id: UUID, reason: str | None, meta: EventMetadata) -> None:
-        """The person objects: every agreement ends, cases are closed, partners are told."""
+        """Record an objection: agreements end, cases are closed, partners are notified."""
 
-        def said(person: UUID) -> list[Event]:
-            objected = PersonObjected(person_id=person, sealed=_words(reason))
+        def events(person: UUID) -> list[Event]:
+            objected = PersonObjected(person_id=person, sealed=_sealed(reason))
             return [objected, AgreementWithdrawn(person_id=person)]
 
-        await self._say(person_id, said, meta)
+        await self._append(person_id, events, meta)
 
     async def restrict(self, person_id: UUID, reason: str | None, meta: EventMetadata) -> None:
         """Keep the data, and do nothing else with them."""
 
-        def said(person: UUID) -> list[Event]:
-            return [PersonRestricted(person_id=person, sealed=_words(reason))]
+        def events(person: UUID) -> list[Event]:
+            return [PersonRestricted(person_id=person, sealed=_sealed(reason))]
 
-        await self._say(person_id, said, meta)
+        await self._append(person_id, events, meta)
 
     async def lift(self, person_id: UUID, meta: EventMetadata) -> None:
         """End a restriction."""
-        await self._say(person_id, lambda p: [PersonUnrestricted(person_id=p)], meta)
+        await self._append(person_id, lambda p: [PersonUnrestricted(person_id=p)], meta)
 
     async def show(
         self,
@@ -121,7 +120,7 @@ class Rights:
         *,
         anybody: bool = False,
     ) -> Profile:
-        """What is known of a person, once it is written down who looks.
+        """Return what is known of a person, once the access is logged.
 
         ``anybody``: also of those whom staff do not see. Raises ``LimitedError``.
         """
@@ -129,23 +128,28 @@ class Rights:
             group = await self._group(tx, person_id)
             if not anybody:
                 await require_unlimited(tx, person_id)
-            found = await self._profile(tx, group)
-            view = View(person_id, PROFILE, found.names(), reason)
+            names = [stream_of(person) for person in group]
+            streams = await self.writer.store.load_many(tx, names)
+            telling = [e for events in streams.values() for e in events if e.type in TELLING]
+            clear = await unseal(self.writer.vault, telling)
+            telling.sort(key=lambda event: event.position)
+            known = profile(parse_event(e.type, e.data, clear.get(e.event_id)) for e in telling)
+            view = View(person_id, PROFILE, known.names(), reason)
             await log_access(tx, self.writer, [view], meta)
-        return found
+        return known
 
-    async def _say(self, person_id: UUID, said: Any, meta: EventMetadata) -> None:
-        for _ in range(ATTEMPTS):
-            try:
-                async with self.database.transaction() as tx:
-                    group = await self._group(tx, person_id)
-                    await self.writer.write(
-                        tx, [Pending(stream_of(p), said(p), p, meta) for p in group]
-                    )
-                return
-            except ConcurrencyError:
-                continue
-        raise TimeoutError("others keep changing the person")
+    async def _append(
+        self, person_id: UUID, events_of: Callable[[UUID], list[Event]], meta: EventMetadata
+    ) -> None:
+        """Append events of each id of a person."""
+
+        async def append(tx: Transaction) -> None:
+            group = await self._group(tx, person_id)
+            await self.writer.write(
+                tx, [Pending(stream_of(p), events_of(p), p, meta) for p in group]
+            )
+
+        await retrying(self.database, append, ATTEMPTS)
 
     async def _group(self, tx: Transaction, person_id: UUID) -> list[UUID]:
         if not await lock_persons(tx, [person_id]):
@@ -156,14 +160,6 @@ class Rights:
             raise PersonErasedError
         return group
 
-    async def _profile(self, tx: Transaction, group: Sequence[UUID]) -> Profile:
-        names = [stream_of(person) for person in group]
-        streams = await self.writer.store.load_many(tx, names)
-        told = [e for events in streams.values() for e in events if e.type in TELLING]
-        clear = await unseal(self.writer.vault, told)
-        told.sort(key=lambda event: event.position)
-        return profile([parse_event(e.type, e.data, clear.get(e.event_id)) for e in told])
 
-
-def _words(reason: str | None) -> ReasonSealed | None:
+def _sealed(reason: str | None) -> ReasonSealed | None:
     return ReasonSealed(reason=reason) if reason else None

@@ -1,4 +1,4 @@
-"""What tells one person from others, however it was spelt. Pure.
+"""Features that tell one person from others, however they were spelt. Pure.
 
 What comes out is only ever kept as a keyed digest (a blind index): the intake can say that two
 persons may be one without being able to say who they are.
@@ -18,55 +18,55 @@ _LIGATURES = str.maketrans({"œ": "oe", "æ": "ae", "ø": "o", "đ": "d", "ł": 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Who a person is and what is known of them: of two words about one thing, the newer."""
+    """Identity and facts of a person: of two statements about one field, the newer."""
 
     identity: Identity = field(default_factory=Identity)
     facts: Facts = field(default_factory=Facts)
 
     def names(self) -> list[str]:
-        """Which fields are known."""
+        """Return the names of the known fields, sorted."""
         known = self.identity.model_dump(exclude_none=True)
         return sorted(known | self.facts.model_dump(exclude_none=True))
 
 
 def profile(events: Iterable[Event]) -> Profile:
     """Fold a person's events, opened, into what is known today."""
-    found = Profile()
+    known = Profile()
     for event in events:
         match event:
             case PersonRegistered() | PersonIdentified() if event.sealed:
                 given = event.sealed.identity.model_dump(exclude_none=True)
-                found = replace(found, identity=found.identity.model_copy(update=given))
+                known = replace(known, identity=known.identity.model_copy(update=given))
             case FactsStated() if event.sealed:
-                facts = found.facts.with_newer(event.sealed.facts, corrects=event.corrects)
-                found = replace(found, facts=facts)
-    return found
+                facts = known.facts.with_newer(event.sealed.facts, corrects=event.corrects)
+                known = replace(known, facts=facts)
+    return known
 
 
 def features(person: Profile) -> dict[MatchKind, str]:
-    """What to compare, by kind; what is not known is absent.
+    """Return the texts to compare, by kind; what is not known is absent.
 
     Names are compared together with the birth date, in either order. A France Travail number
     counts with the birth date too: then it is an identifier on which two systems agree.
     """
     identity, birth_date = person.identity, person.facts.birth_date
     born = birth_date.value if birth_date else None
-    found = {}
+    texts = {}
     names = sorted(filter(None, (plain(identity.family_name), plain(identity.given_name))))
     if len(names) == 2 and born:
-        found[MatchKind.NAME_AND_BIRTH_DATE] = f"{'|'.join(names)}|{born}"
+        texts[MatchKind.NAME_AND_BIRTH_DATE] = f"{'|'.join(names)}|{born}"
     if identity.phone:
-        found[MatchKind.PHONE] = identity.phone
+        texts[MatchKind.PHONE] = identity.phone
     if identity.email:
-        found[MatchKind.EMAIL] = identity.email.casefold()
+        texts[MatchKind.EMAIL] = identity.email.casefold()
     if identity.france_travail_number and born:
         number = identity.france_travail_number
-        found[MatchKind.FRANCE_TRAVAIL_NUMBER] = f"{number}|{born}"
-    return found
+        texts[MatchKind.FRANCE_TRAVAIL_NUMBER] = f"{number}|{born}"
+    return texts
 
 
 def plain(text: str | None) -> str:
-    """A name without accents, case, spaces, hyphens and apostrophes."""
+    """Return a name without accents, case, spaces, hyphens and apostrophes."""
     folded = (text or "").casefold().translate(_LIGATURES)
     letters = unicodedata.normalize("NFKD", folded)
     return "".join(c for c in letters if c.isalnum() and not unicodedata.combining(c))

@@ -23,7 +23,7 @@ class Periods:
 
     @classmethod
     def parse(cls, text: str) -> "Periods":
-        """From ``24+24``; raises ``ValueError`` for anything else."""
+        """Read ``24+24``; raises ``ValueError`` for anything else."""
         active, plus, archived = text.partition("+")
         if not plus or not active.isdigit() or not archived.isdigit() or int(active) < 1:
             raise ValueError("give months in use and months archived: 24+24")
@@ -39,17 +39,17 @@ class Policy:
 
     @classmethod
     def parse(cls, usual: str, sites: str) -> "Policy":
-        """From ``24+24`` and ``site=12+12,other=36+12``; raises ``ValueError``."""
+        """Read ``24+24`` and ``site=12+12,other=36+12``; raises ``ValueError``."""
         pairs = (item.partition("=") for item in sites.split(",") if item.strip())
         own = {name.strip(): Periods.parse(text.strip()) for name, _, text in pairs}
         return cls(Periods.parse(usual), own)
 
     def of(self, site: str | None) -> Periods:
-        """The periods of the site where the person was last."""
+        """Return the periods of the site where the person was last."""
         return self.sites.get(site or "", self.usual)
 
     def latest(self, today: date) -> tuple[date, date]:
-        """Whose last contact was later than these days is not archived, or not erased, today.
+        """Return (archive_before, erase_before): contacts after these dates are not due today.
 
         Periods end on the same day of a month: the days are a little late rather than early.
         """
@@ -96,28 +96,25 @@ class Due:
 
 
 def due(stays: Iterable[Stay], policy: Policy, today: date) -> list[Due]:
-    """The steps that are due, oldest contact first; of one person, all ids together."""
+    """Return the steps that are due, oldest contact first; of one person, all ids together."""
     persons: dict[UUID, list[Stay]] = {}
     for stay in stays:
         persons.setdefault(stay.root, []).append(stay)
-    found = [item for group in persons.values() for item in _due(group, policy, today)]
-    return sorted(found, key=lambda item: (item.last_contact_on, item.person_id))
-
-
-def _due(group: list[Stay], policy: Policy, today: date) -> list[Due]:
-    if any(stay.held for stay in group):
-        return []
-    last = max(group, key=lambda stay: stay.last_contact_on)
-    periods, on = policy.of(last.site), last.last_contact_on
-    if months_after(on, periods.active + periods.archived) <= today:
-        return [Due(stay.person_id, Step.ERASE, on) for stay in group]
-    if months_after(on, periods.active) <= today:
-        return [Due(s.person_id, Step.ARCHIVE, on) for s in group if not s.archived]
-    return []
+    steps: list[Due] = []
+    for group in persons.values():
+        last = max(group, key=lambda stay: stay.last_contact_on)
+        periods, on = policy.of(last.site), last.last_contact_on
+        if any(stay.held for stay in group):
+            continue
+        if months_after(on, periods.active + periods.archived) <= today:
+            steps += [Due(stay.person_id, Step.ERASE, on) for stay in group]
+        elif months_after(on, periods.active) <= today:
+            steps += [Due(s.person_id, Step.ARCHIVE, on) for s in group if not s.archived]
+    return sorted(steps, key=lambda item: (item.last_contact_on, item.person_id))
 
 
 def months_after(day: date, months: int) -> date:
-    """The same day so many months later; the last of the month where there is no such day."""
+    """Return the same day so many months later, or the last day of a shorter month."""
     years, month = divmod(day.month - 1 + months, MONTHS)
     year, month = day.year + years, month + 1
     following = date(year + month // MONTHS, month % MONTHS + 1, 1)

@@ -1,4 +1,4 @@
-"""What a public event says becomes events of ours. Pure: no clock, no database, no keys."""
+"""A public event becomes events of ours. Pure: no clock, no database, no keys."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -56,7 +56,7 @@ class Statement:
     system: str
     stated_at: datetime
     heard_on: date
-    said: PublicEvent
+    payload: PublicEvent
     requester: str | None = None
 
 
@@ -89,23 +89,29 @@ def decide(known: Known, statement: Statement) -> list[Event]:
 
     Raises ``UnknownAgreementError``.
     """
-    said = statement.said
-    events = _about_person(known, statement, said.person)
-    if isinstance(said, PublicContact):
-        events += _contact(statement, said)
-    elif isinstance(said, PublicAgreement):
-        events.append(_agreement(statement, said.agreement, 0))
-    elif isinstance(said, PublicWithdrawal):
-        events.append(_withdrawal(known, statement, said))
-    events += _facts(statement, said.person)
-    if isinstance(said, PublicContact):
-        events += _activities(statement, said)
-        events += _needs(statement, said)
+    payload, person_id = statement.payload, statement.person_id
+    events = _about_person(known, statement, payload.person)
+    if isinstance(payload, PublicContact):
+        events += _contact(statement, payload)
+    elif isinstance(payload, PublicAgreement):
+        events.append(_agreement(statement, payload.agreement, 0))
+    elif isinstance(payload, PublicWithdrawal):
+        agreement_id = payload.agreement_id
+        if agreement_id and agreement_id not in known.agreements:
+            raise UnknownAgreementError
+        events.append(AgreementWithdrawn(person_id=person_id, agreement_id=agreement_id))
+    if payload.person and payload.person.facts:
+        stated_on = local_day(statement.stated_at)
+        facts = dated(payload.person.facts, stated_on, statement.heard_on)
+        events.append(FactsStated(person_id=person_id, sealed=FactsSealed(facts=facts)))
+    if isinstance(payload, PublicContact):
+        events += _activities(statement, payload)
+        events += _needs(statement, payload)
     return events
 
 
 def created(events: Iterable[Event]) -> dict[str, Any]:
-    """What the events created, as the receipt names it; ids only."""
+    """Return what the events created, as the receipt names it; ids only."""
     result: dict[str, Any] = {"contact_id": None, "needs": [], "agreements": []}
     for event in events:
         if isinstance(event, ContactRecorded):
@@ -131,31 +137,31 @@ def _about_person(known: Known, statement: Statement, person: Person | None) -> 
     return [PersonIdentified(person_id=statement.person_id, sealed=sealed)] if sealed else []
 
 
-def _contact(statement: Statement, said: PublicContact) -> list[Event]:
+def _contact(statement: Statement, payload: PublicContact) -> list[Event]:
     contact_id, person_id = statement.contact_id, statement.person_id
     events: list[Event] = [
         ContactRecorded(
             contact_id=contact_id,
             person_id=person_id,
-            mode=said.mode,
-            kind=said.kind,
-            anonymous=said.person is None,
+            mode=payload.mode,
+            kind=payload.kind,
+            anonymous=payload.person is None,
             system=statement.system,
-            site=said.site,
-            do_not_contact=said.do_not_contact,
-            sealed=_note(said.note),
+            site=payload.site,
+            do_not_contact=payload.do_not_contact,
+            sealed=NoteSealed(note=payload.note) if payload.note else None,
         )
     ]
-    if told := said.information:
+    if notice := payload.information:
         events.append(
             InformationGiven(
                 contact_id=contact_id,
                 person_id=person_id,
-                notice=told.notice,
-                version=told.version,
+                notice=notice.notice,
+                version=notice.version,
             )
         )
-    return events + [_agreement(statement, a, n) for n, a in enumerate(said.agreements)]
+    return events + [_agreement(statement, a, n) for n, a in enumerate(payload.agreements)]
 
 
 def _agreement(statement: Statement, given: Agreement, number: int) -> AgreementGiven:
@@ -170,24 +176,8 @@ def _agreement(statement: Statement, given: Agreement, number: int) -> Agreement
     )
 
 
-def _withdrawal(
-    known: Known, statement: Statement, said: PublicWithdrawal
-) -> AgreementWithdrawn:
-    if said.agreement_id and said.agreement_id not in known.agreements:
-        raise UnknownAgreementError
-    return AgreementWithdrawn(person_id=statement.person_id, agreement_id=said.agreement_id)
-
-
-def _facts(statement: Statement, person: Person | None) -> list[Event]:
-    if person is None or person.facts is None:
-        return []
-    day, today = local_day(statement.stated_at), statement.heard_on
-    sealed = FactsSealed(facts=dated(person.facts, day, today))
-    return [FactsStated(person_id=statement.person_id, sealed=sealed)]
-
-
 def dated(facts: Facts, day: date, today: date) -> Facts:
-    """Facts without a day were true on the day they were stated; none is true from after today.
+    """Give facts without a day the day they were stated; none is true from after today.
 
     A clock or a day that is ahead would make void whatever is said before it comes.
     """
@@ -199,7 +189,7 @@ def dated(facts: Facts, day: date, today: date) -> Facts:
     return facts.model_copy(update=known)
 
 
-def _activities(statement: Statement, said: PublicContact) -> list[Event]:
+def _activities(statement: Statement, payload: PublicContact) -> list[Event]:
     return [
         ActivityAttended(
             contact_id=statement.contact_id,
@@ -208,11 +198,12 @@ def _activities(statement: Statement, said: PublicContact) -> list[Event]:
             helped=attended.helped,
             sealed=LabelSealed(label=attended.label) if attended.label else None,
         )
-        for attended in said.activities
+        for attended in payload.activities
     ]
 
 
-def _needs(statement: Statement, said: PublicContact) -> list[Event]:
+def _needs(statement: Statement, payload: PublicContact) -> list[Event]:
+    requester = statement.requester
     return [
         NeedExpressed(
             need_id=need_id_of(statement.contact_id, number),
@@ -221,16 +212,12 @@ def _needs(statement: Statement, said: PublicContact) -> list[Event]:
             thematique=need.thematique,
             urgent=need.urgent,
             parallel=need.parallel,
-            do_not_contact=said.do_not_contact,
-            sealed=_need(need.note, statement.requester),
+            do_not_contact=payload.do_not_contact,
+            sealed=(
+                NeedSealed(note=need.note, requester=requester)
+                if need.note or requester
+                else None
+            ),
         )
-        for number, need in enumerate(said.needs)
+        for number, need in enumerate(payload.needs)
     ]
-
-
-def _need(note: str | None, requester: str | None) -> NeedSealed | None:
-    return NeedSealed(note=note, requester=requester) if note or requester else None
-
-
-def _note(text: str | None) -> NoteSealed | None:
-    return NoteSealed(note=text) if text else None

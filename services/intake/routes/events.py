@@ -64,11 +64,21 @@ ANSWER_SECONDS = 60
 """Longer than any commit with all of its queue: only a fault of ours lets it pass."""
 PROBLEMS = Counter("aiguillage_intake_problems", "Refused events by kind", ["slug"])
 REFUSALS = (
-    *ALWAYS, *WITH_KEY, *WITH_BODY, DuplicateId, Invalid, NirRefused, Overloaded,
-    PersonErasedProblem, SourceNotAllowed, TooManyEvents, UnknownAgreement, UnknownPerson,
+    *ALWAYS,
+    *WITH_KEY,
+    *WITH_BODY,
+    DuplicateId,
+    Invalid,
+    NirRefused,
+    Overloaded,
+    PersonErasedProblem,
+    SourceNotAllowed,
+    TooManyEvents,
+    UnknownAgreement,
+    UnknownPerson,
     UnknownType,
-)  # fmt: skip
-"""What the route may answer with, and each event of a batch."""
+)
+"""Problems that the route may answer with, and each event of a batch."""
 
 
 class EventsRoute:
@@ -120,52 +130,59 @@ class EventsRoute:
             body = await request.body()
             if mode is Mode.BATCH:
                 return await self._batch(request, emitter, body)
-            event = self._object(request, mode, body)
+            if mode is Mode.STRUCTURED:
+                event = envelope.read_json(body)
+            else:
+                binary = envelope.from_http_binary(headers.items(), body)
+                event = envelope.to_object(binary)
         except (NotJSONError, EnvelopeError, ContentTypeError) as error:
             raise envelope_refused(error) from None
         look = mode is Mode.BINARY or may_hold_nir(body)
-        arrival = self._admit(request, emitter, event, look=look)
+        arrival = self._validated(request, emitter, event, look=look)
         (outcome,) = await self._commit([arrival])
         if isinstance(outcome, NotTakenError):
             raise outcome
         return _accepted(arrival.receipt(outcome))
-
-    def _object(self, request: Request, mode: Mode, body: bytes) -> Any:
-        if mode is Mode.STRUCTURED:
-            return envelope.read_json(body)
-        return envelope.to_object(envelope.from_http_binary(request.headers.items(), body))
 
     async def _batch(self, request: Request, emitter: Emitter, body: bytes) -> Response:
         events = envelope.batch_items(body)
         if len(events) > MAX_BATCH_EVENTS:
             raise TooManyEvents(f"A batch has at most {MAX_BATCH_EVENTS} events")
         look = may_hold_nir(body)
-        tried = [self._try(request, emitter, event, look=look) for event in events]
-        arrivals = [item for item in tried if isinstance(item, InboundEvent)]
-        outcomes = iter(await self._commit(arrivals) if arrivals else [])
-        results = [_result(item, outcomes) for item in tried]
+        arrivals: dict[int, InboundEvent] = {}
+        outcomes: dict[int, Outcome] = {}
+        for index, event in enumerate(events):
+            try:
+                arrivals[index] = self._validated(request, emitter, event, look=look)
+            except NotTakenError as error:
+                outcomes[index] = error
+        if arrivals:
+            committed = await self._commit(list(arrivals.values()))
+            outcomes |= zip(arrivals, committed, strict=True)
+        results = []
+        for index in range(len(events)):
+            outcome = outcomes[index]
+            if isinstance(outcome, NotTakenError):
+                problem = _counted(problem_of(outcome))
+                result = {"status": problem.status, "problem": problem.document()}
+                results.append(orjson.dumps(result))
+            else:
+                receipt = arrivals[index].receipt(outcome)
+                results.append(b'{"status":202,"receipt":' + receipt + b"}")
         return _accepted(b'{"results":[' + b",".join(results) + b"]}")
 
-    def _try(
-        self, request: Request, emitter: Emitter, event: Any, *, look: bool
-    ) -> InboundEvent | NotTakenError:
-        try:
-            return self._admit(request, emitter, event, look=look)
-        except NotTakenError as error:
-            return error
-
-    def _admit(
+    def _validated(
         self, request: Request, emitter: Emitter, event: Any, *, look: bool
     ) -> InboundEvent:
         if look and (field := find_nir(event)) is not None:
             raise NotTakenError.at(Reason.NIR_REFUSED, field or "event")
         try:
-            found = envelope.from_object(event)
+            admitted = envelope.from_object(event)
         except (EnvelopeError, ContentTypeError) as error:
             raise envelope_refused(error) from None
-        if "data_base64" in event and (field := find_nir(found.data, "data")) is not None:
+        if "data_base64" in event and (field := find_nir(admitted.data, "data")) is not None:
             raise NotTakenError.at(Reason.NIR_REFUSED, field)
-        return self._gate.validate(found, emitter, request.headers.get("traceparent"))
+        return self._gate.validate(admitted, emitter, request.headers.get("traceparent"))
 
     async def _commit(self, arrivals: Sequence[InboundEvent]) -> list[Outcome]:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -193,15 +210,6 @@ def add_routes(
     document_route(app, PATH, post_event, event_operation(REFUSALS), component_schemas())
     batches_described = batch_operation(MAX_BATCH_EVENTS, REFUSALS)
     document_route(app, BATCH_PATH, post_event_batch, batches_described)
-
-
-def _result(item: InboundEvent | NotTakenError, outcomes: Any) -> bytes:
-    outcome = item if isinstance(item, NotTakenError) else next(outcomes)
-    if isinstance(outcome, NotTakenError):
-        problem = _counted(problem_of(outcome))
-        return orjson.dumps({"status": problem.status, "problem": problem.document()})
-    assert isinstance(item, InboundEvent)
-    return b'{"status":202,"receipt":' + item.receipt(outcome) + b"}"
 
 
 def _counted(problem: Problem) -> Problem:

@@ -1,44 +1,24 @@
-"""What a person may ask for (RGPD art. 15 to 21), recorded by whoever answers for data."""
+"""Rights of persons (RGPD art. 15 to 21), recorded by whoever answers for data."""
 
-from collections import Counter
-from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field, model_validator
 
 from contracts.base import Strict
-from contracts.erasure import ErasureReason
 from contracts.fields import Facts, Identity
 from contracts.statements import FreeText
-from contracts.types import Day
-from infra.privacy.erasure_ledger import Erasure
 from infra.web.auth import Principal, RequireRole
-from infra.web.problems import ABOUT_PERSON, NirRefused, not_found, raises
+from infra.web.problems import ABOUT_PERSON, NirRefused, raises
 from infra.web.request_meta import metadata_of
-from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.inbound import check_commune
-from services.intake.handlers.retention import Retention
 from services.intake.handlers.rights import Rectification, Rights
-from services.intake.model.retention import Step
-from services.intake.routes.models import (
-    ErasureProgress,
-    Erasures,
-    Profile,
-    RetentionPreview,
-    RetentionStep,
-)
+from services.intake.routes.models import Profile
 from services.intake.routes.problems import refuse_nir, refusing
 
 Privacy = Annotated[Principal, Depends(RequireRole("privacy"))]
 Staff = Annotated[Principal, Depends(RequireRole("adviser", "privacy"))]
-
-
-class ErasureRequest(Strict):
-    """Why a person is erased."""
-
-    reason: ErasureReason = ErasureReason.ASKED
 
 
 class Why(Strict):
@@ -68,38 +48,10 @@ class ProfileShown(Strict):
     reason: FreeText | None = Field(None, description="Sealed. Needed of archived persons.")
 
 
-def router(rights: Rights, erasing: Erasing, retention: Retention) -> APIRouter:
-    """The routes; erasure and restriction are for whoever answers for data (``privacy``)."""
+def router(rights: Rights) -> APIRouter:
+    """Return the routes; restriction and objection are for whoever answers for data."""
     routes = APIRouter(prefix="/v1", tags=["rights"])
-    _add_erasure(routes, erasing)
-    _add_limits(routes, rights)
-    _add_profile(routes, rights)
-    _add_retention(routes, retention)
-    return routes
 
-
-def _add_erasure(routes: APIRouter, erasing: Erasing) -> None:
-    @routes.post("/persons/{person_id}/erasure", status_code=202)
-    @raises(*ABOUT_PERSON)
-    async def request_erasure(
-        request: Request, privacy: Privacy, person_id: UUID, body: ErasureRequest
-    ) -> Erasures:
-        """Erase a person, under every id that they are known by; a repeat changes nothing."""
-        meta = metadata_of(request, privacy.actor)
-        async with refusing():
-            found = await erasing.request(person_id, body.reason, meta)
-        return Erasures(erasures=[_shown(erasure) for erasure in found])
-
-    @routes.get("/persons/{person_id}/erasure")
-    async def get_erasure(privacy: Privacy, person_id: UUID) -> Erasures:
-        """How far an erasure is."""
-        found = await erasing.state(person_id)
-        if not found:
-            raise not_found("erasure")
-        return Erasures(erasures=[_shown(erasure) for erasure in found])
-
-
-def _add_limits(routes: APIRouter, rights: Rights) -> None:
     @routes.post("/persons/{person_id}/objection", status_code=204)
     @raises(*ABOUT_PERSON)
     async def record_objection(
@@ -127,8 +79,6 @@ def _add_limits(routes: APIRouter, rights: Rights) -> None:
         async with refusing():
             await rights.lift(person_id, metadata_of(request, privacy.actor))
 
-
-def _add_profile(routes: APIRouter, rights: Rights) -> None:
     @routes.post("/persons/{person_id}/rectification", status_code=204)
     @raises(*ABOUT_PERSON, NirRefused)
     async def rectify_person(
@@ -150,35 +100,10 @@ def _add_profile(routes: APIRouter, rights: Rights) -> None:
         refuse_nir(body)
         meta = metadata_of(request, staff.actor)
         async with refusing():
-            found = await rights.show(
+            known = await rights.show(
                 person_id, meta, body.reason, anybody=staff.role == "privacy"
             )
         response.headers["cache-control"] = "no-store"
-        return Profile(person_id=person_id, identity=found.identity, facts=found.facts)
+        return Profile(person_id=person_id, identity=known.identity, facts=known.facts)
 
-
-def _add_retention(routes: APIRouter, retention: Retention) -> None:
-    @routes.get("/retention")
-    async def preview_retention(
-        privacy: Privacy,
-        on: Annotated[Day | None, Query(description="Day; today if none is given.")] = None,
-        limit: Annotated[int, Query(ge=1, le=5000)] = 500,
-    ) -> RetentionPreview:
-        """What retention would do on a day, if nobody came until then; nothing is done."""
-        found = await retention.preview(on)
-        counts = Counter(item.step for item in found)
-        return RetentionPreview(
-            archive=counts[Step.ARCHIVE],
-            erase=counts[Step.ERASE],
-            due=[RetentionStep(**asdict(item)) for item in found[:limit]],
-        )
-
-
-def _state(erasure: Erasure) -> Literal["fenced", "forgetting", "erased"]:
-    if erasure.erased_at:
-        return "erased"
-    return "forgetting" if erasure.destroyed_at else "fenced"
-
-
-def _shown(erasure: Erasure) -> ErasureProgress:
-    return ErasureProgress(state=_state(erasure), **asdict(erasure))
+    return routes

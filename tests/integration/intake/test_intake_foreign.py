@@ -70,7 +70,7 @@ async def test_a_fault_of_ours_keeps_the_record_until_we_are_repaired(
         raise KeyError(CANARY)
 
     async def stumbling(self: Intake, tx: Any, arrivals: Sequence[Any]) -> Any:
-        if any(arrival.said.note == "stumble" for arrival in arrivals):
+        if any(arrival.payload.note == "stumble" for arrival in arrivals):
             raise KeyError(CANARY)
         return await apply(self, tx, arrivals)
 

@@ -56,7 +56,7 @@ def when(said: PublicEvent, at: datetime = AT) -> Statement:
         system="front-desk",
         stated_at=at,
         heard_on=DAY,
-        said=said,
+        payload=said,
     )
 
 
