@@ -88,6 +88,7 @@ endpoints = Table(
     Column("open_until", MOMENT),
     Column("rate_at", MOMENT),
     Column("batch_minutes", Integer),
+    Column("keeps_appointments", Boolean, nullable=False),
     Column("created_at", MOMENT, nullable=False),
 )
 endpoint_secrets = Table(
