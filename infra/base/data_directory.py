@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from infra.base.files import read_or_create_secret
+from infra.base.repairable import Repairable
 
 INDEX_KEY = "index.key"
 """A hub's mark: made at its first start, never again, and needed by all that it does."""
@@ -19,16 +20,15 @@ OPEN = 0o066
 log's files; as root, so does the database's user."""
 
 
-class NoHubError(Exception):
+class NoHubError(Repairable):
     """Nothing here was ever a hub's."""
 
+    repair = "give the --data of a hub, or begin one: aiguillage up"
+    exit_code = 3
 
-class NotOwnerError(Exception):
+
+class NotOwnerError(Repairable):
     """The hub belongs to another user; ``repair``: the command as that user."""
-
-    def __init__(self, why: str, repair: str) -> None:
-        super().__init__(why)
-        self.repair = repair
 
 
 def create(data: Path) -> None:

@@ -6,11 +6,15 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from infra.base.repairable import Repairable
+
 SECRET_BYTES = 32
 
 
-class AlreadyRunningError(Exception):
+class AlreadyRunningError(Repairable):
     """Another process runs on the data directory."""
+
+    repair = "stop it first, or give another --data"
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:

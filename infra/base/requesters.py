@@ -5,10 +5,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from contracts.requesters import Requesters
+from infra.base.repairable import Repairable
 
 
-class RequestersError(Exception):
+class RequestersError(Repairable):
     """The file of AIGUILLAGE_REQUESTERS cannot be read, or does not fit."""
+
+    repair = "correct the file of AIGUILLAGE_REQUESTERS"
 
 
 def load_requesters(path: Path | None) -> Requesters:

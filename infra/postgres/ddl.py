@@ -6,15 +6,21 @@ from hashlib import sha256
 
 from sqlalchemy.util import await_only
 
+from infra.base.repairable import Repairable
+
 _recorded: ContextVar[list[str] | None] = ContextVar("recorded", default=None)
 
 
-class NotMigratedError(Exception):
+class NotMigratedError(Repairable):
     """A database lacks migrations: ``aiguillage migrate`` applies them."""
 
+    repair = "aiguillage migrate"
 
-class ForeignMigrationsError(Exception):
+
+class ForeignMigrationsError(Repairable):
     """A database was made by migrations that are not those of this code."""
+
+    repair = "install the release that applied it"
 
 
 def script(sql: str) -> None:

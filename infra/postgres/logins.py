@@ -14,14 +14,17 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.base.files import write_whole
+from infra.base.repairable import Repairable
 from infra.postgres.database import render, role_of
 
 PASSWORDS = "pgpass"
 """In the data directory; the environment's PGPASSFILE wins."""
 
 
-class UnknownPasswordError(Exception):
+class UnknownPasswordError(Repairable):
     """A login exists whose password is not in our file: another hub's, or an older one's."""
+
+    repair = "put the file of the hub that made it there, as pgpass"
 
 
 def with_passwords(url: str, data: Path) -> str:

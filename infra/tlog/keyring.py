@@ -13,6 +13,7 @@ import orjson
 
 from infra.base.clock import Clock, rfc3339
 from infra.base.files import in_turn, read_or_create_secret, write_whole
+from infra.base.repairable import Repairable
 from infra.tlog.note import ED25519, ML_DSA_44, Note, VKey
 from infra.tlog.signers import NoteSigner, signer
 
@@ -20,8 +21,10 @@ RING = "log-keys.json"
 _FILES = {ED25519: "log", ML_DSA_44: "log-ml-dsa"}
 
 
-class NoKeyError(Exception):
+class NoKeyError(Repairable):
     """The log has no key that signs: it was never run with these settings."""
+
+    repair = "start the hub once, or give its --data and AIGUILLAGE_LOG_ORIGIN"
 
 
 @dataclass(frozen=True, slots=True)

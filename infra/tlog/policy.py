@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra.base.repairable import Repairable
 from infra.tlog.note import (
     COSIGNATURE,
     ED25519,
@@ -30,8 +31,10 @@ _CONTROL = re.compile(rb"[^\t\n\x20-\x7e\x80-\xff]")
 _NUMBER = re.compile(rb"[1-9][0-9]{0,8}")
 
 
-class PolicyError(ValueError):
+class PolicyError(Repairable, ValueError):
     """A policy that cannot be read; the message names the line."""
+
+    repair = "correct the file that AIGUILLAGE_LOG_POLICY names"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from starlette.routing import Mount
 from contracts.registry import SERVICES
 from infra.base import data_directory
 from infra.base.files import locked
+from infra.base.repairable import Repairable
 from infra.base.settings import Settings
 from infra.messaging.relay import relay_subscription
 from infra.platform import Platform, databases_of
@@ -50,8 +51,10 @@ REPLAY_SECONDS = 900
 T = TypeVar("T")
 
 
-class ErasuresNotReplayedError(Exception):
+class ErasuresNotReplayedError(Repairable):
     """Persons whom a restored backup brought back are not erased again: nothing is served."""
+
+    repair = "aiguillage status: every service must run, nothing be paused or parked"
 
 
 @dataclass

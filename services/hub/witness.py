@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from infra.base.clock import Clock, system_clock
 from infra.base.files import in_turn, locked, read_or_create_secret, write_whole
+from infra.base.repairable import Repairable
 from infra.tlog.note import COSIGNATURE, ML_DSA_44, NoteError, VKey
 from infra.tlog.signers import Cosigner, NoteSigner
 from infra.tlog.witness import MAX_BYTES, TEXT_TYPE, Witness
@@ -29,8 +30,10 @@ BODIES = {"/": Body(MAX_BYTES, seconds=10, open=True)}
 NAME, KEY, ML_DSA_KEY = "witness.name", "witness.key", "witness-ml-dsa.key"
 
 
-class WitnessSetupError(Exception):
+class WitnessSetupError(Repairable):
     """A witness that cannot be started so; the text says why."""
+
+    repair = "aiguillage witness --help"
 
 
 def witness_signers(

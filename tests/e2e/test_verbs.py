@@ -18,8 +18,9 @@ from uuid import uuid4
 import pytest
 import typer
 
+from infra.base.data_directory import NoHubError
 from infra.postgres.embedded import EmbeddedPostgres
-from services.hub.cli.main import NO_HUB, app
+from services.hub.cli.main import app
 from services.hub.demo.processes import Hub
 from tests.e2e.hubs import Up, aiguillage, all_logged, contact, emit
 
@@ -157,7 +158,7 @@ async def test_verbs_on_a_place_without_a_hub_say_so_and_make_nothing(there: Pat
     empty = there / "typo"
     words = {verb: arguments(verb, there, "without") for verb in ON_A_HUB}
     for verb, code, said, _ in await walked(words | {"run": ["run", "intake"]}, empty):
-        assert (code, "no hub here" in said) == (NO_HUB, True), f"{verb}: {said}"
+        assert (code, "no hub here" in said) == (NoHubError.exit_code, True), f"{verb}: {said}"
         assert "Repair:" in said
     assert not empty.exists()
 
@@ -167,7 +168,7 @@ async def test_verbs_beside_a_running_hub_change_no_owner_and_no_mode(up: Up, th
     words = {verb: arguments(verb, there, "running") for verb in ON_A_HUB}
     for verb, code, said, _ in await walked(words, up.directory):
         assert "Traceback" not in said, f"{verb}: {said}"
-        assert code != NO_HUB
+        assert code != NoHubError.exit_code
     assert owned(up.directory).items() >= before.items()
     assert await all_ready(up.hub)
 
@@ -189,7 +190,7 @@ async def test_verbs_on_a_stopped_hub_leave_nothing_running_and_nothing_changed(
     before = kept(up.directory)
     for verb, code, said, running in await walked(some(words, READING), up.directory):
         assert "Traceback" not in said, f"{verb}: {said}"
-        assert (code == NO_HUB, running) == (False, False), f"{verb}: {said}"
+        assert (code == NoHubError.exit_code, running) == (False, False), f"{verb}: {said}"
     assert kept(up.directory) == before
     for verb, _, said, running in await walked(some(words, WRITING), up.directory):
         assert "Traceback" not in said, f"{verb}: {said}"

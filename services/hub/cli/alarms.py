@@ -2,17 +2,16 @@
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
 
+from services.hub.cli.options import AsJson, Data
 from services.hub.operations.alarms import Listed
+from services.hub.terminal import tell
 
 app = typer.Typer(no_args_is_help=True, help="What is to be looked at although the hub works.")
-Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")]
 
 
 @app.command("list")
@@ -41,7 +40,7 @@ def acknowledge(
     from services.hub.operations import alarms
 
     asyncio.run(alarms.acknowledge(load_settings(data=data), service, kind, subject))
-    typer.echo(f"  ✓ {service} {kind} {subject} acknowledged", err=True)
+    tell(f"  ✓ {service} {kind} {subject} acknowledged")
 
 
 def say(found: list[Listed]) -> None:

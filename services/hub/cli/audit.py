@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 
+from infra.base.repairable import Repairable
+from services.hub.cli.options import Data
+from services.hub.terminal import repaired_by, tell
+
 app = typer.Typer(no_args_is_help=True, help="The audit log: export, verify, replay, diff.")
-Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
 Url = Annotated[str | None, typer.Option("--url", help="Address of the audit service.")]
 Key = Annotated[
     str, typer.Option("--key", envvar="AIGUILLAGE_AUDIT_KEY", help="An auditor's key.")
@@ -65,7 +68,7 @@ def verify(
     from services.hub.operations import audit
 
     if (directory is None) == (url is None):
-        audit.refuse("give a directory or --url", "aiguillage audit verify --help")
+        raise Repairable("give a directory or --url", "aiguillage audit verify --help")
     trusted = audit.Trusted(vkey or [], policy)
     if directory:
         verdict = audit.verify(directory, trusted, last_checkpoint, workers)
@@ -94,10 +97,10 @@ def export(
     from services.hub.operations import audit
     from services.hub.operations import export as exporting
 
-    with audit.named_errors():
+    with repaired_by(audit.REPAIRS):
         asked = exporting.Asked(from_, to, person, case, last_checkpoint)
-        said = asyncio.run(exporting.export(directory, asked, url, key, data))
-    audit.tell(f"  ✓ {said.entries} entries, {said.checkpoints} earlier checkpoints")
+        manifest = asyncio.run(exporting.export(directory, asked, url, key, data))
+    tell(f"  ✓ {manifest.entries} entries, {manifest.checkpoints} earlier checkpoints")
 
 
 @app.command()
@@ -119,7 +122,7 @@ def replay(
     """Rebuild anything as of any date from the log alone: its entries, then its states."""
     from services.hub.operations import audit
 
-    with audit.named_errors():
+    with repaired_by(audit.REPAIRS):
         subject = audit.subject_of(person, case, referral, partner)
         if at is not None and as_of is not None:
             raise ValueError("give --at or --as-of, not both")
@@ -144,7 +147,7 @@ def diff(
     """What changed in the states between two positions or dates; exit code 1 if any did."""
     from services.hub.operations import audit
 
-    with audit.named_errors():
+    with repaired_by(audit.REPAIRS):
         subject = audit.subject_of(person, case, referral, partner)
         if not statistics:
             subject = audit.states_of(subject)

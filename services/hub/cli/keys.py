@@ -1,15 +1,14 @@
 """`aiguillage keys rotate-master`: a new master key, while the hub serves."""
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from services.hub.cli.options import AsJson, Data
+
 Status = Annotated[bool, typer.Option("--status", help="Only say how things stand.")]
 Destroy = Annotated[bool, typer.Option("--destroy-old", help="Destroy older keys, for good.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")]
-Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
 
 
 def rotate_master(
@@ -26,6 +25,4 @@ def rotate_master(
         step = master_key.status
     elif destroy_old:
         step = master_key.destroy_old
-    with master_key.named_errors():
-        found = asyncio.run(step(data))
-        master_key.print_status(found, as_json=json)
+    master_key.print_status(asyncio.run(step(data)), as_json=json)

@@ -9,12 +9,13 @@ from typing import Annotated
 import orjson
 import typer
 
+from services.hub.cli.options import AsJson, Data
+from services.hub.terminal import repaired_by
+
 app = typer.Typer()
-Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
 VKeys = Annotated[
     list[str] | None, typer.Option("--vkey", help="A public key of the log; may be repeated.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")]
 
 
 @app.command("rotate-key")
@@ -118,12 +119,9 @@ def witness(
     from services.hub import witness as running
 
     configure_logging("INFO", plain=sys.stderr.isatty())
-    try:
+    with repaired_by({NoteError: running.WitnessSetupError.repair}):
         logs = [VKey.parse(text) for text in log]
         signers = running.witness_signers(data, name, ml_dsa=ml_dsa)
-    except (NoteError, running.WitnessSetupError) as error:
-        typer.secho(f"✗ {error}\n  Repair: aiguillage witness --help", err=True, fg="red")
-        raise SystemExit(1) from error
     vkeys = [signer.vkey.encode() for signer in signers]
 
     def announce(url: str) -> None:

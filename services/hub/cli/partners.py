@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from contracts.values import PartnerKind
+from services.hub.cli.options import Data
 
 app = typer.Typer(no_args_is_help=True, help="The directory of partners: import, export.")
-Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
 
 
 class Format(StrEnum):

@@ -9,12 +9,11 @@ from uuid import UUID
 import typer
 
 from contracts.erasure import ErasureReason
-from services.hub.cli.arguments import day
+from services.hub.cli.options import Data, day
 
 app = typer.Typer(no_args_is_help=True)
 retention_app = typer.Typer(no_args_is_help=True, help="What is archived and erased by time.")
 app.add_typer(retention_app, name="retention")
-Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
 Keys = Annotated[Path, typer.Option("--keys", help="Directory of the keys' dump, elsewhere.")]
 
 
@@ -27,8 +26,8 @@ def erase(
     """Erase a person everywhere; asked twice, done once. The running hub carries it out."""
     from services.hub.operations import privacy
 
-    found = privacy.named_errors(lambda: asyncio.run(privacy.erase(person_id, reason, data)))
-    for erasure in found:
+    erasures = asyncio.run(privacy.erase(person_id, reason, data))
+    for erasure in erasures:
         state = "erased" if erasure.erased_at else "under way"
         typer.echo(f"  ✓ {erasure.person_id} {state}", err=True)
 
@@ -66,7 +65,7 @@ def backup(
     """Dump databases while the hub runs: data into one place, wrapped keys into another."""
     from services.hub.operations import privacy
 
-    made = privacy.named_errors(lambda: asyncio.run(privacy.back_up(directory, keys, data)))
+    made = asyncio.run(privacy.back_up(directory, keys, data))
     events = sum(made.events.values())
     typer.echo(f"  ✓ {events} events, log of {made.log_size} entries", err=True)
     typer.echo("    Key files are in neither place: keep them apart from both.", err=True)
@@ -88,7 +87,5 @@ def restore(
     """Load a backup into an empty data directory; the hub replays erasures before it serves."""
     from services.hub.operations import privacy
 
-    count = privacy.named_errors(
-        lambda: asyncio.run(privacy.restore(directory, keys, ledger, checkpoint or [], data))
-    )
+    count = asyncio.run(privacy.restore(directory, keys, ledger, checkpoint or [], data))
     typer.echo(f"  ✓ restored; {count} erasures are replayed at the next start", err=True)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from services.hub.cli.arguments import day
+from services.hub.cli.options import AsJson, Data, day
+from services.hub.terminal import repaired_by
 
 app = typer.Typer(no_args_is_help=True, help="The rules of routing: check, publish, try.")
 File = Annotated[Path, typer.Argument(help="A decision graph (JDM).")]
-Data = Annotated[Path | None, typer.Option("--data", help="Directory of what is kept.")]
 
 
 @app.command()
@@ -21,7 +21,7 @@ def check(file: File) -> None:
     from services.referrals.handlers.rules import read
     from services.referrals.model.rulecheck import findings
 
-    with rulesets.named_errors():
+    with repaired_by(rulesets.REPAIRS):
         found = findings(read(file))
     rulesets.print_findings(found)
     raise SystemExit(1 if found else 0)
@@ -32,7 +32,7 @@ def publish(file: File, data: Data = None) -> None:
     """Put a rule set into force, if the check passes."""
     from services.hub.operations import rules as rulesets
 
-    with rulesets.named_errors():
+    with repaired_by(rulesets.REPAIRS):
         rules = asyncio.run(rulesets.publish(file, data))
     typer.echo(f"  ✓ {rules.name} version {rules.version}, {rules.digest}", err=True)
 
@@ -47,7 +47,7 @@ def diff(
     from services.hub.operations import rules as rulesets
     from services.referrals.model.rulecheck import differences
 
-    with rulesets.named_errors():
+    with repaired_by(rulesets.REPAIRS):
         changes = differences(rulesets.named(old, data), rulesets.named(new, data))
     for change in changes:
         typer.echo(str(change))
@@ -59,12 +59,12 @@ def simulate(
     file: File,
     since: Annotated[date | None, typer.Option(parser=day, metavar="YYYY-MM-DD")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many cases.")] = 1_000_000,
-    json: Annotated[bool, typer.Option("--json", help="One line of JSON on stdout.")] = False,
+    json: AsJson = False,
     data: Data = None,
 ) -> None:
     """Rank past cases again under a rule set, and print who would move where, and why."""
     from services.hub.operations import rules as rulesets
 
-    with rulesets.named_errors():
+    with repaired_by(rulesets.REPAIRS):
         found = asyncio.run(rulesets.simulate(file, since, limit, data))
     rulesets.print_simulation(found, as_json=json)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from contracts.registry import SERVICES
+from infra.base.repairable import Repairable
 from infra.base.settings import Settings
 from infra.platform import Platform, command_context, service_context
 from infra.workers.alarms import DERIVED, Alarm, open_alarms
@@ -12,8 +13,10 @@ from services.hub.operations.doctor import Check
 HOWTO = "docs/howto/alarms.md"
 
 
-class NoSuchAlarmError(Exception):
+class NoSuchAlarmError(Repairable):
     """No open alarm of that name, or none that can be acknowledged."""
+
+    repair = "aiguillage alarms list"
 
 
 @dataclass(frozen=True, slots=True)

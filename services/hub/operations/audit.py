@@ -3,13 +3,12 @@
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import orjson
-import typer
 
 from contracts.days import PARIS
 from infra.base.settings import load_settings
@@ -32,7 +31,7 @@ from services.audit.handlers.replay import (
 )
 from services.audit.model.replay import Of, Subject
 from services.audit.tables.tree import LogDamagedError
-from services.hub.terminal import ProgressBar
+from services.hub.terminal import ProgressBar, tell
 
 
 class Where(NamedTuple):
@@ -119,10 +118,10 @@ def states_of(subject: Subject) -> Subject:
 
 @asynccontextmanager
 async def _log(where: Where) -> AsyncIterator[Log]:
+    configure_logging("ERROR", plain=True)
     if where.export:
         export = Exported.open(where.export)
-        said = export.manifest()
-        if said.start:
+        if export.manifest().start:
             raise ValueError("an export of a period does not hold what came before it")
         tell("  read from an export: what it shows is worth what `audit verify` says of it")
         yield ExportedLog(export)
@@ -139,14 +138,18 @@ async def _as_of(log: Log, then: str | None) -> AsOf:
 async def _print(lines: Lines, as_json: bool, *, meter: bool) -> int:
     """Lines on stdout, how far it is on stderr; answers how many but the last."""
     printed = 0
-    with ProgressBar("read", shown=meter) as progress:
-        async for line in lines:
-            if "next" in line:
-                progress(line["next"], line["size"])
-                continue
-            printed += "state" not in line
-            sys.stdout.write(_json(line) if as_json else _words(line))
-    sys.stdout.flush()
+    try:
+        with ProgressBar("read", shown=meter) as progress:
+            async for line in lines:
+                if "next" in line:
+                    progress(line["next"], line["size"])
+                    continue
+                printed += "state" not in line
+                sys.stdout.write(_json(line) if as_json else _in_french(line))
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads no further is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     return printed
 
 
@@ -154,7 +157,7 @@ def _json(line: dict[str, Any]) -> str:
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS).decode()
 
 
-def _words(line: dict[str, Any]) -> str:
+def _in_french(line: dict[str, Any]) -> str:
     if entry := line.get("entry"):
         moment = datetime.fromisoformat(entry["time"]).astimezone(PARIS)
         gone = " (partie personnelle effacée)" if entry["erased"] else ""
@@ -173,17 +176,6 @@ def _indented(state: dict[str, Any], margin: str) -> Iterator[str]:
             yield f"{margin}{name}: {value}\n"
 
 
-def tell(line: str) -> None:
-    """To people, on stderr."""
-    typer.echo(line, err=True)
-
-
-def refuse(what: str, repair: str) -> NoReturn:
-    """End with an error in one line that names the repair."""
-    typer.secho(f"✗ {what}\n  Repair: {repair}", err=True, fg="red")
-    raise SystemExit(1)
-
-
 REPAIRS: dict[type[Exception], str] = {
     UnknownSubjectError: "look the id up in a pathway, or in `audit replay`",
     ExportRefusedError: "give an empty directory, or ask for the same again",
@@ -191,17 +183,4 @@ REPAIRS: dict[type[Exception], str] = {
     UnsoundLogError: "aiguillage audit verify says what does not hold",
     ValueError: "aiguillage audit --help",
 }
-
-
-@contextmanager
-def named_errors() -> Iterator[None]:
-    """Errors in one line that names the repair; who reads no further is no error."""
-    configure_logging("ERROR", plain=True)
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-    except tuple(REPAIRS) as error:
-        repair = next(text for kind, text in REPAIRS.items() if isinstance(error, kind))
-        refuse(str(error), repair)
+"""What to do about errors of the commands on a log."""

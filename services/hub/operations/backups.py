@@ -21,6 +21,7 @@ from contracts.registry import SERVICES
 from infra.base.clock import rfc3339, system_clock
 from infra.base.data_directory import INDEX_KEY, LEDGER, make_private
 from infra.base.files import write_whole
+from infra.base.repairable import Repairable
 from infra.base.settings import Settings
 from infra.platform import Databases, Platform, command_context, databases_of
 from infra.postgres.embedded import program
@@ -38,12 +39,8 @@ MAIN, KEYS, MANIFEST = "aiguillage.dump", "vault.dump", "backup.json"
 TOOL_SECONDS = 6 * 3600
 
 
-class BackupError(Exception):
+class BackupError(Repairable):
     """Why there is no backup, or no way back; ``repair``: what to do about it."""
-
-    def __init__(self, why: str, repair: str) -> None:
-        super().__init__(why)
-        self.repair = repair
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from infra.keys.master_key import KeyUnavailableError
 from infra.keys.rotation import Status
 from infra.platform import Platform
 from infra.postgres.logins import PASSWORDS
-from services.hub.operations.encrypted_columns import rotation
+from services.hub.operations.encrypted_columns import rotation_of
 
 SECRET_FILES = ("*.key", "keys.json", PASSWORDS, LEDGER)
 
@@ -54,7 +54,7 @@ def secret_files(settings: Settings) -> Check:
 
 async def master_keys(platform: Platform) -> list[Check]:
     """Whether every live master key opens, everything wrapped has one, and digests stay."""
-    async with rotation(platform) as found:
+    async with rotation_of(platform) as found:
         status = await found.status()
         return [await _opened(found.ring, status), _wrapped(status), _index(found.ring, status)]
 

@@ -15,16 +15,14 @@ KEPT: Sequence[EncryptedColumn] = (PERSON_KEYS, SECRETS, REFUSED)
 
 
 @asynccontextmanager
-async def rotation(platform: Platform) -> AsyncIterator[Rotation]:
-    """A rotation over all that is kept."""
-    places = [ColumnLocation(_database(platform, kept.schema), kept) for kept in KEPT]
+async def rotation_of(platform: Platform) -> AsyncIterator[Rotation]:
+    """Open a rotation over all that is kept."""
+    places = []
+    for kept in KEPT:
+        url = platform.vault_url if kept.schema == "vault" else platform.database_url
+        places.append(ColumnLocation(Database(url, kept.schema, pool_size=1), kept))
     try:
         yield Rotation(platform.vault.master, places)
     finally:
         for place in places:
             await place.database.close()
-
-
-def _database(platform: Platform, schema: str) -> Database:
-    url = platform.vault_url if schema == "vault" else platform.database_url
-    return Database(url, schema, pool_size=1)

@@ -12,6 +12,7 @@ import orjson
 
 from contracts.types import LAST_DAY
 from infra.base.settings import Settings, load_settings
+from infra.base.telemetry import configure_logging
 from infra.platform import service_context
 from infra.postgres.database import Database
 from infra.tlog.export.layout import Manifest, Selection
@@ -58,6 +59,7 @@ async def export(
     directory: Path, asked: Asked, url: str | None, key: str, data: Path | None
 ) -> Manifest:
     """Write an export, with a bar on stderr; raises ``ExportRefusedError``."""
+    configure_logging("ERROR", plain=True)
     async with _origin(url, key, data) as origin:
         wanted = Wanted(asked.words(), partial(_find, origin, asked))
         with ProgressBar("exported") as meter:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import make_url
 
 from contracts.registry import SERVICES
 from infra.base.data_directory import require
+from infra.base.repairable import Repairable
 from infra.base.requesters import RequestersError, load_requesters
 from infra.base.settings import Settings
 from infra.eventstore.store import EventStore
@@ -43,8 +44,10 @@ REWINDABLE = {("referrals", "directory")}
 """Subscriptions that only fill read tables: handling everything again changes nothing else."""
 
 
-class UnknownNameError(Exception):
+class UnknownNameError(Repairable):
     """No service, subscription or key of that name; the text lists those there are."""
+
+    repair = "aiguillage status"
 
 
 @asynccontextmanager
@@ -243,10 +246,8 @@ async def _reachable(url: str, *, embedded: bool) -> Check:
 async def _migrated(found: Databases) -> Check:
     try:
         await check(found.main, found.vault)
-    except NotMigratedError as error:
-        return Check("migrations", False, str(error), "aiguillage migrate")
-    except ForeignMigrationsError as error:
-        return Check("migrations", False, str(error), "install the release that applied it")
+    except (NotMigratedError, ForeignMigrationsError) as error:
+        return Check("migrations", False, str(error), error.repair)
     return Check("migrations", True, "applied as this release has them")
 
 
@@ -267,7 +268,6 @@ def _requesters(settings: Settings) -> Check:
     try:
         known = load_requesters(settings.requesters)
     except RequestersError as error:
-        repair = "correct the file of AIGUILLAGE_REQUESTERS"
-        return Check("desks that ask", False, str(error), repair)
+        return Check("desks that ask", False, str(error), error.repair)
     others = len(known.requesters)
     return Check("desks that ask", True, f"{known.default.name}, and {others} more")

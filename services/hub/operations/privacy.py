@@ -1,14 +1,12 @@
 """What an operator does with data that go, and data that stay. One function per command."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TypeVar
 from uuid import UUID
 
-import typer
-
 from contracts.erasure import ErasureReason
+from infra.base.repairable import Repairable
 from infra.base.settings import load_settings
 from infra.base.telemetry import configure_logging
 from infra.eventstore.events import EventMetadata
@@ -16,22 +14,23 @@ from infra.platform import Platform, service_context
 from infra.postgres.database import Database
 from infra.privacy.erasure_ledger import Erasure
 from services.hub.operations import backups
-from services.hub.operations.backups import Backup, BackupError
+from services.hub.operations.backups import Backup
 from services.intake.handlers.erasure import Erasing
 from services.intake.handlers.persons import UnknownPersonError
 from services.intake.handlers.retention import Retention
 from services.intake.model.retention import Due, Policy
 
-T = TypeVar("T")
-
 
 async def erase(person_id: UUID, reason: ErasureReason, data: Path | None) -> list[Erasure]:
-    """Ask for an erasure; raises ``UnknownPersonError``."""
+    """Ask for an erasure."""
     configure_logging("ERROR", plain=True)
     async with service_context(load_settings(data=data), "intake") as (platform, database):
-        return await _erasing(platform, database).request(
-            person_id, reason, EventMetadata("operator")
-        )
+        erasing = _erasing(platform, database)
+        try:
+            return await erasing.request(person_id, reason, EventMetadata("operator"))
+        except UnknownPersonError:
+            repair = "give an id as receipts and pathways name it"
+            raise Repairable("no such person", repair) from None
 
 
 async def preview(on: date | None, data: Path | None) -> list[Due]:
@@ -67,18 +66,6 @@ async def restore(
     """Load a backup; raises ``BackupError``."""
     settings = load_settings(data=data)
     return await backups.restore(settings, directory, keys, ledgers, checkpoints)
-
-
-def named_errors(work: Callable[[], T]) -> T:
-    """What goes wrong, in one line that names the repair."""
-    try:
-        return work()
-    except BackupError as error:
-        why, repair = str(error), error.repair
-    except UnknownPersonError:
-        why, repair = "no such person", "give an id as receipts and pathways name it"
-    typer.secho(f"✗ {why}\n  Repair: {repair}", err=True, fg="red")
-    raise SystemExit(1)
 
 
 def _erasing(platform: Platform, database: Database) -> Erasing:

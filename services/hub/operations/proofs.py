@@ -10,6 +10,7 @@ import aiohttp
 import orjson
 
 from infra.base.http import BodyTooLargeError, bounded_answer
+from infra.base.repairable import Repairable
 from infra.tlog.checks import IncompleteLogError, Outcome, UnsoundLogError, trusting
 from infra.tlog.commitment import Opening
 from infra.tlog.merkle import ProofError
@@ -23,8 +24,10 @@ SHOWN = (
 )  # fmt: skip
 
 
-class NoProofError(Exception):
+class NoProofError(Repairable):
     """The service did not hand out a proof; the text says why."""
+
+    repair = "check the event's id and the address of the audit service"
 
 
 @dataclass(frozen=True)

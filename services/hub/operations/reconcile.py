@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 
+from infra.base.repairable import Repairable
 from infra.base.settings import Settings
 from infra.platform import Platform, command_context
 from infra.postgres.database import Database
@@ -13,8 +14,10 @@ from services.hub.operations.hub import REBUILD
 Compare = Callable[[Database], Awaitable[list[Report]]]
 
 
-class BusyError(Exception):
+class BusyError(Repairable):
     """Another process compares the same just now."""
+
+    repair = "aiguillage audit reconcile, later"
 
 
 async def reconcile(settings: Settings) -> AsyncIterator[Report]:

@@ -2,39 +2,44 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 import orjson
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from infra.base.settings import load_settings
 from infra.base.telemetry import configure_logging
 from infra.platform import service_context
+from services.hub.terminal import ProgressBar, tell
 from services.referrals.app import RULES
 from services.referrals.handlers import rules as handler
 from services.referrals.model.rulecheck import Finding
 from services.referrals.model.rules import InvalidRulesError, Rules
 
 CURRENT = "current"
+REPAIRS: dict[type[Exception], str] = {InvalidRulesError: "aiguillage rules check FILE"}
+"""What to do about errors of the commands on rules."""
 
 
 async def publish(file: Path, data: Path | None) -> Rules:
-    """Put a rule set into force; raises as ``handler.publish`` does."""
+    """Put a rule set into force, or print what keeps it from that, and end."""
+    configure_logging("ERROR", plain=True)
     async with (
         service_context(load_settings(data=data), "referrals") as (platform, database),
         database.transaction() as tx,
     ):
         writer = platform.writer("referrals")
-        return await handler.publish(tx, writer, platform.clock, file, "operator")
+        try:
+            return await handler.publish(tx, writer, platform.clock, file, "operator")
+        except handler.RefusedRulesError as error:
+            print_findings(error.findings)
+            raise SystemExit(1) from error
 
 
 def named(name: str, data: Path | None) -> Rules:
-    """The rules of a file, or those in force (``current``)."""
+    """Return the rules of a file, or those in force (``current``)."""
+    configure_logging("ERROR", plain=True)
     return asyncio.run(_current(data)) if name == CURRENT else handler.read(Path(name))
 
 
@@ -50,62 +55,49 @@ async def simulate(
     file: Path, since: date | None, limit: int, data: Path | None
 ) -> handler.Simulation:
     """Try a rule set on past cases, with a progress bar on stderr."""
+    configure_logging("ERROR", plain=True)
     rules = handler.read(file)
-    found = handler.Simulation()
-    bar = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    simulation = handler.Simulation()
     async with service_context(load_settings(data=data), "referrals") as (platform, database):
         writer = platform.writer("referrals")
-        with Progress(*bar, console=Console(stderr=True)) as progress:
-            task = progress.add_task("cases", total=None)
-            async for found in handler.simulate(database, writer, rules, since, limit):
-                total = min(found.total, limit)
-                progress.update(task, total=total, completed=found.seen)
-    return found
+        tried = handler.simulate(database, writer, rules, since, limit)
+        with ProgressBar("cases") as progress:
+            async for simulation in tried:
+                progress(simulation.seen, min(simulation.total, limit))
+    return simulation
 
 
-def print_simulation(found: handler.Simulation, *, as_json: bool) -> None:
+def print_simulation(simulation: handler.Simulation, *, as_json: bool) -> None:
     """Who would move where, and why: ids and conditions, never facts."""
-    flows = sorted(found.flows.items(), key=lambda f: (-f[1], str(f[0])))
+    flows = sorted(simulation.flows.items(), key=lambda f: (-f[1], str(f[0])))
     if as_json:
         shown = {
-            "cases": found.seen,
-            "erased": found.erased,
-            "partial": found.partial,
-            "would_move": found.flows.total(),
+            "cases": simulation.seen,
+            "erased": simulation.erased,
+            "partial": simulation.partial,
+            "would_move": simulation.flows.total(),
             "moved": [
                 {"case_id": m.case_id, "from": m.before, "to": m.after, "because": m.because}
-                for m in found.moved
+                for m in simulation.moved
             ],
         }
         sys.stdout.write(orjson.dumps(shown).decode() + "\n")
         return
-    count = found.flows.total()
-    typer.echo(f"{found.seen} cases, {count} would move, {found.erased} erased")
-    if found.partial:
-        typer.echo(f"{found.partial} of them judged among the services that were described")
+    count = simulation.flows.total()
+    typer.echo(f"{simulation.seen} cases, {count} would move, {simulation.erased} erased")
+    if simulation.partial:
+        typer.echo(
+            f"{simulation.partial} of them judged among the services that were described"
+        )
     for (before, after), count in flows:
         typer.echo(f"{count:>7}  {before or 'nobody'} → {after or 'nobody'}")
-    for moved in found.moved[:50]:
+    for moved in simulation.moved[:50]:
         typer.echo(f"  {moved.case_id}: {', '.join(moved.because)}")
 
 
-def print_findings(found: list[Finding]) -> None:
+def print_findings(findings: list[Finding]) -> None:
     """What keeps rules from being published."""
-    for finding in found:
-        typer.echo(f"  ✗ {finding}", err=True)
-    if not found:
-        typer.echo("  ✓ may be published", err=True)
-
-
-@contextmanager
-def named_errors() -> Iterator[None]:
-    """Errors in one line that names the repair."""
-    configure_logging("ERROR", plain=True)
-    try:
-        yield
-    except handler.RefusedRulesError as error:
-        print_findings(error.findings)
-        raise SystemExit(1) from error
-    except InvalidRulesError as error:
-        typer.secho(f"✗ {error}\n  Repair: aiguillage rules check FILE", err=True, fg="red")
-        raise SystemExit(1) from error
+    for finding in findings:
+        tell(f"  ✗ {finding}")
+    if not findings:
+        tell("  ✓ may be published")

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from services.hub.cli.main import _repair_of
+from services.hub.terminal import repair_of
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ from services.hub.cli.main import _repair_of
     ],
 )
 def test_what_the_system_refuses_names_its_repair(number: int, words: str):
-    assert words in _repair_of(OSError(number, "no", "/data/log"))
+    assert words in repair_of(OSError(number, "no", "/data/log"))
