@@ -46,8 +46,9 @@ up: $(INSTALLED) ## Keep the hub running; data stay in DATA (.data)
 
 ##@ Change it
 
-test-fast: $(INSTALLED) ## Unit tests and contracts, but the slow ones: half a minute
-	$(PY) -m pytest -q -m "not slow and not kafka and not faults" tests/unit tests/contracts
+test-fast: $(INSTALLED) ## Unit tests and contracts without the slow ones, with few examples: half a minute
+	$(PY) -m pytest -q --hypothesis-profile quick -m "not slow and not kafka and not faults" \
+	  tests/unit tests/contracts
 
 lint: $(INSTALLED) ## Style, types, import contracts
 	.venv/bin/ruff check

@@ -31,6 +31,7 @@ def assert_read(found: Envelope, event: Json) -> None:
     PUBLIC_TYPES[found.type].model_validate(found.data)
 
 
+@pytest.mark.slow
 def test_javascripts_binary_and_structured_records_are_read():
     event = contact()
     binary, structured = cloudevents_js.kafka_records([event])

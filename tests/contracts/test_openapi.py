@@ -93,6 +93,7 @@ def test_a_field_that_is_not_named_fails_instead_of_being_dropped() -> None:
         Told(**{"known": 1, "forgotten": 2})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_was_released_of_an_api_is_kept(service: str) -> None:
     assert openapi.released(service).exists(), "run python -m services.hub.openapi --release"

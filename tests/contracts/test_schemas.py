@@ -63,6 +63,7 @@ def test_sealed_part_is_no_part_of_the_clear_schema(name: str) -> None:
     assert personal.isdisjoint(schema.get("$defs", {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @EXAMPLES
 @given(data=st.data())
@@ -79,6 +80,7 @@ def test_what_fits_the_schema_is_read_and_written_back_alike(
     assert _read(model, written) == read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(EVENT_TYPES))
 @EXAMPLES
 @given(data=st.data())
@@ -93,6 +95,7 @@ def test_event_survives_storage_with_its_sealed_part(name: str, data: st.DataObj
     assert parse_event(name, event.clear_json(), event.sealed_json()) == event
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @EXAMPLES
 @given(data=st.data())
@@ -182,6 +185,7 @@ def test_gate_catches_a_type_that_disappears(tmp_path: Path) -> None:
     assert publish.incompatible(copy, publish.SCHEMAS) == [gone]
 
 
+@pytest.mark.slow
 def test_drift_is_seen_both_ways(tmp_path: Path) -> None:
     publish.write(tmp_path)
     assert publish.drift(tmp_path) == []

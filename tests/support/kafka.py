@@ -1,4 +1,4 @@
-"""One Kafka broker per test session, and a fresh topic prefix per test.
+"""One Kafka broker per test session.
 
 `AIGUILLAGE_TEST_SKIP_KAFKA=1` skips the tests that need it; otherwise a machine without a
 broker fails them, saying what to install. `AIGUILLAGE_TEST_KAFKA_KIND` (address, container or
@@ -8,8 +8,9 @@ jars) asks for one kind instead of the first to be had.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -22,20 +23,14 @@ def skip_if_asked() -> None:
         pytest.skip("AIGUILLAGE_TEST_SKIP_KAFKA=1")
 
 
-@pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A running broker, stopped after the session."""
+@contextmanager
+def running_broker(directory: Path) -> Iterator[Broker]:
+    """A broker of the kind that was asked for, or of the first kind to be had."""
     skip_if_asked()
     kind = os.environ.get("AIGUILLAGE_TEST_KAFKA_KIND") or None
     try:
-        obtained = obtain_broker(tmp_path_factory.mktemp("kafka"), kind=kind)
+        obtained = obtain_broker(directory, kind=kind)
     except NoBroker as absent:
         pytest.fail(f"{absent}\nAIGUILLAGE_TEST_SKIP_KAFKA=1 skips.", pytrace=False)
     with obtained:
         yield obtained
-
-
-@pytest.fixture
-def topic_prefix() -> str:
-    """What a test begins its topics' and groups' names with, so that none share a topic."""
-    return f"t{secrets.token_hex(4)}-"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -51,9 +50,9 @@ class Databases:
         return open_vault(Settings(data=self.directory), self.vault_url)
 
 
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """URL of a server; the tests make their own databases in it."""
+@contextmanager
+def running_server() -> Iterator[str]:
+    """URL of the given server, or of one that runs meanwhile."""
     given = os.environ.get("AIGUILLAGE_TEST_DATABASE_URL")
     if given:
         yield given
@@ -65,9 +64,8 @@ def postgres_url() -> Iterator[str]:
         server.stop("immediate")
 
 
-@pytest.fixture(scope="session")
-async def template(postgres_url: str) -> tuple[str, str]:
-    """Names of a migrated pair of databases that tests copy: migrating takes seconds."""
+async def migrated(postgres_url: str) -> tuple[str, str]:
+    """Make a migrated pair of databases, to be copied; return their names."""
     name = f"template_{uuid4().hex[:8]}"
     url = render(make_url(postgres_url).set(database=name))
     await migrate(url, vault_url(url))
@@ -94,12 +92,3 @@ async def copied(
         for target in names:
             await connection.execute(text(f'DROP DATABASE "{target}" WITH (FORCE)'))
     await engine.dispose()
-
-
-@pytest.fixture
-async def databases(
-    postgres_url: str, template: tuple[str, str], tmp_path: Path
-) -> AsyncIterator[Databases]:
-    """A fresh, migrated pair of databases."""
-    async with copied(postgres_url, template, tmp_path) as made:
-        yield made

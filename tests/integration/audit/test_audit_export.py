@@ -4,50 +4,21 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
 from infra.eventstore.events import NewEvent
 from infra.tlog.export.reader import Exported
 from services.audit.handlers.export import PIECE_BYTES
 from services.audit.handlers.signing import vkey
 from services.audit.routes.log import PAGE_BYTES
-from services.hub.cli.main import app
-from services.hub.operations import audit
+from tests.integration.audit.conftest import Run
 from tests.integration.audit.test_audit_pathway import CASE, PERSON, live_a_pathway
 from tests.integration.audit.test_audit_verification import served
-from tests.support.audit_log import START, Hub, audit_hub, client_of, plain
-from tests.support.postgres import Databases
-
-Run = Callable[..., Awaitable[Result]]
-
-
-@pytest.fixture
-async def hub(databases: Databases) -> AsyncIterator[Hub]:
-    async with audit_hub(databases) as hub:
-        yield hub
-
-
-@pytest.fixture
-def run(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`aiguillage audit …`, in a thread: it runs a loop of its own."""
-    # the runner's stderr is closed at its end: the log of later tests must not go there
-    monkeypatch.setattr(audit, "configure_logging", lambda *args, **given: None)
-    monkeypatch.setenv("AIGUILLAGE_DATABASE_URL", databases.url)
-    monkeypatch.setenv("AIGUILLAGE_VAULT_URL", databases.vault_url)
-    monkeypatch.setenv("AIGUILLAGE_DATA", str(databases.directory))
-
-    async def run(*words: object) -> Result:
-        typed = ["audit", *map(str, words)]
-        return await asyncio.to_thread(CliRunner().invoke, app, typed)
-
-    return run
+from tests.support.audit_log import START, Hub, client_of, plain
 
 
 def files(folder: Path) -> dict[str, bytes]:

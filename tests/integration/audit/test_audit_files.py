@@ -1,6 +1,5 @@
 """The log as plain files: what any web server serves is what the service serves."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
@@ -14,12 +13,6 @@ from tests.support.audit_log import Hub, audit_hub, client_of, plain
 from tests.support.postgres import Databases
 
 ORIGIN = "aiguillage.local/log"
-
-
-@pytest.fixture
-async def hub(databases: Databases) -> AsyncIterator[Hub]:
-    async with audit_hub(databases) as hub:
-        yield hub
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A log whose keys change while it runs, as an auditor meets it."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from services.audit.handlers.signing import vkey
 from services.hub.operations import hub as operations
 from services.hub.operations import proofs
 from services.hub.operations.log import rotate_key
-from tests.support.audit_log import Hub, audit_hub, client_of
-from tests.support.postgres import Databases
+from tests.support.audit_log import Hub, client_of
 from tests.support.tlog import ENTRIES, LOG, inclusion, note_at, witness_key
 
 
@@ -35,9 +33,8 @@ def clock() -> Calendar:
 
 
 @pytest.fixture
-async def hub(databases: Databases, clock: Calendar) -> AsyncIterator[Hub]:
-    async with audit_hub(databases, clock, log_ml_dsa=True) as hub:
-        yield hub
+def hub_options(clock: Calendar) -> dict[str, Any]:
+    return {"clock": clock, "log_ml_dsa": True}
 
 
 async def told(hub: Hub) -> tuple[bytes, dict[str, Any]]:

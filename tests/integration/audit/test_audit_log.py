@@ -2,7 +2,6 @@
 
 import base64
 import random
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import httpx2
@@ -15,23 +14,10 @@ from infra.tlog import merkle, tiles
 from infra.tlog.export.layout import Selection
 from infra.tlog.tiles import Tile
 from services.audit.handlers.signing import RefusedToSignError, vkey
-from tests.support.audit_log import Hub, audit_hub, client_of, plain, unbase64
-from tests.support.postgres import Databases
+from tests.support.audit_log import Hub, client_of, plain, unbase64
 
 SIZE = 700
 NOBODY = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest.fixture
-async def hub(databases: Databases) -> AsyncIterator[Hub]:
-    async with audit_hub(databases) as hub:
-        yield hub
-
-
-@pytest.fixture
-async def client(hub: Hub) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(hub) as client:
-        yield client
 
 
 async def fill(hub: Hub, count: int = SIZE) -> None:

@@ -1,6 +1,5 @@
 """A person's pathway, rebuilt from the log alone, as of any position or moment."""
 
-from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,8 +29,7 @@ from contracts.values import (
 )
 from infra.eventstore.events import NewEvent
 from infra.eventstore.upcast import forget_upcaster, register_upcaster
-from tests.support.audit_log import START, Hub, audit_hub, client_of
-from tests.support.postgres import Databases
+from tests.support.audit_log import START, Hub
 
 PERSON, CASE, NEED, CONTACT = (UUID(int=n) for n in range(1, 5))
 REFERRAL, PROPOSAL, AGREEMENT, ANSWER = (UUID(int=n) for n in range(5, 9))
@@ -40,15 +38,8 @@ KIND, LOCALE = PartnerKind.MISSION_LOCALE, "mission-locale"
 
 
 @pytest.fixture
-async def hub(databases: Databases) -> AsyncIterator[Hub]:
-    async with audit_hub(databases) as hub:
-        yield hub
-
-
-@pytest.fixture
-async def client(hub: Hub) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(hub, "adviser") as client:
-        yield client
+def role() -> str:
+    return "adviser"
 
 
 def moved(event: type[Any], status: ReferralStatus, **more: Any) -> Any:

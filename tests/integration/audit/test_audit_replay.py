@@ -13,13 +13,14 @@ from contracts.audit import ReplayLine
 from services.audit.handlers import replay as handler
 from services.audit.handlers.replay import StoredLog
 from services.audit.routes.replay import AT_ONCE
-from tests.integration.audit.test_audit_export import Run, hub, lived, run  # noqa: F401
+from tests.integration.audit.conftest import Run
+from tests.integration.audit.test_audit_export import lived
 from tests.integration.audit.test_audit_pathway import CASE, PERSON, REFERRAL
 from tests.support.audit_log import Hub, client_of
 
 
 @pytest.fixture
-async def client(hub: Hub) -> AsyncIterator[httpx2.AsyncClient]:  # noqa: F811
+async def client(hub: Hub) -> AsyncIterator[httpx2.AsyncClient]:
     await lived(hub)
     async with client_of(hub) as client:
         yield client
@@ -113,7 +114,7 @@ async def test_what_makes_no_sense_is_a_problem_that_names_the_field(
 
 
 async def test_too_many_replays_at_a_time_are_refused(
-    hub: Hub,  # noqa: F811
+    hub: Hub,
     client: httpx2.AsyncClient,
 ) -> None:
     places: asyncio.Semaphore = hub.service.app.state.replays
@@ -126,7 +127,7 @@ async def test_too_many_replays_at_a_time_are_refused(
 
 
 async def test_reading_waits_for_the_caller_and_ends_with_them(
-    hub: Hub,  # noqa: F811
+    hub: Hub,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Spoken to as a server does, with a caller who takes two messages and then leaves."""
@@ -175,7 +176,7 @@ def _scope(path: str, key: str) -> dict[str, Any]:
 
 async def test_the_command_line_says_what_the_service_says(
     client: httpx2.AsyncClient,
-    run: Run,  # noqa: F811
+    run: Run,
     tmp_path: Path,
 ) -> None:
     await run("export", tmp_path / "whole")
@@ -195,7 +196,7 @@ async def test_the_command_line_says_what_the_service_says(
     assert alone.stdout == (await run("replay", "--person", PERSON, "--json")).stdout
 
 
-async def test_words_are_for_people(client: httpx2.AsyncClient, run: Run) -> None:  # noqa: F811
+async def test_words_are_for_people(client: httpx2.AsyncClient, run: Run) -> None:
     said = (await run("replay", "--person", PERSON, "--as-of", "2026-01-06")).stdout
     assert "05/01/2026 10:00  Personne enregistrée" in said
     assert "status: requested" in said
@@ -217,7 +218,7 @@ TYPED: list[tuple[list[object], str]] = [
 
 async def test_what_makes_no_sense_is_refused_in_one_line(
     client: httpx2.AsyncClient,
-    run: Run,  # noqa: F811
+    run: Run,
 ) -> None:
     for words, why in TYPED:
         refused = await run(*words)
@@ -226,7 +227,7 @@ async def test_what_makes_no_sense_is_refused_in_one_line(
 
 async def test_an_export_of_a_period_is_not_replayed(
     client: httpx2.AsyncClient,
-    run: Run,  # noqa: F811
+    run: Run,
     tmp_path: Path,
 ) -> None:
     await run("export", tmp_path / "period", "--from", 5)

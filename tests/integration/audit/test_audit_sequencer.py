@@ -1,7 +1,6 @@
 """Every event enters the log once, in a dense order, whatever happens on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import uuid4
 
@@ -14,16 +13,10 @@ from infra.tlog import merkle
 from infra.tlog.merkle import Frontier
 from services.audit.app import build
 from services.audit.handlers.sequencing import StreamBrokenError, sequence
-from tests.support.audit_log import START, Hub, audit_hub, drain, plain
+from tests.support.audit_log import START, Hub, drain, plain
 from tests.support.postgres import Databases
 
 ENTRIES = "SELECT idx, event_id, service, position, stream, version FROM entries ORDER BY idx"
-
-
-@pytest.fixture
-async def hub(databases: Databases) -> AsyncIterator[Hub]:
-    async with audit_hub(databases) as hub:
-        yield hub
 
 
 async def tree(hub: Hub) -> Frontier:

@@ -28,12 +28,6 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.fixture
-async def hub(databases: Databases) -> AsyncIterator[Hub]:
-    async with audit_hub(databases) as hub:
-        yield hub
-
-
 async def remembered(databases: Databases) -> list[Any]:
     """What stands in the keys' database."""
     vault = Database(databases.vault_url, "vault", pool_size=1)

@@ -16,22 +16,10 @@ from infra.tlog.checks import Outcome, Verdict
 from infra.tlog.verify.remote import verify_remote
 from infra.web.auth import create_key
 from services.audit.handlers.signing import vkey
-from tests.support.audit_log import Hub, audit_hub, client_of, plain
+from tests.support.audit_log import Hub, audit_hub, plain
 from tests.support.postgres import Databases
 
 SIZE = 700
-
-
-@pytest.fixture
-async def hub(databases: Databases) -> AsyncIterator[Hub]:
-    async with audit_hub(databases) as hub:
-        yield hub
-
-
-@pytest.fixture
-async def client(hub: Hub) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(hub) as client:
-        yield client
 
 
 async def fill(hub: Hub, count: int = SIZE) -> None:

@@ -116,8 +116,7 @@ async def test_without_the_quorum_the_newest_checkpoint_proves_what_it_can(
         )
 
 
-async def test_what_is_not_under_a_signature_has_no_proof_file(hub_alone: Hub) -> None:
-    hub = hub_alone
+async def test_what_is_not_under_a_signature_has_no_proof_file(hub: Hub) -> None:
     await hub.fill(5)
     (logged,) = await hub.append("intake", "s-1", plain(1))
     async with client_of(hub) as client:
@@ -131,12 +130,6 @@ async def test_what_is_not_under_a_signature_has_no_proof_file(hub_alone: Hub) -
             200, "text/plain; charset=utf-8"
         )  # fmt: skip
         assert (await client.get("/v1/proofs/nonsense.tlog-proof")).status_code == 422
-
-
-@pytest.fixture
-async def hub_alone(databases: Databases) -> AsyncIterator[Hub]:
-    async with audit_hub(databases) as hub:
-        yield hub
 
 
 async def test_a_witness_far_behind_or_unknown_to_us_is_brought_up(

@@ -61,7 +61,7 @@ def _wraps(node: ast.AST) -> bool:
 
 
 @pytest.fixture
-async def hub(processes: Processes) -> Any:
+async def platform(processes: Processes) -> Any:
     """Persons, partners' secrets and refused records, by the code that keeps them."""
     databases = processes.databases
     settings = Settings(data=databases.directory, seed="petite-foret")
@@ -72,57 +72,59 @@ async def hub(processes: Processes) -> Any:
     await platform.close()
 
 
-def endpoints_of(hub: Platform, partners: Database) -> Endpoints:
+def endpoints_of(platform: Platform, partners: Database) -> Endpoints:
     """Registers addresses of every channel, on loopback too."""
-    settings = hub.settings.model_copy(
+    settings = platform.settings.model_copy(
         update={
             "smtp_url": "smtp://127.0.0.1:9",
             "desk_address": "1 place Saint-Martin 59494 Petite-Forêt",
             "delivery_allowed_networks": "127.0.0.0/8",
         }
     )
-    channels = Channels(channel_context(settings, hub.clock))
-    return Endpoints(partners, hub.writer("partners"), hub.clock, channels)
+    channels = Channels(channel_context(settings, platform.clock))
+    return Endpoints(partners, platform.writer("partners"), platform.clock, channels)
 
 
-async def test_secrets_and_refused_records_move_as_well(processes: Processes, hub: Platform):
+async def test_secrets_and_refused_records_move_as_well(
+    processes: Processes, platform: Platform
+):
     partners, intake = processes.database("partners"), processes.database("intake")
-    endpoints = endpoints_of(hub, partners)
+    endpoints = endpoints_of(platform, partners)
     address = Address(PARTNER, [SERVICE], "mailto:accueil@ml.example", Channel.EMAIL)
     made = await endpoints.register(address, EventMetadata())
     await endpoints.rotate(made.endpoint_id, EventMetadata())
     records = PublicRecords(
-        InboundValidator(hub.vault.index, Requesters(), hub.clock),
-        Intake(intake, hub.writer("intake"), hub.clock),
-        hub.vault.master, hub.clock,
+        InboundValidator(platform.vault.index, Requesters(), platform.clock),
+        Intake(intake, platform.writer("intake"), platform.clock),
+        platform.vault.master, platform.clock,
     )  # fmt: skip
     bad = ForeignRecord("public", 0, 7, b"{not JSON", (("content-type", b"text/plain"),))
     async with intake.transaction() as tx:
         await records.handle([bad], tx)
-    before = await _opened(partners, hub.vault.master)
+    before = await _opened(partners, platform.vault.master)
     rotation = await processes.rotate(*KEPT)
     assert (await rotation.status()).under({1}) == {}
     assert (await rotation.status()).under({2}) == {
         "partners.endpoint_secrets": 2, "intake.refused_records": 1,
     }  # fmt: skip
     await rotation.destroy_old()
-    assert await _opened(partners, hub.vault.master) == before
+    assert await _opened(partners, platform.vault.master) == before
     async with intake.transaction() as tx:
         assert await records.replay_refused(tx) == 1
         assert await count_refused(tx) == {"unsupported-media-type": 1}
     assert await _values_under(processes, 1) == []
 
 
-async def test_credentials_of_an_api_move_as_well(processes: Processes, hub: Platform):
+async def test_credentials_of_an_api_move_as_well(processes: Processes, platform: Platform):
     partners = processes.database("partners")
-    endpoints = endpoints_of(hub, partners)
+    endpoints = endpoints_of(platform, partners)
     url = "http://127.0.0.1:9"
     given = EndpointApplication(auth_url=url, client_id="c", client_secret="s").at(url)
     address = Address(TRAVAIL, [], url, Channel.FRANCE_TRAVAIL, application=given)
     made = await endpoints.register(address, EventMetadata())
     await (await processes.rotate(*KEPT)).destroy_old()
     rows = await partners.rows(SECRET_ROWS)
-    secrets = await Secrets.of(hub.vault.master, rows)
+    secrets = await Secrets.of(platform.vault.master, rows)
     assert secrets.applications(rows) == {made.endpoint_id: given}
     assert await _values_under(processes, 1) == []
 
@@ -155,10 +157,10 @@ async def _bytes_columns(connection: Transaction, schema: str) -> Iterator[tuple
 
 
 async def test_secret_of_a_destroyed_epoch_holds_up_no_other_partner(
-    processes: Processes, hub: Platform
+    processes: Processes, platform: Platform
 ):
     partners = processes.database("partners")
-    endpoints = endpoints_of(hub, partners)
+    endpoints = endpoints_of(platform, partners)
     for name in ("a", "b"):
         url = f"mailto:{name}@ml.example"
         await endpoints.register(
@@ -171,6 +173,6 @@ async def test_secret_of_a_destroyed_epoch_holds_up_no_other_partner(
             "UPDATE endpoint_secrets SET wrapped = $1 WHERE secret_id = $2",
             old["wrapped"], old["secret_id"],
         )  # fmt: skip
-    opened = await _opened(partners, hub.vault.master)
+    opened = await _opened(partners, platform.vault.master)
     assert len(opened) == 1
     assert old["endpoint_id"] not in opened

@@ -9,8 +9,7 @@ import pytest
 from infra.messaging.subscription import RETRIES
 from services.hub.demo.kafka_broker import JarBroker, NoBroker
 from tests.support.kafka import skip_if_asked
-from tests.support.postgres import Databases
-from tests.support.sources import World, assert_once_and_in_order, persons, world
+from tests.support.sources import World, assert_once_and_in_order, persons
 
 pytestmark = pytest.mark.kafka
 
@@ -28,15 +27,16 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JarBroker]:
 
 
 @pytest.fixture
+def bootstrap(mortal: JarBroker) -> str:
+    return mortal.bootstrap
+
+
+@pytest.fixture
 async def hub(
-    mortal: JarBroker,
-    databases: Databases,
-    topic_prefix: str,
-    monkeypatch: pytest.MonkeyPatch,
+    mortal: JarBroker, hub: World, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[World]:
     monkeypatch.setattr("infra.messaging.relay.SEND_SECONDS", 3.0)  # only to spare time
-    async with world(databases, mortal.bootstrap, topic_prefix) as made:
-        yield made
+    yield hub
     if not mortal._alive():
         await asyncio.to_thread(mortal.restart)
 

@@ -22,15 +22,12 @@ from infra.messaging.sources.public import public_source
 from infra.messaging.subscription import Subscription
 from infra.messaging.topics import create_topics
 from infra.postgres.transaction import Transaction
-from services.hub.demo.kafka_broker import Broker
-from tests.support.postgres import Databases
 from tests.support.sources import (
     EVENT_TYPE,
     World,
     assert_once_and_in_order,
     lag_is,
     persons,
-    world,
     write_effects,
 )
 
@@ -39,10 +36,9 @@ CANARY = "Zébulon-Canari"
 
 
 @pytest.fixture
-async def hub(databases: Databases, topic_prefix: str, broker: Broker) -> AsyncIterator[World]:
-    async with world(databases, broker.bootstrap, topic_prefix) as made:
-        await create_topics(made.settings)
-        yield made
+async def hub(hub: World) -> World:
+    await create_topics(hub.settings)
+    return hub
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Strangers on the broker: whatever they produce stops nobody, and is never believed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from infra.messaging.subscription import Subscription
 from infra.messaging.topics import create_topics
 from infra.platform import open_vault
 from infra.postgres.transaction import Transaction
-from services.hub.demo.kafka_broker import Broker, JarBroker
+from services.hub.demo.kafka_broker import JarBroker
 from tests.support.kafka import skip_if_asked
 from tests.support.postgres import Databases
 from tests.support.sources import World, persons, world
@@ -32,10 +32,9 @@ CODECS = [None, "gzip", "snappy", "lz4", "zstd"]
 
 
 @pytest.fixture
-async def hub(databases: Databases, topic_prefix: str, broker: Broker) -> AsyncIterator[World]:
-    async with world(databases, broker.bootstrap, topic_prefix) as made:
-        await create_topics(made.settings)
-        yield made
+async def hub(hub: World) -> World:
+    await create_topics(hub.settings)
+    return hub
 
 
 class Municipal:

@@ -1,7 +1,7 @@
 """The relay: a table's events on a topic, in order, none missing, whatever happens to it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from uuid import uuid4
 
 import pytest
@@ -16,17 +16,9 @@ from infra.messaging.relay import BATCH_BYTES, Relay
 from infra.messaging.sources.base import SourceBrokenError
 from infra.messaging.sources.postgres import PostgresSource
 from infra.postgres.transaction import Transaction
-from services.hub.demo.kafka_broker import Broker
-from tests.support.postgres import Databases
-from tests.support.sources import World, persons, world
+from tests.support.sources import World, persons
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-async def hub(databases: Databases, topic_prefix: str, broker: Broker) -> AsyncIterator[World]:
-    async with world(databases, broker.bootstrap, topic_prefix) as made:
-        yield made
 
 
 async def records(hub: World) -> dict[int, list[ConsumerRecord]]:

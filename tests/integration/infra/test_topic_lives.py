@@ -18,23 +18,18 @@ from infra.messaging.sources.public import public_source
 from infra.messaging.subscription import Subscription
 from infra.messaging.topic_ids import find_topic
 from infra.messaging.topic_lives import TOPIC
-from services.hub.demo.kafka_broker import Broker
 from services.hub.operations.hub import republish
-from tests.support.postgres import Databases
-from tests.support.sources import World, persons, world
+from tests.support.sources import World, persons
 
 pytestmark = pytest.mark.kafka
 REPAIR = "aiguillage republish intake"
 
 
 @pytest.fixture
-async def hub(
-    databases: Databases, topic_prefix: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[World]:
+async def hub(hub: World, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("infra.messaging.relay.LOOK_SECONDS", 0.2)  # only to spare time
     monkeypatch.setattr("infra.messaging.sources.consumer.LOOK_SECONDS", 0.2)
-    async with world(databases, broker.bootstrap, topic_prefix) as made:
-        yield made
+    return hub
 
 
 @asynccontextmanager

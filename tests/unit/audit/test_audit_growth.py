@@ -1,5 +1,6 @@
 """A stored tree grows in steps of any size."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ def grown_by(sizes: list[int], start: int = 0) -> tuple[Frontier, list[TileHash]
     return frontier, made
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 700), max_size=12), st.sampled_from([0, 250, 65_300]))
 def test_any_steps_lead_to_the_frontier_of_one_append_after_the_other(
     sizes: list[int], start: int
@@ -30,6 +32,7 @@ def test_any_steps_lead_to_the_frontier_of_one_append_after_the_other(
     assert frontier == expected
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 700), max_size=12), st.sampled_from([0, 250, 65_300]))
 def test_every_full_tile_is_hashed_exactly_once(sizes: list[int], start: int) -> None:
     frontier, made = grown_by(sizes, start)

@@ -93,6 +93,7 @@ def test_a_policy_that_cannot_be_read_says_nothing_of_the_log(
         assert verdict.outcome is Outcome.INCOMPLETE, policy
 
 
+@pytest.mark.slow
 def test_a_bundle_with_more_than_256_mib_beside_it_is_intact_and_checked_in_flat_memory(
     tmp_path: Path,
 ) -> None:

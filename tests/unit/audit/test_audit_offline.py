@@ -93,6 +93,7 @@ def test_a_log_of_any_size_is_intact(size: int, tmp_path: Path) -> None:
     assert both(tmp_path).outcome is Outcome.INTACT
 
 
+@pytest.mark.slow
 @given(data=st.data(), kind=st.sampled_from(sorted(KINDS)))
 def test_every_change_to_a_file_is_found_by_both(data: st.DataObject, kind: str) -> None:
     with TemporaryDirectory() as place:
@@ -131,6 +132,7 @@ def _flipped(data: bytes, at: int, bit: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_byte_of_the_small_files_counts(kind: str, copy: Callable[[str], Path]) -> None:
     folder = copy(kind)
@@ -369,6 +371,7 @@ def test_keys_of_a_kind_that_the_short_verifier_does_not_know_are_passed_over() 
     assert alone(made("whole"), key)[0] == 1
 
 
+@pytest.mark.slow
 def test_processes_say_what_one_process_says(tmp_path: Path) -> None:
     """More than one tile of level 1, so that there are parts to share out."""
     size = 65_536 + 300

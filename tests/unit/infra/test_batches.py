@@ -76,6 +76,7 @@ def test_what_unpacks_to_more_than_the_bound_is_stepped_over(codec: int):
     assert (found.first, found.last, found.size) == (0, 0, len(does_not))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 def test_200_mib_in_200_kib_take_no_memory(codec: str, tmp_path: Path):
     (tmp_path / "bomb").write_bytes(batch(CODECS[codec], bytes(200 * MIB)))

@@ -151,6 +151,7 @@ async def test_line_ends_between_two_requests_do_not_keep_a_connection(connect, 
     ticks.cancel()
 
 
+@pytest.mark.slow
 async def test_a_connection_between_two_requests_outlives_that_of_a_late_head(
     connect, monkeypatch
 ):

@@ -33,6 +33,7 @@ def test_each_type_has_a_largest_size_below_the_bound_of_all(event_type: str):
     assert 0 < largest(event_type) <= MOST_BYTES
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(fill=st.sampled_from(FILLS))
 @pytest.mark.parametrize("event_type", EVENT_TYPES)

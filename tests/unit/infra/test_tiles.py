@@ -199,6 +199,7 @@ def test_a_node_is_found_in_one_tile(node: tuple[int, int], span: Span) -> None:
     assert tiles.locate(node) == span
 
 
+@pytest.mark.slow
 @given(st.integers(0, 15), st.data())
 def test_a_node_from_tiles_is_the_root_over_its_leaves(level: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, (TOTAL >> level) - 1))
@@ -206,6 +207,7 @@ def test_a_node_from_tiles_is_the_root_over_its_leaves(level: int, data: st.Data
     assert found == merkle.root_of(LEAVES[index << level : (index + 1) << level])
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(sizes, st.data())
 def test_inclusion_is_proven_from_tiles_alone(size: int, data: st.DataObject) -> None:

@@ -29,6 +29,7 @@ def rows(structure: Any, service: Any, **known: Any) -> tuple[list[Any], list[An
     return [canonical(Structure, structure)], [row]
 
 
+@pytest.mark.slow
 @given(STRUCTURES, SERVICES, AGES, AGES)
 @settings(max_examples=150)
 def test_what_goes_out_as_hsds_comes_back_as_it_was(
@@ -269,6 +270,7 @@ TERMS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(BENT, st.lists(TERMS, max_size=3))
 @settings(max_examples=200)
 def test_bent_documents_are_refused_row_by_row_and_break_nothing(bent: Any, terms: list[Any]):

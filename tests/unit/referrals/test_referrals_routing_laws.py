@@ -2,6 +2,7 @@
 
 from datetime import date
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,6 +65,7 @@ def test_stored_explanation_gives_the_stored_result_again(who: Person, thematiqu
     ]
 
 
+@pytest.mark.slow
 @given(PEOPLE, st.sampled_from(Thematique))
 @settings(max_examples=400)
 def test_nobody_is_left_without_a_human_route(who: Person, thematique: Thematique):

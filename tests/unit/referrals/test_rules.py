@@ -91,6 +91,7 @@ def full_is_better(graph: Graph) -> None:
             expression["value"] = "5"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "where", "what"),
     [

@@ -47,6 +47,7 @@ def table_of(fact: str, cell: str) -> Table:
     return rules_of(fact, cell).tables[KIND]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fact", sorted(FIELDS))
 @pytest.mark.parametrize("cell", OPERATORS)
 def test_each_fact_by_each_operator_is_checked_and_judged(fact: str, cell: str):

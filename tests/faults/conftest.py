@@ -1,0 +1,5 @@
+"""The partner service and an endpoint that it delivers to."""
+
+from tests.support.partners import hub, sink
+
+__all__ = ["hub", "sink"]
