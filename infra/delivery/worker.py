@@ -37,7 +37,7 @@ LAST_RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[J]):
-    """A leased send: where it goes, what is sent, and the outbox's own rows of it.
+    """A leased send: where it goes, what is sent, and the queue's own rows of it.
 
     One row each, but where a channel takes several messages as one.
     """
@@ -80,7 +80,7 @@ class DeliveryQueue(Protocol[J]):
         """Whether anything is due that may leave now."""
         ...
 
-    async def turn(self, results: Sequence[Result[J]], load: Load) -> list[Job[J]]:
+    async def record_and_claim(self, results: Sequence[Result[J]], load: Load) -> list[Job[J]]:
         """Record results and lease what may leave next, in one transaction."""
         ...
 
@@ -91,7 +91,7 @@ class DeliveryWorker(Generic[J]):
     def __init__(
         self,
         name: str,
-        outbox: DeliveryQueue[J],
+        queue: DeliveryQueue[J],
         sender: Transport,
         wakes_on: str,
         *,
@@ -101,7 +101,7 @@ class DeliveryWorker(Generic[J]):
     ) -> None:
         self.name = name
         self.last_step = time.monotonic()
-        self._outbox = outbox
+        self._queue = queue
         self._sender = sender
         self._wakes_on = wakes_on
         self._poll = poll_seconds
@@ -141,10 +141,10 @@ class DeliveryWorker(Generic[J]):
     async def step(self) -> bool:
         """One turn; answers whether anything was leased."""
         load = self._load()
-        if not self._results and (load.room <= 0 or not await self._outbox.due(load)):
+        if not self._results and (load.room <= 0 or not await self._queue.due(load)):
             return False
         results = list(self._results)
-        jobs = await self._outbox.turn(results, load)
+        jobs = await self._queue.record_and_claim(results, load)
         del self._results[: len(results)]
         for job in jobs:
             self._start(job)
@@ -198,7 +198,7 @@ class DeliveryWorker(Generic[J]):
         await self._abandon()
         if self._results:
             async with asyncio.timeout(self._drain_seconds):
-                await self._outbox.turn(list(self._results), Load(0, 0, {}))
+                await self._queue.record_and_claim(list(self._results), Load(0, 0, {}))
             self._results.clear()
 
     async def _abandon(self) -> None:

@@ -107,7 +107,7 @@ async def test_changes_follow_each_other_though_one_is_tried_again(bureau: Burea
 async def test_change_waits_for_a_request_that_is_on_its_way(bureau: Bureau):
     await bureau.connect()
     referral = await bureau.asks()
-    (job,) = await bureau.worker._outbox.turn([], ROOM)
+    (job,) = await bureau.worker._queue.record_and_claim([], ROOM)
     await bureau.says(referral)
     await bureau.turn()
     assert bureau.did() == []
@@ -123,7 +123,7 @@ async def test_cancellation_does_not_overtake_a_change_on_its_way(bureau: Bureau
     await bureau.connect()
     referral = await bureau.made()
     await bureau.says(referral)
-    (job,) = await bureau.worker._outbox.turn([], ROOM)
+    (job,) = await bureau.worker._queue.record_and_claim([], ROOM)
     await bureau.cancels(referral)
     await bureau.turn()
     assert bureau.did() == ["POST"]

@@ -222,7 +222,7 @@ async def test_agreement_that_ended_lets_nothing_leave(bureau: Bureau):
 async def test_crash_between_send_and_record_leaves_one_appointment(bureau: Bureau):
     await bureau.connect()
     referral = await bureau.asks()
-    (job,) = await bureau.worker._outbox.turn([], ROOM)
+    (job,) = await bureau.worker._queue.record_and_claim([], ROOM)
     sent = await bureau.worker._sender.send(job.message)
     assert sent.outcome == "ok"  # and then the process dies
     assert (await state(bureau))["state"] == "pending"

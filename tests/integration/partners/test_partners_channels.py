@@ -256,5 +256,5 @@ async def test_storm_of_retries_leaves_room_for_what_is_new(timed: Timed, sink: 
     await timed.refer(service_id=other)
     await timed.hear()
     timed.now += timedelta(seconds=1)
-    jobs = await timed.worker._outbox.turn([], Load(4, 1, {}))
+    jobs = await timed.worker._queue.record_and_claim([], Load(4, 1, {}))
     assert sorted(job.retry for job in jobs) == [False, True]

@@ -1,6 +1,6 @@
 """Deliveries under any order of claims, sends, records, crashes and clocks.
 
-A state machine drives the outbox on a real database: nothing is lost, everything arrives at
+A state machine drives the queue on a real database: nothing is lost, everything arrives at
 least once or is left to be handed over, with an event, in order where that is asked,
 under one id.
 """
@@ -85,8 +85,8 @@ class Deliveries(RuleBasedStateMachine):
         self.run(self._claim(room, retries))
 
     async def _claim(self, room: int, retries: int) -> None:
-        outbox = self.hub.worker._outbox
-        jobs = await outbox.turn([], Load(room, retries, {}))
+        queue = self.hub.worker._queue
+        jobs = await queue.record_and_claim([], Load(room, retries, {}))
         assert len(jobs) <= room
         for job in jobs:
             assert job.message.message.webhook_id == f"dlv_{job.rows[0].delivery_id.hex}"
@@ -110,7 +110,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule()
     def recorded(self) -> None:
-        self.run(self.hub.worker._outbox.turn(self.results, Load(0, 0, {})))
+        self.run(self.hub.worker._queue.record_and_claim(self.results, Load(0, 0, {})))
         self.results = []
 
     @rule()
@@ -129,7 +129,7 @@ class Deliveries(RuleBasedStateMachine):
         self.results = []
         for _ in range(AGES):
             self.now += timedelta(minutes=11)
-            jobs = await self.hub.worker._outbox.turn(self.results, Load(9, 9, {}))
+            jobs = await self.hub.worker._queue.record_and_claim(self.results, Load(9, 9, {}))
             for job in jobs:
                 self._arrive(job)
             self.results = [Result(job, Sent(Outcome.OK)) for job in jobs]
