@@ -1,6 +1,6 @@
 """Sends what is due, many at once, and records what became of it, many at a time.
 
-Each turn is one transaction: the results gathered since the last one go in, what is due next
+Each step is one transaction: the results gathered since the last one go in, what is due next
 comes out, leased. Nothing is held in the database while a message is on its way; if the
 process dies there, the lease runs out and the message is sent again under the same id.
 """
@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import Counter as Metric
 from prometheus_client import Gauge
 
+from infra.base.loop import Loop
 from infra.delivery.webhook.sender import Outcome, Sent
 from infra.postgres.notify import Notifier
 
@@ -31,7 +32,6 @@ KEPT_FOR_FIRST = 150
 """Places that no retry takes: a storm of them must not hold up what is new."""
 LINGER_FROM = 50
 LINGER_SECONDS = 0.03
-FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 5.0
 
 
@@ -85,8 +85,8 @@ class DeliveryQueue(Protocol[J]):
         ...
 
 
-class DeliveryWorker(Generic[J]):
-    """Runs beside the routes of a service."""
+class DeliveryWorker(Loop, Generic[J]):
+    """Runs beside the routes of a service; errors of the database are waited out."""
 
     def __init__(
         self,
@@ -99,33 +99,22 @@ class DeliveryWorker(Generic[J]):
         drain_seconds: float = 5.0,
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
-        self.name = name
-        self.last_step = time.monotonic()
+        super().__init__(name, last_retry=LAST_RETRY_SECONDS)
         self._queue = queue
         self._sender = sender
         self._wakes_on = wakes_on
         self._poll = poll_seconds
         self._drain_seconds = drain_seconds
         self._max_in_flight = max_in_flight
-        self._stopping = False
         self._listener: Notifier | None = None
         self._sending: dict[asyncio.Task[None], Job[J]] = {}
         self._results: list[Result[J]] = []
 
     async def run(self) -> None:
-        """Send until ``stop``; errors of the database are waited out, never fatal."""
-        self._listener, delay = Notifier(self._wakes_on), FIRST_RETRY_SECONDS
+        """Send until ``stop``, then wait for what is on its way."""
+        self._listener = Notifier(self._wakes_on)
         try:
-            while not self._stopping:
-                try:
-                    if not await self.step():
-                        await self._wait()
-                    delay = FIRST_RETRY_SECONDS
-                except Exception as error:
-                    log.warning("deliveries wait", worker=self.name, error=type(error).__name__)
-                    await asyncio.sleep(delay)
-                    delay = min(delay * 2, LAST_RETRY_SECONDS)
-                self.last_step = time.monotonic()
+            await super().run()
             await self._drain()
         finally:
             self._listener.close()
@@ -134,34 +123,44 @@ class DeliveryWorker(Generic[J]):
 
     def stop(self) -> None:
         """Claim nothing more; what is on its way ends, or is left to its lease."""
-        self._stopping = True
+        super().stop()
         if self._listener:
             self._listener.wake()
 
+    async def failed(self, error: Exception, delay: float) -> None:
+        """Report that the database is away, or what else went wrong."""
+        log.warning("deliveries wait", worker=self.name, error=type(error).__name__)
+
+    async def turn(self) -> None:
+        """Send what is due; wait where nothing is."""
+        if await self.step():
+            return
+        assert self._listener is not None
+        if not self._results:
+            await self._listener.wait(self._poll)
+        if len(self._sending) >= LINGER_FROM:
+            # more results are about to come: fewer, larger transactions carry more of them
+            await asyncio.sleep(LINGER_SECONDS)
+
     async def step(self) -> bool:
-        """One turn; answers whether anything was leased."""
-        load = self._load()
-        if not self._results and (load.room <= 0 or not await self._queue.due(load)):
+        """Record, claim and start sending once. Returns whether anything was leased."""
+        room = max(0, self._max_in_flight - len(self._sending))
+        most_retries = max(1, self._max_in_flight - KEPT_FOR_FIRST)
+        retries = sum(job.retry for job in self._sending.values())
+        under_way = Counter(job.endpoint_id for job in self._sending.values())
+        load = Load(room, max(0, min(room, most_retries - retries)), under_way)
+        if not self._results and (room <= 0 or not await self._queue.due(load)):
             return False
+
         results = list(self._results)
         jobs = await self._queue.record_and_claim(results, load)
         del self._results[: len(results)]
         for job in jobs:
-            self._start(job)
-        return bool(jobs)
-
-    def _load(self) -> Load:
-        room = max(0, self._max_in_flight - len(self._sending))
-        retries = sum(job.retry for job in self._sending.values())
-        most = max(1, self._max_in_flight - KEPT_FOR_FIRST)
-        under_way = Counter(job.endpoint_id for job in self._sending.values())
-        return Load(room, max(0, min(room, most - retries)), under_way)
-
-    def _start(self, job: Job[J]) -> None:
-        task = asyncio.create_task(self._send(job))
-        self._sending[task] = job
+            task = asyncio.create_task(self._send(job))
+            self._sending[task] = job
+            task.add_done_callback(self._ended)
         IN_FLIGHT.set(len(self._sending))
-        task.add_done_callback(self._ended)
+        return bool(jobs)
 
     async def _send(self, job: Job[J]) -> None:
         started = time.monotonic()
@@ -179,14 +178,6 @@ class DeliveryWorker(Generic[J]):
         IN_FLIGHT.set(len(self._sending))
         if self._listener:
             self._listener.wake()
-
-    async def _wait(self) -> None:
-        assert self._listener is not None
-        if not self._results:
-            await self._listener.wait(self._poll)
-        if len(self._sending) >= LINGER_FROM:
-            # more results are about to come: fewer, larger transactions carry more of them
-            await asyncio.sleep(LINGER_SECONDS)
 
     async def _drain(self) -> None:
         try:

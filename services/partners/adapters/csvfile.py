@@ -111,7 +111,7 @@ class LineError:
 
 
 def written(body: bytes, identifier: str) -> bytes:
-    """One message of ours as a table of one line; the identifier tells a repeat."""
+    """Return a message of ours as a table of one line; the identifier tells a repeat."""
     message = orjson.loads(body)
     data = message["data"]
     if "thematique" in data:
@@ -121,35 +121,37 @@ def written(body: bytes, identifier: str) -> bytes:
         data["appointment_at"] = f"{at:%d/%m/%Y %H:%M}"
     row = {"message": MESSAGES[message["type"]], "identifiant": identifier}
     row |= {heading: _cell(data.get(name)) for name, heading in _ABOUT.items()}
-    asks, person = data.get("requester", {}), data.get("person", {})
-    if asks:
-        asks["kind"] = REQUESTER_LABELS[RequesterKind(asks["kind"])]
-    row |= {heading: _cell(asks.get(name)) for name, heading in _REQUESTER.items()}
+    requester, person = data.get("requester", {}), data.get("person", {})
+    if requester:
+        requester["kind"] = REQUESTER_LABELS[RequesterKind(requester["kind"])]
+    row |= {heading: _cell(requester.get(name)) for name, heading in _REQUESTER.items()}
     row |= {heading: _cell(person.get(name)) for name, heading in _PERSON.items()}
-    row[_REQUESTER["phone"]] = _phone(asks.get("phone"))
+    row[_REQUESTER["phone"]] = _phone(requester.get("phone"))
     row[_PERSON["phone"]] = _phone(person.get("phone"))
     return _table(HEADINGS, [row])
 
 
 def joined(tables: Sequence[bytes]) -> bytes:
-    """Several tables of ours as one."""
+    """Return several tables of ours as one."""
     first, *others = tables
     return first + b"".join(table.partition(b"\r\n")[2] for table in others)
 
 
 def receipt(taken: Sequence[int], errors: Sequence[LineError]) -> bytes:
-    """What became of each line, as a table for the partner."""
+    """Return what became of each line, as a table for the partner."""
     rows = {n: {"ligne": str(n), "resultat": "enregistrée"} for n in taken}
     for error in errors:
         rows[error.line] = {
-            "ligne": str(error.line), "resultat": "refusée", "raison": error.detail,
+            "ligne": str(error.line),
+            "resultat": "refusée",
+            "raison": error.detail,
             "colonne": _cell(error.heading),  # it may be a heading of theirs
-        }  # fmt: skip
+        }
     return _table(["ligne", "resultat", "colonne", "raison"], [rows[n] for n in sorted(rows)])
 
 
 def read(content: bytes) -> tuple[list[tuple[int, Answer]], list[LineError]]:
-    """The answers of a table, by line; and the lines that are none."""
+    """Return the answers of a table, by line; and the lines that are none."""
     text = _decoded(content)
     first = text.lstrip("\r\n").partition("\n")[0]
     delimiter = max(";,\t", key=first.count)
@@ -161,25 +163,17 @@ def read(content: bytes) -> tuple[list[tuple[int, Answer]], list[LineError]]:
         for line in lines:
             number = lines.line_num
             if any(_texts(line)):  # spreadsheets end in rows of empty cells
-                _sort(_answer(number, line), number, answers, errors)
+                answer = _answer(number, line)
+                if isinstance(answer, LineError):
+                    errors.append(answer)
+                else:
+                    answers.append((number, answer))
             if number > MAX_LINES:
                 errors.append(LineError(number, "", f"au plus {MAX_LINES} lignes"))
                 break
     except csv.Error:
         errors.append(LineError(lines.line_num, "", "illisible à partir de cette ligne"))
     return answers, errors
-
-
-def _sort(
-    told: Answer | LineError,
-    number: int,
-    answers: list[tuple[int, Answer]],
-    errors: list[LineError],
-) -> None:
-    if isinstance(told, LineError):
-        errors.append(told)
-    else:
-        answers.append((number, told))
 
 
 def _folded(heading: str) -> str:
@@ -203,8 +197,8 @@ def _decoded(content: bytes) -> str:
         return content.decode("cp1252", "replace")
 
 
-_SAID = {_folded(words): said for words, said in _STATUSES.items()}
-_REASONS = {_folded(words): reason for reason, words in REASONS.items()}
+_BY_STATUS = {_folded(text): fields for text, fields in _STATUSES.items()}
+_BY_REASON = {_folded(text): reason for reason, text in REASONS.items()}
 
 
 def _answer(number: int, cells: dict[str, str | None]) -> Answer | LineError:
@@ -212,31 +206,29 @@ def _answer(number: int, cells: dict[str, str | None]) -> Answer | LineError:
     if find_nir(line) is not None:
         return LineError(number, str(find_nir(line)), "pas de numéro de sécurité sociale")
     try:
-        return Answer.model_validate(_said(line))
+        return Answer.model_validate(_fields(line))
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         return LineError(number, _FIELDS.get(name, name), "valeur absente ou non reconnue")
 
 
-def _said(line: dict[str, str]) -> dict[str, Any]:
+def _fields(line: dict[str, str]) -> dict[str, Any]:
     status = line.get("statut", "")
-    said = {
-        "status": status.lower(), **_SAID.get(_folded(status), {}),
-        "referral_id": line.get("reference"),
-    }  # fmt: skip
+    fields = {"status": status.lower(), **_BY_STATUS.get(_folded(status), {})}
+    fields["referral_id"] = line.get("reference")
     reason = line.get("motif", "")
     if reason:
-        said["reason"] = _REASONS.get(_folded(reason), reason)
+        fields["reason"] = _BY_REASON.get(_folded(reason), reason)
     for name in ("resultat", "commentaire", "reference_partenaire"):
         if line.get(name):
             key = next(k for k, heading in _FIELDS.items() if heading == name)
-            said[key] = line[name].removeprefix("'")
-    said |= {
+            fields[key] = line[name].removeprefix("'")
+    fields |= {
         "appointment_at": _moment(line.get("date_rendez_vous", "")),
         "commission_on": _day(line.get("date_commission", "")),
         "no_capacity_until": _day(line.get("complet_jusqu_au", "")),
     }
-    return said
+    return fields
 
 
 def _day(text: str) -> date | str | None:

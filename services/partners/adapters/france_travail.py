@@ -80,7 +80,10 @@ class Agent:
     given_name: str = "Aiguillage"
 
     def headers(self) -> dict[str, str]:
-        """Missing ones are answered with 302, empty ones with 401."""
+        """Return the headers that name the agent; raises ``ValueError`` if one is empty.
+
+        France Travail answers 302 to missing ones, and 401 to empty ones.
+        """
         named = {
             "pa-identifiant-agent": _plain(self.identifier),
             "pa-nom-agent": _plain(self.family_name),
@@ -161,8 +164,7 @@ class FranceTravail:
         """The person with a France Travail number (11 digits). Raises ``CallError``."""
         if not NUMBER.fullmatch(number):
             raise for_good("identifier-malformed")
-        asked = {"numeroFranceTravail": number}
-        reply = await self._call("POST", LOOK_UP, json=asked)
+        reply = await self._call("POST", LOOK_UP, json={"numeroFranceTravail": number})
         return _person(reply, self._http.clock())
 
     async def close(self) -> None:
@@ -262,8 +264,8 @@ def _done(reply: Reply, external_id: str) -> Sent:
 
 
 def _person(reply: Reply, now: datetime) -> Person:
-    said = reply.object()
-    code = str(said.get("codeRetour") or "")
+    fields = reply.object()
+    code = str(fields.get("codeRetour") or "")
     if code in _PERMANENT:
         raise for_good(_PERMANENT[code], reply.status)
     if code in _LATER:
@@ -273,27 +275,23 @@ def _person(reply: Reply, now: datetime) -> Person:
         return Person(LookUp.NOBODY)
     if not reply.ok:
         raise refused(reply, now)
-    return _found(said, code, reply.status)
+    if code in (LookUp.NOBODY, LookUp.SEVERAL):
+        return Person(LookUp(code))
+    token = header_safe(fields.get("jetonUsager"))
+    if code != LookUp.FOUND or token is None:
+        raise for_now("malformed-answer", reply.status)  # a proxy's page, or a new code
+    return Person(LookUp.FOUND, token, fields.get("topIdentiteCertifiee") == "O")
 
 
 _PERMANENT = {"R001": "not-authorised", "R997": "request-refused"}
 _LATER = {"R998": "service-failing", "R999": "service-unavailable"}
 
 
-def _found(said: dict[str, Any], code: str, status: int) -> Person:
-    if code in (LookUp.NOBODY, LookUp.SEVERAL):
-        return Person(LookUp(code))
-    token = header_safe(said.get("jetonUsager"))
-    if code != LookUp.FOUND or token is None:
-        raise for_now("malformed-answer", status)  # a proxy's page, or a new code
-    return Person(LookUp.FOUND, token, said.get("topIdentiteCertifiee") == "O")
-
-
-def _says(reply: Reply, words: re.Pattern[str]) -> bool:
+def _says(reply: Reply, pattern: re.Pattern[str]) -> bool:
     """Whether a refusal says that there is nothing left to do; its text is not kept."""
     if reply.status not in _MAY_BE_REPEATS:
         return False
-    return words.search(plain(reply.body)) is not None
+    return pattern.search(plain(reply.body)) is not None
 
 
 def _plain(text: str) -> str:

@@ -33,20 +33,20 @@ SEARCHES = 3
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """As France Travail knows us: credentials, and who calls with them."""
+    """An application of francetravail.io: its credentials, and who calls with them."""
 
     credentials: Credentials
     agent: Agent
 
     def written(self) -> bytes:
-        """As it is sealed."""
+        """Return the bytes that are sealed."""
         return orjson.dumps(asdict(self))
 
     @classmethod
     def read(cls, kept: bytes) -> "Application":
-        """What was sealed."""
-        found: dict[str, Any] = orjson.loads(kept)
-        return cls(Credentials(**found["credentials"]), Agent(**found["agent"]))
+        """Undo ``written``."""
+        fields: dict[str, Any] = orjson.loads(kept)
+        return cls(Credentials(**fields["credentials"]), Agent(**fields["agent"]))
 
 
 @dataclass(frozen=True, slots=True)

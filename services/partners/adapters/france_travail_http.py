@@ -26,6 +26,11 @@ MAX_PER_SECOND = 10
 WINDOW_SECONDS = 1.05
 """A second as the other side may measure it."""
 MAX_HEADER = 8192
+HEADERS = {
+    "accept": "application/json",
+    "accept-encoding": "identity",
+    "user-agent": USER_AGENT,
+}
 _FOR_GOOD = {302: "headers-missing", 401: "token-refused", 403: "not-authorised"}
 
 
@@ -38,12 +43,12 @@ class CallError(Exception):
 
 
 def for_good(error: str, status: int | None = None) -> CallError:
-    """What no repetition mends."""
+    """Return an error that no repetition mends."""
     return CallError(Sent(Outcome.PERMANENT, error, status))
 
 
 def for_now(error: str, status: int | None = None, wait: float | None = None) -> CallError:
-    """What may go better later; ``wait``: seconds that they ask for."""
+    """Return an error that may pass; ``wait``: seconds that they ask for."""
     return CallError(Sent(Outcome.RETRY, error, status, wait))
 
 
@@ -60,7 +65,7 @@ class Request:
     max_body: int = MAX_BODY
 
     def bearing(self, token: str) -> "Request":
-        """The same, with an access token."""
+        """Return the same request with an access token."""
         return replace(self, headers=dict(self.headers) | {"authorization": f"Bearer {token}"})
 
 
@@ -74,11 +79,11 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Whether they took it."""
+        """Return whether they took it."""
         return 200 <= self.status < 300
 
     def object(self) -> dict[str, Any]:
-        """The JSON object of the body; empty if it holds none."""
+        """Return the JSON object of the body; empty if it holds none."""
         try:
             parsed = orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -129,8 +134,7 @@ class Http:
         """Ask once, in turn. Raises ``CallError`` for what is no answer."""
         await self._pace.turn()
         try:
-            session = self._session(parse_url(request.url).scheme)
-            return await self._call(session, request)
+            return await self._call(request)
         except UnsafeUrlError:
             came_to = Sent(Outcome.PERMANENT, "unsafe-url")
         except TimeoutError:
@@ -140,14 +144,20 @@ class Http:
         # outside of the handlers: their errors may hold texts of the other side
         raise CallError(came_to)
 
-    async def _call(self, session: aiohttp.ClientSession, request: Request) -> Reply:
+    async def _call(self, request: Request) -> Reply:
+        scheme = parse_url(request.url).scheme
+        if scheme not in self._sessions:
+            self._sessions[scheme] = open_session(
+                self._guard, scheme, self.deadline_seconds, self._tls
+            )
         body = None if request.json is None else orjson.dumps(request.json)
-        async with session.request(
+        typed = {} if body is None else {"content-type": "application/json"}
+        async with self._sessions[scheme].request(
             request.method,
             request.url,
             data=request.form if body is None else body,
             params=request.query,
-            headers=_headers(request, body),
+            headers=HEADERS | typed | dict(request.headers),
             allow_redirects=False,
         ) as response:
             content = await _read(response, request.max_body)
@@ -160,16 +170,9 @@ class Http:
             await session.close()
         self._sessions.clear()
 
-    def _session(self, scheme: str) -> aiohttp.ClientSession:
-        if scheme not in self._sessions:
-            self._sessions[scheme] = open_session(
-                self._guard, scheme, self.deadline_seconds, self._tls
-            )
-        return self._sessions[scheme]
-
 
 def refused(reply: Reply, now: datetime) -> CallError:
-    """What a status that is no success means, where the call has no reading of its own.
+    """Return what a status that is no success means, where the call has no reading of its own.
 
     A 302 is how the agents' realm says that headers are missing (rechercher-usager v2).
     """
@@ -183,17 +186,9 @@ def refused(reply: Reply, now: datetime) -> CallError:
 
 
 def header_safe(value: object) -> str | None:
-    """A text that others gave us, if it may go into a header; None for anything else."""
+    """Return a text that others gave us if it may go into a header, else None."""
     fits = isinstance(value, str) and 0 < len(value) <= MAX_HEADER and value.isascii()
     return str(value) if fits and all(" " < c <= "~" for c in str(value)) else None
-
-
-def _headers(request: Request, body: bytes | None) -> dict[str, str]:
-    named = {"accept": "application/json", "accept-encoding": "identity"}
-    named["user-agent"] = USER_AGENT
-    if body is not None:
-        named["content-type"] = "application/json"
-    return named | dict(request.headers)
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:

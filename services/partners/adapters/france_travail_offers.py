@@ -56,7 +56,7 @@ class OfferSearch:
     max_pages: int = MAX_PAGES
 
     def query(self) -> dict[str, str]:
-        """As parameters. Raises ``ValueError`` for what is no search."""
+        """Return it as parameters. Raises ``ValueError`` for what is no search."""
         if not _COMMUNE.fullmatch(self.commune):
             raise ValueError("commune: give an INSEE code")
         if not all(_ROME.fullmatch(code) for code in self.rome):
@@ -105,14 +105,23 @@ class Offers:
         self._tokens = Tokens(http, credentials, Realm.PARTNER, OFFER_SCOPES)
 
     async def search(self, wanted: OfferSearch) -> Found:
-        """What there is, page by page, within one deadline.
+        """Return what there is, read page by page within one deadline.
 
         Raises ``CallError`` with the class of what failed, ``ValueError`` for no search.
         """
         query = wanted.query()
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._pages(query, wanted.max_pages)
+                offers: dict[str, Offer] = {}  # new offers push others onto the next page
+                total, start = 0, 0
+                for _ in range(wanted.max_pages):
+                    reply = await self._page(query, start)
+                    page, total = _read(reply, start)
+                    offers |= {offer.id: offer for offer in page}
+                    start += PAGE
+                    if reply.status != 206 or start >= total or start > LAST_INDEX:
+                        break
+                return Found(tuple(offers.values()), total, start >= total)
         except TimeoutError:
             pass
         raise for_now("timeout")
@@ -129,36 +138,19 @@ class Offers:
         await self._tokens.close()
         await self._http.close()
 
-    async def _pages(self, query: Mapping[str, str], most: int) -> Found:
-        offers: dict[str, Offer] = {}  # new offers push others onto the next page
-        total, start = 0, 0
-        for _ in range(most):
-            reply = await self._page(query, start)
-            page, total = _read(reply, start)
-            offers |= {offer.id: offer for offer in page}
-            start += PAGE
-            if reply.status != 206 or start >= total or start > LAST_INDEX:
-                break
-        return Found(tuple(offers.values()), total, start >= total)
-
     async def _page(self, query: Mapping[str, str], start: int) -> Reply:
         last = min(start + PAGE - 1, LAST_INDEX)
-        asked = dict(query) | {"range": f"{start}-{last}"}
-        request = Request("GET", self._url, query=asked, max_body=MAX_BODY)
+        ranged = dict(query) | {"range": f"{start}-{last}"}
+        request = Request("GET", self._url, query=ranged, max_body=MAX_BODY)
         tried = 0
         while (reply := await self._tokens.call(request)).status not in _ANSWERS:
-            failed = refused(reply, self._http.clock())
-            await asyncio.sleep(_wait(failed.sent, tried))
+            failed = refused(reply, self._http.clock()).sent
+            wait = DEFAULT_WAIT_SECONDS if failed.retry_after is None else failed.retry_after
+            if failed.status != 429 or tried == MAX_WAITS or wait > MAX_WAIT_SECONDS:
+                raise CallError(failed)
+            await asyncio.sleep(wait)
             tried += 1
         return reply
-
-
-def _wait(failed: Sent, tried: int) -> float:
-    """Seconds to wait before the next try. Raises ``CallError`` if there is none."""
-    asked = DEFAULT_WAIT_SECONDS if failed.retry_after is None else failed.retry_after
-    if failed.status != 429 or tried == MAX_WAITS or asked > MAX_WAIT_SECONDS:
-        raise CallError(failed)
-    return asked
 
 
 def _read(reply: Reply, start: int) -> tuple[list[Offer], int]:
@@ -169,9 +161,9 @@ def _read(reply: Reply, start: int) -> tuple[list[Offer], int]:
     if not isinstance(raw, list):
         raise for_now("malformed-answer", reply.status)
     offers = [offer for item in raw if (offer := _offer(item))]
-    said = _RANGE.fullmatch(reply.headers.get("content-range", "").strip())
+    counted = _RANGE.fullmatch(reply.headers.get("content-range", "").strip())
     there_is_more = 1 if reply.status == 206 else 0
-    return offers, int(said[1]) if said else start + len(raw) + there_is_more
+    return offers, int(counted[1]) if counted else start + len(raw) + there_is_more
 
 
 def _offer(item: Any) -> Offer | None:
@@ -180,6 +172,7 @@ def _offer(item: Any) -> Offer | None:
     if identifier is None or title is None:
         return None
     url = _text(item, "origineOffre", "urlOrigine", most=2000)
+    positions = _at(item, "nombrePostes")
     return Offer(
         id=identifier,
         title=title,
@@ -190,7 +183,7 @@ def _offer(item: Any) -> Offer | None:
         place=_text(item, "lieuTravail", "libelle"),
         commune=_text(item, "lieuTravail", "commune"),
         created_at=_moment(_text(item, "dateCreation")),
-        positions=_count(_at(item, "nombrePostes")),
+        positions=positions if type(positions) is int and 0 < positions < 100_000 else None,
         url=url if url and url.startswith(_WEB) else None,  # it becomes a link of a page
     )
 
@@ -202,10 +195,10 @@ def _at(item: Any, *path: str) -> Any:
 
 
 def _text(item: Any, *path: str, most: int = MAX_TEXT) -> str | None:
-    found = _at(item, *path)
-    if not isinstance(found, str) or not found.strip():
+    text = _at(item, *path)
+    if not isinstance(text, str) or not text.strip():
         return None
-    return " ".join(found.split())[:most]
+    return " ".join(text.split())[:most]
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -213,7 +206,3 @@ def _moment(text: str | None) -> datetime | None:
         return check_moment(read_moment(text or ""))
     except ValueError:
         return None
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 < value < 100_000 else None

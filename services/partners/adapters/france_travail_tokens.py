@@ -8,7 +8,6 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from infra.delivery.webhook.sender import Outcome, Sent
 from services.partners.adapters.france_travail_http import (
@@ -51,7 +50,7 @@ class Credentials:
     client_secret: str = field(repr=False)
 
     def scope(self, realm: Realm, scopes: str) -> str:
-        """As asked for: the partners' realm wants the application's own scope too."""
+        """Return the scope to ask for: the partners' realm wants the application's own too."""
         own = f"application_{self.client_id} " if realm is Realm.PARTNER else ""
         return own + scopes
 
@@ -74,7 +73,7 @@ class Tokens:
         self._asking: asyncio.Task[_Token | CallError] | None = None
 
     async def get(self, refused: str | None = None) -> str:
-        """A token that is good now, and not the one that was ``refused``.
+        """Return a token that is good now, and not the one that was ``refused``.
 
         Raises ``CallError``.
         """
@@ -116,53 +115,50 @@ class Tokens:
             self._token = got
 
     async def _ask(self) -> _Token | CallError:
-        """A new token, or why there is none: returned, as perhaps nobody waits any more."""
+        """Return a new token, or why there is none: perhaps nobody waits any more."""
+        client = self._credentials
         try:
             async with asyncio.timeout(self._http.deadline_seconds):
                 asked_at = self._http.clock()
-                reply = await self._http.call(self._request())
+                reply = await self._http.call(
+                    Request(
+                        "POST",
+                        client.auth_url.rstrip("/") + PATH,
+                        form={
+                            "grant_type": "client_credentials",
+                            "client_id": client.client_id,
+                            "client_secret": client.client_secret,
+                            "scope": client.scope(self._realm, self._scopes),
+                        },
+                        query={"realm": self._realm.value},
+                    )
+                )
         except CallError as error:
             return error
         except TimeoutError:
             return for_now("timeout")
-        return self._read(reply, asked_at)
-
-    def _request(self) -> Request:
-        client = self._credentials
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": client.client_id,
-            "client_secret": client.client_secret,
-            "scope": client.scope(self._realm, self._scopes),
-        }
-        query = {"realm": self._realm.value}
-        return Request("POST", client.auth_url.rstrip("/") + PATH, form=form, query=query)
-
-    def _read(self, reply: Reply, asked_at: datetime) -> _Token | CallError:
-        said = reply.object()
-        if not reply.ok:
-            return _why_not(reply, said, asked_at)
-        value = header_safe(said.get("access_token"))
-        if value is None:
-            return for_now("malformed-token", reply.status)
-        life = _life(said.get("expires_in"))
-        good = life - min(MARGIN_SECONDS, life / 2)
-        return _Token(value, asked_at + timedelta(seconds=good))
+        return _token(reply, asked_at) if reply.ok else _refusal(reply, asked_at)
 
 
-def _why_not(reply: Reply, said: dict[str, Any], now: datetime) -> CallError:
+def _token(reply: Reply, asked_at: datetime) -> _Token | CallError:
+    fields = reply.object()
+    value = header_safe(fields.get("access_token"))
+    if value is None:
+        return for_now("malformed-token", reply.status)
+    # some servers write numbers as texts
+    text = str(fields.get("expires_in"))
+    seconds = int(text[:9]) if text.isascii() and text.isdigit() else DEFAULT_LIFE_SECONDS
+    life = float(min(seconds, MAX_LIFE_SECONDS))
+    good = life - min(MARGIN_SECONDS, life / 2)
+    return _Token(value, asked_at + timedelta(seconds=good))
+
+
+def _refusal(reply: Reply, now: datetime) -> CallError:
     """RFC 6749 §5.2: what is wrong with the application stays wrong until somebody mends it."""
-    if said.get("error") == "invalid_scope":
+    if reply.object().get("error") == "invalid_scope":
         return for_good("scope-refused", reply.status)
     if reply.status in (400, 401, 403):
         return for_good("credentials-refused", reply.status)
     if 300 <= reply.status < 400:
         return for_now(f"http-{reply.status}", reply.status)
     return refused(reply, now)
-
-
-def _life(said: object) -> float:
-    """Seconds until the token expires, within reason; some servers write numbers as texts."""
-    text = str(said)
-    seconds = int(text[:9]) if text.isascii() and text.isdigit() else DEFAULT_LIFE_SECONDS
-    return float(min(seconds, MAX_LIFE_SECONDS))
