@@ -109,7 +109,7 @@ class MailSender:
 
 
 def plain_header(text: str) -> str:
-    """A text that a header says and nothing else: one line, without what acts by itself.
+    """Return a text as one line of a header, without what acts by itself.
 
     CPython decodes encoded words in what it is given, line breaks in them too, and writes
     those as header lines (RFC 2047; seen with 3.11.7): the words are broken up.

@@ -70,13 +70,17 @@ class SftpSender:
         """Lay a file down once, whole: it has another name until all of it is there."""
         try:
             async with asyncio.timeout(self._deadline), self._session(file.account) as sftp:
-                await _lay_down(sftp, _directory(file.account), file)
+                target = posixpath.join(_directory(file.account), file.name)
+                part = f"{target}.part"
+                async with sftp.open(part, "wb") as writing:
+                    await writing.write(file.content)
+                await sftp.posix_rename(part, target)
         except Exception as error:
             return _failed(error)
         return Sent(Outcome.OK)
 
     async def collect(self, account: Account) -> list[Collected]:
-        """What lies in ``answers/``, the lowest names first, a bounded number and size.
+        """Return what lies in ``answers/``, the lowest names first, a bounded number and size.
 
         What cannot be an answer comes without its content and with the reason; a file of
         another name may be one that is still being written: it gets an hour. Raises
@@ -84,7 +88,12 @@ class SftpSender:
         """
         async with asyncio.timeout(self._deadline), self._session(account) as sftp:
             directory = posixpath.join(_directory(account), ANSWERS)
-            entries = await _listed(sftp, directory)
+            # asked for as bytes: a name that is not UTF-8 would be an error of the directory
+            listed = [e for e in await sftp.readdir(directory.encode()) if _is_file(e)]
+            # as the partner's server counts: an hour is roughly one
+            old = time.time() - WRITING_SECONDS
+            ready = (e for e in listed if _is_table(e) or (e.attrs.mtime or 0) < old)
+            entries = sorted(ready, key=_name)
             return [await _collected(sftp, directory, entry) for entry in entries[:MAX_FILES]]
 
     async def settle(self, account: Account, name: str, receipt: bytes, whole: bool) -> None:
@@ -101,7 +110,7 @@ class SftpSender:
             await sftp.posix_rename(_path(directory, name), _path(target, name))
 
     async def acknowledged(self, account: Account) -> list[str]:
-        """The names of our files that the partner laid into ``acknowledged/``: it has read
+        """Return the names of our files that lie in ``acknowledged/``: the partner has read
         them. What is in there is not looked at. Raises as ``collect`` does.
         """
         async with asyncio.timeout(self._deadline), self._session(account) as sftp:
@@ -151,8 +160,8 @@ class SftpSender:
         each is looked at on this very dial (RFC 8305). Raises ``BlockedTargetError`` where
         none of them may be reached."""
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        allowed = [info for info in found if self._guard.reaches(info)]
+        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        allowed = [info for info in infos if self._guard.reaches(info)]
         if not allowed:
             raise BlockedTargetError
         return await start_connection(
@@ -166,23 +175,6 @@ def _is_file(entry: asyncssh.SFTPName) -> bool:
 
 def _directory(account: Account) -> str:
     return unquote(urlsplit(account.url).path) or "/"
-
-
-async def _lay_down(sftp: asyncssh.SFTPClient, directory: str, file: OutgoingFile) -> None:
-    target = posixpath.join(directory, file.name)
-    part = f"{target}.part"
-    async with sftp.open(part, "wb") as writing:
-        await writing.write(file.content)
-    await sftp.posix_rename(part, target)
-
-
-async def _listed(sftp: asyncssh.SFTPClient, directory: str) -> list[asyncssh.SFTPName]:
-    """Files to look at now. Asked for as bytes: one name that is not UTF-8 would be an error
-    of the whole directory."""
-    entries = [e for e in await sftp.readdir(directory.encode()) if _is_file(e)]
-    old = time.time() - WRITING_SECONDS  # as the partner's server counts: an hour is roughly
-    ready = (e for e in entries if _is_table(e) or (e.attrs.mtime or 0) < old)
-    return sorted(ready, key=_name)
 
 
 async def _collected(

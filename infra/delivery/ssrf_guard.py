@@ -1,4 +1,4 @@
-"""Which addresses deliveries may reach: nothing private, whatever a name resolves to.
+"""Guard of the addresses that deliveries may reach: nothing private, however it is named.
 
 Checked when an endpoint is registered and again at every dial, on the concrete address, so
 that neither a redirect of DNS nor an address in another notation gets past
@@ -60,12 +60,12 @@ class Guard:
     allowed_networks: tuple[Network, ...] = ()
 
     def opened(self, address: Address) -> bool:
-        """Whether the address lies in a network that was opened on purpose."""
+        """Return whether the address lies in a network that was opened on purpose."""
         plain = unmapped(address)
         return any(plain.version == n.version and plain in n for n in self.allowed_networks)
 
     def allows(self, address: Address) -> bool:
-        """Whether deliveries may reach the address."""
+        """Return whether deliveries may reach the address."""
         plain = unmapped(address)
         if self.opened(plain):
             return True
@@ -73,15 +73,15 @@ class Guard:
         return plain.is_global and not plain.is_multicast and not denied
 
     def reaches(self, info: tuple[Any, ...]) -> bool:
-        """Whether deliveries may reach an address as ``getaddrinfo`` gives it."""
+        """Return whether deliveries may reach an address as ``getaddrinfo`` gives it."""
         return all(self.allows(address) for address in _addresses([info]))
 
     def dial(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for one address, for ``https`` (aiohttp's ``socket_factory``)."""
+        """Open a socket for one address, for ``https`` (aiohttp's ``socket_factory``)."""
         return _socket(info, self.allows)
 
     def dial_plain(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for one address, for ``http``: only to networks opened on purpose."""
+        """Open a socket for one address, for ``http``: only to networks opened on purpose."""
         return _socket(info, self.opened)
 
     async def check_host(self, host: str, port: int) -> None:
@@ -141,10 +141,10 @@ async def _resolve(host: str, port: int) -> list[Address]:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_SECONDS):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise UnsafeUrlError("the host name cannot be resolved") from error
-    return list(_addresses(found))
+    return list(_addresses(infos))
 
 
 def _addresses(infos: Iterable[tuple[Any, ...]]) -> Iterable[Address]:

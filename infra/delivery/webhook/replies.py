@@ -1,4 +1,4 @@
-"""What the body of an answer says where its status alone would mislead. None of it is kept."""
+"""Reading an answer's body where its status alone would mislead. None of it is kept."""
 
 import re
 import unicodedata
@@ -17,34 +17,34 @@ _FAILED = frozenset({"error", "fail", "failed", "failure", "ko"})
 
 
 def says_failed(body: bytes) -> bool:
-    """Whether a JSON object says that the message was not taken, whatever the status.
+    """Return whether a JSON object says that the message was not taken, whatever the status.
 
     ``success`` or ``ok`` is false, ``error`` or ``errors`` holds anything, or ``status`` is one
     of error, fail, failed, failure, ko.
     """
-    said = _object(body)
-    if said.get("success") is False or said.get("ok") is False:
+    fields = _object(body)
+    if fields.get("success") is False or fields.get("ok") is False:
         return True
-    if said.get("error") or said.get("errors"):
+    if fields.get("error") or fields.get("errors"):
         return True
-    status = said.get("status")
+    status = fields.get("status")
     return isinstance(status, str) and status.strip().lower() in _FAILED
 
 
 def says_gone_already(status: int, body: bytes) -> bool:
-    """Whether a refusal says that what the message ends has ended there already."""
+    """Return whether a refusal says that what the message ends has ended there already."""
     return status in MAY_SAY_GONE and GONE_ALREADY.search(plain(body)) is not None
 
 
 def plain(body: bytes) -> str:
-    """A body in lower case, without accents: in JSON an accent may be written as an escape."""
-    said = _object(body)
-    text = orjson.dumps(said) if said else body
+    """Return a body in lower case without accents; JSON may write them as escapes."""
+    fields = _object(body)
+    text = orjson.dumps(fields) if fields else body
     return ascii_of(text.decode("utf-8", "replace").lower())
 
 
 def ascii_of(text: str) -> str:
-    """A text without its accents, and without what is no letter of ASCII."""
+    """Return a text without its accents, and without what is no letter of ASCII."""
     return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
 
 
@@ -52,7 +52,7 @@ def _object(body: bytes) -> dict[str, Any]:
     if not body.lstrip().startswith(b"{"):
         return {}
     try:
-        found = orjson.loads(body)
+        parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return parsed if isinstance(parsed, dict) else {}

@@ -7,7 +7,7 @@ are read, and none is kept: it may repeat what we sent.
 import email.utils
 import ssl
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -43,7 +43,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """By which a partner's server knows us (mutual TLS), both in PEM."""
+    """Our client certificate and key (PEM) for mutual TLS."""
 
     certificate: bytes
     private_key: bytes = field(repr=False)
@@ -67,7 +67,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """Whether an address wants what we send, and how many messages a minute at most."""
+    """An address's answer to the handshake: whether it wants messages, how many a minute."""
 
     given: bool
     per_minute: int | None = None
@@ -111,13 +111,16 @@ class Sender:
     async def send(self, message: Outgoing) -> Sent:
         """Deliver once."""
         try:
-            scheme = parse_url(message.url).scheme
-            session = await self._session(scheme, message.client)
+            session = await self._session(parse_url(message.url).scheme, message.client)
+            signed = sign(message.keys, message.webhook_id, self._clock(), message.body)
+            headers = signed | {
+                "content-type": "application/json",
+                "accept-encoding": "identity",
+                "user-agent": USER_AGENT,
+                "traceparent": next_hop(message.traceparent),
+            }
             async with session.post(
-                message.url,
-                data=message.body,
-                headers=self._headers(message),
-                allow_redirects=False,
+                message.url, data=message.body, headers=headers, allow_redirects=False
             ) as response:
                 return await self._answered(response, message.may_be_over)
         except UnsafeUrlError:
@@ -131,12 +134,17 @@ class Sender:
         self, url: str, origin: str, client: ClientCertificate | None = None
     ) -> Consent:
         """Ask an address whether it wants messages from us (CloudEvents HTTP webhook §4)."""
-        headers = {"webhook-request-origin": origin, "user-agent": USER_AGENT}
+        asking = {"webhook-request-origin": origin, "user-agent": USER_AGENT}
         try:
             session = await self._session(parse_url(url).scheme, client)
-            async with session.options(url, headers=headers, allow_redirects=False) as response:
+            async with session.options(url, headers=asking, allow_redirects=False) as response:
                 await _drain(response)
-                return _consent(response.headers, origin)
+                headers = response.headers
+                if headers.get("webhook-allowed-origin", "").strip() not in ("*", origin):
+                    return Consent(False)
+                rate = headers.get("webhook-allowed-rate", "").strip()
+                known = rate.isascii() and rate.isdigit() and len(rate) < 7 and int(rate) > 0
+                return Consent(True, int(rate) if known else None)
         except (aiohttp.ClientError, OSError, ValueError):
             return Consent(False)
 
@@ -155,28 +163,16 @@ class Sender:
             if len(self._sessions) >= MAX_SESSIONS:
                 oldest = next(k for k in self._sessions if k[1] is not None)
                 await self._sessions.pop(oldest).close()
-            self._sessions[key] = self._open(scheme, client)
+            self._sessions[key] = open_session(
+                self._guard,
+                scheme,
+                self._deadline,
+                client_context(client, self._tls) if client else self._tls,
+                limit=0,  # the worker bounds what is in flight; a wait would eat the deadline
+                ttl_dns_cache=DNS_CACHE_SECONDS,
+                keepalive_timeout=KEEPALIVE_SECONDS,
+            )
         return self._sessions[key]
-
-    def _open(self, scheme: str, client: ClientCertificate | None) -> aiohttp.ClientSession:
-        return open_session(
-            self._guard,
-            scheme,
-            self._deadline,
-            client_context(client, self._tls) if client else self._tls,
-            limit=0,  # the worker bounds what is in flight; waiting here would eat the deadline
-            ttl_dns_cache=DNS_CACHE_SECONDS,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-        )
-
-    def _headers(self, message: Outgoing) -> dict[str, str]:
-        signed = sign(message.keys, message.webhook_id, self._clock(), message.body)
-        return signed | {
-            "content-type": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": USER_AGENT,
-            "traceparent": next_hop(message.traceparent),
-        }
 
     async def _answered(self, response: aiohttp.ClientResponse, may_be_over: bool) -> Sent:
         body = await _drain(response)
@@ -198,7 +194,10 @@ class Sender:
 def _received(response: aiohttp.ClientResponse, body: bytes) -> Sent:
     """A status of success is no receipt if what comes with it says otherwise."""
     # a firewall's error page comes with 200: nobody at the partner has the message
-    if _is_page(response.content_type, body):
+    beginning = body[:64].lstrip().lower()
+    if response.content_type == "text/html" and beginning.startswith(
+        (b"<!doctype html", b"<html")
+    ):
         return Sent(Outcome.RETRY, "html-page", response.status)
     if says_failed(body):
         return Sent(Outcome.RETRY, "error-in-200", response.status)
@@ -208,7 +207,7 @@ def _received(response: aiohttp.ClientResponse, body: bytes) -> Sent:
 def client_context(
     client: ClientCertificate, trusted: ssl.SSLContext | None = None
 ) -> ssl.SSLContext:
-    """A context that shows a certificate; ``trusted``: whose authorities are trusted too.
+    """Return a context that shows a certificate; ``trusted``: its authorities count, too.
 
     Raises ``ValueError`` for what is no certificate with its key, and for an encrypted key.
     """
@@ -227,16 +226,11 @@ def client_context(
     return context
 
 
-def _consent(headers: Mapping[str, str], origin: str) -> Consent:
-    if headers.get("webhook-allowed-origin", "").strip() not in ("*", origin):
-        return Consent(False)
-    rate = headers.get("webhook-allowed-rate", "").strip()
-    known = rate.isascii() and rate.isdigit() and len(rate) < 7 and int(rate) > 0
-    return Consent(True, int(rate) if known else None)
-
-
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds in a ``Retry-After`` header (a number or a date), capped; None if malformed."""
+    """Return the seconds in a ``Retry-After`` header (a number or a date), capped.
+
+    None if it is malformed.
+    """
     if value is None:
         return None
     text = value.strip()
@@ -262,13 +256,8 @@ async def _drain(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _is_page(content_type: str, body: bytes) -> bool:
-    beginning = body[:64].lstrip().lower()
-    return content_type == "text/html" and beginning.startswith((b"<!doctype html", b"<html"))
-
-
 def failed(error: Exception) -> Sent:
-    """What an exception of a request means, in a class of errors and no other word."""
+    """Return what an exception of a request means, in a class of errors and no other word."""
     if isinstance(error, aiohttp.InvalidURL):
         return Sent(Outcome.PERMANENT, "unsafe-url")
     if getattr(error, "errno", None) == BLOCKED_ERRNO:
@@ -276,18 +265,13 @@ def failed(error: Exception) -> Sent:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Sent(Outcome.RETRY, "dns")
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return _tls_failed(error)
+        # an expired certificate does not mend itself within our schedule: somebody has to act
+        cause = getattr(error, "certificate_error", None) or error
+        if getattr(cause, "verify_code", None) == X509_V_ERR_CERT_HAS_EXPIRED:
+            return Sent(Outcome.PERMANENT, "tls-certificate-expired")
+        return Sent(Outcome.RETRY, "tls")
     if isinstance(error, aiohttp.ClientConnectorError):
         return Sent(Outcome.RETRY, "connect")
     if isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError | OSError):
         return Sent(Outcome.RETRY, "disconnected")
     return Sent(Outcome.RETRY, "protocol")
-
-
-def _tls_failed(error: Exception) -> Sent:
-    """An expired certificate does not mend itself within our schedule: somebody has to act."""
-    cause = getattr(error, "certificate_error", None) or error
-    code = getattr(cause, "verify_code", None)
-    if code == X509_V_ERR_CERT_HAS_EXPIRED:
-        return Sent(Outcome.PERMANENT, "tls-certificate-expired")
-    return Sent(Outcome.RETRY, "tls")

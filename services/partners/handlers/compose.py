@@ -35,7 +35,7 @@ from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending
 from infra.keys.vault import PersonKey
 from services.partners.handlers.references import open_reference
-from services.partners.handlers.secrets import EndpointSecrets
+from services.partners.handlers.secrets import NO_SECRETS, EndpointSecrets
 from services.partners.handlers.tokens import Link
 from services.partners.model.message_kinds import REQUESTED, WITHOUT_PERSON, expired
 from services.partners.model.messages import (
@@ -50,7 +50,6 @@ from services.partners.model.messages import (
 from services.partners.model.requesters import shown
 
 log = structlog.get_logger()
-NO_SECRETS = EndpointSecrets()
 
 
 @dataclass(frozen=True, slots=True)

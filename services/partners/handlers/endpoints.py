@@ -178,8 +178,9 @@ class Endpoints:
         overlap: timedelta = OVERLAP,
         of_partner: str | None = None,
     ) -> NewEndpoint:
-        """A new secret of each kind that signs: the shared one, and the Ed25519 key where there
-        is one. Until ``overlap`` has passed, messages are signed with the old ones as well, and
+        """Renew each kind of secret that signs: the shared one, and Ed25519 where there is one.
+
+        Until ``overlap`` has passed, messages are signed with the old ones as well, and
         answers signed with those are taken; with none, they are worth nothing from now on.
 
         Raises ``NotFoundError`` for an endpoint that is not there, and ``TooManySecretsError``.
@@ -228,7 +229,7 @@ class Endpoints:
 
     async def _keep(self, tx: Transaction, endpoint_id: UUID, kind: str, secret: bytes) -> None:
         ring = self.writer.vault.master
-        await keep_secret(tx, ring, endpoint_id, kind, secret, self.clock())
+        await keep_secret(tx, ring, endpoint_id, kind, secret, now=self.clock())
 
     async def _check_known(self, tx: Transaction, address: Address) -> None:
         kind = await tx.fetchval(statements.PARTNER_KIND, address.partner_id)
@@ -258,7 +259,7 @@ class Endpoints:
         rows = await tx.fetch(
             statements.SUPERSEDE_ENDPOINTS, address.partner_id, address.url, endpoint_id
         )
-        old = [row["endpoint_id"] for row in rows]
+        old = [superseded for (superseded,) in rows]
         if old:
             until = self.clock() + OVERLAP
             await tx.execute(statements.EXPIRE_ALL_SECRETS, old, until)
@@ -286,7 +287,7 @@ async def disable(
     now: datetime,
     meta: EventMetadata = HUB,
 ) -> list[Pending]:
-    """Nothing more goes there; what waited takes the next channel, at last a human's.
+    """Disable endpoints; what waited takes the next channel, at last a human's.
 
     Their secrets verify answers for another ``OVERLAP``.
     """

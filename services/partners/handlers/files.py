@@ -8,14 +8,12 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
 from contracts.partners import DeliveryAcknowledged
 from contracts.types import judged_at
 from contracts.values import Channel
-from contracts.webhooks import Answer
 from infra.base.clock import Clock
 from infra.delivery.sftp import Account, Collected, SftpSender
 from infra.delivery.webhook.signature import SignatureError
@@ -48,10 +46,11 @@ _WHY: dict[type[Exception], tuple[str, str]] = {
 _WRONG: dict[str, tuple[str, str]] = {
     "appointment_at": ("date_rendez_vous", "doit être à venir, d'ici un an"),
     "no_capacity_until": (
-        "complet_jusqu_au", "date passée, ou autre motif que « Plus de place »"
+        "complet_jusqu_au",
+        "date passée, ou autre motif que « Plus de place »",
     ),
     "suggested_service_id": ("motif", "service suggéré inconnu"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -65,16 +64,16 @@ class Files:
     clock: Clock
 
     async def step(self) -> int:
-        """Take what lies there; answers how many files. A server that is away waits."""
+        """Take what lies there. Returns how many files; a server that is away waits."""
         async with self.database.reading() as connection:
-            rows = await connection.fetch(tables.FILE_ENDPOINTS, Channel.SFTP)
-            kept = await connection.fetch(
-                SECRETS_OF_ENDPOINTS, [r["endpoint_id"] for r in rows], self.clock()
+            partners = dict(
+                [(i, p) for i, p in await connection.fetch(tables.FILE_ENDPOINTS, Channel.SFTP)]
             )
-        secrets = await Secrets.of(self.writer.vault.master, kept)
-        accounts = secrets.accounts(kept)
+            stored = await connection.fetch(SECRETS_OF_ENDPOINTS, list(partners), self.clock())
+        secrets = await Secrets.of(self.writer.vault.master, stored)
+        accounts = secrets.accounts(stored)
         servers = asyncio.Semaphore(SERVERS_AT_ONCE)
-        known = [(r["partner_id"], accounts.get(r["endpoint_id"])) for r in rows]
+        known = [(partner, accounts.get(i)) for i, partner in partners.items()]
         return sum(await asyncio.gather(*(self._partner(servers, *one) for one in known)))
 
     async def _partner(
@@ -89,8 +88,8 @@ class Files:
                 files = await self.sftp.collect(account)
                 for file in files:
                     taken, errors = await self._take(partner_id, file)
-                    told = receipt(taken, errors)
-                    await self.sftp.settle(account, file.name, told, not errors)
+                    table = receipt(taken, errors)
+                    await self.sftp.settle(account, file.name, table, not errors)
         except Exception as error:
             log.warning("files not collected", error=type(error).__name__)
             return 0
@@ -103,9 +102,13 @@ class Files:
         async with self.database.transaction() as tx:
             ours = [name for name in names if name.isprintable()]  # others may not be stored
             rows = await tx.fetch(tables.KNOWN_FILES, partner_id, ours)
-            read_now = await tx.fetch(tables.ACKNOWLEDGE, partner_id, ours, self.clock())
-            await self.writer.write(tx, [_acknowledged(row) for row in read_now])
-        known = {row["file"] for row in rows}
+            pending = []
+            for row in await tx.fetch(tables.ACKNOWLEDGE, partner_id, ours, self.clock()):
+                event = DeliveryAcknowledged(**about(row))
+                stream = f"delivery-{event.delivery_id}"
+                pending.append(Pending(stream, [event], row["person_id"]))
+            await self.writer.write(tx, pending)
+        known = {file for (file,) in rows}
         await self.sftp.clear(
             account, sorted(known), [name for name in names if name not in known]
         )
@@ -113,31 +116,18 @@ class Files:
     async def _take(
         self, partner_id: str, file: Collected
     ) -> tuple[Sequence[int], Sequence[LineError]]:
-        """The lines that were taken, and those that were not."""
+        """Return the lines that were taken, and those that were not."""
         if file.problem:
             return [], [LineError(1, "", file.problem)]
         with judged_at(self.clock()):
             answers, errors = read(file.content)
         name, taken = hashlib.sha256(file.content).hexdigest()[:32], []
         for line, answer in answers:
-            if wrong := await self._line(partner_id, f"csv_{name}_{line}", answer):
-                errors.append(LineError(line, *wrong))
-            else:
+            try:
+                await self.answers.accept_unsigned(partner_id, f"csv_{name}_{line}", answer)
                 taken.append(line)
+            except AnswerFieldError as error:
+                errors.append(LineError(line, *_WRONG[error.field]))
+            except tuple(_WHY) as error:
+                errors.append(LineError(line, *_WHY[type(error)]))
         return taken, errors
-
-    async def _line(
-        self, partner_id: str, webhook_id: str, answer: Answer
-    ) -> tuple[str, str] | None:
-        try:
-            await self.answers.accept_unsigned(partner_id, webhook_id, answer)
-        except AnswerFieldError as error:
-            return _WRONG[error.field]
-        except tuple(_WHY) as error:
-            return _WHY[type(error)]
-        return None
-
-
-def _acknowledged(row: Any) -> Pending:
-    event = DeliveryAcknowledged(**about(row))
-    return Pending(f"delivery-{event.delivery_id}", [event], row["person_id"])

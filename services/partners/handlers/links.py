@@ -93,7 +93,7 @@ class Links:
     async def answer(self, token: str, form: Mapping[str, str]) -> None:
         """Store what a form says, once.
 
-        Raises ``LinkGoneError``, ``FormError`` naming a field, and what ``Answers.take_said``
+        Raises ``LinkGoneError``, ``FormError`` naming a field, and what ``accept_unsigned``
         does.
         """
         row = await self._live(token)

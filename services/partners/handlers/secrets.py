@@ -22,6 +22,7 @@ from services.partners.tables import statements
 
 log = structlog.get_logger()
 SIGNING = ("v1", "v1a")
+"""Kinds of secrets that sign: the shared one, and Ed25519."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,9 @@ class EndpointSecrets:
             yield "settings", orjson.dumps(dict(self.settings))
 
 
+NO_SECRETS = EndpointSecrets()
+
+
 def _bound(row: Any) -> bytes:
     secret_id, endpoint_id = row["secret_id"], row["endpoint_id"]
     return bytes(secret_id.bytes + endpoint_id.bytes)
@@ -69,16 +73,16 @@ class Secrets:
 
     @classmethod
     async def of(cls, master: KeyRing, rows: Iterable[Any]) -> "Secrets":
-        """For rows of ``endpoint_secrets``, whatever their epochs are."""
+        """Return what opens rows of ``endpoint_secrets``, whatever their epochs are."""
         return cls(await master.keys(row["wrapped"] for row in rows))
 
     def wrap(self, secret: bytes, secret_id: UUID, endpoint_id: UUID) -> bytes:
-        """As stored."""
+        """Return a secret as it is stored."""
         return self._master.wrap(secret, secret_id.bytes + endpoint_id.bytes)
 
     def open(self, rows: Iterable[Any], kind: str = "v1") -> dict[UUID, list[bytes]]:
-        """Endpoint id → its secrets of a kind, from rows of ``endpoint_secrets``."""
-        found: dict[UUID, list[bytes]] = {}
+        """Return secrets of a kind by endpoint, from rows of ``endpoint_secrets``."""
+        opened: dict[UUID, list[bytes]] = {}
         for row in rows:
             if row["kind"] != kind:
                 continue
@@ -87,11 +91,11 @@ class Secrets:
             except CannotUnsealError:  # of a copy from before a rotation: others go on
                 log.error("secret does not open", endpoint_id=row["endpoint_id"])
                 continue
-            found.setdefault(row["endpoint_id"], []).append(secret)
-        return found
+            opened.setdefault(row["endpoint_id"], []).append(secret)
+        return opened
 
     def of_endpoints(self, rows: Sequence[Any]) -> dict[UUID, EndpointSecrets]:
-        """Endpoint id → its secrets, from rows of ``endpoint_secrets``."""
+        """Return all that is known of each endpoint, from rows of ``endpoint_secrets``."""
         keys, clients, accounts = self.signing(rows), self.clients(rows), self.accounts(rows)
         applications, settings = self.applications(rows), self.open(rows, "settings")
         return {
@@ -106,7 +110,7 @@ class Secrets:
         }
 
     def signing(self, rows: Sequence[Any]) -> dict[UUID, list[SigningKey]]:
-        """Endpoint id → every key that signs what is sent to it."""
+        """Return, by endpoint, every key that signs what is sent to it."""
         keys: dict[UUID, list[SigningKey]] = {i: [*k] for i, k in self.open(rows).items()}
         for endpoint_id, seeds in self.open(rows, "v1a").items():
             pairs = map(Ed25519PrivateKey.from_private_bytes, seeds)
@@ -114,31 +118,38 @@ class Secrets:
         return keys
 
     def clients(self, rows: Iterable[Any]) -> dict[UUID, ClientCertificate]:
-        """Endpoint id → the certificate by which its server knows us."""
-        found = self.open(rows, "client-certificate")
-        return {i: ClientCertificate(*_pem(orjson.loads(kept[0]))) for i, kept in found.items()}
+        """Return, by endpoint, our certificate for mutual TLS."""
+        stored = self.open(rows, "client-certificate")
+        pems = {i: orjson.loads(newest) for i, (newest, *_) in stored.items()}
+        return {
+            i: ClientCertificate(pem["certificate"].encode(), pem["private_key"].encode())
+            for i, pem in pems.items()
+        }
 
     def accounts(self, rows: Iterable[Any]) -> dict[UUID, Account]:
-        """Endpoint id → how to reach its file server."""
-        found = self.open(rows, "credentials")
-        return {i: Account(**orjson.loads(kept[0])) for i, kept in found.items()}
+        """Return, by endpoint, how to reach its file server."""
+        stored = self.open(rows, "credentials")
+        return {i: Account(**orjson.loads(newest)) for i, (newest, *_) in stored.items()}
 
     def applications(self, rows: Iterable[Any]) -> dict[UUID, Application]:
-        """Endpoint id → how France Travail knows us."""
-        found = self.open(rows, "application")
-        return {i: Application.read(kept[0]) for i, kept in found.items()}
-
-
-def _pem(kept: dict[str, str]) -> tuple[bytes, bytes]:
-    return kept["certificate"].encode(), kept["private_key"].encode()
+        """Return, by endpoint, our application at France Travail."""
+        stored = self.open(rows, "application")
+        return {i: Application.read(newest) for i, (newest, *_) in stored.items()}
 
 
 async def keep_secret(
-    tx: Transaction, ring: KeyRing, endpoint_id: UUID, kind: str, secret: bytes, now: datetime
+    tx: Transaction,
+    ring: KeyRing,
+    endpoint_id: UUID,
+    kind: str,
+    secret: bytes,
+    *,
+    now: datetime,
 ) -> None:
     """Store one secret of an endpoint, wrapped."""
     secret_id = uuid4()
     master = await ring.keys()
     wrapped = Secrets(master).wrap(secret, secret_id, endpoint_id)
-    await tx.execute(statements.INSERT_SECRET, secret_id, endpoint_id, kind, wrapped, now)
+    row = secret_id, endpoint_id, kind, wrapped, now
+    await tx.execute(statements.INSERT_SECRET, *row)
     master.check()

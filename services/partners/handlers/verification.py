@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
 from contracts.partners import EndpointVerified
@@ -18,16 +18,27 @@ from infra.delivery.webhook.sender import Consent, Sent
 from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
-from infra.postgres.transaction import Transaction
+from infra.postgres.transaction import columns
 from services.partners.channels.base import Endpoint
 from services.partners.channels.registry import Channels
 from services.partners.handlers.endpoints import disable
-from services.partners.handlers.secrets import EndpointSecrets, Secrets
+from services.partners.handlers.secrets import NO_SECRETS, Secrets
 from services.partners.model.delivery import Health, pause
 from services.partners.tables import statements
 
 LEASE = timedelta(seconds=60)
 """Longer than a handshake and a ping: another process does not ask meanwhile."""
+
+
+class Asked(NamedTuple):
+    """An address that is asked whether it wants messages, and how it fared before."""
+
+    endpoint_id: UUID
+    partner_id: str
+    channel: str
+    url: str
+    failures: int
+    failing_since: datetime | None
 
 
 @dataclass(frozen=True)
@@ -43,18 +54,15 @@ class Verification:
         """Ask those that were not asked yet, or not for a while. Returns how many."""
         now = self.clock()
         async with self.database.transaction() as tx:
-            rows = await tx.fetch(statements.UNVERIFIED, now, now + LEASE)
-        if rows:
-            endpoints = await self._endpoints(rows)
-            consents = await asyncio.gather(
-                *(
-                    self.channels[row["channel"]].prove(endpoint)
-                    for row, endpoint in zip(rows, endpoints, strict=True)
-                )
-            )
-            for row, consent in zip(rows, consents, strict=True):
-                await self._keep(row, consent)
-        return len(rows)
+            asked = [
+                Asked(*row) for row in await tx.fetch(statements.UNVERIFIED, now, now + LEASE)
+            ]
+        if asked:
+            endpoints = await self._endpoints(asked)
+            proofs = [self.channels[a.channel].prove(endpoints[a.endpoint_id]) for a in asked]
+            for address, consent in zip(asked, await asyncio.gather(*proofs), strict=True):
+                await self._keep(address, consent)
+        return len(asked)
 
     async def ping(self, endpoint_id: UUID, partner_id: str | None = None) -> Sent:
         """Send a signed ping now, or ask for a token. Returns what became of it.
@@ -63,44 +71,42 @@ class Verification:
         """
         async with self.database.reading() as connection:
             row = await connection.fetchrow(statements.ACTIVE_ENDPOINT, endpoint_id, partner_id)
-        if row is None or not self.channels[row["channel"]].proves:
+        address = Asked(*row) if row else None
+        if address is None or not self.channels[address.channel].proves:
             raise NotFoundError("endpoint")
-        (endpoint,) = await self._endpoints([row])
-        return await self.channels[row["channel"]].ping(endpoint)
+        endpoints = await self._endpoints([address])
+        return await self.channels[address.channel].ping(endpoints[endpoint_id])
 
-    async def _endpoints(self, rows: Sequence[Any]) -> list[Endpoint]:
-        ids = [row["endpoint_id"] for row in rows]
+    async def _endpoints(self, addresses: Sequence[Asked]) -> dict[UUID, Endpoint]:
+        ids = [address.endpoint_id for address in addresses]
         async with self.database.reading() as connection:
             stored = await connection.fetch(statements.SECRETS_OF_ENDPOINTS, ids, self.clock())
         secrets = await Secrets.of(self.writer.vault.master, stored)
         known = secrets.of_endpoints(stored)
-        return [
-            Endpoint(i, row["partner_id"], row["url"], known.get(i, EndpointSecrets()))
-            for i, row in zip(ids, rows, strict=True)
-        ]
+        return {
+            a.endpoint_id: Endpoint(
+                endpoint_id=a.endpoint_id,
+                partner_id=a.partner_id,
+                url=a.url,
+                secrets=known.get(a.endpoint_id, NO_SECRETS),
+            )
+            for a in addresses
+        }
 
-    async def _keep(self, row: Any, consent: Consent) -> None:
+    async def _keep(self, address: Asked, consent: Consent) -> None:
         async with self.database.transaction() as tx:
             now = self.clock()
-            if consent.given:
-                pending = await self._verified(tx, row, consent.per_minute, now)
-            else:
-                pending = await self._failed(tx, row, now)
-            await self.writer.write(tx, pending)
-
-    async def _verified(
-        self, tx: Transaction, row: Any, per_minute: int | None, now: datetime
-    ) -> list[Pending]:
-        found = await tx.fetchval(statements.VERIFY, row["endpoint_id"], now, per_minute)
-        if found is None:
-            return []  # disabled or replaced meanwhile
-        verified = EndpointVerified(endpoint_id=found, partner_id=row["partner_id"])
-        return [Pending(f"partner-{row['partner_id']}", [verified], None, EventMetadata())]
-
-    async def _failed(self, tx: Transaction, row: Any, now: datetime) -> list[Pending]:
-        failures, since = row["failures"] + 1, row["failing_since"] or now
-        values = [failures], [since], [now + pause(row["failures"])]
-        await tx.execute(statements.KEEP_HEALTH, [row["endpoint_id"]], *values)
-        if not Health(failures, since).hopeless(now):
-            return []
-        return await disable(tx, [row["endpoint_id"]], "unverified", now)
+            endpoint_id, partner_id = address.endpoint_id, address.partner_id
+            if not consent.given:
+                failures, since = address.failures + 1, address.failing_since or now
+                rest_until = now + pause(address.failures)
+                health = [(endpoint_id, failures, since, rest_until)]
+                await tx.execute(statements.KEEP_HEALTH, *columns(health))
+                if Health(failures, since).hopeless(now):
+                    pending = await disable(tx, [endpoint_id], "unverified", now)
+                    await self.writer.write(tx, pending)
+            elif await tx.fetchval(statements.VERIFY, endpoint_id, now, consent.per_minute):
+                # else it was disabled or replaced meanwhile
+                verified = EndpointVerified(endpoint_id=endpoint_id, partner_id=partner_id)
+                pending = [Pending(f"partner-{partner_id}", [verified], None, EventMetadata())]
+                await self.writer.write(tx, pending)

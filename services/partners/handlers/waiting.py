@@ -21,27 +21,27 @@ Row = dict[str, Any]
 
 
 async def tell(
-    tx: Transaction, told: Sequence[tuple[StoredEvent, Any]], message: str, now: datetime
+    tx: Transaction, news: Sequence[tuple[StoredEvent, Any]], message: str, now: datetime
 ) -> list[Pending]:
-    """One message about each request that a partner got, derived from what was heard."""
-    endpoints = await endpoints_for(tx, {key_of(request) for _, request in told}, by_api=False)
+    """Make one message about each request that a partner got; its id derives from the event."""
+    endpoints = await endpoints_for(tx, {key_of(request) for _, request in news}, by_api=False)
     rows = [
         row_about(recorded, message, request, endpoints.get(key_of(request)))
         | {"delivery_id": derived_id(recorded.event_id, str(request["referral_id"]))}
-        for recorded, request in told
+        for recorded, request in news
     ]
     return by_hand(await insert(tx, [row | waiting(row, now) for row in rows], now))
 
 
 def waiting(row: Row, now: datetime) -> Row:
-    """Due now; by phone or paper (``manual``) where the partner gave no address."""
+    """Return the state of a row that is due; ``manual`` where the partner gave no address."""
     if row["endpoint_id"] is None:
         return {"state": "manual", "next_attempt_at": None, "last_error": "no-endpoint"}
     return {"state": "pending", "next_attempt_at": now, "last_error": None}
 
 
 async def insert(tx: Transaction, rows: list[Row], now: datetime) -> list[Row]:
-    """Store deliveries; answers those that were not there before.
+    """Store deliveries. Returns those that were not there before.
 
     ``disclosed``: what leaves by itself is written down as disclosed from the start.
     """
@@ -59,7 +59,7 @@ async def insert(tx: Transaction, rows: list[Row], now: datetime) -> list[Row]:
 async def endpoints_for(
     tx: Transaction, wanted: Iterable[Key], by_api: bool | None = None
 ) -> dict[Key, UUID]:
-    """(partner, service) → the endpoint to deliver to, where there is one.
+    """Return the endpoint to deliver to by partner and service, where there is one.
 
     ``by_api``: only by one that keeps appointments, or by any other; none: by any.
     """
@@ -70,18 +70,19 @@ async def endpoints_for(
     rows = await tx.fetch(statements.ENDPOINTS_FOR, *values, by_api)
     # Locked, so that one being disabled at this moment does not get a delivery that nobody
     # would ever look at: whoever disables it sees our rows, or we see that it is disabled.
-    locked = await tx.fetch(statements.LOCK_ENDPOINTS, [row["endpoint_id"] for row in rows])
-    active = {row["endpoint_id"] for row in locked}
-    return {key_of(row): row["endpoint_id"] for row in rows if row["endpoint_id"] in active}
+    chosen = {(partner, service): endpoint for partner, service, endpoint in rows}
+    locked = await tx.fetch(statements.LOCK_ENDPOINTS, list(chosen.values()))
+    active = {endpoint_id for (endpoint_id,) in locked}
+    return {key: endpoint for key, endpoint in chosen.items() if endpoint in active}
 
 
 def key_of(row: Any) -> Key:
-    """Which service of which partner."""
+    """Return partner and service of a row."""
     return row["partner_id"], row["service_id"]
 
 
 def request_row(recorded: StoredEvent, event: ReferralRequested, endpoint: UUID | None) -> Row:
-    """A request, with what it discloses as the log has it: sealed."""
+    """Return a request's row, with what it discloses as the log has it: sealed."""
     return _common(recorded, REQUESTED, endpoint) | {
         "partner_id": event.partner_id,
         "service_id": event.service_id,
@@ -95,7 +96,10 @@ def request_row(recorded: StoredEvent, event: ReferralRequested, endpoint: UUID 
 
 
 def row_about(recorded: StoredEvent, message: str, request: Any, endpoint: UUID | None) -> Row:
-    """A message about a request that the partner has: it says nothing of the person."""
+    """Return the row of a message about a request that the partner has.
+
+    It says nothing of the person.
+    """
     return _common(recorded, message, endpoint) | {
         "partner_id": request["partner_id"],
         "service_id": request["service_id"],
@@ -109,7 +113,7 @@ def row_about(recorded: StoredEvent, message: str, request: Any, endpoint: UUID 
 
 
 def by_hand(rows: Sequence[Row]) -> list[Pending]:
-    """An adviser hears of what has no address to go to."""
+    """Return the events by which an adviser hears of what has no address to go to."""
     return [
         Pending(
             f"delivery-{row['delivery_id']}",

@@ -1,7 +1,7 @@
 """Statements about files: who exchanges them, what lies in which, what was read."""
 
 FILE_ENDPOINTS = """
-SELECT endpoint_id, partner_id, url FROM endpoints
+SELECT endpoint_id, partner_id FROM endpoints
 WHERE channel = $1 AND state = 'active' ORDER BY created_at
 """
 KEEP_FILES = """

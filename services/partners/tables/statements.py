@@ -317,6 +317,6 @@ WHERE endpoint_id = $1 AND verified_at IS NULL AND state = 'active'
 RETURNING endpoint_id
 """
 ACTIVE_ENDPOINT = """
-SELECT endpoint_id, partner_id, url, channel FROM endpoints
+SELECT endpoint_id, partner_id, channel, url, failures, failing_since FROM endpoints
 WHERE endpoint_id = $1 AND state = 'active' AND ($2::text IS NULL OR partner_id = $2)
 """

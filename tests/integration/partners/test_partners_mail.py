@@ -65,7 +65,7 @@ async def test_receipt_that_a_crash_kept_back_is_stored_at_the_next_opening(
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as broken:
-        broken.setattr(Answers, "take_said", crash)
+        broken.setattr(Answers, "accept_unsigned", crash)
         with pytest.raises(RuntimeError):
             await post.post("open")
     await post.opened()
