@@ -13,7 +13,7 @@ LONGEST = timedelta(days=366)
 
 
 def wrong_appointment(starts_at: datetime | None, now: datetime) -> str | None:
-    """Why an appointment cannot be then; None if it can, or if there is none."""
+    """Return why an appointment cannot be then; None if it can, or if there is none."""
     if starts_at is None:
         return None
     if starts_at <= now:
@@ -24,7 +24,7 @@ def wrong_appointment(starts_at: datetime | None, now: datetime) -> str | None:
 def wrong_suggestion(
     suggested: str | None, reason: Reason | None, own: str, *, known: bool
 ) -> str | None:
-    """Why another service cannot be suggested; None if it can, or if none is.
+    """Return why another service cannot be suggested; None if it can, or if none is.
 
     ``own``: the service that answers; ``known``: whether the directory has the other one.
     """

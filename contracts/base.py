@@ -53,16 +53,16 @@ class Event(Contract):
     sealed: Sealed | None = None
 
     def clear_json(self) -> bytes:
-        """The clear part as the JSON bytes that are stored, hashed and published."""
+        """Return the clear part as the JSON bytes that are stored, hashed and published."""
         return self.model_dump_json(exclude={"sealed"}, exclude_none=True).encode()
 
     def sealed_json(self) -> bytes | None:
-        """The personal part as JSON bytes, to be sealed; None if there is nothing personal."""
+        """Return the personal part as JSON bytes, to be sealed; None if there is none."""
         if self.sealed is None:
             return None
         return self.sealed.model_dump_json(exclude_none=True).encode()
 
 
 def dataschema(event_type: str) -> str:
-    """The absolute URI of the JSON Schema of an event's clear part."""
+    """Return the absolute URI of the JSON Schema of an event's clear part."""
     return f"{SCHEMA_BASE}{event_type}.json"

@@ -7,5 +7,5 @@ PARIS = ZoneInfo("Europe/Paris")
 
 
 def local_day(moment: datetime) -> date:
-    """The day in France at a moment (which must know its time zone)."""
+    """Return the day in France at a moment (which must know its time zone)."""
     return moment.astimezone(PARIS).date()

@@ -81,7 +81,7 @@ class Envelope:
 
 
 def http_mode(content_type: str | None, headers: Mapping[str, str]) -> Mode:
-    """How an HTTP request carries events; raises ``ContentTypeError``."""
+    """Return how an HTTP request carries events; raises ``ContentTypeError``."""
     media = _media_type(content_type)
     if media == STRUCTURED:
         return Mode.STRUCTURED
@@ -117,7 +117,7 @@ def from_batch(body: bytes) -> list[Envelope | EnvelopeError]:
 
 
 def batch_items(body: bytes) -> list[Any]:
-    """The events of a batch as parsed JSON; raises ``NotJSONError`` for no JSON array."""
+    """Parse the events of a batch; raises ``NotJSONError`` for no JSON array."""
     items = read_json(body)
     if not isinstance(items, list):
         raise NotJSONError("a batch is a JSON array of events")
@@ -169,7 +169,7 @@ def from_kafka(headers: Iterable[tuple[str, bytes | None]], value: bytes | None)
 
 
 def to_object(envelope: Envelope) -> dict[str, Any]:
-    """The event in the JSON format, absent attributes left out."""
+    """Return the event in the JSON format, absent attributes left out."""
     time = envelope.time
     given: dict[str, Any] = {
         "specversion": "1.0",
@@ -187,7 +187,7 @@ def to_object(envelope: Envelope) -> dict[str, Any]:
 
 
 def to_structured(envelope: Envelope) -> bytes:
-    """The event as one JSON text, for HTTP and for Kafka (content type ``STRUCTURED``)."""
+    """Write the event as one JSON text, for HTTP and for Kafka (type ``STRUCTURED``)."""
     return orjson.dumps(to_object(envelope))
 
 
@@ -217,7 +217,7 @@ def _envelope(attributes: Mapping[str, Any], data: Any) -> Envelope:
 
 
 def _checked(attributes: Mapping[str, Any]) -> dict[str, Extension]:
-    """Every attribute is what the specification says; answers the extensions among them."""
+    """Check every attribute against the specification. Return the extensions."""
     for name in ("specversion", "id", "source", "type"):
         if name not in attributes:
             raise EnvelopeError(name, "is missing")

@@ -168,8 +168,11 @@ class Facts(Strict):
     ] = None
 
     def with_newer(self, stated: "Facts", *, corrects: bool = False) -> "Facts":
-        """These facts after others were stated: of two about the same thing, that which was
-        true later counts, whichever was said first; what puts something right always does."""
+        """Return these facts after others were stated.
+
+        Of two about the same thing, that which was true later counts, whichever was said first;
+        what corrects always does.
+        """
         newer = {
             name: fact
             for name in stated.model_fields_set

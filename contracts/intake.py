@@ -174,15 +174,15 @@ EVENTS: tuple[type[Event], ...] = (
 
 
 def case_id_of(need_id: UUID) -> UUID:
-    """The id of the case that a need opens: known to whoever knows the need."""
+    """Return the id of the case that a need opens."""
     return uuid5(need_id, "case")
 
 
 def need_id_of(contact_id: UUID, number: int) -> UUID:
-    """The id of a contact's need; ``number`` counts from 0."""
+    """Return the id of a contact's need; ``number`` counts from 0."""
     return uuid5(contact_id, f"need {number}")
 
 
 def agreement_id_of(contact_id: UUID, number: int) -> UUID:
-    """The id of an agreement given with a contact; ``number`` counts from 0."""
+    """Return the id of an agreement given with a contact; ``number`` counts from 0."""
     return uuid5(contact_id, f"agreement {number}")

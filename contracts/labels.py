@@ -20,7 +20,7 @@ def field(name: str) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Return a value in French; one without a name of its own as it stands."""
+    """Return a value in French; one without a French name as it stands."""
     if isinstance(value, bool):
         return "Oui" if value else "Non"
     text = str(value)

@@ -27,7 +27,7 @@ _FRANCE_TRAVAIL = re.compile(r"[0-9]{7}[0-9A-Z]|[0-9]{11}")
 
 
 def e164(text: str) -> str:
-    """A telephone number as it is written in France or abroad, in E.164; raises ``ValueError``.
+    """Return a telephone number, as written here or abroad, in E.164; or ``ValueError``.
 
     Whether the number is in use is not asked: blocks are opened every year.
     """
@@ -52,8 +52,10 @@ def e164(text: str) -> str:
 
 
 def france_travail_number(text: str) -> str:
-    """France Travail's number of a person: 8 characters (7 digits and one more, or a letter),
-    or the 11 digits of today; without blanks. Raises ``ValueError``."""
+    """Return France Travail's number of a person without blanks.
+
+    It has 7 digits and one more, or a letter; today's have 11 digits. Raises ``ValueError``.
+    """
     number = re.sub(r"\s", "", unicodedata.normalize("NFKC", text)).upper()
     if not _FRANCE_TRAVAIL.fullmatch(number):
         raise ValueError("must be 7 digits and a digit or letter, or 11 digits")
@@ -61,7 +63,7 @@ def france_travail_number(text: str) -> str:
 
 
 def _read_by(read: Callable[[str], str]) -> AfterValidator:
-    """What came from outside is read; what comes from our own log stands as it was read."""
+    """Read what comes from outside; what comes from our own log stands as it was read."""
 
     def validated(text: str, info: ValidationInfo) -> str:
         return text if info.context and info.context.get("stored") else read(text)

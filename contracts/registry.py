@@ -35,6 +35,6 @@ def parse_event(event_type: str, data: bytes | str, sealed: bytes | None = None)
 
 
 def sealed_model(model: type[Event]) -> type[Sealed]:
-    """The model of an event type's sealed part."""
+    """Return the model of an event type's sealed part."""
     part, _none = get_args(model.model_fields["sealed"].annotation)
     return cast(type[Sealed], part)

@@ -47,7 +47,7 @@ class ListedRequester(Requester):
         return self
 
     def sends(self, source: str, site: str | None) -> bool:
-        """Whether a contact of this source and site comes from this desk."""
+        """Return whether a contact of this source and site comes from this desk."""
         by_source = not self.sources or any(covers(s, source) for s in self.sources)
         return by_source and (not self.sites or site in self.sites)
 
@@ -76,9 +76,9 @@ class Requesters(Strict):
         return given
 
     def code_of(self, source: str, site: str | None) -> str | None:
-        """The code of the first desk that a contact comes from; None: the default one."""
+        """Return the code of the first desk that a contact comes from; None: the default."""
         return next((r.code for r in self.requesters if r.sends(source, site)), None)
 
     def of(self, code: str) -> ListedRequester | None:
-        """The desk of a code; None if it is listed no more."""
+        """Return the desk of a code; None if it is listed no more."""
         return next((r for r in self.requesters if r.code == code), None)

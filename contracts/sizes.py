@@ -46,7 +46,7 @@ class EventTooLargeError(Exception):
 
 @cache
 def largest_clear(event_type: str) -> int:
-    """Bytes of the largest clear part of a type.
+    """Return the bytes of the largest clear part of a type.
 
     Raises ``UnboundedError``, and ``KeyError`` for a type nobody knows.
     """
@@ -56,7 +56,7 @@ def largest_clear(event_type: str) -> int:
 
 @cache
 def largest_sealed(event_type: str) -> int:
-    """Bytes of the largest personal part of a type before it is sealed; 0 if it has none.
+    """Return the bytes of a type's largest personal part before sealing; 0 for none.
 
     Raises as ``largest_clear`` does.
     """
@@ -68,7 +68,7 @@ def largest_sealed(event_type: str) -> int:
 
 
 def largest(event_type: str) -> int:
-    """Bytes of the largest event of a type as it is stored: clear part and sealed part."""
+    """Return the bytes of a type's largest event as stored: clear and sealed part."""
     sealed = largest_sealed(event_type)
     return largest_clear(event_type) + (sealed + CIPHER_BYTES if sealed else 0)
 

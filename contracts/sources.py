@@ -16,7 +16,7 @@ _PORTS = {"http": "80", "https": "443"}
 
 
 def normal_source(source: str) -> str:
-    """The one spelling of a source: case, escapes, dot segments, default port, empty path."""
+    """Return a source in one spelling: case, escapes, dot segments, port, empty path."""
     text = quote(unicodedata.normalize("NFC", source), safe=_ASCII, errors="replace")
     matched = _PARTS.fullmatch(_ESCAPE.sub(_unescaped, text))
     assert matched is not None  # every text has these parts, if empty ones
@@ -42,7 +42,7 @@ def normal_source(source: str) -> str:
 
 
 def covers(allowed: str, source: str) -> bool:
-    """Whether a source is one that is allowed: itself, below ``prefix/*``, or any (``*``)."""
+    """Return whether a source is allowed: itself, below ``prefix/*``, or any (``*``)."""
     if allowed == "*":
         return True
     if allowed.endswith("/*"):

@@ -49,7 +49,7 @@ def judged_at(now: datetime) -> Iterator[None]:
 
 
 def read_day(text: str) -> date:
-    """``2026-11-30`` and nothing else; raises ``ValueError``, never quoting the text."""
+    """Read ``2026-11-30`` and nothing else; raises ``ValueError``, quoting no text."""
     try:
         if _DAY.fullmatch(text):
             return date.fromisoformat(text)
@@ -59,7 +59,7 @@ def read_day(text: str) -> date:
 
 
 def read_moment(text: str) -> datetime:
-    """RFC 3339 with its offset; raises ``ValueError``, never quoting the text.
+    """Read RFC 3339 with its offset; raises ``ValueError``, never quoting the text.
 
     A leap second is read as the last microsecond before it, so that it stays in its day.
     """
@@ -82,7 +82,7 @@ def read_moment(text: str) -> datetime:
 
 
 def read_local(text: str) -> datetime:
-    """A day and a time of it in France, as a page's form says it: ``2026-11-30T10:30``.
+    """Read a day and a time of it in France, as forms say it: ``2026-11-30T10:30``.
 
     Raises ``ValueError``, never quoting the text.
     """

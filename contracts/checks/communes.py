@@ -23,41 +23,42 @@ NO_EPCI = "no-epci"
 
 
 def commune_exists(code: str) -> bool:
-    """Whether an INSEE code (59459; not a postal code) is that of a commune, or of a part."""
+    """Return whether an INSEE code (59459; no postal code) is of a commune, or of a part."""
     return code in _codes()
 
 
 def commune_of(code: str) -> str:
-    """The commune that a part lies in (59350 for 59355); any other code as it is."""
+    """Return the commune that a part lies in (59350 for 59355); another code as it is."""
     return _parents().get(code, code)
 
 
 def epci_of(code: str) -> str | None:
-    """The SIREN of a commune's, or a part's, intercommunality; None if there is none, or it is
-    not known."""
+    """Return the SIREN of a commune's, or a part's, intercommunality; None if unknown."""
     return _members().get(commune_of(code))
 
 
 def departement_of(code: str) -> str:
-    """The département of a commune: two characters, three overseas."""
+    """Return the département of a commune: two characters, three overseas."""
     return code[:3] if code.startswith(("97", "98")) else code[:2]
 
 
 def zones_of(code: str) -> frozenset[str]:
-    """Every zone that a commune, or a part of one, lies in; the country among them."""
+    """Return every zone that a commune, or a part, lies in; the country among them."""
     commune = commune_of(code)
     within = {code, commune, epci_of(code) or NO_EPCI, departement_of(commune)}
     return FRANCE | within
 
 
 def zone_exists(code: str) -> bool:
-    """Whether a code is one of the zones that ``zones_of`` may name."""
+    """Return whether a code is one of the zones that ``zones_of`` may name."""
     return code in FRANCE or code in _codes() or code in _epcis() or code in _departements()
 
 
 def in_part(zone: str, zones: frozenset[str]) -> bool:
-    """Whether a zone is a part of the commune that somebody lives in, who may or may not live
-    in that part: of them no part is known."""
+    """Return whether a zone is a part of the commune of residence, perhaps the person's own.
+
+    ``zones``: those of the residence; false if they name a part of the commune.
+    """
     commune = commune_of(zone)
     known = any(commune_of(one) == commune != one for one in zones)
     return commune != zone and commune in zones and not known

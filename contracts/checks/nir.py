@@ -63,7 +63,7 @@ found, or as many paths would be written as there are values."""
 
 
 def may_hold_nir(body: bytes) -> bool:
-    """A quick look at a JSON text: False if it holds no NIR, True if ``find_nir`` must say.
+    """Look at a JSON text quickly: False if it holds no NIR, True if ``find_nir`` must say.
 
     The long look is for an escape, which may stand for a digit or a gap; for a script with
     digits of its own; for numbers with an exponent; for whatever has enough digits in a row.
@@ -75,7 +75,7 @@ def may_hold_nir(body: bytes) -> bool:
 
 
 def find_nir(value: Any, path: str = "") -> str | None:
-    """The path of the first field of parsed JSON that holds a NIR, None if none does.
+    """Return the path of the first field of parsed JSON that holds a NIR, or None.
 
     A NIR in the *name* of a field is reported as ``*`` below its parent. Long names and deep
     paths are cut.
@@ -95,7 +95,7 @@ def find_nir(value: Any, path: str = "") -> str | None:
 
 
 def is_nir(value: Any, *, reference: bool = False) -> bool:
-    """Whether a text holds a NIR, or a number is one; ``reference``: with its key only."""
+    """Return whether a text holds a NIR, or a number is one; ``reference``: with key only."""
     if isinstance(value, str):
         if len(value) <= 12 or _RUN.search(value) is None:
             return False

@@ -39,7 +39,7 @@ How events are framed: [AsyncAPI](../../contracts/asyncapi.yaml); what may chang
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [HEAD, "## What municipal systems send\n"]
     parts += [_entry(name, model) for name, model in PUBLIC_TYPES.items()]
     for service in SERVICES:

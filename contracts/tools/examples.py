@@ -49,7 +49,7 @@ _NEEDS = (
 def example(
     event_type: str = PublicContact.TYPE, random: Random | None = None
 ) -> dict[str, Any]:
-    """One valid CloudEvent of a public type: fresh ids, an invented person.
+    """Return a valid CloudEvent of a public type: fresh ids, an invented person.
 
     Raises ``KeyError`` for a type that is not public.
     """
@@ -60,7 +60,7 @@ def example(
 def envelope(
     event_type: str, data: dict[str, Any], random: Random, source: str = FRONT_DESK
 ) -> dict[str, Any]:
-    """A structured CloudEvent around ``data``, with a fresh id."""
+    """Return a structured CloudEvent around ``data``, with a fresh id."""
     return {
         "specversion": "1.0",
         "id": str(UUID(int=random.getrandbits(128), version=4)),
@@ -73,7 +73,7 @@ def envelope(
 
 
 def contact(random: Random) -> dict[str, Any]:
-    """A visit with one need and an agreement for every kind of partner."""
+    """Return a visit with one need and an agreement for every kind of partner."""
     return {
         "mode": random.choice(["walk-in", "appointment", "phone"]),
         "site": "place-jules-verne",
@@ -86,7 +86,7 @@ def contact(random: Random) -> dict[str, Any]:
 
 
 def person(random: Random) -> dict[str, Any]:
-    """An invented resident, with what routing looks at."""
+    """Return an invented resident, with what routing looks at."""
     given, family = random.choice(_GIVEN), random.choice(_FAMILY)
     born = local_day(datetime.now(UTC)) - timedelta(days=random.randint(17 * 366, 60 * 365))
     return {
@@ -110,7 +110,7 @@ def person(random: Random) -> dict[str, Any]:
 
 
 def agreement(kind: PartnerKind) -> dict[str, Any]:
-    """An agreement to disclose the usual fields to a kind of partner, for half a year."""
+    """Return an agreement for half a year: the usual fields, to a kind of partner."""
     until = local_day(datetime.now(UTC)) + timedelta(days=182)
     return {"partner_kind": kind, "fields": _AGREED, "until": until.isoformat()}
 

@@ -52,7 +52,7 @@ In the message itself ``type`` is what Standard Webhooks expects (``referral.req
 
 
 def published() -> dict[str, type[BaseModel]]:
-    """Every published name and its model; ``<type>.sealed`` is the sealed part of a type."""
+    """Return every published name and its model; ``<type>.sealed`` names a sealed part."""
     models: dict[str, type[BaseModel]] = {**PUBLIC_TYPES, **WEBHOOKS}
     for event_type, event in EVENT_TYPES.items():
         models[event_type] = event
@@ -62,7 +62,7 @@ def published() -> dict[str, type[BaseModel]]:
 
 
 def schema_of(name: str, model: type[BaseModel]) -> Schema:
-    """The schema of one model; of an event, that of its clear part."""
+    """Return the schema of one model; of an event, that of its clear part."""
     schema = model.model_json_schema(mode="serialization")
     if name in EVENT_TYPES:
         schema["properties"].pop("sealed")
@@ -71,7 +71,7 @@ def schema_of(name: str, model: type[BaseModel]) -> Schema:
 
 
 def schemas() -> dict[str, str]:
-    """File name → text, for every published schema."""
+    """Return the text of every published schema, by file name."""
     texts = {}
     for name, model in published().items():
         schema = schema_of(name, model)
@@ -81,14 +81,14 @@ def schemas() -> dict[str, str]:
 
 
 def drift(directory: Path = SCHEMAS) -> list[str]:
-    """Files that are not what the models say, or should not be there."""
+    """Return files that are not what the models say, or should not be there."""
     expected, written = schemas(), _read(directory)
     names = sorted({*expected, *written})
     return [name for name in names if expected.get(name) != written.get(name)]
 
 
 def incompatible(new: Path = SCHEMAS, old: Path = RELEASED) -> list[str]:
-    """Released schemas whose documents the new schema would not accept, or that are gone.
+    """Return released schemas that are gone, or whose documents would be refused now.
 
     The rule is a reader's: whatever was valid under ``old`` stays valid under ``new``.
     """
@@ -101,7 +101,7 @@ def incompatible(new: Path = SCHEMAS, old: Path = RELEASED) -> list[str]:
 
 
 def widens(old: Schema, new: Schema) -> bool:
-    """Whether every document that fits ``old`` fits ``new``, formats included."""
+    """Return whether every document that fits ``old`` fits ``new``, formats included."""
     from jsoncompat import check_compat  # a development dependency
 
     before, after = (json.dumps(_comparable(schema)) for schema in (old, new))
