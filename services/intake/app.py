@@ -29,10 +29,10 @@ RETENTION_SECONDS = 3600.0
 
 
 def build(platform: Platform) -> Service:
-    """Contacts, persons, needs and agreements, from CloudEvents."""
+    """Wire the service: contacts, persons, needs and agreements, from CloudEvents."""
     settings, database, clock = platform.settings, platform.database("intake"), platform.clock
     writer = platform.writer("intake")
-    gate = InboundValidator(platform.vault.index, platform.requesters, clock)
+    validator = InboundValidator(platform.vault.index, platform.requesters, clock)
     intake = Intake(database, writer, clock)
     group: GroupCommit[InboundEvent, Outcome] = GroupCommit("events", intake.commit)
     persons = Persons(database, writer, clock)
@@ -50,10 +50,10 @@ def build(platform: Platform) -> Service:
         READ_TABLES.nightly(database, platform.vault, clock, settings.reconcile_hour),
     ]
     if settings.kafka_bootstrap:
-        records = PublicRecords(gate, intake, platform.vault.master, clock)
+        records = PublicRecords(validator, intake, platform.vault.master, clock)
         workers.append(public_records(settings, database, records))
     app = create_app("Aiguillage: intake", "Takes what municipal systems emit.", clock, BODIES)
-    add_routes(app, gate, group)
+    add_routes(app, validator, group)
     app.include_router(person_routes.router(persons))
     refusals = Refusals(database, platform.vault.master, platform.vault.index)
     app.include_router(refused_routes.router(refusals, public_topic_of(settings)))

@@ -1,4 +1,4 @@
-"""Why the intake refuses something, besides what every service may say."""
+"""Problems of the intake, besides those that every service may answer with."""
 
 from infra.web.problems import Problem
 

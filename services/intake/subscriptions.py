@@ -1,4 +1,4 @@
-"""What the intake listens to: its own events, what becomes of cases, and the public topic."""
+"""Subscriptions of the intake: its own events, referrals, and the public topic."""
 
 from infra.base.settings import Settings
 from infra.eventstore.events import StoredEvent
@@ -20,11 +20,14 @@ def subscriptions(
     erasing: Erasing,
     retention: Retention,
 ) -> list[Subscription[StoredEvent]]:
-    """``persons`` finds duplicates, ``rights`` keeps limits and forgets erased persons,
-    ``retention`` remembers who was here when, ``cases`` what is still open with them."""
+    """Return the subscriptions to events.
+
+    ``persons`` finds duplicates, ``rights`` keeps restrictions and forgets erased persons,
+    ``retention`` keeps last contacts, ``cases`` what is still open.
+    """
 
     def own() -> PostgresSource:
-        return PostgresSource(database, "intake")  # nobody but us reads them before they relay
+        return PostgresSource(database, "intake")  # read before they are relayed
 
     indexed = persons.on_own_events
     return [
@@ -40,7 +43,7 @@ def subscriptions(
 def public_records(
     settings: Settings, database: Database, records: PublicRecords
 ) -> Subscription[ForeignRecord]:
-    """``public``: the topic that municipal systems produce to."""
+    """Return ``public``: the topic that municipal systems produce to."""
     from infra.messaging.sources.public import public_source
 
     return Subscription(

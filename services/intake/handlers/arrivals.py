@@ -47,7 +47,7 @@ EVENTS = Counter("aiguillage_intake_events", "Public events received", ["result"
 LEFT_OUT = Counter("aiguillage_intake_left_out", "Fields of identity that were not taken")
 
 Outcome = bytes | NotTakenError
-"""What an arrival created (JSON), or why it was refused."""
+"""JSON of what an arrival created, or the error for which it was refused."""
 
 
 class Intake:
@@ -143,8 +143,8 @@ class _Batch:
             return error
 
     def _person(self, arrival: InboundEvent) -> UUID:
-        """Return the person, known or new. Whoever only knows an id is not told that there is
-        one: nobody speaks of persons whom another system brought."""
+        """Return the person, known or new. An id alone reveals nothing: to a system that may
+        not speak of the person it is unknown."""
         person = arrival.payload.person
         named = person.person_id if person else None
         referred = self.refs.get(arrival.ref) if arrival.ref else None

@@ -33,7 +33,7 @@ from services.intake.tables.persons import (
 
 ATTEMPTS = 5
 Unless = Callable[[Transaction, Sequence[UUID]], Awaitable[bool]]
-"""Asked of all ids of a person, while nobody else can say anything of them: True keeps them."""
+"""Called with all ids of a person, under their locks: True keeps the person."""
 UNDER_WAY = Gauge("aiguillage_erasures_under_way", "Persons whose erasure is not over")
 
 
@@ -57,7 +57,7 @@ class Erasing:
         meta: EventMetadata,
         unless: Unless | None = None,
     ) -> list[Erasure]:
-        """Erase a person under every id that they are known by; asked twice, it is done once.
+        """Erase a person under every id that they are known by; a repeat changes nothing.
 
         Empty if ``unless`` kept them. Raises ``UnknownPersonError``.
         """

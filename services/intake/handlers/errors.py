@@ -1,4 +1,4 @@
-"""Why a public event is not taken: by HTTP or from Kafka, the reasons are the same."""
+"""Reasons for which a public event is not taken: the same by HTTP and from Kafka."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -39,5 +39,5 @@ class NotTakenError(Exception):
 
     @classmethod
     def at(cls, reason: Reason, field: str, detail: str = "") -> "NotTakenError":
-        """With one field at fault."""
+        """Return an error with one field at fault."""
         return cls(reason, errors=[FieldError(field, detail)])

@@ -41,7 +41,7 @@ class Emitter:
 
 @dataclass(frozen=True, slots=True)
 class InboundEvent:
-    """A public event that is sound in itself; whom it is about is still to be found.
+    """A public event that is sound in itself; its person is still to be found.
 
     ``key`` and ``ref`` stand for its source and id, and for its source and person's reference,
     ``origin`` for its source alone, ``digest`` for its content: keyed digests all, for any of

@@ -14,7 +14,7 @@ from infra.messaging.sources.base import ForeignRecord
 
 
 class Place(NamedTuple):
-    """Where a record stands on the broker."""
+    """Place of a record on the broker."""
 
     topic: str
     partition: int
@@ -36,7 +36,7 @@ def opened(place: Place, raw: bytes, keys: MasterKeys) -> ForeignRecord:
 
 
 def place_of(record: ForeignRecord) -> Place:
-    """Return where a record stands."""
+    """Return the place of a record."""
     return Place(record.topic, record.partition, record.offset)
 
 

@@ -1,4 +1,4 @@
-"""Who may be the same person: found by a blind index, judged by an adviser, undone if wrong.
+"""Duplicate persons: found by a blind index, judged by an adviser, undone if wrong.
 
 A merge is an alias. No event moves: each goes on under the id it was recorded with, and whoever
 reads puts the ids together. So taking a merge back is exact.
@@ -53,7 +53,7 @@ class UnknownPersonError(Exception):
 
 
 class MergeRefusedError(Exception):
-    """The merge, or its undoing, makes no sense as things are: why, in words."""
+    """The merge, or its undoing, makes no sense as things are; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Persons:
     async def _suspect(
         self, tx: Transaction, person_id: UUID, other_id: UUID, names: Sequence[str]
     ) -> Event | None:
-        """The younger is the double of the older; an agreed identifier merges by itself."""
+        """Suspect the younger of two; an agreed identifier merges by itself."""
         kinds = [MatchKind(name) for name in names]
         automatic = MatchKind.FRANCE_TRAVAIL_NUMBER in kinds
         status = "merged" if automatic else "open"
@@ -172,7 +172,7 @@ class Persons:
     async def share(
         self, person_id: UUID, source: str, reason: str | None, meta: EventMetadata
     ) -> None:
-        """Let another system speak of a person; said again, nothing changes.
+        """Let another system speak of a person; a repeat changes nothing.
 
         Raises ``UnknownPersonError``, ``PersonErasedError`` and ``LimitedError``.
         """

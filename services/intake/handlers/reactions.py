@@ -1,7 +1,7 @@
-"""How the intake takes what systems produce straight to Kafka.
+"""Reactions to what systems produce straight to Kafka.
 
 The same as by HTTP, without an answer. A record that cannot be taken is kept, encrypted, with
-the reason, and stops nobody.
+the reason, and stops no other.
 """
 
 from collections.abc import Sequence
@@ -36,12 +36,12 @@ log = structlog.get_logger()
 
 
 class PublicRecords:
-    """Handler of the public topic's subscription, and of what it had to refuse."""
+    """Handles records of the public topic, and retries those that were refused."""
 
     def __init__(
-        self, gate: InboundValidator, intake: Intake, master: KeyRing, clock: Clock
+        self, validator: InboundValidator, intake: Intake, master: KeyRing, clock: Clock
     ) -> None:
-        self._gate = gate
+        self._validator = validator
         self._intake = intake
         self._master = master
         self._clock = clock
@@ -126,10 +126,10 @@ class PublicRecords:
         if look and (field := find_nir(envelope.to_object(event))) is not None:
             raise NotTakenError.at(Reason.NIR_REFUSED, field)
         hop = next((v for name, v in record.headers if name == "traceparent" and v), b"")
-        return self._gate.validate(event, KAFKA, hop.decode("latin-1"))
+        return self._validator.validate(event, KAFKA, hop.decode("latin-1"))
 
 
 def _unexpected(error: Exception) -> NotTakenError:
-    """A fault of ours, for which a record is kept until we are repaired."""
+    """Log a fault of ours; the record is kept until we are repaired."""
     log.error("record not taken", exc_info=error)
     return NotTakenError(Reason.INTERNAL)

@@ -1,4 +1,4 @@
-"""Refused records of the public topic: shown to whoever produced them, counted, and deleted.
+"""Refused records of the public topic: listed for producers, counted, deleted.
 
 Kafka has no answer to a producer. A record is asked for by its place, which a producer knows
 from the broker's acknowledgement, or by the source that it names.
@@ -52,7 +52,7 @@ class Refused:
 
 
 class Refusals:
-    """Reads what was refused, for whoever produced it."""
+    """Lists refused records, for the systems that produced them."""
 
     def __init__(self, database: Database, master: KeyRing, index: IndexKey) -> None:
         self._database = database
@@ -93,7 +93,7 @@ class Refusals:
 class RefusedRetention:
     """Deletes refused records after so many days.
 
-    One may hold what a person wants erased later, and nobody can tell whose it is.
+    One may hold what a person wants erased later, and it is not known whose it is.
     """
 
     database: Database
@@ -116,14 +116,14 @@ async def count_refused(tx: Transaction) -> dict[str, int]:
 
 
 def sender_digest(index: IndexKey, source: str | None) -> bytes | None:
-    """What a refused record is found by; none for one that names no source."""
+    """Return the digest that refused records of a source are found by."""
     if source is None:
         return None
     return keyed_digest(index.derive("intake-refused"), normal_source(source).encode())
 
 
 def named_source(record: ForeignRecord) -> str | None:
-    """The source that a record names, however wrong the rest of it is."""
+    """Return the source that a record names, however wrong the rest of it is."""
     return _named(record, "source")
 
 

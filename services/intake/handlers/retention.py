@@ -33,7 +33,7 @@ ACTOR = EventMetadata("policy:retention")
 
 @dataclass(frozen=True)
 class Retention:
-    """Keeps when each person was last here, and does what is due."""
+    """Keeps the last contact of each person, and does what is due."""
 
     database: Database
     writer: Writer
@@ -42,13 +42,13 @@ class Retention:
     clock: Clock
 
     async def on_own_events(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
-        """Remember contacts; bring back whoever was archived and came again."""
+        """Remember contacts; reactivate archived persons who came again."""
         back = await keep_stays(tx, messages)
         pending = [_pending(PersonReactivated(person_id=p), p) for p in sorted(back)]
         await self.writer.write(tx, pending)
 
     async def on_referrals(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
-        """Remember what is open with whom."""
+        """Remember which cases and referrals are open."""
         await keep_work(tx, messages)
 
     async def preview(self, on: date | None = None) -> list[Due]:

@@ -1,4 +1,4 @@
-"""What a person may ask for, under every id of theirs; and what is shown of them."""
+"""Rights of a person, under every id of theirs; and the profile that is shown of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class Rectification:
 
 @dataclass(frozen=True)
 class Rights:
-    """Rectification, objection, restriction; and the profile, shown with a trace.
+    """Rectification, objection, restriction; and the profile, whose access is logged.
 
     Each raises ``UnknownPersonError`` and ``PersonErasedError``.
     """
@@ -87,7 +87,7 @@ class Rights:
     async def rectify(
         self, person_id: UUID, change: Rectification, meta: EventMetadata
     ) -> None:
-        """Put something right: a new event, nothing is overwritten."""
+        """Rectify fields: new events, nothing is overwritten."""
         events = change.events(person_id, local_day(self.clock()), meta.actor)
         await self._append(person_id, lambda p: events if p == person_id else [], meta)
 

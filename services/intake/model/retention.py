@@ -1,4 +1,4 @@
-"""How long a person's data stay: in use, then archived, then not at all. Pure.
+"""Retention of a person's data: in use, then archived, then erased. Pure.
 
 CNIL, délibération 2023-095 (social support): two years in use from the last contact. CASF
 R263-8 (parcours insertion emploi): two years more in an archive with restricted access.
@@ -72,7 +72,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """One id of a person: when the hub last heard of a contact, where, and what holds.
+    """One id of a person: the last contact that the hub knows of, its site, and what is open.
 
     ``root``: the id under which the same person's ids are one. ``held``: a need, a case or a
     referral of this id is open.

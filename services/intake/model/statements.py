@@ -62,14 +62,14 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What deciding needs to know of a person."""
+    """State of a person that decisions need."""
 
     registered: bool = False
     agreements: frozenset[UUID] = frozenset()
 
 
 def evolve(known: Known, event: Event) -> Known:
-    """The state after one more event."""
+    """Return the state after one more event."""
     if isinstance(event, PersonRegistered):
         return replace(known, registered=True)
     if isinstance(event, AgreementGiven):
@@ -78,14 +78,14 @@ def evolve(known: Known, event: Event) -> Known:
 
 
 def fold(known: Known, events: Iterable[Event]) -> Known:
-    """The state after more events."""
+    """Return the state after more events."""
     for event in events:
         known = evolve(known, event)
     return known
 
 
 def decide(known: Known, statement: Statement) -> list[Event]:
-    """The events of one statement, needs last: the case that they open finds all the rest.
+    """Return the events of one statement, needs last: the case that they open finds the rest.
 
     Raises ``UnknownAgreementError``.
     """

@@ -33,7 +33,7 @@ _TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": envelope.MAX_ATT
 
 
 def component_schemas() -> dict[str, Schema]:
-    """What the operations refer to: the events that are taken, and what is answered."""
+    """Return the schemas that the operations refer to: events, receipts and results."""
     models: list[Any] = [*PUBLIC_TYPES.values()]
     wanted: list[Any] = [(m, "validation") for m in models] + [(Receipt, "serialization")]
     _, schema = models_json_schema(wanted, ref_template=REFERENCE + "{model}")
@@ -42,7 +42,7 @@ def component_schemas() -> dict[str, Schema]:
 
 
 def event_operation(kinds: Iterable[type[Problem]]) -> Schema:
-    """One event, in either of two modes."""
+    """Return the operation for one event, in either of two modes."""
     data = {"anyOf": _all(model.__name__ for model in PUBLIC_TYPES.values())}
     bodies = {envelope.STRUCTURED: _to("CloudEvent"), envelope.JSON: data}
     named: Schema = {
@@ -64,7 +64,7 @@ def event_operation(kinds: Iterable[type[Problem]]) -> Schema:
 
 
 def batch_operation(most: int, kinds: Iterable[type[Problem]]) -> Schema:
-    """At most so many events at once."""
+    """Return the operation for at most so many events at once."""
     events = {"type": "array", "items": _to("CloudEvent"), "maxItems": most}
     named = {
         "operationId": "post_event_batch",

@@ -89,12 +89,12 @@ class EventsRoute:
 
     def __init__(
         self,
-        gate: InboundValidator,
+        validator: InboundValidator,
         group: GroupCommit[InboundEvent, Outcome],
         *,
         batches: bool = False,
     ) -> None:
-        self._gate = gate
+        self._validator = validator
         self._group = group
         self._batches = batches
 
@@ -182,7 +182,7 @@ class EventsRoute:
             raise envelope_refused(error) from None
         if "data_base64" in event and (field := find_nir(admitted.data, "data")) is not None:
             raise NotTakenError.at(Reason.NIR_REFUSED, field)
-        return self._gate.validate(admitted, emitter, request.headers.get("traceparent"))
+        return self._validator.validate(admitted, emitter, request.headers.get("traceparent"))
 
     async def _commit(self, arrivals: Sequence[InboundEvent]) -> list[Outcome]:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -190,14 +190,14 @@ class EventsRoute:
 
 
 def add_routes(
-    app: FastAPI, gate: InboundValidator, group: GroupCommit[InboundEvent, Outcome]
+    app: FastAPI, validator: InboundValidator, group: GroupCommit[InboundEvent, Outcome]
 ) -> None:
     """Put the routes on the application, past FastAPI's own machinery.
 
     Batches are taken at both addresses; in the description each has one kind of body and of
     answer, for clients are generated from it.
     """
-    route, batches = EventsRoute(gate, group), EventsRoute(gate, group, batches=True)
+    route, batches = EventsRoute(validator, group), EventsRoute(validator, group, batches=True)
 
     @raises(*REFUSALS)
     async def post_event(request: Request) -> Response:

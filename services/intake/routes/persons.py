@@ -45,7 +45,7 @@ class Pair(Strict):
 
 
 def router(persons: Persons) -> APIRouter:
-    """The routes for advisers."""
+    """Return the routes for advisers."""
     routes = APIRouter(prefix="/v1", tags=["persons"])
 
     @routes.get("/duplicates")

@@ -1,4 +1,4 @@
-"""What the handlers refuse, as problem documents."""
+"""Errors of the handlers, as problem documents."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

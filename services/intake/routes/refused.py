@@ -19,7 +19,7 @@ Source = Annotated[Line, StringConstraints(min_length=1, max_length=1024)]
 
 
 def router(refusals: Refusals, topic: str) -> APIRouter:
-    """The route for systems."""
+    """Return the route for systems."""
     routes = APIRouter(prefix="/v1", tags=["intake"])
 
     @routes.get("/refused")

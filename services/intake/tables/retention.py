@@ -72,5 +72,5 @@ SELECT EXISTS (SELECT FROM events
     OR EXISTS (SELECT FROM open_work WHERE person_id = ANY($4::uuid[]) AND open)
     OR EXISTS (SELECT FROM limits WHERE person_id = ANY($4::uuid[]) AND kind = 'restricted')
 """
-"""Whether a person stays after all, by the events themselves: somebody came since a moment,
-though the subscription has not heard of it; or something is open; or there is a dispute."""
+"""True if a person stays after all, by the events themselves: a contact since a moment, which
+the subscription has not seen yet; open work; or a restriction."""

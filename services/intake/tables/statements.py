@@ -47,7 +47,7 @@ WITH RECURSIVE up AS (
 SELECT DISTINCT s.wanted AS person_id, p.source
 FROM same s JOIN person_sources p USING (person_id)
 """
-"""Who may speak of persons: of a person with several ids, whoever may of any."""
+"""Systems that may speak of persons: of a person with several ids, those of any of them."""
 REFUSE = """
 INSERT INTO refused_records
   (topic, partition, "offset", reason, fields, raw, sender, refused_at)
@@ -171,4 +171,4 @@ FORGET = (
     "DELETE FROM open_work WHERE person_id = ANY($1::uuid[])",
     "DELETE FROM aliases WHERE person_id = ANY($1::uuid[]) OR into_id = ANY($1::uuid[])",
 )
-"""``persons`` stays: that an id was one tells nothing, and whoever uses it again is told so."""
+"""``persons`` stays: the id alone says nothing, and its next use is refused as erased."""
