@@ -132,20 +132,20 @@ def providers(settings: Settings) -> list[Provider]:
 
     Both at once, so that a rotation can move from one to the other.
     """
-    found: list[Provider] = [FileProvider(settings.data)]
+    usable: list[Provider] = [FileProvider(settings.data)]
     if settings.transit_url and settings.transit_token_file:
         from infra.keys.transit import Transit, TransitProvider  # few have an engine
 
         transit = Transit(
-            settings.transit_url,
-            settings.transit_token_file,
-            settings.transit_key,
-            settings.transit_mount,
-            settings.transit_ca_file,
-            settings.transit_seconds,
+            url=settings.transit_url,
+            token_file=settings.transit_token_file,
+            key=settings.transit_key,
+            mount=settings.transit_mount,
+            ca_file=settings.transit_ca_file,
+            seconds=settings.transit_seconds,
         )
-        found.append(TransitProvider(transit))
-    return found
+        usable.append(TransitProvider(transit))
+    return usable
 
 
 @asynccontextmanager

@@ -14,10 +14,10 @@ class FieldError(NamedTuple):
     detail: str = ""
 
 
-def field_errors(found: Sequence[Mapping[str, Any]], prefix: str = "") -> list[FieldError]:
+def field_errors(invalid: Sequence[Mapping[str, Any]], prefix: str = "") -> list[FieldError]:
     """Name the fields of pydantic's errors; a name, too, may be a stranger's, and is cut."""
     errors = []
-    for item in found[:MOST_ERRORS]:
+    for item in invalid[:MOST_ERRORS]:
         parts = [str(part) for part in item["loc"]]
         path = [part if len(part) <= MOST_NAME else f"{part[:MOST_NAME]}…" for part in parts]
         field = ".".join([prefix, *path] if prefix else path)

@@ -38,8 +38,8 @@ def trace_id(traceparent: str | None) -> str | None:
 
 
 def _add_trace(_: Any, __: str, entry: Any) -> Any:
-    if "trace_id" not in entry and (found := trace_id(current_trace.get())):
-        entry["trace_id"] = found
+    if "trace_id" not in entry and (trace := trace_id(current_trace.get())):
+        entry["trace_id"] = trace
     return entry
 
 

@@ -105,10 +105,10 @@ class EventStore:
         rows = await tx.fetch(
             f"{self._select} WHERE stream = ANY($1) ORDER BY stream, version", list(streams)
         )
-        found: dict[str, list[StoredEvent]] = {}
+        by_stream: dict[str, list[StoredEvent]] = {}
         for row in rows:
-            found.setdefault(row["stream"], []).append(self._recorded(row))
-        return found
+            by_stream.setdefault(row["stream"], []).append(self._recorded(row))
+        return by_stream
 
     async def read(self, tx: Transaction, after: int, limit: int) -> list[StoredEvent]:
         """Up to ``limit`` events with a position above ``after``, in commit order."""

@@ -214,7 +214,7 @@ class KeyRing:
         self._ciphers.clear()
 
     async def _since(self, moment: float) -> MasterKeys:
-        """The keys as loaded at ``moment`` or later; tried once, by one caller for all."""
+        """Return keys no older than ``moment``; concurrent callers share one reload."""
         if self._tried < moment:
             async with self._lock:
                 if self._tried < moment:
@@ -243,8 +243,8 @@ class KeyRing:
         if epochs[-1].index_check != self.index.check:
             raise KeyUnavailableError("index.key is not this hub's: put the first one back")
         live = [epoch for epoch in epochs if epoch.destroyed_at is None]
-        found = {epoch.number: await self._cipher(epoch) for epoch in live}
-        self._ciphers = {number: cipher for number, cipher in found.items() if cipher}
+        ciphers = {epoch.number: await self._cipher(epoch) for epoch in live}
+        self._ciphers = {number: cipher for number, cipher in ciphers.items() if cipher}
         return MasterKeys(epochs, self._ciphers, started + self.lease_seconds)
 
     async def _cipher(self, epoch: Epoch) -> AESGCM | None:

@@ -108,7 +108,7 @@ class ColumnLocation:
 
 @dataclass(frozen=True)
 class Moved:
-    """How many rows a step moved, and the last one's key; none: there were no more."""
+    """Rows rewrapped in this step and the key to continue after; None when finished."""
 
     rows: int
     last: tuple[Any, ...] | None

@@ -148,10 +148,10 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 def _reason(status: int, body: bytes) -> str:
     """What an error means, in our words: theirs are not repeated."""
-    said = body.decode(errors="replace")
-    if status == 400 and TOO_OLD in said:
+    text = body.decode(errors="replace")
+    if status == 400 and TOO_OLD in text:
         return "the version that wrapped the key is gone"
-    if status == 400 and NOT_FOUND in said:
+    if status == 400 and NOT_FOUND in text:
         return "it has no such key"
     return f"{REASONS.get(status, 'refused')} (HTTP {status})"
 
@@ -167,14 +167,14 @@ def _data(verb: str, body: bytes) -> dict[str, Any]:
 
 
 def _text(data: dict[str, Any], name: str) -> str:
-    found = data.get(name)
-    if not isinstance(found, str):
+    text = data.get(name)
+    if not isinstance(text, str):
         raise KeyUnavailableError(f"transit: an answer without {name}")
-    return found
+    return text
 
 
 def _version(wrapped: bytes) -> int:
-    found = WRAPPED.fullmatch(wrapped)
-    if found is None:
+    match = WRAPPED.fullmatch(wrapped)
+    if match is None:
         raise KeyUnavailableError("transit: what is stored is no wrapped key")
-    return int(found[1])
+    return int(match[1])

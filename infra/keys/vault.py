@@ -96,11 +96,11 @@ class Vault:
     async def keys(self, person_ids: Iterable[UUID]) -> dict[UUID, PersonKey]:
         """The keys that exist; an erased or unknown person is absent."""
         wanted = set(person_ids)
-        found = {p: key for p in wanted if (key := self._cached(p)) is not None}
-        missing = [p for p in wanted if p not in found]
+        known = {p: key for p in wanted if (key := self._cached(p)) is not None}
+        missing = [p for p in wanted if p not in known]
         if missing:
-            found |= await self._fetch(missing)
-        return found
+            known |= await self._fetch(missing)
+        return known
 
     async def ensure(self, person_ids: Iterable[UUID]) -> dict[UUID, PersonKey]:
         """The keys of these persons, created where there were none.
@@ -108,12 +108,12 @@ class Vault:
         Raises ``PersonErasedError`` if one of them was erased.
         """
         wanted = set(person_ids)
-        found = await self.keys(wanted)
-        if missing := wanted - found.keys():
-            found |= await self.create(missing)
-        if late := wanted - found.keys():
-            found |= await self._fetch(list(late))
-        return found
+        known = await self.keys(wanted)
+        if missing := wanted - known.keys():
+            known |= await self.create(missing)
+        if late := wanted - known.keys():
+            known |= await self._fetch(list(late))
+        return known
 
     async def create(self, person_ids: Iterable[UUID]) -> dict[UUID, PersonKey]:
         """Keys for new persons; one who has a key already is absent from the answer.

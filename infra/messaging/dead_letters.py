@@ -42,8 +42,8 @@ class DeadLetters(Generic[E]):
             "SELECT DISTINCT key FROM dead_letters WHERE subscription = $1 AND key = ANY($2)",
             self._subscription, list(lanes.values()),
         )  # fmt: skip
-        found = {row["key"] for row in rows}
-        return {key for key, kept_as in lanes.items() if kept_as in found}
+        parked = {row["key"] for row in rows}
+        return {key for key, kept_as in lanes.items() if kept_as in parked}
 
     async def park(
         self, tx: Transaction, partition: int, message: Message[E], error: str
@@ -66,9 +66,9 @@ class DeadLetters(Generic[E]):
 
     async def discard(self, tx: Transaction) -> int:
         """Drop the places of records that are nobody's; answers how many there were."""
-        found = await self._places(tx)
+        count = await self._places(tx)
         await tx.execute(f"DELETE FROM dead_letters WHERE {_NOBODYS}", self._subscription)
-        return found
+        return count
 
     async def replay(
         self,

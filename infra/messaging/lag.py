@@ -105,5 +105,5 @@ class LagWatch:
             )  # fmt: skip
         standing = {row["partition"]: row["next"] for row in rows}
         first = self._source.first
-        found = {p: (max(first, standing.get(p, first)), end) for p, end in ends.items()}
-        return {p: (following, end) for p, (following, end) in found.items() if following < end}
+        unread = {p: (max(first, standing.get(p, first)), end) for p, end in ends.items()}
+        return {p: (start, end) for p, (start, end) in unread.items() if start < end}

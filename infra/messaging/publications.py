@@ -48,12 +48,12 @@ class Publication:
         """Where it begins in a partition; one that the relay does not use begins at 0."""
         return self.starts[partition] if partition < len(self.starts) else 0
 
-    def require(self, found: FoundTopic | None, topic: str, service: str) -> FoundTopic:
+    def require(self, current: FoundTopic | None, topic: str, service: str) -> FoundTopic:
         """The topic of this generation; raises ``SourceBrokenError`` for any other."""
-        if found is None or found.topic_id != self.topic_id:
-            what = "is gone" if found is None else "was deleted and made again"
+        if current is None or current.topic_id != self.topic_id:
+            what = "is gone" if current is None else "was deleted and made again"
             raise SourceBrokenError(f"{topic} {what}: aiguillage republish {service}")
-        return found
+        return current
 
 
 async def read_publication(tx: Transaction, service: str) -> Publication | None:

@@ -166,17 +166,17 @@ class Relay(PostgresSource):
     async def _begin(self, tx: Transaction, partitions: int | None) -> Publication:
         """A generation of its own on the topic as it is, which is made if it is missing."""
         await ensure_topics(self._settings, [self.topic], partitions)
-        found = await find_topic(self._producer.client, self.topic)
-        if found is None:
+        current = await find_topic(self._producer.client, self.topic)
+        if current is None:
             raise RelayError(f"{self.topic} is not there yet")
-        if partitions and found.partitions < partitions:
+        if partitions and current.partitions < partitions:
             raise SourceBrokenError(
-                f"{self.topic} has {found.partitions} partitions, not {partitions}: marks "
+                f"{self.topic} has {current.partitions} partitions, not {partitions}: marks "
                 "belong to partitions, make it with as many"
             )
-        ends = await self._ends(range(partitions or found.partitions))
+        ends = await self._ends(range(partitions or current.partitions))
         log.info("published anew", topic=self.topic, partitions=len(ends))
-        return await begin_generation(tx, found.topic_id, ends)
+        return await begin_generation(tx, current.topic_id, ends)
 
     async def _ends(self, partitions: Sequence[int]) -> list[int]:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap)
@@ -192,8 +192,8 @@ class Relay(PostgresSource):
     async def _same_topic(self) -> FoundTopic:
         assert self._publication is not None
         self._looked = time.monotonic()
-        found = await find_topic(self._producer.client, self.topic)
-        return self._publication.require(found, self.topic, self.name)
+        current = await find_topic(self._producer.client, self.topic)
+        return self._publication.require(current, self.topic, self.name)
 
     async def _same_generation(self) -> None:
         """Notice, also while nothing happens, that everything is to be published again."""

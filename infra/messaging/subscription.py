@@ -94,11 +94,11 @@ class Subscription(Loop, Generic[E]):
             "subscription retries", subscription=self.name, error=kind, seconds=round(delay, 1)
         )
         if isinstance(error, SourceBrokenError):
-            await self._tell(str(error))
+            await self._warn(str(error))
         await self._let_go()
 
     async def step(self) -> int:
-        """Fetch once and apply; answers how many messages were new."""
+        """Fetch once and apply; return how many messages were new."""
         batches = await self.source.fetch(self.batch_size, self.poll_seconds)
         applied = 0
         for batch in batches:
@@ -113,11 +113,14 @@ class Subscription(Loop, Generic[E]):
         return applied
 
     async def lag(self) -> int:
-        """Messages not yet applied, over all partitions; raises an infrastructure error."""
+        """Return the messages not yet applied, over all partitions.
+
+        Raises an infrastructure error if one side does not answer.
+        """
         return await self.watch.lag()
 
     async def next_offset(self, partition: int, life: Life | None = None) -> int:
-        """Where this subscription stands (for the source)."""
+        """Return where this subscription stands (for the source)."""
         async with self.database.transaction() as tx:
             following = (await self._lock(tx, partition))[0]
             if life is not None:
@@ -138,7 +141,7 @@ class Subscription(Loop, Generic[E]):
         self._reached[partition] = first
 
     async def raise_alarm(self, kind: str, subject: str, detail: str) -> None:
-        """Tell humans what the source met."""
+        """Raise an alarm about what the source met."""
         async with self.database.transaction() as tx:
             await raise_alarm(tx, kind, subject, detail)
 
@@ -154,27 +157,30 @@ class Subscription(Loop, Generic[E]):
             await self.dead_letters.forget(tx)
 
     async def replay(self, key: str | None = None) -> int:
-        """Handle parked messages again, in order; answers how many are left."""
+        """Handle parked messages again, in order; return how many are left."""
         return await retrying(
             self.database, lambda tx: self.dead_letters.replay(tx, self.handle, key)
         )
 
     async def discard(self) -> int:
-        """Drop the places of parked records that are nobody's; answers how many there were."""
+        """Drop the places of parked records that are nobody's; return how many there were."""
         async with self.database.transaction() as tx:
             return await self.dead_letters.discard(tx)
 
     async def _apply(self, batch: Batch[E]) -> int:
         try:
-            return await self._apply_somehow(batch)
+            return await self._apply_with_fallback(batch)
         except Exception as error:
             await self._seek(batch.partition, batch.start)
             if isinstance(error, TooManyFailuresError):
                 await self._pause(str(error))
             raise
 
-    async def _apply_somehow(self, batch: Batch[E]) -> int:
-        """All at once; one by one if that fails; again if somebody else was faster."""
+    async def _apply_with_fallback(self, batch: Batch[E]) -> int:
+        """Apply the batch; on a handler error retry per message and park failures.
+
+        On ``ConcurrencyError`` reload and retry.
+        """
         careful = False
         for _ in range(CONFLICT_RETRIES):
             try:
@@ -289,7 +295,7 @@ class Subscription(Loop, Generic[E]):
         async with self.database.transaction() as tx:
             await set_paused(tx, self.name, True, reason)
 
-    async def _tell(self, detail: str) -> None:
+    async def _warn(self, detail: str) -> None:
         """Every time anew: another member, with other partitions, may have cleared it."""
         self._sound = False
         try:

@@ -22,6 +22,6 @@ async def begin_life(
         subscription, source, partition, life.identity, life.start,
     )  # fmt: skip
     assert row is not None  # locked before
-    if row["other"] and life.told:
-        await raise_alarm(tx, TOPIC, f"{source} {partition}", life.told)
+    if row["other"] and life.alarm:
+        await raise_alarm(tx, TOPIC, f"{source} {partition}", life.alarm)
     return int(row["next"])

@@ -51,8 +51,8 @@ def _differences(
     if replicas < settings.topic_replication:
         yield f"{name} has {replicas} replicas, not {settings.topic_replication}"
     for key, wanted in configs_of(settings, name).items():
-        if (found := configs.get(key)) != wanted:
-            yield f"{name}: {key} is {found}, not {wanted}"
+        if (value := configs.get(key)) != wanted:
+            yield f"{name}: {key} is {value}, not {wanted}"
 
 
 async def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:

@@ -43,7 +43,7 @@ INFRASTRUCTURE_ERRORS: tuple[type[BaseException], ...] = (
 
 
 def is_infrastructure(error: BaseException | None) -> bool:
-    """Whether an error is the world's (try again later) rather than the message's (park it)."""
+    """Return True for infrastructure errors (retry); False for errors of the message (park)."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if _of_the_world(error):

@@ -271,6 +271,6 @@ def _make_sockets(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
         _give(path)
-    found, wanted = path.lstat(), _account().pw_uid if os.geteuid() == 0 else os.geteuid()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != wanted or found.st_mode & 0o077:
+    status, wanted = path.lstat(), _account().pw_uid if os.geteuid() == 0 else os.geteuid()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != wanted or status.st_mode & 0o077:
         raise NotOwnerError(f"{path} is not this hub's alone", f"remove {path}")

@@ -61,8 +61,8 @@ async def _password(connection: AsyncConnection, role: str) -> str:
     url = connection.engine.url
     if "passfile" not in url.query:
         return ""
-    found = _known(url, role) or _make(url, role)
-    quoted = await connection.scalar(text("SELECT quote_literal(:found)"), {"found": found})
+    password = _known(url, role) or _make(url, role)
+    quoted = await connection.scalar(text("SELECT quote_literal(:text)"), {"text": password})
     return f" PASSWORD {quoted}"
 
 

@@ -68,8 +68,8 @@ def checksums(schema: str) -> dict[str, str]:
 
 def freeze() -> None:
     """Write the checksums of this code: they are what a release stands by."""
-    found = {schema: checksums(schema) for schema in SCHEMAS}
-    FROZEN.write_text(json.dumps(found, indent=2) + "\n")
+    frozen = {schema: checksums(schema) for schema in SCHEMAS}
+    FROZEN.write_text(json.dumps(frozen, indent=2) + "\n")
 
 
 async def migrate(url: str, keys_url: str) -> dict[str, str]:
@@ -110,10 +110,10 @@ async def check(url: str, keys_url: str, schemas: Collection[str] = SCHEMAS) -> 
 def _missing(schema: str, applied: dict[str, str]) -> list[str]:
     """Revisions of this code that are not applied; raises where others were."""
     ours = checksums(schema)
-    for revision, found in applied.items():
+    for revision, sha256 in applied.items():
         if revision not in ours:
             raise ForeignMigrationsError(f"{schema} {revision} was applied by a later release")
-        if found != ours[revision]:
+        if sha256 != ours[revision]:
             raise ForeignMigrationsError(
                 f"{schema} {revision} was applied as another migration than this release has"
             )

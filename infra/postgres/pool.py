@@ -46,10 +46,10 @@ class ElasticPool(AsyncAdaptedQueuePool):
         if self.checkedout() < KEPT:
             return None
         try:
-            found: ConnectionPoolEntry = self._pool.get(True, GROW_SECONDS)
+            entry: ConnectionPoolEntry = self._pool.get(True, GROW_SECONDS)
         except queue.Empty:
             return None
-        return found
+        return entry
 
     def _wanted(self, used: int) -> int:
         """The most that were used at once lately, and not just in one busy moment."""

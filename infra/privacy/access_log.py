@@ -27,14 +27,14 @@ async def log_access(
 
     Raises ``PersonErasedError`` where a reason would have to be sealed for an erased person.
     """
-    said = VIEWED[writer.store.service]
+    viewed = VIEWED[writer.store.service]
     await writer.write(
         tx,
         [
             Pending(
                 f"viewed-{view.person_id}",
                 [
-                    said(
+                    viewed(
                         person_id=view.person_id,
                         viewer=meta.actor,
                         view=view.name,

@@ -85,19 +85,27 @@ async def forget(
     return [row[0] for row in rows]
 
 
-def heard_of(messages: Sequence[StoredEvent], vault: Vault) -> dict[UUID | None, StoredEvent]:
-    """Person → the word that their keys are gone; who is to be erased loses cached keys."""
-    asked = [m.person_id for m in messages if m.type == ErasureRequested.type]
-    vault.drop(person for person in asked if person)
+def keys_destroyed(
+    messages: Sequence[StoredEvent], vault: Vault
+) -> dict[UUID | None, StoredEvent]:
+    """Return the KeysDestroyed events by person.
+
+    Side effect: evicts cached keys of persons whose erasure was requested.
+    """
+    requested = [m.person_id for m in messages if m.type == ErasureRequested.type]
+    vault.drop(person for person in requested if person)
     return {m.person_id: m for m in messages if m.type == KeysDestroyed.type}
 
 
 def forgotten_events(
-    service: str, persons: Sequence[UUID], heard: Mapping[UUID | None, StoredEvent]
+    service: str, persons: Sequence[UUID], destroyed: Mapping[UUID | None, StoredEvent]
 ) -> list[Pending]:
-    """What a service says once it has forgotten persons, each because of a message."""
-    said = FORGOTTEN[service]
-    return [Pending(f"erasure-{p}", [said(person_id=p)], p, heard[p].caused()) for p in persons]
+    """Return a service's events that it has forgotten persons, each caused by a message."""
+    forgotten = FORGOTTEN[service]
+    return [
+        Pending(f"erasure-{p}", [forgotten(person_id=p)], p, destroyed[p].caused())
+        for p in persons
+    ]
 
 
 def skip_erased(handle: Handler) -> Handler:

@@ -5,7 +5,7 @@ a restored backup is compared with, so that it brings nobody back (docs/adr/0018
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import orjson
 from contracts.erasure import ErasureReason
 from infra.base.clock import rfc3339
 from infra.postgres.database import Database
+from infra.postgres.transaction import columns
 
 BATCH = 500
 
@@ -30,6 +31,11 @@ class Erasure:
     requested_at: datetime
     destroyed_at: datetime | None = None
     erased_at: datetime | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Erasure":
+        """Read a row of ``vault.erasures``."""
+        return cls(**{**row, "reason": ErasureReason(row["reason"])})
 
 
 _COLUMNS = "person_id, reason, requested_at, destroyed_at, erased_at"
@@ -65,7 +71,7 @@ class Erasures:
         self._file = file
 
     async def fence(self, erasures: Sequence[Erasure]) -> set[UUID]:
-        """Remember that these are to be erased; answers those who were not fenced before.
+        """Remember that these are to be erased; return those who were not fenced before.
 
         The file first: what is in no database can still be replayed into one.
         """
@@ -74,22 +80,19 @@ class Erasures:
         if not fresh:
             return set()
         append_lines(self._file, map(to_line, fresh))
-        columns = zip(*((e.person_id, e.reason, e.requested_at) for e in fresh), strict=True)
-        async with self._database.transaction() as tx:
-            rows = await tx.fetch(_FENCE, *map(list, columns))
-        return {row["person_id"] for row in rows}
+        return await self._fence(fresh)
 
     async def find(self, persons: Sequence[UUID]) -> dict[UUID, Erasure]:
         """The erasures of these persons, where there are any."""
         query = f"SELECT {_COLUMNS} FROM vault.erasures WHERE person_id = ANY($1::uuid[])"
         rows = await self._database.rows(query, list(persons))
-        return {found.person_id: found for found in map(_erasure, rows)}
+        return {erasure.person_id: erasure for erasure in map(Erasure.of, rows)}
 
     async def unfinished(self, limit: int = BATCH) -> list[Erasure]:
         """Those that are not over, oldest first."""
         query = f"SELECT {_COLUMNS} FROM vault.erasures WHERE erased_at IS NULL"
         rows = await self._database.rows(f"{query} ORDER BY requested_at LIMIT $1", limit)
-        return [_erasure(row) for row in rows]
+        return [Erasure.of(row) for row in rows]
 
     async def due(self, before: datetime, limit: int = BATCH) -> list[UUID]:
         """Persons fenced before a moment, whose keys are still there."""
@@ -121,10 +124,12 @@ class Erasures:
     async def reopen(self, database: Database) -> set[UUID]:
         """Take up again what a restored backup brought back to a service, or to the vault.
 
-        Before anything else runs: from here on no key of these persons is opened. Answers whose
+        Before anything else runs: from here on no key of these persons is opened. Returns whose
         erasure is to be carried through once more.
         """
-        again = await self._fence_recorded()
+        # what the file knows and the table does not: the table is older than the file
+        recorded = read_ledger(self._file)
+        again = await self._fence(recorded) if recorded else set()
         ended = await self._database.rows(
             "SELECT person_id FROM vault.erasures WHERE erased_at IS NOT NULL"
         )
@@ -136,23 +141,20 @@ class Erasures:
 
     async def over(self, persons: Iterable[UUID]) -> bool:
         """Whether all of these are erased."""
-        found = await self.find(list(persons))
-        return all(erasure.erased_at for erasure in found.values())
+        erasures = await self.find(list(persons))
+        return all(erasure.erased_at for erasure in erasures.values())
 
-    async def _fence_recorded(self) -> set[UUID]:
-        """What the file knows and the table does not: the table is older than the file."""
-        recorded = read_ledger(self._file)
-        if not recorded:
-            return set()
-        columns = zip(*((e.person_id, e.reason, e.requested_at) for e in recorded), strict=True)
+    async def _fence(self, erasures: Sequence[Erasure]) -> set[UUID]:
         async with self._database.transaction() as tx:
-            rows = await tx.fetch(_FENCE, *map(list, columns))
-        return {row["person_id"] for row in rows}
+            rows = await tx.fetch(
+                _FENCE, *columns((e.person_id, e.reason, e.requested_at) for e in erasures)
+            )
+        return {person_id for (person_id,) in rows}
 
 
 def read_ledger(file: Path) -> list[Erasure]:
     """The erasures in a ledger file, the first word on each person; [] if there is no file."""
-    found: dict[UUID, Erasure] = {}
+    by_person: dict[UUID, Erasure] = {}
     for line in file.read_bytes().splitlines() if file.exists() else ():
         try:
             item = orjson.loads(line)
@@ -163,8 +165,8 @@ def read_ledger(file: Path) -> list[Erasure]:
             ErasureReason(item["reason"]),
             datetime.fromisoformat(item["requested_at"]),
         )
-        found.setdefault(erasure.person_id, erasure)
-    return list(found.values())
+        by_person.setdefault(erasure.person_id, erasure)
+    return list(by_person.values())
 
 
 def append_lines(file: Path, lines: Iterable[bytes]) -> None:
@@ -184,14 +186,4 @@ def to_line(erasure: Erasure) -> bytes:
             "reason": erasure.reason,
             "requested_at": rfc3339(erasure.requested_at),
         }
-    )
-
-
-def _erasure(row: dict[str, Any]) -> Erasure:
-    return Erasure(
-        row["person_id"],
-        ErasureReason(row["reason"]),
-        row["requested_at"],
-        row["destroyed_at"],
-        row["erased_at"],
     )

@@ -95,8 +95,8 @@ async def limited_among(
 
 async def require_unlimited(tx: Transaction, person_id: UUID) -> None:
     """Raise ``LimitedError`` unless staff may look at a person, and do something with them."""
-    found = await tx.fetchval(
+    kind = await tx.fetchval(
         "SELECT kind FROM limits WHERE person_id = $1 ORDER BY kind LIMIT 1", person_id
     )
-    if found:
-        raise LimitedError(ProcessingRestriction(found))
+    if kind:
+        raise LimitedError(ProcessingRestriction(kind))

@@ -25,9 +25,9 @@ async def fold(
     end = None if subscription is None else await heard_until(tx, subscription)
     store, after, count = EventStore(service), 0, 0
     while batch := await store.read(tx, after, BATCH):
-        heard = [e for e in batch if end is None or e.position <= end]
-        await keep(tx, heard)
-        after, count = batch[-1].position, count + len(heard)
+        events = [e for e in batch if end is None or e.position <= end]
+        await keep(tx, events)
+        after, count = batch[-1].position, count + len(events)
     return count
 
 

@@ -206,8 +206,8 @@ def _add_health(app: FastAPI, service: Service) -> None:
     async def readyz(request: Request) -> Response:
         try:
             lag, alarms = await service.readiness(), await service.alarms()
-            found = {"ready": True, "lag": lag, "oldest": service.ages(), "alarms": alarms}
-            return JSONResponse(found)
+            state = {"ready": True, "lag": lag, "oldest": service.ages(), "alarms": alarms}
+            return JSONResponse(state)
         except Exception as error:
             return JSONResponse({"ready": False, "error": type(error).__name__}, 503)
 

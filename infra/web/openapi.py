@@ -212,8 +212,8 @@ def _complete(operation: dict[str, Any], route: RouteContext) -> None:
             if "$ref" in content.get("schema", {}):
                 content["schema"] = {"$ref": content["schema"]["$ref"]}
     for content in operation.get("requestBody", {}).get("content", {}).values():
-        told = [one for one in content["schema"].get("anyOf", ()) if one != _NOTHING]
-        if len(told) == 1:  # a body that may be absent is not null besides: clients send it
-            content["schema"] = told[0]
+        kinds = [one for one in content["schema"].get("anyOf", ()) if one != _NOTHING]
+        if len(kinds) == 1:  # a body that may be absent is not null besides: clients send it
+            content["schema"] = kinds[0]
     responses |= refusals(dict.fromkeys(problems_of(route)))
     operation["security"] = security(roles_of(route.dependant))

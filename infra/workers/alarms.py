@@ -134,13 +134,13 @@ class Watch:
 
     async def read(self) -> list[dict[str, str | int]]:
         """The open alarms of all of them, each with its service."""
-        found = []
+        listed = []
         for database in self._databases:
             async with database.reading() as connection:
                 alarms = await open_alarms(connection)
             self._count(database.schema, [alarm.kind for alarm in alarms])
-            found += [{"service": database.schema, **alarm.document()} for alarm in alarms]
-        return found
+            listed += [{"service": database.schema, **alarm.document()} for alarm in alarms]
+        return listed
 
     async def step(self) -> int:
         """Count once; there is never more to do at once."""

@@ -26,12 +26,12 @@ class SourceBrokenError(ConnectionError):
 class Life:
     """Which life of a topic a reader meets: offsets of another one mean nothing in this one.
 
-    ``start`` is where it begins. ``told`` is an alarm for a reader that had stood in another.
+    ``start``: where it begins. ``alarm``: raised for a reader that had stood in another.
     """
 
     identity: UUID
     start: int
-    told: str = ""
+    alarm: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,11 +220,11 @@ class TopicSource(ABC, Generic[E]):
             raise ConnectionError("not started")
         return await self._offsets.next_offset(partition, await self._life(partition))
 
-    async def _identified(self, found: FoundTopic | None) -> FoundTopic:
+    async def _identified(self, current: FoundTopic | None) -> FoundTopic:
         """The topic, if it is one that may be read."""
-        if found is None:
+        if current is None:
             raise AnotherTopicError(f"the broker has no topic {self.name}")
-        return found
+        return current
 
     async def _look(self) -> None:
         """Notice that the topic was deleted, or made again, while nothing comes from it."""
@@ -232,8 +232,8 @@ class TopicSource(ABC, Generic[E]):
             return
         self._looked = time.monotonic()
         async with asyncio.timeout(START_SECONDS):
-            found = await find_topic(self._consumer._client, self.name)
-        if found is None or self._topic is None or found.topic_id != self._topic.topic_id:
+            current = await find_topic(self._consumer._client, self.name)
+        if current is None or self._topic is None or current.topic_id != self._topic.topic_id:
             raise AnotherTopicError(f"{self.name} was deleted, or made again")
 
     def _has(self, tp: Any) -> bool:

@@ -81,8 +81,8 @@ class KafkaSource(TopicSource[StoredEvent]):
                 f"does not have, the first at position {strange[0]}: {_repair(self._service)}"
             )
         absent = [m.position for m in messages if m.absent and m.position is not None]
-        found = {e.position: e for e in await self._table.at_all(tx, absent)} if absent else {}
-        return [self._filled(m, found) if m.absent else m for m in messages]
+        filled = {e.position: e for e in await self._table.at_all(tx, absent)} if absent else {}
+        return [self._filled(m, filled) if m.absent else m for m in messages]
 
     async def again(
         self, tx: Transaction, source: str, partition: int, offset: int
@@ -108,18 +108,18 @@ class KafkaSource(TopicSource[StoredEvent]):
         return self._in_our_words(parse_record(record))
 
     def _filled(
-        self, message: Message[StoredEvent], found: dict[int, StoredEvent]
+        self, message: Message[StoredEvent], events: dict[int, StoredEvent]
     ) -> Message[StoredEvent]:
-        event = found[message.position or 0]
+        event = events[message.position or 0]
         return replace(message, event=self._in_our_words(event), absent=False)
 
-    async def _identified(self, found: FoundTopic | None) -> FoundTopic:
+    async def _identified(self, current: FoundTopic | None) -> FoundTopic:
         await self._key.ready()
         async with self._database.reading() as connection:
             self._publication = await read_publication(connection, self._service)
         if self._publication is None:
             raise AnotherTopicError(f"{self.name} is not published yet")
-        return self._publication.require(found, self.name, self._service)
+        return self._publication.require(current, self.name, self._service)
 
     async def _life(self, partition: int) -> Life:
         if self._publication is None:
@@ -155,8 +155,8 @@ class KafkaSource(TopicSource[StoredEvent]):
                     f"attribute source is not {SOURCE_PREFIX}{self._service}"
                 )
         except Exception as error:  # whatever is on a topic, reading goes on behind it
-            told = isinstance(error, (NotOurEventError, NotAuthenticError))
-            problem = str(error) if told else describe(error)
+            ours = isinstance(error, (NotOurEventError, NotAuthenticError))
+            problem = str(error) if ours else describe(error)
             where = place_of(record)
             return Message(record.offset, where, None, problem=problem, alarm=FOREIGN)
         if self._publication is None or stamp.generation != self._publication.generation:

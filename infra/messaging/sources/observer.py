@@ -64,16 +64,16 @@ class Observer:
 
     async def oldest(self, topic: str, standing: Mapping[int, int]) -> datetime | None:
         """When the oldest record from these offsets on was written; None: there is none."""
-        found = [await self._first(topic, p, offset) for p, offset in standing.items()]
-        times = [record.timestamp for record in found if record is not None]
+        firsts = [await self._first(topic, p, offset) for p, offset in standing.items()]
+        times = [record.timestamp for record in firsts if record is not None]
         return datetime.fromtimestamp(min(times) / 1000, UTC) if times else None
 
     async def record(self, topic: str, partition: int, offset: int) -> Any:
         """One record; raises ``ReadAgainError`` if the topic no longer has it."""
-        found = await self._first(topic, partition, offset)
-        if found is None or found.offset != offset:
+        record = await self._first(topic, partition, offset)
+        if record is None or record.offset != offset:
             raise ReadAgainError("the topic no longer has it")
-        return found
+        return record
 
     async def _first(self, topic: str, partition: int, offset: int) -> Any:
         place = TopicPartition(topic, partition)
@@ -82,7 +82,7 @@ class Observer:
         records = await self._consumer.getmany(
             place, timeout_ms=int(LOOK_SECONDS * 1000), max_records=1
         )
-        return next((record for found in records.values() for record in found), None)
+        return next((record for batch in records.values() for record in batch), None)
 
 
 async def ends_of(consumer: Any, topic: str, partitions: Iterable[int]) -> dict[int, int]:

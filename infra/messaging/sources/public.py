@@ -49,8 +49,8 @@ class PublicSource(TopicSource[ForeignRecord]):
     async def _life(self, partition: int) -> Life:
         if self._topic is None:
             raise ConnectionError("not started")
-        told = f"{self.name} was deleted and made again: what was not read of it is lost"
-        return Life(self._topic.topic_id, 0, told)
+        lost = f"{self.name} was deleted and made again: what was not read of it is lost"
+        return Life(self._topic.topic_id, 0, lost)
 
     async def _first(self, tp: Any, following: int, begins: int, ends: int) -> int:
         if begins <= following <= ends or self._offsets is None:

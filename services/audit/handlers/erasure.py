@@ -12,7 +12,7 @@ from infra.eventstore.writer import Pending, Writer
 from infra.messaging.cloudevents import parse_record, to_record
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from infra.privacy.erasure import forget, forgotten_events, heard_of
+from infra.privacy.erasure import forget, forgotten_events, keys_destroyed
 from infra.privacy.erasure_ledger import Erasure, Erasures
 from infra.privacy.restrictions import apply_restrictions
 from services.audit.tables import statements
@@ -30,7 +30,7 @@ class Erasing:
     async def on_intake(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Forget whoever's keys are gone; what is still to enter the log will, without them."""
         await apply_restrictions(tx, messages)
-        destroyed = heard_of(messages, self.writer.vault)
+        destroyed = keys_destroyed(messages, self.writer.vault)
         persons = [person for person in destroyed if person]
         fresh = await forget(tx, persons, self.clock(), parked=False)
         await tx.execute(statements.FORGET_ENTRIES, persons)

@@ -19,7 +19,7 @@ from infra.eventstore.retrying import retrying
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
-from infra.privacy.erasure import forget, forgotten_events, heard_of
+from infra.privacy.erasure import forget, forgotten_events, keys_destroyed
 from infra.privacy.erasure_ledger import Erasure, Erasures
 from infra.privacy.restrictions import apply_restrictions
 from services.intake.handlers.persons import UnknownPersonError
@@ -130,7 +130,7 @@ class Erasing:
     async def on_own_events(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
         """Apply restrictions; forget persons whose keys are gone."""
         await apply_restrictions(tx, messages)
-        destroyed = heard_of(messages, self.writer.vault)
+        destroyed = keys_destroyed(messages, self.writer.vault)
         persons = {person for person in destroyed if person}
         fresh = await forget(tx, persons, self.clock())
         await forget_persons(tx, persons)

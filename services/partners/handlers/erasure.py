@@ -11,7 +11,7 @@ from infra.base.clock import Clock
 from infra.eventstore.events import StoredEvent
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.transaction import Transaction
-from infra.privacy.erasure import forget, forgotten_events, heard_of
+from infra.privacy.erasure import forget, forgotten_events, keys_destroyed
 from infra.privacy.restrictions import apply_restrictions
 from services.partners.handlers.compose import disclosures
 from services.partners.tables import rights as tables
@@ -34,7 +34,7 @@ class Rights:
                 await tx.execute(tables.HOLD, message.person_id, now)
             if message.type == PersonUnrestricted.type:
                 pending += await self._release(tx, message)
-        heard = heard_of(messages, self.writer.vault)
+        heard = keys_destroyed(messages, self.writer.vault)
         persons = [person for person in heard if person]
         fresh = await forget(tx, persons, now)
         await tx.execute(tables.STRIP_DELIVERIES, persons, now)

@@ -8,7 +8,7 @@ from contracts.erasure import ErasureRequested, KeysDestroyed
 from contracts.rights import PersonObjected
 from infra.eventstore.events import StoredEvent
 from infra.postgres.transaction import Transaction
-from infra.privacy.erasure import forget, forgotten_events, heard_of
+from infra.privacy.erasure import forget, forgotten_events, keys_destroyed
 from infra.privacy.restrictions import apply_restrictions
 from services.referrals.handlers.reactions import Reactions
 from services.referrals.handlers.work import UnitOfWork
@@ -28,7 +28,7 @@ class Erasing:
         heard = {m.person_id: m for m in messages if m.type in _STEPS}
         if not heard:
             return
-        destroyed = heard_of(messages, self.messages.writer.vault)
+        destroyed = keys_destroyed(messages, self.messages.writer.vault)
         work = self.messages.work(tx)
         fresh = await forget(tx, {p for p in destroyed if p}, self.messages.clock())
         await self._abandon(tx, work, heard)
