@@ -2,9 +2,8 @@
 
 import ast
 import re
-import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,16 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from contracts.registry import SERVICES
+from tests.support.house import (
+    ROOT,
+    SOURCES,
+    committed,
+    name_of,
+    overrides,
+    public_definitions,
+    python_files,
+)
 
-ROOT = Path(__file__).parents[2]
-SOURCES = ("contracts", "infra", "services")
 MAX_LINES = 400
 LOCKS = {"requirements.lock": ("build",), "requirements-dev.lock": ("build", "dev")}
 FILES_OF_A_SERVICE = {
@@ -25,39 +31,6 @@ FOLDERS_OF_A_SERVICE = {"adapters", "channels", "migrations", "seed", "templates
 TEXTS = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".sql", ".txt", ".xml", ".html", ""}
 ADDRESS_OF_MACHINE = re.compile(r"/(?:root|work|home|Users)/|/tmp/[a-z]")
 ALLOWED_TMP = {"infra/postgres/embedded.py"}  # PostgreSQL's sockets must have a short path
-
-
-def committed() -> list[Path]:
-    """Files that git knows, or would after `git add`; without git, all but what is built."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    if (ROOT / ".git").exists():
-        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        paths = [ROOT / line for line in listed.stdout.splitlines()]
-        return [path for path in paths if path.is_file()]
-    return [path for path in _walked(ROOT) if path.suffix != ".pyc"]
-
-
-def _walked(folder: Path) -> Iterator[Path]:
-    ignored = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
-    for path in sorted(folder.iterdir()):
-        if any(path.match(pattern) for pattern in ignored):
-            continue
-        if path.is_dir():
-            yield from _walked(path)
-        elif not path.is_symlink():
-            yield path
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def python_files(*folders: str) -> list[Path]:
-    return [
-        path
-        for path in committed()
-        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in folders
-    ]
 
 
 DAYS_WITHOUT_CLOCK = {
@@ -75,29 +48,6 @@ def test_no_day_is_taken_from_a_clock_but_by_the_calendar_in_france():
         if clocks.search(path.read_text()) and name_of(path) not in DAYS_WITHOUT_CLOCK
     ]
     assert named == []
-
-
-def public_definitions(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Public classes and functions of a module, and public methods of public classes."""
-    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in tree.body:
-        if isinstance(node, kinds) and not node.name.startswith("_"):
-            yield node
-            if isinstance(node, ast.ClassDef) and not _is_protocol(node):
-                yield from (
-                    child
-                    for child in node.body
-                    if isinstance(child, kinds) and not child.name.startswith("_")
-                )
-
-
-def _is_protocol(node: ast.ClassDef) -> bool:
-    return any("Protocol" in ast.unparse(base) for base in node.bases)
-
-
-def _overrides(node: ast.stmt) -> bool:
-    decorators = getattr(node, "decorator_list", [])
-    return any("override" in ast.unparse(decorator) for decorator in decorators)
 
 
 def test_no_file_is_longer_than_one_can_keep_in_mind() -> None:
@@ -120,8 +70,8 @@ def test_every_room_has_its_place_and_no_module_lies_loose_between_them() -> Non
         or room.endswith(("/alembic", "/migrations"))
     }  # fmt: skip
     page = (ROOT / "ARCHITECTURE.md").read_text()
-    told = set(re.findall(r"\]\(((?:services|infra|contracts)[a-z/]*)\)", page))
-    assert told == rooms - inside - {"services", "infra"}
+    listed = set(re.findall(r"\]\(((?:services|infra|contracts)[a-z/]*)\)", page))
+    assert listed == rooms - inside - {"services", "infra"}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -145,7 +95,7 @@ def test_public_names_say_what_they_mean() -> None:
         silent += [
             f"{name_of(path)}: {node.name}"  # type: ignore[attr-defined]
             for node in public_definitions(tree)
-            if not ast.get_docstring(node) and not _overrides(node)  # type: ignore[arg-type]
+            if not ast.get_docstring(node) and not overrides(node)  # type: ignore[arg-type]
         ]
     assert silent == []
 
