@@ -239,7 +239,7 @@ def persons(count: int) -> list[UUID]:
     return [uuid4() for _ in range(count)]
 
 
-class InboundValidator:
+class Gate:
     """A TCP way to the server that can be closed and opened: an outage, as clients see it."""
 
     def __init__(self, url: str) -> None:

@@ -11,8 +11,8 @@ from infra.postgres.transaction import Transaction
 from infra.web.app import Service, create_app
 from tests.support.sources import (
     FaultyMessageError,
+    Gate,
     Handler,
-    InboundValidator,
     World,
     assert_once_and_in_order,
     lag_is,
@@ -169,7 +169,7 @@ async def test_stopping_lets_the_handler_finish_and_commits_its_batch(either: Wo
 
 
 async def test_subscription_starts_without_a_database_and_outlives_its_loss(either: World):
-    gate = InboundValidator(either.databases.url)
+    gate = Gate(either.databases.url)
     await gate.open()
     await gate.close()
     database = type(either.referrals)(gate.url, "referrals")
