@@ -23,8 +23,6 @@ from contracts.values import PartnerKind
 
 NEVER: Final = None
 """Instead of a column: the field is never disclosed to a partner."""
-
-
 NOT_KNOWN: Final = "unknown"
 """A value by which a statement says that nothing is known."""
 
@@ -238,22 +236,22 @@ def faults(fields: Mapping[str, Entry], kinds: Mapping[PartnerKind, Kind]) -> li
     """Return what is missing or contradictory between fields and kinds; empty if nothing is."""
     disclosed = {name for kind in kinds.values() for name in kind.may_get}
     unknown = sorted(disclosed - fields.keys())
-    found = [f"{name}: some kind may get it, but it has no entry" for name in unknown]
+    problems = [f"{name}: some kind may get it, but it has no entry" for name in unknown]
     french: dict[str, str] = {}
     columns = [entry.column for entry in fields.values()]
     for name, entry in fields.items():
         if (name in disclosed) == (entry.column is NEVER):
-            found.append(f"{name}: some kind in KINDS may get it, or its column is NEVER")
+            problems.append(f"{name}: some kind in KINDS may get it, or its column is NEVER")
         if entry.column is not NEVER and columns.count(entry.column) > 1:
-            found.append(f"{name}: another field has its column")
+            problems.append(f"{name}: another field has its column")
         if name in Facts.model_fields and {*entry.values} != {*codes_of(name)} - {True, False}:
-            found.append(f"{name}: values are not those of its type")
+            problems.append(f"{name}: values are not those of its type")
         if name in Facts.model_fields and not (codes_of(name) or _is_plain(name)):
-            found.append(f"{name}: a value that no rule can be checked with")
+            problems.append(f"{name}: a value that no rule can be checked with")
         for code, text in entry.values.items():
             if french.setdefault(code, text) != text:
-                found.append(f"{name}: {code} is called {french[code]} elsewhere")
-    return found
+                problems.append(f"{name}: {code} is called {french[code]} elsewhere")
+    return problems
 
 
 def _is_plain(fact: str) -> bool:

@@ -93,13 +93,13 @@ def faults(kinds: Mapping[PartnerKind, Kind]) -> list[str]:
     """Return what is missing or contradictory in a registry of kinds; empty if nothing is."""
     known = {network.value for network in ReseauPorteur}
     networks = [network for entry in kinds.values() for network in entry.networks]
-    found = [f"{kind}: has no entry in KINDS" for kind in PartnerKind if kind not in kinds]
+    problems = [f"{kind}: has no entry in KINDS" for kind in PartnerKind if kind not in kinds]
     for name in sorted(set(networks)):
         if name not in known:
-            found.append(f"{name}: data·inclusion has no such network")
+            problems.append(f"{name}: data·inclusion has no such network")
         if networks.count(name) > 1:
-            found.append(f"{name}: two kinds claim this network")
-    return found
+            problems.append(f"{name}: two kinds claim this network")
+    return problems
 
 
 if wrong := faults(KINDS):
