@@ -1,12 +1,14 @@
 """The pool of a service: what a server that hung up leaves in it is not used again."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
 from infra.postgres.database import Database
+from infra.postgres.transaction import Transaction
 from tests.support.postgres import Databases
 
 CLOSE = (
@@ -56,7 +58,10 @@ async def test_transactions_after_the_server_closed_every_connection_get_new_one
 
 
 async def test_a_reading_holds_no_transaction_open(database: Database):
-    async with database.reading() as connection:
-        assert not connection.is_in_transaction()
+    async def two_moments(tx: Transaction) -> set[datetime]:
+        return {await tx.fetchval("SELECT now()") for _ in range(2)}
+
+    async with database.reading() as tx:
+        assert len(await two_moments(tx)) == 2
     async with database.transaction() as tx:
-        assert tx.is_in_transaction()
+        assert len(await two_moments(tx)) == 1  # that of its beginning
