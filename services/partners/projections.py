@@ -48,7 +48,7 @@ from services.partners.model.life_cycle import StateChange, fold_states
 from services.partners.model.partner_text import fold_words
 from services.partners.tables import directory, statements
 
-HEARD = {
+RELEVANT = {
     event.type
     for event in REFERRAL_EVENTS
     if issubclass(
@@ -62,14 +62,14 @@ HEARD = {
     )
 }
 
-HEARD_BY = "deliveries"
+SUBSCRIPTION = "deliveries"
 """The subscription that keeps ``referral_states``."""
-Heard = tuple[StoredEvent, Event]
+Parsed = tuple[StoredEvent, Event]
 
 
-def heard(messages: Sequence[StoredEvent]) -> list[Heard]:
-    """What of the referral service's events concerns partners."""
-    return [(m, parse_event(m.type, m.data)) for m in messages if m.type in HEARD]
+def relevant(messages: Sequence[StoredEvent]) -> list[Parsed]:
+    """Return the referral service's events that concern partners, parsed."""
+    return [(m, parse_event(m.type, m.data)) for m in messages if m.type in RELEVANT]
 
 
 async def keep_directory(tx: Transaction, events: Sequence[Event]) -> None:
@@ -99,7 +99,7 @@ async def keep_directory(tx: Transaction, events: Sequence[Event]) -> None:
         )  # fmt: skip
 
 
-async def keep_states(tx: Transaction, events: Sequence[Heard]) -> None:
+async def keep_states(tx: Transaction, events: Sequence[Parsed]) -> None:
     """Bring ``referral_states`` up to date with a batch of the referral service's events."""
     changes = fold_states([(recorded.version, event) for recorded, event in events])
     if not changes:
@@ -147,14 +147,14 @@ def _json(value: object) -> str:
 
 async def _fill(tx: Transaction, vault: Vault) -> int:
     """What was heard by the code that hears it; then what partners said in between."""
-    await fold(tx, "referrals", partial(_keep_heard, vault), HEARD_BY)
+    await fold(tx, "referrals", partial(_keep_heard, vault), SUBSCRIPTION)
     await fold(tx, "intake", apply_restrictions, "rights")
     await tx.execute(statements.DROP_FORGOTTEN_STATES)
     return await fold(tx, "partners", partial(_keep_own, vault))
 
 
 async def _keep_heard(vault: Vault, tx: Transaction, messages: Sequence[StoredEvent]) -> None:
-    events = heard(messages)
+    events = relevant(messages)
     await keep_states(tx, events)
     await keep_references(tx, vault, events)
 
@@ -169,9 +169,9 @@ async def _keep_own(vault: Vault, tx: Transaction, messages: Sequence[StoredEven
 
 async def _keep_words(vault: Vault, tx: Transaction, answered: Collection[UUID]) -> None:
     """What these referrals' partners said, in order with what had been heard meanwhile."""
-    until, streams = await heard_until(tx, HEARD_BY), [f"referral-{i}" for i in answered]
+    until, streams = await heard_until(tx, SUBSCRIPTION), [f"referral-{i}" for i in answered]
     own = await _loaded(tx, "partners", streams, {AnswerReceived.type})
-    others = await _loaded(tx, "referrals", streams, HEARD)
+    others = await _loaded(tx, "referrals", streams, RELEVANT)
     answers = _by_stream(await opened(vault, own))
     moves = _by_stream(await opened(vault, [(m, e) for m, e in others if m.position <= until]))
     keys = await vault.keys({m.person_id for m, _ in own if m.person_id})
@@ -181,13 +181,13 @@ async def _keep_words(vault: Vault, tx: Transaction, answered: Collection[UUID])
 
 async def _loaded(
     tx: Transaction, service: str, streams: Sequence[str], types: Collection[str]
-) -> list[Heard]:
+) -> list[Parsed]:
     histories = (await EventStore(service).load_many(tx, streams)).values()
     found = [m for history in histories for m in history if m.type in types]
     return [(m, parse_event(m.type, m.data)) for m in found]
 
 
-def _by_stream(events: Sequence[Heard]) -> defaultdict[str, list[Heard]]:
+def _by_stream(events: Sequence[Parsed]) -> defaultdict[str, list[Parsed]]:
     found = defaultdict(list)
     for message, event in events:
         found[message.stream].append((message, event))
@@ -195,7 +195,7 @@ def _by_stream(events: Sequence[Heard]) -> defaultdict[str, list[Heard]]:
 
 
 def _words(
-    said: Sequence[Heard], moves: Sequence[Heard], keys: Mapping[UUID, PersonKey]
+    said: Sequence[Parsed], moves: Sequence[Parsed], keys: Mapping[UUID, PersonKey]
 ) -> tuple[object, ...]:
     answers = [event for _, event in said if isinstance(event, AnswerReceived)]
     words = fold_words([(m.version, event) for m, event in moves], answers)

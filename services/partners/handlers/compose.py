@@ -5,10 +5,10 @@ key, and an agreement that has ended meanwhile keeps it from leaving.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -68,8 +68,8 @@ class SenderProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class SealedRow:
-    """A stored message as far as one has to know it to show what it discloses."""
+class EventRow:
+    """A stored message: its kind, and the event that it is made from."""
 
     person_id: UUID
     message: MessageKind
@@ -77,14 +77,20 @@ class SealedRow:
     event_type: str
     data: str
     sealed: bytes | None
-    agreed_until: date | None
-    withdrawn: bool
 
     @classmethod
     def of(cls, record: Any) -> Self:
         """Return the columns of a record that the class knows."""
         values = {f.name: record[f.name] for f in fields(cls)}
         return cls(**values | {"message": MessageKind(record["message"])})
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRow(EventRow):
+    """A stored message as far as one has to know it to show what it discloses."""
+
+    agreed_until: date | None
+    withdrawn: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,40 +223,57 @@ def webhook_id(delivery_id: UUID) -> str:
 
 
 def disclosure(
-    event: ReferralRequested, row: Any, person: PersonKey, meta: EventMetadata
+    event: ReferralRequested, row: EventRow, person: PersonKey, meta: EventMetadata
 ) -> Pending:
     """Return the event that says which fields a request hands over, and to whom.
 
     The digest is of ciphertext: erasure leaves it meaningless.
     """
-    sealed = row["sealed"]
     disclosed = DisclosureMade(
         referral_id=event.referral_id,
         person_id=event.person_id,
         partner_id=event.partner_id,
         agreement_id=event.agreement_id,
-        fields=sorted(opened(row["event_id"], row["event_type"], sealed, person).fields),
-        digest=hashlib.sha256(sealed or b"").hexdigest(),
+        fields=sorted(opened(row.event_id, row.event_type, row.sealed, person).fields),
+        digest=hashlib.sha256(row.sealed or b"").hexdigest(),
     )
     return Pending(f"referral-{event.referral_id}", [disclosed], event.person_id, meta)
 
 
 def disclosures(
-    rows: Sequence[Any], alive: Mapping[UUID, PersonKey], meta: EventMetadata
+    rows: Iterable[EventRow], alive: Mapping[UUID, PersonKey], meta: EventMetadata
 ) -> list[Pending]:
-    """Return what requests disclose, where that was not written down before."""
+    """Return what requests among the rows disclose of persons who have a key."""
     made = []
     for row in rows:
-        if row["message"] == REQUESTED and not row["disclosed"] and row["person_id"] in alive:
-            event = parse_event(row["event_type"], row["data"])
+        if row.message is REQUESTED and row.person_id in alive:
+            event = parse_event(row.event_type, row.data)
             assert isinstance(event, ReferralRequested)
-            made.append(disclosure(event, row, alive[row["person_id"]], meta))
+            made.append(disclosure(event, row, alive[row.person_id], meta))
     return made
 
 
-def about(row: Any) -> dict[str, Any]:
+class DeliveryRow(Protocol):
+    """A delivery as far as its events name it."""
+
+    @property
+    def delivery_id(self) -> UUID: ...
+    @property
+    def referral_id(self) -> UUID: ...
+    @property
+    def partner_id(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+
+def about(row: DeliveryRow) -> dict[str, Any]:
     """Return the fields that every event of a delivery has."""
-    return {n: row[n] for n in ("delivery_id", "referral_id", "partner_id", "message")}
+    return {
+        "delivery_id": row.delivery_id,
+        "referral_id": row.referral_id,
+        "partner_id": row.partner_id,
+        "message": row.message,
+    }
 
 
 def opened(

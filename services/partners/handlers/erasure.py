@@ -13,13 +13,13 @@ from infra.eventstore.writer import Pending, Writer
 from infra.postgres.transaction import Transaction
 from infra.privacy.erasure import forget, forgotten_events, keys_destroyed
 from infra.privacy.restrictions import apply_restrictions
-from services.partners.handlers.compose import disclosures
+from services.partners.handlers.compose import EventRow, disclosures
 from services.partners.tables import rights as tables
 
 
 @dataclass(frozen=True)
 class Rights:
-    """Hears what the intake says of a person's rights."""
+    """Applies what the intake says of a person's rights to their messages."""
 
     writer: Writer
     clock: Clock
@@ -34,16 +34,17 @@ class Rights:
                 await tx.execute(tables.HOLD, message.person_id, now)
             if message.type == PersonUnrestricted.type:
                 pending += await self._release(tx, message)
-        heard = keys_destroyed(messages, self.writer.vault)
-        persons = [person for person in heard if person]
+        destroyed = keys_destroyed(messages, self.writer.vault)
+        persons = [person for person in destroyed if person]
         fresh = await forget(tx, persons, now)
         await tx.execute(tables.STRIP_DELIVERIES, persons, now)
         for forgetting in tables.FORGET:
             await tx.execute(forgetting, persons)
-        await self.writer.write(tx, pending + forgotten_events("partners", fresh, heard))
+        await self.writer.write(tx, pending + forgotten_events("partners", fresh, destroyed))
 
     async def _release(self, tx: Transaction, message: StoredEvent) -> list[Pending]:
-        """What waited is due; what it discloses is written down now, if it was not before."""
-        rows = await tx.fetch(tables.RELEASE, message.person_id, self.clock())
-        alive = await self.writer.vault.keys({row["person_id"] for row in rows})
+        """Make due what waited, and note what it discloses, if that was not noted before."""
+        records = await tx.fetch(tables.RELEASE, message.person_id, self.clock())
+        rows = [EventRow.of(record) for record in records if not record["disclosed"]]
+        alive = await self.writer.vault.keys({row.person_id for row in rows})
         return disclosures(rows, alive, message.caused())

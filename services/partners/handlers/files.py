@@ -8,6 +8,8 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
 
 import structlog
 
@@ -51,6 +53,14 @@ _WRONG: dict[str, tuple[str, str]] = {
     ),
     "suggested_service_id": ("motif", "service suggéré inconnu"),
 }
+
+
+class _ReadDelivery(NamedTuple):
+    delivery_id: UUID
+    referral_id: UUID
+    partner_id: str
+    person_id: UUID
+    message: str
 
 
 @dataclass(frozen=True)
@@ -103,10 +113,11 @@ class Files:
             ours = [name for name in names if name.isprintable()]  # others may not be stored
             rows = await tx.fetch(tables.KNOWN_FILES, partner_id, ours)
             pending = []
-            for row in await tx.fetch(tables.ACKNOWLEDGE, partner_id, ours, self.clock()):
-                event = DeliveryAcknowledged(**about(row))
+            for columns in await tx.fetch(tables.ACKNOWLEDGE, partner_id, ours, self.clock()):
+                delivery = _ReadDelivery(*columns)
+                event = DeliveryAcknowledged(**about(delivery))
                 stream = f"delivery-{event.delivery_id}"
-                pending.append(Pending(stream, [event], row["person_id"]))
+                pending.append(Pending(stream, [event], delivery.person_id))
             await self.writer.write(tx, pending)
         known = {file for (file,) in rows}
         await self.sftp.clear(

@@ -30,10 +30,12 @@ from services.partners.handlers.answers import Answers
 from services.partners.handlers.compose import Composer, SealedRow, SenderProfile
 from services.partners.handlers.tokens import (
     TOKEN,
+    Link,
     LinkGoneError,
+    expiry,
     keep_links,
     mail_link,
-    new_link,
+    new_token,
     renewed,
     token_digest,
 )
@@ -61,6 +63,28 @@ class Opened:
     appointment_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _LinkRow(SealedRow):
+    """A link, and the request that it opens."""
+
+    token_digest: bytes
+    referral_id: UUID
+    partner_id: str
+    endpoint_id: UUID
+    expires_at: datetime
+    opened_at: datetime | None
+    url: str
+    status: ReferralStatus
+    appointment_at: datetime | None
+
+    @property
+    def request(self) -> ReferralRequested:
+        """Event of the request."""
+        event = parse_event(self.event_type, self.data)
+        assert isinstance(event, ReferralRequested)
+        return event
+
+
 @dataclass(frozen=True)
 class Links:
     """What the pages ask for. ``mail``: none where no mail server is set."""
@@ -73,43 +97,41 @@ class Links:
     mail: MailSender | None = None
 
     async def alive(self, token: str) -> bool:
-        """Whether a link leads somewhere; changes nothing."""
+        """Return whether a link leads somewhere; change nothing."""
         row = await self._row(token)
-        return row is not None and row["expires_at"] > self.clock()
+        return row is not None and row.expires_at > self.clock()
 
     async def open(self, token: str) -> Opened:
-        """The request, with a note that it was opened. Raises ``LinkGoneError``."""
-        row = await self._live(token)
-        if row["opened_at"] is None:
+        """Return the request, and note that it was opened. Raises ``LinkGoneError``."""
+        row, composer = await self._live(token)
+        if row.opened_at is None:
             await self._receipt(row)  # first: a crash in between has it stored at the next try
             await self._first_opening(row)
-            row = await self._read(row["token_digest"])  # the receipt may have moved it
-        return await self._shown(row)
+            row = await self._read(row.token_digest) or row  # the receipt may have moved it
+        return self._shown(row, composer)
 
     async def again(self, token: str) -> Opened:
-        """The request once more, to mend a form. Raises ``LinkGoneError``."""
-        return await self._shown(await self._live(token))
+        """Return the request once more, to mend a form. Raises ``LinkGoneError``."""
+        return self._shown(*await self._live(token))
 
     async def answer(self, token: str, form: Mapping[str, str]) -> None:
         """Store what a form says, once.
 
-        Raises ``LinkGoneError``, ``FormError`` naming a field, and what ``accept_unsigned``
-        does.
+        Raises ``LinkGoneError``, ``FormError`` naming a field, and what
+        ``Answers.accept_unsigned`` does.
         """
-        row = await self._live(token)
+        row, _ = await self._live(token)
         nonce, seen = form.get("nonce", ""), form.get("seen", "")
         if not NONCE.fullmatch(nonce) or seen not in set(ReferralStatus):
             raise FormError("choice", "Le formulaire est incomplet : rouvrez la demande")
         if len(form.get("comment", "").strip()) > MAX_COMMENT:
             raise FormError("comment", f"Ce texte est trop long ({MAX_COMMENT} signes au plus)")
-        kind = _request(row).partner_kind
-        answer = spoken(dict(form), ReferralStatus(seen), row["referral_id"], kind)
-        if found := find_nir(answer.model_dump(mode="json", exclude_none=True)):
-            raise FormError(found, "N'indiquez pas de numéro de sécurité sociale")
-        name = f"lnk_{row['token_digest'].hex()[:32]}_{nonce}"
-        await self.answers.accept_unsigned(
-            row["partner_id"], name, answer, ReferralStatus(seen)
-        )
+        status = ReferralStatus(seen)
+        answer = spoken(dict(form), status, row.referral_id, row.request.partner_kind)
+        if field := find_nir(answer.model_dump(mode="json", exclude_none=True)):
+            raise FormError(field, "N'indiquez pas de numéro de sécurité sociale")
+        name = f"lnk_{row.token_digest.hex()[:32]}_{nonce}"
+        await self.answers.accept_unsigned(row.partner_id, name, answer, status)
 
     async def renew(self, token: str) -> None:
         """Send a new link to the same mailbox, if this one ran out; at most once an hour.
@@ -117,81 +139,84 @@ class Links:
         Says nothing of whether it did: whoever asks learns nothing.
         """
         row, now = await self._row(token), self.clock()
-        if row is None or self.mail is None or await self._kept_back(row):
+        if row is None or self.mail is None or (await self._composer(row)).kept_back(row):
             return
-        link = new_link(row, now, self.letterhead.link_days)
+        link = Link(
+            token=new_token(),
+            referral_id=row.referral_id,
+            partner_id=row.partner_id,
+            person_id=row.person_id,
+            endpoint_id=row.endpoint_id,
+            expires_at=expiry(now, self.letterhead.link_days),
+        )
 
         async def keep(tx: Transaction) -> None:
             await keep_links(tx, [link], now)
 
-        if await renewed(self.database, tables.RENEW, row["token_digest"], now, keep):
+        if await renewed(self.database, tables.RENEW, row.token_digest, now, keep):
             url = self.letterhead.base_url + link.path
             letter = letters.renewal(url, local_day(link.expires_at))
-            to = row["url"].removeprefix("mailto:")
-            await mail_link(self.mail, to, letter, link.token)
+            await mail_link(self.mail, row.url.removeprefix("mailto:"), letter, link.token)
 
-    async def _row(self, token: str) -> Any:
+    async def _row(self, token: str) -> _LinkRow | None:
         return await self._read(token_digest(token)) if TOKEN.fullmatch(token) else None
 
-    async def _read(self, digest: bytes) -> Any:
+    async def _read(self, digest: bytes) -> _LinkRow | None:
         async with self.database.reading() as connection:
-            return await connection.fetchrow(tables.LINK, digest)
+            record = await connection.fetchrow(tables.LINK, digest)
+        return _LinkRow.of(record) if record else None
 
-    async def _live(self, token: str) -> Any:
+    async def _live(self, token: str) -> tuple[_LinkRow, Composer]:
         row = await self._row(token)
-        if row is None or row["expires_at"] <= self.clock() or await self._kept_back(row):
+        if row is None or row.expires_at <= self.clock():
             raise LinkGoneError
-        return row
+        composer = await self._composer(row)
+        if composer.kept_back(row):
+            raise LinkGoneError
+        return row, composer
 
-    async def _kept_back(self, row: Any) -> str | None:
-        return (await self._composer(row)).kept_back(SealedRow.of(row))
-
-    async def _composer(self, row: Any) -> Composer:
-        persons = await self.writer.vault.keys({row["person_id"]})
+    async def _composer(self, row: _LinkRow) -> Composer:
+        persons = await self.writer.vault.keys({row.person_id})
         return Composer(self.letterhead, persons, self.clock())
 
-    async def _receipt(self, row: Any) -> None:
+    async def _receipt(self, row: _LinkRow) -> None:
         """Say that the request was received; not once it has been answered in any way."""
-        if row["status"] != ReferralStatus.REQUESTED or await self._answered(row):
+        if row.status != ReferralStatus.REQUESTED:
             return
+        async with self.database.reading() as connection:
+            about = (row.person_id, row.referral_id, row.partner_id)
+            if await connection.fetchval(tables.ANSWERED, *about):
+                return
         received = Answer(
-            referral_id=row["referral_id"],
+            referral_id=row.referral_id,
             status=ReferralStatus.REQUESTED,
             business_status=BusinessStatus.RECEIVED,
         )
         # one name for all links of a referral: a reminder brings another link
         with suppress(ForbiddenTransitionError):  # it was cancelled just now
-            name = f"lnk_{row['referral_id'].hex}_opened"
-            await self.answers.accept_unsigned(row["partner_id"], name, received)
+            name = f"lnk_{row.referral_id.hex}_opened"
+            await self.answers.accept_unsigned(row.partner_id, name, received)
 
-    async def _answered(self, row: Any) -> bool:
-        async with self.database.reading() as connection:
-            about = (row["person_id"], row["referral_id"], row["partner_id"])
-            return bool(await connection.fetchval(tables.ANSWERED, *about))
-
-    async def _first_opening(self, row: Any) -> None:
+    async def _first_opening(self, row: _LinkRow) -> None:
         async with self.database.transaction() as tx:
-            found = await tx.fetchrow(tables.OPEN, row["token_digest"], self.clock())
-            if found is None:
+            link = await tx.fetchrow(tables.OPEN, row.token_digest, self.clock())
+            if link is None:
                 return
-            meta = EventMetadata(f"partner:{row['partner_id']}")
-            stream = f"link-{row['token_digest'].hex()[:32]}"
-            opened = LinkOpened(**found)
-            await self.writer.write(tx, [Pending(stream, [opened], row["person_id"], meta)])
+            meta = EventMetadata(f"partner:{row.partner_id}")
+            stream = f"link-{row.token_digest.hex()[:32]}"
+            opened = LinkOpened(**link)
+            await self.writer.write(tx, [Pending(stream, [opened], row.person_id, meta)])
 
-    async def _shown(self, row: Any) -> Opened:
-        request = _request(row)
-        status = ReferralStatus(row["status"])
-        composer = await self._composer(row)
-        told = composer.disclosed(SealedRow.of(row))
-        asks, fields = spoken_by(composer.requester(request, told)), told.fields
-        choices = open_choices(status, row["referral_id"], request.partner_kind)
-        nonce = secrets.token_hex(8)
-        at = row["appointment_at"]
-        return Opened(row["referral_id"], status, request, asks, fields, choices, nonce, at)
-
-
-def _request(row: Any) -> ReferralRequested:
-    request = parse_event(row["event_type"], row["data"])
-    assert isinstance(request, ReferralRequested)
-    return request
+    def _shown(self, row: _LinkRow, composer: Composer) -> Opened:
+        request, status = row.request, ReferralStatus(row.status)
+        disclosed = composer.disclosed(row)
+        return Opened(
+            referral_id=row.referral_id,
+            status=status,
+            request=request,
+            requester=spoken_by(composer.requester(request, disclosed)),
+            fields=disclosed.fields,
+            choices=open_choices(status, row.referral_id, request.partner_kind),
+            nonce=secrets.token_hex(8),
+            appointment_at=row.appointment_at,
+        )

@@ -5,7 +5,6 @@ channels look at before a message leaves is looked at when its sheet is opened, 
 when somebody says that it was handed over.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from typing import Any
@@ -27,7 +26,6 @@ from infra.base.clock import Clock, rfc3339
 from infra.delivery.webhook.sender import Outcome, Sent
 from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
-from infra.keys.vault import PersonKey
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from infra.privacy.access_log import View, log_access
@@ -90,6 +88,23 @@ class HandedOver:
     note: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _SheetRow(MessageRow):
+    """A message, its partner and its service; ``published``, ``structure``: JSON."""
+
+    attempts: int
+    state: str
+    disclosed: bool
+    kind: PartnerKind | None
+    partner: str | None
+    structure: str | None
+    service: str | None
+    published: str | None
+    status: str
+    appointment_at: datetime | None
+    wanted: bool
+
+
 @dataclass(frozen=True)
 class Manual:
     """What advisers do about messages that go by hand."""
@@ -100,7 +115,7 @@ class Manual:
     letterhead: SenderProfile
 
     async def listed(self, partner_id: str | None) -> dict[str, Any]:
-        """What waits to be handed over (urgent first), and what was today; nobody's data."""
+        """Return what waits, urgent first, and what was handed over today; nobody's data."""
         today = local_day(self.clock())
         midnight = datetime.combine(today, time(), PARIS)
         async with self.database.reading() as tx:
@@ -113,114 +128,110 @@ class Manual:
         }
 
     async def open(self, delivery_id: UUID, meta: EventMetadata) -> Sheet:
-        """The sheet, once it is written down who looks at what it discloses.
+        """Return the sheet, once it is written down who looks at what it discloses.
 
         Raises ``UnknownDeliveryError``, ``NotByHandError``, ``KeptBackError``, and
         ``LimitedError`` where nothing may leave about the person, or staff may not look.
         """
         async with self.database.transaction() as tx:
-            row = _by_hand(await tx.fetchrow(tables.SHEET, delivery_id))
-            if not row["wanted"]:
+            row = await _by_hand(tx, tables.SHEET, delivery_id)
+            if not row.wanted:
                 raise NotByHandError
             await _require_unlimited(tx, row)
-            sheet = self._sheet(row, await self._keys(row))
+            sheet = self._sheet(row, await self._composer(row))
             if fields := sheet.data.get("person"):
-                view = View(row["person_id"], "sheet", list(fields))
-                await log_access(tx, self.writer, [view], meta)
+                await log_access(
+                    tx, self.writer, [View(row.person_id, "sheet", list(fields))], meta
+                )
         return sheet
 
     async def hand_over(
         self, delivery_id: UUID, handed: HandedOver, meta: EventMetadata
     ) -> None:
-        """The partner has it. Raises as ``open`` does."""
+        """Note that the partner has it. Raises as ``open`` does."""
         async with self.database.transaction() as tx:
             now = self.clock()
-            row = _by_hand(await tx.fetchrow(tables.LOCKED_SHEET, delivery_id))
+            row = await _by_hand(tx, tables.LOCKED_SHEET, delivery_id)
             await _require_unlimited(tx, row)
-            alive = await self._keys(row)
-            if why := self._composer(alive).kept_back(MessageRow.of(row)):
+            composer = await self._composer(row)
+            if why := composer.kept_back(row):
                 raise KeptBackError(why)
-            number = row["attempts"] + 1
+            number = row.attempts + 1
             await tx.execute(tables.HANDED_OVER, delivery_id, now)
             await tx.execute(tables.CALL, delivery_id, number, now, Outcome.OK, None)
             succeeded = DeliverySucceeded(
-                **about(row), attempts=number, channel=Channel.MANUAL, by=handed.by,
-                to=handed.to, sealed=_note(handed.note),
-            )  # fmt: skip
-            pending = [_said(row, succeeded, meta), *disclosures([row], alive, meta)]
+                **about(row),
+                attempts=number,
+                channel=Channel.MANUAL,
+                by=handed.by,
+                to=handed.to,
+                sealed=_note(handed.note),
+            )
+            pending = [_pending(row, succeeded, meta)]
+            if not row.disclosed:
+                pending += disclosures([row], composer.persons, meta)
             await self.writer.write(tx, pending)
 
     async def nobody_reached(
         self, delivery_id: UUID, note: str | None, meta: EventMetadata
     ) -> None:
-        """A call in vain: the message stays to be handed over. Raises as ``open`` does."""
+        """Note a call in vain: the message stays to be handed over. Raises as ``open`` does."""
         async with self.database.transaction() as tx:
             now, why = self.clock(), "nobody-reached"
-            row = _by_hand(await tx.fetchrow(tables.LOCKED_SHEET, delivery_id))
+            row = await _by_hand(tx, tables.LOCKED_SHEET, delivery_id)
+            number = row.attempts + 1
             await tx.execute(tables.NOBODY_REACHED, delivery_id, now)
-            await tx.execute(
-                tables.CALL, delivery_id, row["attempts"] + 1, now, Outcome.RETRY, why
-            )
+            await tx.execute(tables.CALL, delivery_id, number, now, Outcome.RETRY, why)
             failed = DeliveryFailed(
                 **about(row), channel=Channel.MANUAL, error=why, sealed=_note(note)
             )
-            await self.writer.write(tx, [_said(row, failed, meta)])
+            await self.writer.write(tx, [_pending(row, failed, meta)])
 
-    async def _keys(self, row: Any) -> dict[UUID, PersonKey]:
-        return await self.writer.vault.keys({row["person_id"]})
-
-    def _composer(self, alive: Mapping[UUID, PersonKey]) -> Composer:
+    async def _composer(self, row: _SheetRow) -> Composer:
+        alive = await self.writer.vault.keys({row.person_id})
         return Composer(self.letterhead, alive, self.clock())
 
-    def _sheet(self, row: Any, alive: Mapping[UUID, PersonKey]) -> Sheet:
-        body = self._composer(alive).checked(MessageRow.of(row))
+    def _sheet(self, row: _SheetRow, composer: Composer) -> Sheet:
+        body = composer.checked(row)
         if isinstance(body, Sent):
             raise KeptBackError(body.error or "not-composed")
         contact = contact_of(
-            row["partner"] or row["partner_id"],
-            row["service"] or row["service_id"],
-            orjson.loads(row["published"] or "{}"),
-            orjson.loads(row["structure"] or "{}"),
+            row.partner or row.partner_id,
+            row.service or row.service_id,
+            orjson.loads(row.published or "{}"),
+            orjson.loads(row.structure or "{}"),
         )
-        message = MessageKind(row["message"])
-        choices = _choices(row) if message in (REQUESTED, MessageKind.REMINDED) else []
+        kind = PartnerKind(row.kind) if row.kind else None
+        choices: list[Choice] = []
+        if row.message in (REQUESTED, MessageKind.REMINDED):
+            choices = open_choices(ReferralStatus(row.status), row.referral_id, kind)
         data = orjson.loads(body)["data"]
-        if message is REQUESTED:
-            data = _up_to_date(data, row["appointment_at"])
-        return Sheet(row["delivery_id"], message, contact, data, choices, _kind(row))
+        if row.message is REQUESTED:
+            # its appointment may have been moved, or called off, since it was proposed
+            data.pop("appointment_at", None)
+            if row.appointment_at:
+                data["appointment_at"] = rfc3339(row.appointment_at)
+        return Sheet(row.delivery_id, row.message, contact, data, choices, kind)
 
 
-async def _require_unlimited(tx: Transaction, row: Any) -> None:
-    """What says nothing of a person may leave all the same."""
-    if row["message"] not in WITHOUT_PERSON:
-        await require_unlimited(tx, row["person_id"])
+async def _require_unlimited(tx: Transaction, row: _SheetRow) -> None:
+    """Raise ``LimitedError`` for a message about a person whose data are not to be used."""
+    if row.message not in WITHOUT_PERSON:
+        await require_unlimited(tx, row.person_id)
 
 
-def _by_hand(row: Any) -> Any:
-    if row is None:
+async def _by_hand(tx: Transaction, statement: str, delivery_id: UUID) -> _SheetRow:
+    record = await tx.fetchrow(statement, delivery_id)
+    if record is None:
         raise UnknownDeliveryError("delivery")
-    if row["state"] not in BY_HAND:
+    if record["state"] not in BY_HAND:
         raise NotByHandError
-    return row
-
-
-def _up_to_date(data: dict[str, Any], at: datetime | None) -> dict[str, Any]:
-    """An appointment may have been moved, or called off, since it was proposed."""
-    kept = {name: value for name, value in data.items() if name != "appointment_at"}
-    return kept | ({"appointment_at": rfc3339(at)} if at else {})
-
-
-def _choices(row: Any) -> list[Choice]:
-    return open_choices(ReferralStatus(row["status"]), row["referral_id"], _kind(row))
-
-
-def _kind(row: Any) -> PartnerKind | None:
-    return PartnerKind(row["kind"]) if row["kind"] else None
+    return _SheetRow.of(record)
 
 
 def _note(note: str | None) -> DeliveryNote | None:
     return DeliveryNote(note=note) if note else None
 
 
-def _said(row: Any, event: DeliveryEvent, meta: EventMetadata) -> Pending:
-    return Pending(f"delivery-{event.delivery_id}", [event], row["person_id"], meta)
+def _pending(row: _SheetRow, event: DeliveryEvent, meta: EventMetadata) -> Pending:
+    return Pending(f"delivery-{event.delivery_id}", [event], row.person_id, meta)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -33,6 +33,21 @@ class Page:
     more: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _FeedRow(MessageRow):
+    seq: int
+    disclosed: bool
+
+
+class _Acknowledged(NamedTuple):
+    delivery_id: UUID
+    referral_id: UUID
+    partner_id: str
+    person_id: UUID
+    message: str
+    attempts: int
+
+
 @dataclass(frozen=True)
 class MessageFeed:
     """Hands a partner its own messages."""
@@ -45,48 +60,43 @@ class MessageFeed:
     async def after(
         self, partner_id: str, cursor: int, limit: int, meta: EventMetadata
     ) -> Page:
-        """Messages after a cursor, in the order they were made.
+        """Return messages after a cursor, in the order they were made.
 
         What must not leave any more (agreement ended, person erased, referral over) is left
         out. That a message was given out is written down where it discloses something; whether
         it counts as delivered is for the partner to say (``acknowledge``).
         """
         async with self.database.transaction() as tx:
-            rows = await tx.fetch(tables.MESSAGES, partner_id, cursor, limit)
-            handed = await self._handed([row for row in rows if row["timely"]])
-            fresh = [row for row, _ in handed if not row["disclosed"]]
+            records = await tx.fetch(tables.MESSAGES, partner_id, cursor, limit)
+            rows = [_FeedRow.of(record) for record in records if record["timely"]]
+            persons = await self.writer.vault.keys({row.person_id for row in rows})
+            composer = Composer(self.letterhead, persons, self.clock())
+            made = [(row, composer.checked(row)) for row in rows]
+            handed = [(row, body) for row, body in made if not isinstance(body, Sent)]
+            fresh = [row for row, _ in handed if not row.disclosed]
             if fresh:
-                await tx.execute(tables.TOLD, [row["delivery_id"] for row in fresh])
-                alive = await self.writer.vault.keys({row["person_id"] for row in fresh})
-                await self.writer.write(tx, disclosures(fresh, alive, meta))
-        last = rows[-1]["seq"] if rows else cursor
-        return Page([message for _, message in handed], last, len(rows) == limit)
+                await tx.execute(tables.TOLD, [row.delivery_id for row in fresh])
+                await self.writer.write(tx, disclosures(fresh, persons, meta))
+        messages = [
+            {"seq": row.seq, "webhook_id": webhook_id(row.delivery_id)} | orjson.loads(body)
+            for row, body in handed
+        ]
+        last = records[-1]["seq"] if records else cursor
+        return Page(messages, last, len(records) == limit)
 
     async def acknowledge(
         self, partner_id: str, taken: Sequence[UUID], meta: EventMetadata
     ) -> int:
-        """Deliveries whose messages the partner has taken over; answers how many were not
-        delivered before. They will not be sent again."""
+        """Mark messages as taken over by the partner: they will not be sent again.
+
+        Return how many were not delivered before.
+        """
         async with self.database.transaction() as tx:
-            rows = await tx.fetch(tables.ACKNOWLEDGE, partner_id, taken, self.clock())
-            await self.writer.write(tx, [_acknowledged(row, meta) for row in rows])
-        return len(rows)
-
-    async def _handed(self, rows: Sequence[Any]) -> list[tuple[Any, dict[str, Any]]]:
-        persons = await self.writer.vault.keys({row["person_id"] for row in rows})
-        composer = Composer(self.letterhead, persons, self.clock())
-        made = [(row, composer.checked(MessageRow.of(row))) for row in rows]
-        return [
-            (
-                row,
-                {"seq": row["seq"], "webhook_id": webhook_id(row["delivery_id"])}
-                | orjson.loads(body),
-            )
-            for row, body in made
-            if not isinstance(body, Sent)
-        ]
-
-
-def _acknowledged(row: Any, meta: EventMetadata) -> Pending:
-    succeeded = DeliverySucceeded(**about(row), attempts=row["attempts"])
-    return Pending(f"delivery-{row['delivery_id']}", [succeeded], row["person_id"], meta)
+            records = await tx.fetch(tables.ACKNOWLEDGE, partner_id, taken, self.clock())
+            pending = []
+            for row in (_Acknowledged(*columns) for columns in records):
+                succeeded = DeliverySucceeded(**about(row), attempts=row.attempts)
+                stream = f"delivery-{row.delivery_id}"
+                pending.append(Pending(stream, [succeeded], row.person_id, meta))
+            await self.writer.write(tx, pending)
+        return len(pending)

@@ -1,7 +1,8 @@
 """Reactions to other services' events: messages to partners, made in sets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from uuid import UUID
 
 from contracts.base import Event
@@ -29,13 +30,14 @@ from services.partners.handlers.compose import disclosure
 from services.partners.handlers.references import keep_references
 from services.partners.handlers.waiting import (
     HELD,
-    Row,
+    KnownRequest,
+    NewDelivery,
+    Standing,
     by_hand,
+    delivery_about,
+    delivery_of,
     endpoints_for,
     insert,
-    key_of,
-    request_row,
-    row_about,
     tell,
     waiting,
 )
@@ -53,6 +55,23 @@ from services.partners.tables import appointments, statements, withdrawals
 from services.partners.tables import rights as rights_tables
 
 
+@dataclass(frozen=True, slots=True)
+class _Appointed(KnownRequest):
+    """A request with an appointment; ``by_api``: an API keeps it."""
+
+    agreement_id: UUID | None
+    agreed_until: date | None
+    by_api: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancelled(KnownRequest):
+    """A request that is cancelled; ``leased_until``: while it is being sent."""
+
+    by_api: bool | None
+    leased_until: datetime | None
+
+
 @dataclass(frozen=True)
 class Deliveries:
     """Makes deliveries. Their ids derive from the event, so a repeat makes none twice."""
@@ -61,17 +80,17 @@ class Deliveries:
     clock: Clock
 
     async def handle(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
-        """States, deliveries and disclosures of a batch, in sets."""
-        heard = projections.heard(messages)
-        await projections.keep_states(tx, heard)
-        await keep_references(tx, self.writer.vault, heard)
-        requests = [(m, e) for m, e in heard if isinstance(e, ReferralRequested)]
-        cancelled = [(m, e) for m, e in heard if isinstance(e, ReferralCancelled)]
+        """Keep states, and make deliveries and disclosures of a batch, in sets."""
+        events = projections.relevant(messages)
+        await projections.keep_states(tx, events)
+        await keep_references(tx, self.writer.vault, events)
+        requests = [(m, e) for m, e in events if isinstance(e, ReferralRequested)]
+        cancelled = [(m, e) for m, e in events if isinstance(e, ReferralCancelled)]
         appointed = [
-            (m, e) for m, e in heard if isinstance(e, AppointmentEvent) and tells_partner(e)
+            (m, e) for m, e in events if isinstance(e, AppointmentEvent) and tells_partner(e)
         ]
-        answered = {e.referral_id for _, e in heard if isinstance(e, ReferralMoved)}
-        overdue = _overdue(heard)
+        answered = {e.referral_id for _, e in events if isinstance(e, ReferralMoved)}
+        overdue = _overdue(events)
         pending = await self._request(tx, requests) if requests else []
         if appointed:
             pending += await self._appoint(tx, appointed)
@@ -91,60 +110,56 @@ class Deliveries:
         persons = {e.person_id for _, e in requests}
         alive = await self.writer.vault.keys(persons)
         held = await limited_among(tx, persons, ProcessingRestriction.RESTRICTED)
-        rows = []
+        now, rows = self.clock(), []
         for recorded, event in requests:
             endpoint = endpoints.get((event.partner_id, event.service_id))
-            row = request_row(recorded, event, endpoint)
-            standing = self._standing(event, row, event.person_id in alive)
-            if event.person_id in held and standing["state"] == "pending":
+            standing = waiting(endpoint, now)
+            if event.person_id not in alive:
+                standing = Standing("cancelled", None, "person-erased")
+            elif expired(event.agreed_until, local_day(now)):
+                standing = Standing("cancelled", None, "agreement-expired")
+            elif event.person_id in held and standing.state == "pending":
                 standing = HELD
-            rows.append(row | standing)
-        new = await insert(tx, rows, self.clock())
+            rows.append(delivery_of(recorded, event, endpoint, standing))
+        new = await insert(tx, rows, now)
         asked = {recorded.event_id: event for recorded, event in requests}
         disclosures = [
-            disclosure(asked[row["event_id"]], row, alive[row["person_id"]], row["cause"])
+            disclosure(asked[row.event_id], row, alive[row.person_id], row.cause)
             for row in new
-            if row["disclosed"]
+            if row.disclosed
         ]
         return disclosures + by_hand(new)
 
-    def _standing(self, event: ReferralRequested, row: Row, alive: bool) -> Row:
-        """State, due time and reason of a new delivery."""
-        now, error = self.clock(), None
-        if not alive:
-            error = "person-erased"
-        elif expired(event.agreed_until, local_day(now)):
-            error = "agreement-expired"
-        if error:
-            return {"state": "cancelled", "next_attempt_at": None, "last_error": error}
-        return waiting(row, now)
-
     async def _appoint(
-        self, tx: Transaction, said: list[tuple[StoredEvent, AppointmentEvent]]
+        self, tx: Transaction, events: list[tuple[StoredEvent, AppointmentEvent]]
     ) -> list[Pending]:
         """Tell whoever has the request of its appointment: by the API that keeps it, else by
         another channel or an adviser; who came is for that API alone."""
         now = self.clock()
-        found = await tx.fetch(appointments.APPOINTED, [e.referral_id for _, e in said])
-        known = {request["referral_id"]: request for request in found}
-        keys = {key_of(request) for request in found}
+        records = await tx.fetch(appointments.APPOINTED, [e.referral_id for _, e in events])
+        known = {request.referral_id: request for request in map(_Appointed.of, records)}
+        keys = {request.key for request in known.values()}
         api = await endpoints_for(tx, keys, by_api=True)
         others = await endpoints_for(tx, keys, by_api=False)
-        held = await limited_among(
-            tx, {r["person_id"] for r in found}, ProcessingRestriction.RESTRICTED
-        )
-        newest: dict[UUID, Row] = {}
-        kept: list[Row] = []
-        for recorded, event in said:
+        persons = {request.person_id for request in known.values()}
+        held = await limited_among(tx, persons, ProcessingRestriction.RESTRICTED)
+        newest: dict[UUID, NewDelivery] = {}
+        kept: list[NewDelivery] = []
+        for recorded, event in events:
             if (request := known.get(event.referral_id)) is None:
                 continue
             message = CALLED_OFF if isinstance(event, AppointmentExcused) else APPOINTMENT
-            endpoint = api.get(key_of(request)) if request["by_api"] else None
-            by_api = endpoint is not None
-            row = row_about(recorded, message, request, endpoint or others.get(key_of(request)))
-            row |= {name: request[name] for name in ("agreement_id", "agreed_until")}
-            row |= HELD if request["person_id"] in held else waiting(row, now)
-            if by_api:
+            keeper = api.get(request.key) if request.by_api else None
+            row = replace(
+                delivery_about(
+                    recorded, message, request, keeper or others.get(request.key), now
+                ),
+                agreement_id=request.agreement_id,
+                agreed_until=request.agreed_until,
+            )
+            if request.person_id in held:
+                row = replace(row, standing=HELD)
+            if keeper is not None:
                 kept.append(row)
             elif isinstance(event, AppointmentSet | AppointmentExcused):
                 newest[event.referral_id] = row
@@ -154,43 +169,44 @@ class Deliveries:
     async def _cancel(
         self, tx: Transaction, cancelled: list[tuple[StoredEvent, ReferralCancelled]]
     ) -> list[Pending]:
-        ids = [event.referral_id for _, event in cancelled]
-        await tx.execute(statements.CANCEL_DELIVERIES, ids, self.clock())
-        known = {r["referral_id"]: r for r in await tx.fetch(statements.KNOWN_TO_PARTNER, ids)}
-        told = [(m, e) for m, e in cancelled if e.referral_id in known and tells_partner(e)]
-        wanted = [known[e.referral_id] for _, e in told]
-        endpoints = await endpoints_for(tx, {key_of(r) for r in wanted}, by_api=False)
-        api = await endpoints_for(tx, {key_of(r) for r in wanted if r["by_api"]}, by_api=True)
+        ids, now = [event.referral_id for _, event in cancelled], self.clock()
+        await tx.execute(statements.CANCEL_DELIVERIES, ids, now)
+        records = await tx.fetch(statements.KNOWN_TO_PARTNER, ids)
+        known = {request.referral_id: request for request in map(_Cancelled.of, records)}
+        news = [
+            (recorded, known[event.referral_id])
+            for recorded, event in cancelled
+            if event.referral_id in known and tells_partner(event)
+        ]
+        endpoints = await endpoints_for(tx, {r.key for _, r in news}, by_api=False)
+        api = await endpoints_for(tx, {r.key for _, r in news if r.by_api}, by_api=True)
         rows = []
-        for recorded, event in told:
-            request = known[event.referral_id]
-            endpoint = endpoints.get(key_of(request))
-            if request["by_api"]:  # what made an appointment takes it away again
-                endpoint = api.get(key_of(request), endpoint)
-            row = row_about(recorded, CANCELLED, request, endpoint)
-            row |= waiting(row, self.clock())
-            if row["state"] == "pending" and request["leased_until"]:
+        for recorded, request in news:
+            endpoint = endpoints.get(request.key)
+            if request.by_api:  # what made an appointment takes it away again
+                endpoint = api.get(request.key, endpoint)
+            row = delivery_about(recorded, CANCELLED, request, endpoint, now)
+            if row.standing.state == "pending" and request.leased_until:
                 # the request is being sent at this moment: its cancellation must not overtake
-                row["next_attempt_at"] = request["leased_until"]
+                row = replace(row, standing=Standing("pending", request.leased_until))
             rows.append(row)
-        return by_hand(await insert(tx, rows, self.clock()))
+        return by_hand(await insert(tx, rows, now))
 
     async def _remind(self, tx: Transaction, overdue: dict[UUID, StoredEvent]) -> list[Pending]:
         """Remind whoever took the request and has not ended it in the meantime."""
-        found = await tx.fetch(statements.REMINDABLE, list(overdue))
-        told = [(overdue[request["referral_id"]], request) for request in found]
-        endpoints = await endpoints_for(tx, {key_of(r) for r in found}, by_api=False)
+        records = await tx.fetch(statements.REMINDABLE, list(overdue))
+        requests, now = [KnownRequest.of(record) for record in records], self.clock()
+        endpoints = await endpoints_for(tx, {r.key for r in requests}, by_api=False)
         rows = [
-            row_about(recorded, REMINDED, request, endpoints.get(key_of(request)))
-            for recorded, request in told
+            delivery_about(overdue[r.referral_id], REMINDED, r, endpoints.get(r.key), now)
+            for r in requests
         ]
-        now = self.clock()
-        return by_hand(await insert(tx, [row | waiting(row, now) for row in rows], now))
+        return by_hand(await insert(tx, rows, now))
 
 
 @dataclass(frozen=True)
 class Withdrawals:
-    """What a withdrawn agreement means for messages."""
+    """Keeps back messages whose agreement is withdrawn, and tells partners."""
 
     writer: Writer
     clock: Clock
@@ -213,8 +229,8 @@ class Withdrawals:
         about = event.person_id, event.agreement_id
         await tx.execute(withdrawals.WITHDRAW, *([value] for value in about), [at])
         await tx.execute(withdrawals.DROP_WITHDRAWN, *about, at, self.clock())
-        told = await tx.fetch(withdrawals.TOLD_UNDER, *about, at)
-        about_each = [(recorded, request) for request in told]
+        requests = await tx.fetch(withdrawals.TOLD_UNDER, *about, at)
+        about_each = [(recorded, KnownRequest.of(record)) for record in requests]
         return await tell(tx, about_each, WITHDRAWN, self.clock())
 
 
@@ -226,19 +242,20 @@ class Receipts:
     clock: Clock
 
     async def handle(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
-        """A message to each partner for each request that it got."""
-        heard = {m.person_id: m for m in messages if m.type == PersonErased.type}
-        told = await tx.fetch(rights_tables.TOLD, [p for p in heard if p]) if heard else []
-        about_each = [(heard[request["person_id"]], request) for request in told]
+        """Store a message to each partner for each request that it got."""
+        erased = {m.person_id: m for m in messages if m.type == PersonErased.type}
+        records = await tx.fetch(rights_tables.TOLD, [p for p in erased if p]) if erased else []
+        requests = [KnownRequest.of(record) for record in records]
+        about_each = [(erased[request.person_id], request) for request in requests]
         await self.writer.write(tx, await tell(tx, about_each, ERASED, self.clock()))
 
 
-def _overdue(heard: Sequence[tuple[StoredEvent, Event]]) -> dict[UUID, StoredEvent]:
-    """Referral id → its reminder, unless the same batch has an answer after it."""
-    found: dict[UUID, StoredEvent] = {}
-    for recorded, event in heard:
+def _overdue(events: Sequence[tuple[StoredEvent, Event]]) -> dict[UUID, StoredEvent]:
+    """Return referral id → its reminder, unless the same batch has an answer after it."""
+    reminders: dict[UUID, StoredEvent] = {}
+    for recorded, event in events:
         if isinstance(event, DeadlinePassed) and event.step is DeadlineStep.REMIND:
-            found[event.referral_id] = recorded
+            reminders[event.referral_id] = recorded
         elif isinstance(event, ReferralMoved):
-            found.pop(event.referral_id, None)
-    return found
+            reminders.pop(event.referral_id, None)
+    return reminders

@@ -4,7 +4,6 @@ What leaves is composed from the stored event at the moment it is sent, as at th
 agreement that has run out, or a person who was erased, keeps it from leaving.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from infra.base.clock import Clock
 from infra.eventstore.events import EventMetadata
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
-from services.partners.handlers.compose import about, disclosures
+from services.partners.handlers.compose import EventRow, about, disclosures
 from services.partners.tables import redelivery as tables
 
 MOST = 5000
@@ -49,6 +48,14 @@ class Choice:
     message: MessageKind | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Redelivered(EventRow):
+    delivery_id: UUID
+    referral_id: UUID
+    partner_id: str
+    disclosed: bool
+
+
 @dataclass(frozen=True)
 class Redelivery:
     """Finds what may be sent again, and sets it going."""
@@ -58,12 +65,12 @@ class Redelivery:
     clock: Clock
 
     async def count(self, choice: Choice) -> int:
-        """How many deliveries a choice would send again (``MOST`` at a time)."""
+        """Count the deliveries that a choice would send again (``MOST`` at a time)."""
         async with self.database.reading() as connection:
             return int(await connection.fetchval(tables.COUNT_REDELIVERABLE, *_values(choice)))
 
     async def again(self, choice: Choice, reason: str, meta: EventMetadata) -> int:
-        """Set them going; answers how many. Each is an event, with the reason sealed.
+        """Set them going; return how many. Each is an event, with the reason sealed.
 
         Raises ``NothingToRedeliverError`` if one was named and may not be sent, and
         ``StillWaitingError`` if it will be anyway.
@@ -75,26 +82,21 @@ class Redelivery:
                 if state == "pending":
                     raise StillWaitingError
                 raise NothingToRedeliverError("delivery")
-            await self.writer.write(tx, await self._events(rows, reason, meta))
+            redelivered = [_Redelivered.of(row) for row in rows]
+            alive = await self.writer.vault.keys({row.person_id for row in redelivered})
+            fresh = [row for row in redelivered if not row.disclosed]
+            pending = disclosures(fresh, alive, meta)
+            for row in redelivered:
+                sealed = RedeliveryReason(reason=reason) if row.person_id in alive else None
+                again = DeliveryRedelivered(**about(row), asked_by=meta.actor, sealed=sealed)
+                stream = f"delivery-{row.delivery_id}"
+                pending.append(Pending(stream, [again], row.person_id, meta))
+            await self.writer.write(tx, pending)
         return len(rows)
-
-    async def _events(
-        self, rows: Sequence[Any], reason: str, meta: EventMetadata
-    ) -> list[Pending]:
-        alive = await self.writer.vault.keys({row["person_id"] for row in rows})
-        pending = disclosures(rows, alive, meta)
-        for row in rows:
-            sealed = RedeliveryReason(reason=reason) if row["person_id"] in alive else None
-            again = DeliveryRedelivered(**about(row), asked_by=meta.actor, sealed=sealed)
-            stream = f"delivery-{row['delivery_id']}"
-            pending.append(Pending(stream, [again], row["person_id"], meta))
-        return pending
 
 
 def _values(choice: Choice) -> tuple[Any, ...]:
     states = ["dead", "manual"] + (["succeeded"] if choice.delivery_id else [])
     never_sent_too = choice.scope == "missing" or choice.delivery_id is not None
-    return (
-        states, never_sent_too, choice.delivery_id, choice.partner_id, choice.endpoint_id,
-        choice.since, choice.error, choice.message,
-    )  # fmt: skip
+    whose = (choice.delivery_id, choice.partner_id, choice.endpoint_id)
+    return (states, never_sent_too, *whose, choice.since, choice.error, choice.message)

@@ -45,14 +45,6 @@ class Link:
         return ANSWER_PAGE + self.token
 
 
-def new_link(row: Any, now: datetime, days: int) -> Link:
-    """A link to the request that a row is about."""
-    return Link(
-        new_token(), row["referral_id"], row["partner_id"], row["person_id"],
-        row["endpoint_id"], expiry(now, days),
-    )  # fmt: skip
-
-
 async def keep_links(tx: Transaction, links: Sequence[Link], now: datetime) -> None:
     """Store links, by the digest of their tokens."""
     rows = []
