@@ -1,7 +1,7 @@
 """The directory as data: partners and services from a file, each change an event, once."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ from services.partners.tables import directory
 SEEDS = Path(__file__).parents[1] / "seed"
 Entry = tuple[str, Event]
 """(stream, event)"""
-_TOLD = {
+_OF_DIRECTORY = {
     e.type for e in (PartnerRegistered, PartnerRenamed, ServicePublished, ServiceWithdrawn)
 }
 
@@ -89,6 +89,16 @@ class SeedPartner(Strict):
             raise ValueError("names: the last one is the present one")
         return self
 
+    def entries(self) -> Iterable[Entry]:
+        """(stream, event) of the partner, its names and its services."""
+        structure = canonical(Structure, self.structure)
+        yield registered(self.kind, structure)
+        for name in self.names:
+            yield _called(structure["id"], name.name, name.since)
+        for item in self.services:
+            # a stream for each: its newest event is the service as it is
+            yield f"service-{item.service['id']}", published(self.kind, item)
+
 
 class Seed(Strict):
     """A whole directory."""
@@ -97,19 +107,19 @@ class Seed(Strict):
 
     def events(self) -> list[Entry]:
         """(stream, event) for every partner and service."""
-        return [pair for partner in self.partners for pair in _events(partner)]
+        return [entry for partner in self.partners for entry in partner.entries()]
 
 
 @dataclass(frozen=True, slots=True)
 class Seeded:
     """How many entries a seed named, how many of them were new or changed, and which.
 
-    ``told``: each event that was appended, and whether the first of its type in its stream.
+    ``appended``: each event, and whether it is the first of its type in its stream.
     """
 
     entries: int
     changed: int
-    told: tuple[tuple[Event, bool], ...] = ()
+    appended: tuple[tuple[Event, bool], ...] = ()
 
 
 class UnknownDirectoryError(Exception):
@@ -150,15 +160,15 @@ async def publish(
     Without ``meta`` it is the hub itself that speaks, which contradicts nobody.
     """
     news = await _news(tx, writer, entries, meta)
-    said = {e.partner_id for _, e in entries if isinstance(e, PartnerRenamed)}
-    news += await _news(tx, writer, await _renamings(tx, news, said), meta)
-    told = tuple((n.event, n.first) for n in news)
-    await projections.keep_directory(tx, [event for event, _ in told])
+    named = {e.partner_id for _, e in entries if isinstance(e, PartnerRenamed)}
+    news += await _news(tx, writer, await _renamings(tx, news, named), meta)
+    appended = tuple((n.event, n.first) for n in news)
+    await projections.keep_directory(tx, [event for event, _ in appended])
     pending = [
         Pending(n.stream, [n.event], None, meta or EventMetadata(), n.version) for n in news
     ]
     await writer.write(tx, pending)
-    return Seeded(len(entries), len(told), told)
+    return Seeded(len(entries), len(appended), appended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,71 +185,52 @@ async def _news(
     tx: Transaction, writer: Writer, entries: Sequence[Entry], meta: EventMetadata | None
 ) -> list[_News]:
     streams = await writer.store.load_many(tx, [stream for stream, _ in entries])
+
+    def different() -> list[_News]:
+        news = []
+        for stream, event in entries:
+            recorded = streams.get(stream, [])
+            known = [r for r in recorded if r.type in _OF_DIRECTORY]
+            others = bool(known) and known[-1].meta.actor != EventMetadata().actor
+            if not _ends_with(known, event) and (meta or not others):
+                first = all(r.type != event.type for r in known)
+                news.append(_News(stream, event, len(recorded), first))
+        return news
+
     # thousands of rows are compared as JSON: elsewhere, so that other requests go on
-    return await asyncio.to_thread(_different, streams, entries, meta)
+    return await asyncio.to_thread(different)
 
 
-def _different(
-    streams: Mapping[str, Sequence[StoredEvent]],
-    entries: Sequence[Entry],
-    meta: EventMetadata | None,
-) -> list[_News]:
-    found = []
-    for stream, event in entries:
-        recorded = streams.get(stream, [])
-        known = [r for r in recorded if r.type in _TOLD]
-        if not _said_last(event, known) and (meta or not _by_another(known)):
-            first = all(r.type != event.type for r in known)
-            found.append(_News(stream, event, len(recorded), first))
-    return found
-
-
-def _said_last(event: Event, known: Sequence[StoredEvent]) -> bool:
-    """Whether the stream says so already, and has not been contradicted since."""
+def _ends_with(known: Sequence[StoredEvent], event: Event) -> bool:
+    """Return whether the last event says the same: it has not been contradicted since."""
     if not known or known[-1].type != event.type:
         return False
     return bool(orjson.loads(known[-1].data) == orjson.loads(event.clear_json()))
 
 
-def _by_another(known: Sequence[StoredEvent]) -> bool:
-    return bool(known) and known[-1].meta.actor != EventMetadata().actor
-
-
-async def _renamings(tx: Transaction, news: Iterable[_News], said: set[str]) -> list[Entry]:
-    """New names, where nobody said since when: since the day of the changed row."""
-    registered = (n.event for n in news if isinstance(n.event, PartnerRegistered))
-    new = {e.partner_id: e for e in registered if e.partner_id not in said}
-    rows = await tx.fetch(directory.CALLED, list(new))
-    return [entry for row in rows for entry in _renamed(row, new[row["partner_id"]])]
-
-
-def _renamed(row: Any, now: PartnerRegistered) -> Iterable[Entry]:
-    """The old name too, where no day is known of any: it counts for all days before."""
-    if row["name"] == now.name:
-        return
-    since = date.fromisoformat(now.structure["date_maj"])
-    if row["since"] is None:
-        first = date.fromisoformat(row["date_maj"])
-        yield _called(now.partner_id, row["name"], min(first, since - timedelta(days=1)))
-    else:  # a source whose day stands still corrects the name of that day
-        since = max(since, row["since"])
-    yield _called(now.partner_id, now.name, since)
+async def _renamings(tx: Transaction, news: Iterable[_News], named: set[str]) -> list[Entry]:
+    """Return new names, where no entry says since when: since the day of the changed row."""
+    events = (n.event for n in news if isinstance(n.event, PartnerRegistered))
+    new = {e.partner_id: e for e in events if e.partner_id not in named}
+    entries = []
+    for partner_id, name, changed_on, named_on in await tx.fetch(directory.CALLED, list(new)):
+        now = new[partner_id]
+        if name == now.name:
+            continue
+        since = date.fromisoformat(now.structure["date_maj"])
+        if named_on is None:  # the old name counts for all days before
+            first = min(date.fromisoformat(changed_on), since - timedelta(days=1))
+            entries.append(_called(partner_id, name, first))
+        else:  # a source whose day stands still corrects the name of that day
+            since = max(since, named_on)
+        entries.append(_called(partner_id, now.name, since))
+    return entries
 
 
 def _called(partner_id: str, name: str, since: date) -> Entry:
-    """One stream for each name, so that it is said once."""
+    """Return the entry of a name: one stream for each, so that it is said once."""
     event = PartnerRenamed(partner_id=partner_id, name=name, since=since)
     return f"partner-{partner_id}-name-{since}", event
-
-
-def _events(partner: SeedPartner) -> Iterable[Entry]:
-    structure = canonical(Structure, partner.structure)
-    yield registered(partner.kind, structure)
-    for name in partner.names:
-        yield _called(structure["id"], name.name, name.since)
-    for item in partner.services:
-        # a stream for each: the newest event of a service's stream is the service as it is
-        yield f"service-{item.service['id']}", published(partner.kind, item)
 
 
 def registered(kind: PartnerKind, structure: dict[str, Any]) -> Entry:

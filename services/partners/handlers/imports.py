@@ -142,7 +142,7 @@ class Importer:
             if choices.dry_run:
                 await tx.rollback()
         reading.checked.refused.extend(refused)
-        return done.told
+        return done.appended
 
     async def _withdraw(self, entries: Sequence[Entry], meta: EventMetadata) -> None:
         async with self.database.transaction() as tx:

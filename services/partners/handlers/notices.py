@@ -1,8 +1,7 @@
-"""Operator and partner learn by mail that an address is disabled: nobody watches a console."""
+"""Mail to operator and partner about a disabled address: nobody watches a console."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 import structlog
@@ -46,18 +45,15 @@ class Notices:
     ) -> None:
         partner = await tx.fetchrow(tables.PARTNER, event.partner_id)
         assert partner is not None  # an endpoint is a known partner's
-        letter = letters.disabled(partner["name"], str(event.endpoint_id), event.reason)
-        told = [to for to in (self.operator, _mailbox(partner)) if to]
-        for number, to in enumerate(told):
-            name = f"<notice.{recorded.event_id.hex}.{number}@aiguillage>"
-            sent = await self.mail.send(OutgoingMail(to, letter.subject, letter.text, name))
+        name, structure = partner
+        letter = letters.disabled(name, str(event.endpoint_id), event.reason)
+        mailbox = orjson.loads(structure).get("courriel")  # the directory's, of data·inclusion
+        recipients = [to for to in (self.operator, mailbox) if to]
+        for number, to in enumerate(recipients):
+            message_id = f"<notice.{recorded.event_id.hex}.{number}@aiguillage>"
+            letter_to = OutgoingMail(to, letter.subject, letter.text, message_id)
+            sent = await self.mail.send(letter_to)
             if sent.outcome is Outcome.RETRY:
                 raise MailAwayError(sent.error)
             if sent.outcome is not Outcome.OK:
                 log.warning("notice not sent", error=sent.error)
-
-
-def _mailbox(partner: Any) -> str | None:
-    """What the directory says of the organisation (data·inclusion ``courriel``)."""
-    found: str | None = orjson.loads(partner["structure"]).get("courriel")
-    return found

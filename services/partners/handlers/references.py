@@ -19,19 +19,19 @@ _SEALED_AS = "partner-reference"
 
 
 def seal_reference(person: PersonKey, referral_id: UUID, reference: str) -> bytes:
-    """As stored: it opens for this referral only, and dies with the person's key."""
+    """Return the number as stored: for this referral only; it dies with the person's key."""
     return person.seal(referral_id, _SEALED_AS, reference.encode())
 
 
 def open_reference(person: PersonKey, referral_id: UUID, sealed: bytes | None) -> str | None:
-    """The number, if the partner ever gave one."""
+    """Return the number, if the partner ever gave one."""
     return person.unseal(referral_id, _SEALED_AS, sealed).decode() if sealed else None
 
 
 async def opened(
     vault: Vault, events: Sequence[tuple[StoredEvent, Event]]
 ) -> list[tuple[StoredEvent, Event]]:
-    """The same events, with what partners wrote, as far as its persons have a key."""
+    """Return the events with what partners wrote, as far as its persons have a key."""
     parts = await unseal(vault, [m for m, event in events if speaks(event)])
     return [
         (m, parse_event(m.type, m.data, parts[m.event_id]) if m.event_id in parts else event)
@@ -40,34 +40,36 @@ async def opened(
 
 
 async def keep_references(
-    tx: Transaction, vault: Vault, heard: Sequence[tuple[StoredEvent, Event]]
+    tx: Transaction, vault: Vault, events: Sequence[tuple[StoredEvent, Event]]
 ) -> None:
-    """The partner's number of the file, where an adviser typed it in."""
-    typed = await opened(vault, [(m, e) for m, e in heard if m.sealed and speaks(e)])
+    """Keep the partner's number of the file, where an adviser typed it in."""
+    typed = await opened(vault, [(m, e) for m, e in events if m.sealed and speaks(e)])
     keys = await vault.keys({m.person_id for m, _ in typed if m.person_id})
-    found = {}
+    sealed = {}
     for message, event in typed:
         assert isinstance(event, ReferralMoved)
-        said = reference_in(event)
-        if said and message.person_id in keys:
+        reference = reference_in(event)
+        if reference and message.person_id in keys:
             key = keys[message.person_id]
-            found[event.referral_id] = seal_reference(key, event.referral_id, said)
-    if found:
-        await tx.execute(statements.KEEP_REFERENCES, list(found), list(found.values()))
+            sealed[event.referral_id] = seal_reference(key, event.referral_id, reference)
+    if sealed:
+        await tx.execute(statements.KEEP_REFERENCES, list(sealed), list(sealed.values()))
 
 
 async def same_references(vault: Vault, rows: Sequence[Any]) -> list[bool]:
-    """Whether a live row's number and a rebuilt one's (``told``) are the same, row by row."""
-    keys = await vault.keys({row["person_id"] for row in rows})
-    return [_same(keys.get(row["person_id"]), row) for row in rows]
+    """Return whether a live row's number is a rebuilt one's (``told``), row by row."""
+    pairs = [
+        (r["person_id"], r["referral_id"], r["partner_reference"], r["told"]) for r in rows
+    ]
+    keys = await vault.keys({person_id for person_id, *_ in pairs})
 
+    def same(person_id: UUID, referral_id: UUID, *sealed: bytes | None) -> bool:
+        if (person := keys.get(person_id)) is None:
+            return True  # being erased: nothing opens any more, and the row goes soon
+        try:
+            live, rebuilt = (open_reference(person, referral_id, part) for part in sealed)
+        except CannotUnsealError:
+            return False
+        return live == rebuilt
 
-def _same(person: PersonKey | None, row: Any) -> bool:
-    if person is None:  # being erased: nothing opens any more, and the row goes soon
-        return True
-    sealed = row["partner_reference"], row["told"]
-    try:
-        now, told = (open_reference(person, row["referral_id"], part) for part in sealed)
-    except CannotUnsealError:
-        return False
-    return now == told
+    return [same(*pair) for pair in pairs]
