@@ -27,8 +27,8 @@ FORM = "application/x-www-form-urlencoded"
 Page = Callable[[Request, str], Awaitable[Response]]
 
 
-class Door(Protocol):
-    """What is behind the tokens of one purpose."""
+class LinkHandlers(Protocol):
+    """Handlers of the links of one purpose."""
 
     @property
     def letterhead(self) -> SenderProfile: ...
@@ -37,17 +37,19 @@ class Door(Protocol):
     async def renew(self, token: str) -> None: ...
 
 
-def mount_link_pages(app: FastAPI, prefix: str, door: Door, pages: Mapping[str, Page]) -> None:
-    """``pages``: that of the link itself under an empty name, those of forms under theirs."""
+def mount_link_pages(
+    app: FastAPI, prefix: str, links: LinkHandlers, pages: Mapping[str, Page]
+) -> None:
+    """Mount ``pages``: that of the link under an empty name, those of forms under theirs."""
 
     async def renew(request: Request, token: str) -> Response:
-        await door.renew(token)
+        await links.renew(token)
         return page("renewed", 200)
 
     for tail, shown in {**pages, "renew": renew}.items():
         route, form = f"{prefix}{{token}}", "POST" if tail else "GET"
         path = f"{route}/{tail}" if tail else route
-        app.add_route(path, _safely(shown, door), methods=[form], include_in_schema=False)
+        app.add_route(path, _safely(shown, links), methods=[form], include_in_schema=False)
         if tail:
             app.add_route(path, _back, methods=["GET"], include_in_schema=False)
 
@@ -58,14 +60,18 @@ async def _back(request: Request) -> Response:
     return Response(status_code=303, headers=PAGES.headers | {"location": f"../{token}"})
 
 
-def _safely(shown: Page, door: Door) -> Callable[[Request], Awaitable[Response]]:
+def _safely(shown: Page, links: LinkHandlers) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
-        if request.method == "POST" and not _from_here(request, door.letterhead.base_url):
+        if request.method == "POST" and not _from_here(request, links.letterhead.base_url):
             return page("refused", 403)
         try:
             return await shown(request, request.path_params["token"])
         except (LinkGoneError, PersonErasedError):
-            return _gone(request, door)
+            # the same page whether there ever was such a link; the form leads to `…/renew`
+            token, tail = request.path_params["token"], request.url.path.rsplit("/", 1)[-1]
+            renewable = TOKEN.fullmatch(token) is not None and links.mail is not None
+            back = f"{token}/renew" if tail == token else "renew"
+            return page("gone", 404, renewable=renewable, back=back)
         except Exception as error:
             if is_infrastructure(error):
                 return page("later", 503)
@@ -74,30 +80,21 @@ def _safely(shown: Page, door: Door) -> Callable[[Request], Awaitable[Response]]
     return serve
 
 
-def _gone(request: Request, door: Door) -> Response:
-    """The same page whether there ever was such a link; the form leads to ``…/renew``."""
-    token = request.path_params["token"]
-    tail = request.url.path.rsplit("/", 1)[-1]
-    known = TOKEN.fullmatch(token) is not None
-    back = f"{token}/renew" if tail == token else "renew"
-    return page("gone", 404, renewable=known and door.mail is not None, back=back)
-
-
 def _from_here(request: Request, base_url: str) -> bool:
-    """Whether a form comes from our own page, as far as the browser says.
+    """Return whether a form comes from our own page, as far as the browser says.
 
     ``null`` is what browsers say of a page that tells nobody where it was (RFC 6454 §7.3).
     """
-    said = request.headers
-    if site := said.get("sec-fetch-site"):
+    headers = request.headers
+    if site := headers.get("sec-fetch-site"):
         return site in ("same-origin", "none")
-    ours = {urlsplit(base_url).netloc, said.get("host")}
-    origin = said.get("origin", "null")
+    ours = {urlsplit(base_url).netloc, headers.get("host")}
+    origin = headers.get("origin", "null")
     return origin == "null" or origin.partition("://")[2] in ours
 
 
 async def form_of(request: Request) -> dict[str, str] | None:
-    """The fields; None if there are more, or longer ones, than any of our pages sends."""
+    """Return the fields; None if there are more, or longer ones, than our pages send."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         return {}
     try:

@@ -1,6 +1,6 @@
 """A sheet for an adviser who phones, writes or walks over: one page of A4, nothing to click."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +35,11 @@ _ABOUT = {
     "reason": "Motif",
     "withdrawn_on": "Retrait du",
     "erased_on": "Effacée le",
+}
+_SPELLED: dict[str, Callable[[Any], str]] = {
+    "thematique": lambda value: letters.label(Thematique(value)),
+    "reason": lambda value: (REASONS | STOPPED)[Reason(value)],
+    "appointment_at": lambda value: f"le {french_moment(datetime.fromisoformat(value))}",
 }
 _BLANKS = {
     "appointment_at": "rendez-vous le",
@@ -92,16 +97,6 @@ def _contact(contact: Contact) -> Iterator[tuple[str, str]]:
 def _about(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, heading in _ABOUT.items():
         if name in data:
-            yield heading, _said(name, data[name])
+            yield heading, _SPELLED.get(name, format_value)(data[name])
     if "requester" in data:
         yield "De la part de", spoken(RequesterPart.model_validate(data["requester"]))
-
-
-def _said(name: str, value: Any) -> str:
-    if name == "thematique":
-        return letters.label(Thematique(value))
-    if name == "reason":
-        return (REASONS | STOPPED)[Reason(value)]
-    if name == "appointment_at":
-        return f"le {french_moment(datetime.fromisoformat(value))}"
-    return format_value(value)

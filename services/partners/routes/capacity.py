@@ -1,26 +1,19 @@
 """Whether a service has room: reported with a key, or asked for by a mailed link."""
 
-import math
-from typing import NoReturn
-
 from fastapi import APIRouter, Request
 
 from contracts.public import Ref
-from infra.delivery.webhook.sender import Sent
-from infra.web.problems import Invalid, not_found, raises
+from infra.web.problems import raises
 from infra.web.request_meta import metadata_of
 from services.partners.handlers.capacity import (
     Capacity,
     CapacityLinks,
-    MailedLatelyError,
-    NoMailboxError,
-    PastReportError,
-    UnknownServiceError,
 )
 from services.partners.model.capacity import CapacityReport
 from services.partners.problems import MailedLately, NoMailbox
 from services.partners.routes.callers import Admin, Partner, cause_of_partner, id_of
 from services.partners.routes.models import MailResult, ReportedCapacity
+from services.partners.routes.problems import refusing_reports
 
 
 def add(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
@@ -31,20 +24,17 @@ def add(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
         request: Request, admin: Admin, service_id: Ref, body: CapacityReport
     ) -> ReportedCapacity:
         """Say whether a service takes people now; the newest report counts."""
-        try:
-            said = await capacity.report(service_id, body, metadata_of(request, admin.actor))
-        except Exception as error:
-            _refuse(error)
-        return ReportedCapacity(**said.model_dump(exclude={"sealed"}))
+        with refusing_reports():
+            event = await capacity.report(service_id, body, metadata_of(request, admin.actor))
+        return ReportedCapacity(**event.model_dump(exclude={"sealed"}))
 
     @routes.post("/services/{service_id}/capacity-link", status_code=202, tags=["directory"])
     @raises(MailedLately, NoMailbox)
     async def send_capacity_link(admin: Admin, service_id: Ref) -> MailResult:
         """Mail the service's mailbox a link by which to report, and say what became of it."""
-        try:
-            return _mailed(await links.send(service_id))
-        except Exception as error:
-            _refuse(error)
+        with refusing_reports():
+            sent = await links.send(service_id)
+        return MailResult(outcome=sent.outcome, error=sent.error)
 
 
 def add_own(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
@@ -56,34 +46,14 @@ def add_own(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None
     ) -> ReportedCapacity:
         """Say whether one of the partner's services takes people now."""
         meta = cause_of_partner(request, partner)
-        try:
-            said = await capacity.report(service_id, body, meta, id_of(partner))
-        except Exception as error:
-            _refuse(error)
-        return ReportedCapacity(**said.model_dump(exclude={"sealed"}))
+        with refusing_reports():
+            event = await capacity.report(service_id, body, meta, id_of(partner))
+        return ReportedCapacity(**event.model_dump(exclude={"sealed"}))
 
     @routes.post("/services/{service_id}/capacity-link", status_code=202)
     @raises(MailedLately, NoMailbox)
     async def send_my_capacity_link(partner: Partner, service_id: Ref) -> MailResult:
         """Have a link mailed to the service's mailbox by which somebody there can report."""
-        try:
-            return _mailed(await links.send(service_id, id_of(partner)))
-        except Exception as error:
-            _refuse(error)
-
-
-def _mailed(sent: Sent) -> MailResult:
-    return MailResult(outcome=sent.outcome, error=sent.error)
-
-
-def _refuse(error: Exception) -> NoReturn:
-    if isinstance(error, UnknownServiceError):
-        raise not_found("service") from error
-    if isinstance(error, PastReportError):
-        raise Invalid.at(error.field, "must not be over already") from error
-    if isinstance(error, NoMailboxError):
-        raise NoMailbox(str(error)) from error
-    if isinstance(error, MailedLatelyError):
-        wait = {"retry-after": str(math.ceil(error.wait.total_seconds()))}
-        raise MailedLately(headers=wait) from error
-    raise error
+        with refusing_reports():
+            sent = await links.send(service_id, id_of(partner))
+        return MailResult(outcome=sent.outcome, error=sent.error)

@@ -19,7 +19,7 @@ from infra.web.problems import Malformed, UnsupportedMediaType, not_found, raise
 from infra.web.request_meta import metadata_of
 from services.partners.handlers.hsds import read_hsds
 from services.partners.handlers.imports import Choices, Importer, export
-from services.partners.handlers.rows import Documents, ImportRefusedError, read
+from services.partners.handlers.rows import ImportRefusedError, read
 from services.partners.problems import ImportRefused
 from services.partners.routes.callers import Admin, Reader
 from services.partners.routes.directory_models import (
@@ -89,7 +89,9 @@ def _add_import(routes: APIRouter, importer: Importer) -> None:
         meta = metadata_of(request, admin.actor)
         choices = Choices(kind, dry_run, withdraw_many)
         try:
-            documents = await asyncio.to_thread(_read, format, first, second, source)
+            documents = await asyncio.to_thread(
+                lambda: read_hsds([first], source) if format == "hsds" else read(first, second)
+            )
             report = await importer.run(documents, choices, meta)
         except ImportRefusedError as error:
             raise ImportRefused(str(error)) from error
@@ -128,12 +130,6 @@ def _add_names(routes: APIRouter, database: Database) -> None:
         return NameOnDay(partner_id=partner_id, on=on, name=name)
 
 
-def _read(format: str, first: bytes, second: bytes | None, source: str | None) -> Documents:
-    if format == "hsds":
-        return read_hsds([first], source)
-    return read(first, second)
-
-
 async def _content(request: Request) -> tuple[bytes, bytes | None]:
     """A JSON document, or the two parts of a form."""
     media = request.headers.get("content-type", "application/json")
@@ -154,10 +150,10 @@ def _parts(media: str, body: bytes) -> dict[str, bytes]:
     """The parts of a form, by name; a form is MIME, which the standard library reads."""
     head = f"Content-Type: {media}\r\n\r\n".encode("latin-1", "replace")
     message = BytesParser(policy=policy.HTTP).parsebytes(head + body)
-    found = {}
+    parts = {}
     for part in message.iter_parts() if message.is_multipart() else ():
         name = part.get_param("name", header="content-disposition")
         content = part.get_payload(decode=True)
         if isinstance(name, str) and isinstance(content, bytes):
-            found[name] = content
-    return found
+            parts[name] = content
+    return parts

@@ -1,7 +1,7 @@
 """What advisers hand over themselves: the list of the day, sheets to print, what came of it."""
 
 from dataclasses import asdict
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -13,23 +13,16 @@ from contracts.checks.nir import find_nir
 from contracts.public import Ref
 from contracts.types import Words
 from contracts.values import HandedTo, HandOver
-from infra.keys.vault import PersonErasedError
 from infra.web.problems import (
     ABOUT_PERSON,
     AgreementMissing,
     NirRefused,
-    PersonErasedProblem,
-    not_found,
     raises,
 )
 from infra.web.request_meta import metadata_of
 from services.partners.handlers.manual import (
     HandedOver,
-    KeptBackError,
     Manual,
-    NotByHandError,
-    Sheet,
-    UnknownDeliveryError,
 )
 from services.partners.model.choices import partner_reasons
 from services.partners.pages.sheets import sheet_page
@@ -42,6 +35,7 @@ from services.partners.routes.models import (
     MessageSheet,
     PartnerContact,
 )
+from services.partners.routes.problems import refusing_hand_overs
 
 Note = Annotated[Words, StringConstraints(min_length=1, max_length=1000)]
 _HTML: dict[int | str, dict[str, Any]] = {
@@ -89,13 +83,22 @@ def _add_reading(routes: APIRouter, manual: Manual) -> None:
 
         Who looked is an event of the person's pathway.
         """
-        try:
+        with refusing_hand_overs():
             sheet = await manual.open(delivery_id, metadata_of(request, adviser.actor))
-        except Exception as error:
-            _refuse(error)
         if "text/html" in request.headers.get("accept", ""):
             return sheet_page(sheet)
-        return _shown(sheet)
+        shown: dict[str, Any] = {"data": sheet.data}  # composed from the models that it names
+        return MessageSheet(
+            delivery_id=sheet.delivery_id,
+            message=sheet.message,
+            contact=PartnerContact(**asdict(sheet.contact)),
+            answers=[
+                AnswerChoice(code=c.code, words=c.words, fields=list(c.fields))
+                for c in sheet.choices
+            ],
+            reasons=dict(partner_reasons()) if sheet.choices else {},
+            **shown,
+        )
 
 
 def _add_reports(routes: APIRouter, manual: Manual) -> None:
@@ -107,10 +110,8 @@ def _add_reports(routes: APIRouter, manual: Manual) -> None:
         """The partner has the message: by phone, on paper, in person."""
         _check_note(body.note)
         handed = HandedOver(body.by, body.to, body.note)
-        try:
+        with refusing_hand_overs():
             await manual.hand_over(delivery_id, handed, metadata_of(request, adviser.actor))
-        except Exception as error:
-            _refuse(error)
         return ManualDelivery(delivery_id=delivery_id, state="succeeded")
 
     @routes.post("/manual/{delivery_id}/unreached", tags=["manual"])
@@ -121,41 +122,11 @@ def _add_reports(routes: APIRouter, manual: Manual) -> None:
         """Nobody was reached: the message stays on the list, the call is kept."""
         _check_note(body.note)
         cause = metadata_of(request, adviser.actor)
-        try:
+        with refusing_hand_overs():
             await manual.nobody_reached(delivery_id, body.note, cause)
-        except Exception as error:
-            _refuse(error)
         return ManualDelivery(delivery_id=delivery_id, state="manual")
 
 
 def _check_note(note: str | None) -> None:
     if find_nir({"note": note}) is not None:
         raise NirRefused.at("note", "must not hold a NIR")
-
-
-def _refuse(error: Exception) -> NoReturn:
-    if isinstance(error, UnknownDeliveryError):
-        raise not_found("delivery") from error
-    if isinstance(error, NotByHandError):
-        raise NotByHand from error
-    if isinstance(error, KeptBackError) and error.why.startswith("agreement-"):
-        raise AgreementMissing("It has ended: nothing may be handed over") from error
-    erased = isinstance(error, KeptBackError) and error.why == "person-erased"
-    if erased or isinstance(error, PersonErasedError):
-        raise PersonErasedProblem from error
-    raise error
-
-
-def _shown(sheet: Sheet) -> MessageSheet:
-    shown: dict[str, Any] = {"data": sheet.data}  # composed from the models that it names
-    return MessageSheet(
-        delivery_id=sheet.delivery_id,
-        message=sheet.message,
-        contact=PartnerContact(**asdict(sheet.contact)),
-        answers=[
-            AnswerChoice(code=c.code, words=c.words, fields=list(c.fields))
-            for c in sheet.choices
-        ],
-        reasons=dict(partner_reasons()) if sheet.choices else {},
-        **shown,
-    )
