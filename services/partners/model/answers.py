@@ -99,8 +99,8 @@ def check_answer(current: ReferralStatus, answer: Answer) -> None:
 def received(
     answer_id: UUID, partner_id: str, person_id: UUID, seen_version: int, answer: Answer
 ) -> AnswerReceived:
-    """The event of an accepted answer; whatever the partner wrote in words is sealed."""
-    words = AnswerSealed(comment=answer.comment, partner_reference=answer.partner_reference)
+    """Return the event of an accepted answer; whatever the partner wrote in words is sealed."""
+    sealed = AnswerSealed(comment=answer.comment, partner_reference=answer.partner_reference)
     return AnswerReceived(
         answer_id=answer_id,
         referral_id=answer.referral_id,
@@ -114,5 +114,5 @@ def received(
         appointment_at=answer.appointment_at,
         commission_on=answer.commission_on,
         suggested_service_id=answer.suggested_service_id,
-        sealed=words if answer.comment or answer.partner_reference else None,
+        sealed=sealed if answer.comment or answer.partner_reference else None,
     )

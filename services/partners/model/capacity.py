@@ -46,21 +46,24 @@ class CapacityReport(Strict):
         return seats
 
     def over(self, now: datetime) -> str | None:
-        """The field that speaks of the past, if one does."""
+        """Return the field that speaks of the past, if one does."""
         if self.until and self.until < local_day(now):
             return "until"
         return "sessions" if any(session < now for session in self.sessions) else None
 
 
 def reported(form: Mapping[str, str]) -> CapacityReport:
-    """The report that a form stands for; raises ``FormError`` naming a field."""
-    said: dict[str, Any] = {
+    """Return the report that a form stands for; raises ``FormError`` naming a field."""
+    values: dict[str, Any] = {
         name: text for name in ("status", "seats", "until") if (text := _text(form, name))
     }
-    if session := _text(form, "sessions"):
-        said["sessions"] = [_moment(session)]
     try:
-        return CapacityReport.model_validate(said)
+        if session := _text(form, "sessions"):
+            values["sessions"] = [read_local(session)]
+    except ValueError as error:
+        raise FormError("sessions", _WRONG["sessions"]) from error
+    try:
+        return CapacityReport.model_validate(values)
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         raise FormError(name, _WRONG.get(name, "Cette valeur n'est pas valable")) from error
@@ -68,10 +71,3 @@ def reported(form: Mapping[str, str]) -> CapacityReport:
 
 def _text(form: Mapping[str, str], name: str) -> str:
     return form.get(name, "").strip()
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return read_local(text)
-    except ValueError as error:
-        raise FormError("sessions", _WRONG["sessions"]) from error

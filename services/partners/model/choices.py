@@ -1,4 +1,4 @@
-"""What a partner may answer on the page, as one choice each, in each state. Pure."""
+"""Answers that a partner may give on the page, as one choice each, in each state. Pure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +67,15 @@ class Choice:
     needs: frozenset[str] = frozenset()
     kinds: frozenset[PartnerKind] = frozenset()
 
+    def answer(self, referral_id: UUID) -> dict[str, Any]:
+        """Return the fields of an answer that the choice alone decides."""
+        return {
+            "referral_id": referral_id,
+            "status": self.status,
+            "business_status": self.business_status,
+            "reason": self.reason,
+        }
+
 
 CHOICES = (
     Choice("under-study", "Nous étudions la demande", S.REQUESTED, B.UNDER_STUDY),
@@ -105,14 +114,22 @@ class FormError(Exception):
 def open_choices(
     current: ReferralStatus, referral_id: UUID, kind: PartnerKind | None
 ) -> list[Choice]:
-    """What a partner of this kind may answer to a referral in this state."""
-    theirs = [choice for choice in CHOICES if not choice.kinds or kind in choice.kinds]
-    return [choice for choice in theirs if _possible(choice, current, referral_id)]
+    """Return what a partner of this kind may answer to a referral in this state."""
+
+    def possible(choice: Choice) -> bool:
+        try:
+            check_answer(current, Answer.model_construct(**choice.answer(referral_id)))
+        except ForbiddenTransitionError:
+            return False
+        return True
+
+    theirs = (choice for choice in CHOICES if not choice.kinds or kind in choice.kinds)
+    return [choice for choice in theirs if possible(choice)]
 
 
 def partner_reasons() -> dict[Reason, str]:
-    """The reasons to choose from."""
-    return {r: words for r, words in REASONS.items() if Author.PARTNER in AUTHOR_OF_REASON[r]}
+    """Return the reasons to choose from."""
+    return {r: text for r, text in REASONS.items() if Author.PARTNER in AUTHOR_OF_REASON[r]}
 
 
 def spoken(
@@ -121,38 +138,24 @@ def spoken(
     referral_id: UUID,
     kind: PartnerKind | None,
 ) -> Answer:
-    """The answer that a form stands for; raises ``FormError`` naming a field."""
+    """Return the answer that a form stands for; raises ``FormError`` naming a field."""
     choices = {choice.code: choice for choice in open_choices(current, referral_id, kind)}
     choice = choices.get(form.get("choice", ""))
     if choice is None:
         raise FormError("choice", "Choisissez une réponse")
-    said: dict[str, Any] = {
-        "referral_id": referral_id,
-        "status": choice.status,
-        "business_status": choice.business_status,
-        "reason": choice.reason,
+    values = choice.answer(referral_id) | {
         "comment": form.get("comment", "").strip() or None,
         "partner_reference": form.get("partner_reference", "").strip() or None,
     }
-    said |= {name: _field(name, form.get(name, "").strip()) for name in choice.fields}
+    values |= {name: _field(name, form.get(name, "").strip()) for name in choice.fields}
     for name in choice.needs:
-        if said[name] is None:
+        if values[name] is None:
             raise FormError(name, _MISSING[name])
-    return _validated(said)
-
-
-def _possible(choice: Choice, current: ReferralStatus, referral_id: UUID) -> bool:
-    said: Any = {
-        "referral_id": referral_id,
-        "status": choice.status,
-        "business_status": choice.business_status,
-        "reason": choice.reason,
-    }
     try:
-        check_answer(current, Answer.model_construct(**said))
-    except ForbiddenTransitionError:
-        return False
-    return True
+        return Answer.model_validate(values)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        raise FormError(name, _MISSING.get(name, "Cette valeur n'est pas valable")) from error
 
 
 def _field(name: str, text: str) -> Any:
@@ -176,11 +179,3 @@ _MISSING = {
     "comment": "Précisez le motif en quelques mots",
     "partner_reference": "Cette référence est trop longue",
 }
-
-
-def _validated(said: dict[str, Any]) -> Answer:
-    try:
-        return Answer.model_validate(said)
-    except ValidationError as error:
-        name = str(error.errors()[0]["loc"][0])
-        raise FormError(name, _MISSING.get(name, "Cette valeur n'est pas valable")) from error

@@ -16,7 +16,7 @@ from contracts.webhooks import RequesterPart
 
 
 def spoken(requester: RequesterPart) -> str:
-    """Who asks, in one line: name and kind, then how to call back."""
+    """Return who asks in one line: name and kind, then how to call back."""
     label = REQUESTER_LABELS[requester.kind]
     name = f"{requester.name} ({label})" if requester.name else label
     return ", ".join(filter(None, (name, requester.phone, requester.email)))
@@ -25,16 +25,18 @@ def spoken(requester: RequesterPart) -> str:
 def shown(
     requesters: Requesters, code: str | None, partner_id: str, kind: PartnerKind
 ) -> RequesterPart:
-    """Who asks, as this partner may know it.
+    """Return who asks, as this partner may know it.
 
     One that is hidden, or listed no more, is "other" without a name; the way to call back is
     then the default desk's, which gives nothing away.
     """
     desk = requesters.default
-    asks = requesters.of(code) if code else desk
-    listed = getattr(asks, "shown_to", ())
+    sender = requesters.of(code) if code else desk
+    listed = getattr(sender, "shown_to", ())
     allowed = partner_id in listed or kind in listed
-    if asks is None or (asks.kind in SENSITIVE_REQUESTERS and not allowed):
+    if sender is None or (sender.kind in SENSITIVE_REQUESTERS and not allowed):
         return RequesterPart(kind=RequesterKind.OTHER, phone=desk.phone, email=desk.email)
-    reach = asks if asks.phone or asks.email else desk
-    return RequesterPart(kind=asks.kind, name=asks.name, phone=reach.phone, email=reach.email)
+    reach = sender if sender.phone or sender.email else desk
+    return RequesterPart(
+        kind=sender.kind, name=sender.name, phone=reach.phone, email=reach.email
+    )

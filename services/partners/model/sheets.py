@@ -1,6 +1,6 @@
 """What a sheet for an adviser shows of the partner: whom to call, and where. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,33 +21,26 @@ class Contact:
 def contact_of(
     partner: str, service: str, listed: Mapping[str, Any], structure: Mapping[str, Any]
 ) -> Contact:
-    """Of the service as it is ``listed`` (data·inclusion), else of its structure."""
+    """Return the contact of the service as ``listed``, else of its structure."""
 
-    def told(name: str) -> str | None:
+    def first(name: str) -> str | None:
         return listed.get(name) or structure.get(name) or None
 
     return Contact(
-        partner,
-        service,
-        listed.get("contact_nom_prenom") or None,
-        told("telephone"),
-        told("courriel"),
-        _address(listed) or _address(structure),
-        told("horaires_accueil"),
+        partner=partner,
+        service=service,
+        person=listed.get("contact_nom_prenom") or None,
+        phone=first("telephone"),
+        email=first("courriel"),
+        address=_address(listed) or _address(structure),
+        opening=first("horaires_accueil"),
     )
 
 
 def _address(listed: Mapping[str, Any]) -> str | None:
-    """In one line, if more than the commune is known."""
+    """Return the address in one line, if more than the commune is known."""
     if not listed.get("adresse"):
         return None
-    return ", ".join(_lines(listed))
-
-
-def _lines(listed: Mapping[str, Any]) -> Iterator[str]:
-    yield listed["adresse"]
-    if listed.get("complement_adresse"):
-        yield listed["complement_adresse"]
     town = " ".join(filter(None, (listed.get("code_postal"), listed.get("commune"))))
-    if town:
-        yield town
+    lines = (listed["adresse"], listed.get("complement_adresse"), town)
+    return ", ".join(line for line in lines if line)
