@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 
 def read_hsds(contents: Sequence[bytes], source: str | None = None) -> Documents:
-    """Rows of data·inclusion, of one file or several; ``source``: of what names none itself.
+    """Return rows of data·inclusion, of some files; ``source``: of what names none itself.
 
     A service that is not ``active`` is not listed: it is withdrawn if it was known. Raises
     ``ImportRefusedError``, also for some pages of a list without the others.
@@ -69,16 +69,16 @@ def _check_whole(pages: Sequence[Row]) -> None:
     total = max((_count(page, "total_pages") for page in pages), default=0)
     items = max((_count(page, "total_items") for page in pages), default=0)
     if len(numbers) < total:
-        told = f"{len(numbers)} of {total} pages of a list"
-        raise ImportRefusedError(f"this is {told}: give all of them together")
+        part = f"{len(numbers)} of {total} pages of a list"
+        raise ImportRefusedError(f"this is {part}: give all of them together")
     short = sum(len(page["contents"]) for page in pages) < items
     if short or _without(pages, "first_page") or _without(pages, "last_page"):
         raise ImportRefusedError("pages of a list are missing: give all of them together")
 
 
 def _without(pages: Sequence[Row], end: str) -> bool:
-    told = [page.get(end) for page in pages]
-    return False in told and True not in told
+    marks = [page.get(end) for page in pages]
+    return False in marks and True not in marks
 
 
 def _count(page: Row, name: str) -> int:
@@ -101,34 +101,32 @@ class _Tables:
     def of(documents: Iterable[Any]) -> "_Tables":
         given: dict[str, list[Row]] = {}
         for document in documents:
-            for name, rows in _lists(document).items():
-                given.setdefault(name, []).extend(rows)
-        found = [*given.get("services", ()), *given.get("contents", ())]
-        organizations = [*given.get("organizations", ()), *filter(_is_organization, found)]
-        services = [row for row in found if not _is_organization(row)]
-        listed = {_id(row) for row in services}
-        inside = (s for organization in organizations for s in _offered(organization))
-        services += [service for service in inside if _id(service) not in listed]
+            # a list, and a single object, are lists of services too
+            if isinstance(document, dict) and "id" in document:
+                document = [document]
+            if isinstance(document, list):
+                document = {"services": document}
+            for name in document if isinstance(document, dict) else ():
+                given.setdefault(name, []).extend(_rows(document, name))
+        listed = [*given.get("services", ()), *given.get("contents", ())]
+        organizations = [*given.get("organizations", ()), *filter(_is_organization, listed)]
+        services = [item for item in listed if not _is_organization(item)]
+        known = {_id(service) for service in services}
+        for organization in organizations:  # with its services inside (``organization_full``)
+            own = {name: value for name, value in organization.items() if name != "services"}
+            inside = ({"organization": own} | s for s in _rows(organization, "services"))
+            services += [service for service in inside if _id(service) not in known]
         nested = (s.get("organization") for s in services)
         return _Tables(
-            services,
-            _by_id([*(row for row in nested if isinstance(row, dict)), *organizations]),
-            _by_id(given.get("locations", ())),
-            _grouped(given.get("service_at_locations", ()), "service_id"),
-            _grouped(given.get("attributes", ()), "link_id"),
-            _by_id(given.get("taxonomy_terms", ())),
+            services=services,
+            organizations=_by_id(
+                [*(item for item in nested if isinstance(item, dict)), *organizations]
+            ),
+            locations=_by_id(given.get("locations", ())),
+            places=_grouped(given.get("service_at_locations", ()), "service_id"),
+            attributes=_grouped(given.get("attributes", ()), "link_id"),
+            terms=_by_id(given.get("taxonomy_terms", ())),
         )
-
-
-def _lists(document: Any) -> dict[str, list[Row]]:
-    """The lists of a document: a list and a single object are lists of services, too."""
-    if isinstance(document, dict) and "id" in document:
-        document = [document]
-    if isinstance(document, list):
-        document = {"services": document}
-    if not isinstance(document, dict):
-        return {}
-    return {name: _rows(document, name) for name in document}
 
 
 def _is_organization(row: Row) -> bool:
@@ -136,12 +134,6 @@ def _is_organization(row: Row) -> bool:
     return not row.keys() & {"status", "organization", "organization_id"} and (
         isinstance(row.get("services"), list) or "organization_identifiers" in row
     )
-
-
-def _offered(organization: Row) -> list[Row]:
-    """The services inside an organisation (``organization_full``), each pointing to it."""
-    of_it = {name: value for name, value in organization.items() if name != "services"}
-    return [{"organization": of_it} | service for service in _rows(organization, "services")]
 
 
 @dataclass(frozen=True)
@@ -173,7 +165,7 @@ class _Mapping:
         places = _rows(organization, "locations")
         if places:
             row |= _place(places[0])
-            row["horaires_accueil"] = row["horaires_accueil"] or _opening(places[0])
+            row.update(horaires_accueil=row.get("horaires_accueil") or _opening(places[0]))
         return self._with_attributes(row, organization, "structure")
 
     def _service(self, service: Row) -> Row:
@@ -186,13 +178,19 @@ class _Mapping:
             "telephone": _first(service, "phones", "number"),
             "contact_nom_prenom": _first(service, "contacts", "name"),
             "horaires_accueil": _opening(service),
-            "zone_eligibilite": [_area(area) for area in _rows(service, "service_areas")],
+            # a code, or a name to be refused: an unknown place must not mean anywhere
+            "zone_eligibilite": [
+                area.get("extent")
+                if area.get("extent_type") == "text"
+                else area.get("name") or "?"
+                for area in _rows(service, "service_areas")
+            ],
         }
         at = _rows(service, "service_at_locations") or self.tables.places.get(_id(service), [])
         for place in at[:1]:
-            location = place.get("location")
-            found = location or self.tables.locations.get(str(place.get("location_id")))
-            row |= _place(found) if isinstance(found, dict) else {}
+            pointed_at = self.tables.locations.get(str(place.get("location_id")))
+            location = place.get("location") or pointed_at
+            row |= _place(location) if isinstance(location, dict) else {}
         return self._with_attributes(row, service, "service")
 
     def _structure_id(self, organization: Row) -> Any:
@@ -229,8 +227,8 @@ def _apply(row: Row, term: Row, value: Any, what: str) -> None:
 
 def _identifier(organization: Row, scheme: str) -> Any:
     identifiers = _rows(organization, "organization_identifiers")
-    found = (i.get("identifier") for i in identifiers if i.get("identifier_scheme") == scheme)
-    return next(found, None)
+    ours = (i.get("identifier") for i in identifiers if i.get("identifier_scheme") == scheme)
+    return next(ours, None)
 
 
 def _renamed(thing: Row, names: dict[str, str]) -> Row:
@@ -239,18 +237,13 @@ def _renamed(thing: Row, names: dict[str, str]) -> Row:
 
 def _place(location: Row) -> Row:
     addresses = _rows(location, "addresses")
-    row = _renamed(addresses[0], PLACE) if addresses else {}
-    row |= {name: location.get(name) for name in ("longitude", "latitude")}
+    place = _renamed(addresses[0], PLACE) if addresses else {}
+    place |= {name: location.get(name) for name in ("longitude", "latitude")}
     if location.get("external_identifier_type") == "INSEE":
-        row["code_insee"] = location.get("external_identifier")
+        place["code_insee"] = location.get("external_identifier")
     if link := _first(location, "accessibility", "url"):
-        row["accessibilite_lieu"] = link
-    return row
-
-
-def _area(area: Row) -> Any:
-    """A code; or the name, to be refused: an unknown place must not come to mean anywhere."""
-    return area.get("extent") if area.get("extent_type") == "text" else area.get("name") or "?"
+        place["accessibilite_lieu"] = link
+    return place
 
 
 def _opening(thing: Row) -> str | None:
@@ -271,13 +264,12 @@ def _weekly(schedules: Iterable[Row]) -> Iterator[str]:
 
 
 def _ages(service: Row) -> Row:
-    ages = {name: service.get(name) for name in ("minimum_age", "maximum_age")}
-    return {name: _whole(age) for name, age in ages.items() if age is not None}
-
-
-def _whole(age: Any) -> Any:
-    whole = isinstance(age, float) and math.isfinite(age) and age == int(age)
-    return int(age) if whole else age
+    ages = {}
+    for name in ("minimum_age", "maximum_age"):
+        if (age := service.get(name)) is not None:
+            whole = isinstance(age, float) and math.isfinite(age) and age == int(age)
+            ages[name] = int(age) if whole else age
+    return ages
 
 
 def _day(thing: Row) -> str:
@@ -305,15 +297,15 @@ def _rows(thing: Row, name: str) -> list[Row]:
 
 
 def _by_id(rows: Iterable[Row]) -> dict[str, Row]:
-    """The fullest of those that bear the same id."""
-    found: dict[str, Row] = {}
-    for row in rows:
-        found[_id(row)] = max(found.get(_id(row), row), row, key=len)
-    return found
+    """Return id → the fullest of those that bear it."""
+    fullest: dict[str, Row] = {}
+    for item in rows:
+        fullest[_id(item)] = max(fullest.get(_id(item), item), item, key=len)
+    return fullest
 
 
 def _grouped(rows: Iterable[Row], name: str) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(str(row.get(name)), []).append(row)
-    return found
+    groups: dict[str, list[Row]] = {}
+    for item in rows:
+        groups.setdefault(str(item.get(name)), []).append(item)
+    return groups

@@ -89,25 +89,30 @@ class Refused:
 
 
 def read(first: bytes, second: bytes | None = None) -> Documents:
-    """JSON or CSV, by the first character; ``second``: services, if they are apart.
+    """Read JSON or CSV, by the first character; ``second``: services, if they are apart.
 
     Raises ``ImportRefusedError``.
     """
-    if first.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        return read_json(first) if second is None else _both(first, second)
-    return read_csv(_text(first), None if second is None else _text(second))
+    if first.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
+        return read_csv(_text(first), None if second is None else _text(second))
+    if second is None:
+        return read_json(first)
+    structures, services = _json(first), _json(second)
+    if not isinstance(structures, list) or not isinstance(services, list):
+        raise ImportRefusedError("two JSON files are two lists: structures, then services")
+    return Documents(structures, services)
 
 
 def together(parts: Sequence[Documents]) -> Documents:
-    """One source that came in parts; raises ``ImportRefusedError`` where it is too large."""
-    offers = [row for part in parts for row in part.services or ()]
-    told = any(part.services is not None for part in parts)
+    """Join the parts of one source; raises ``ImportRefusedError`` where it is too large."""
+    services = [row for part in parts for row in part.services or ()]
+    listed = any(part.services is not None for part in parts)
     structures = [row for part in parts for row in part.structures]
-    return Documents(structures, offers if told else None)
+    return Documents(structures, services if listed else None)
 
 
 def read_json(content: bytes) -> Documents:
-    """``{"structures": […], "services": […]}``, or one list; raises ``ImportRefusedError``."""
+    """Read ``structures`` and ``services``, or one list; raises ``ImportRefusedError``."""
     document = _json(content)
     if isinstance(document, list):
         offers = [row for row in document if _is_service(row)]
@@ -122,19 +127,12 @@ def read_json(content: bytes) -> Documents:
 
 
 def read_csv(structures: str, services: str | None) -> Documents:
-    """Two tables with data·inclusion's columns; lists as JSON or with ``|`` between."""
+    """Read two tables with data·inclusion's columns; lists as JSON or with ``|`` between."""
     return Documents(_table(structures), None if services is None else _table(services))
 
 
 def _is_service(row: Any) -> bool:
     return isinstance(row, dict) and "structure_id" in row
-
-
-def _both(structures: bytes, services: bytes) -> Documents:
-    rows = _json(structures), _json(services)
-    if not isinstance(rows[0], list) or not isinstance(rows[1], list):
-        raise ImportRefusedError("two JSON files are two lists: structures, then services")
-    return Documents(*rows)
 
 
 def _json(content: bytes) -> Any:
@@ -159,18 +157,19 @@ def _table(text: str) -> list[Row]:
     try:
         if not {"source", "id"} <= set(lines.fieldnames or ()):
             raise ImportRefusedError("a table has the columns of data·inclusion: source, id, …")
-        return [line for line in map(_line, lines) if line]
+        rows = []
+        for line in lines:
+            # an empty cell is absent, one too many is kept to be refused
+            cells = {
+                name if name is not None else "(cells)": _cell(name, value)
+                for name, value in line.items()
+                if value and (not isinstance(value, str) or value.strip())
+            }
+            if cells:
+                rows.append(cells)
+        return rows
     except csv.Error as error:
         raise ImportRefusedError("a table cannot be read as CSV") from error
-
-
-def _line(line: Mapping[str | None, Any]) -> Row:
-    """What the cells hold; an empty one is absent, one too many is kept to be refused."""
-    return {
-        name if name is not None else "(cells)": _cell(name, value)
-        for name, value in line.items()
-        if value and (not isinstance(value, str) or value.strip())
-    }
 
 
 def _cell(name: str | None, value: Any) -> Any:
@@ -188,14 +187,14 @@ def _cell(name: str | None, value: Any) -> Any:
 
 
 def canonical(schema: type[BaseModel], row: Row) -> Row:
-    """A row in the one spelling that is stored: the schema's order, sets sorted, no blanks.
+    """Return a row as it is stored: in the schema's order, sets sorted, no blanks.
 
     Raises ``ValidationError``.
     """
-    found = schema.model_validate(row).model_dump(mode="json", exclude_none=True)
+    values = schema.model_validate(row).model_dump(mode="json", exclude_none=True)
     return {
         name: sorted(set(value)) if isinstance(value, list) else value
-        for name, value in found.items()
+        for name, value in values.items()
     }
 
 
@@ -213,29 +212,23 @@ class Checked:
 
 
 def check(documents: Documents) -> Checked:
-    """Each row by the schema, and by what no schema says; without looking at what is known."""
-    found = Checked()
-    _check(found, "structure", documents.structures, Structure, found.structures)
-    _check(found, "service", documents.services or (), Service, found.services)
-    return found
-
-
-def _check(
-    found: Checked,
-    what: str,
-    rows: Sequence[Any],
-    schema: type[BaseModel],
-    good: dict[str, tuple[int, Row]],
-) -> None:
-    seen: dict[str, int] = {}
-    for number, row in enumerate(rows, 1):
-        wrong = list(_faults(row, schema))
-        if not wrong and (before := seen.setdefault(row["id"], number)) != number:
-            wrong = [("id", f"is listed before, as number {before}")]
-        for name, detail in wrong:
-            found.refuse(what, number, row, name, detail)
-        if not wrong:
-            good[row["id"]] = number, canonical(schema, row)
+    """Check each row by the schema, and by what no schema says; not by what is known."""
+    checked = Checked()
+    tables: list[tuple[str, Sequence[Any], type[BaseModel], dict[str, tuple[int, Row]]]] = [
+        ("structure", documents.structures, Structure, checked.structures),
+        ("service", documents.services or (), Service, checked.services),
+    ]
+    for what, rows, schema, good in tables:
+        seen: dict[str, int] = {}
+        for number, item in enumerate(rows, 1):
+            faults = list(_faults(item, schema))
+            if not faults and (before := seen.setdefault(item["id"], number)) != number:
+                faults = [("id", f"is listed before, as number {before}")]
+            for name, detail in faults:
+                checked.refuse(what, number, item, name, detail)
+            if not faults:
+                good[item["id"]] = number, canonical(schema, item)
+    return checked
 
 
 def _faults(row: Any, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
@@ -243,33 +236,36 @@ def _faults(row: Any, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
         yield "(row)", "must be an object"
     elif "(cells)" in row:
         yield "(row)", "has more cells than there are columns"
-    elif (large := _too_large(row)) is not None:
-        yield "(row)", large
-    elif (place := find_nir(_without_decimals(row))) is not None:
-        yield place, "must not hold a NIR"
     else:
-        yield from _unstorable(row)
-        yield from list(_misfits(row, schema)) or _nowhere(row)
+        yield from _faults_of_object(row, schema)
 
 
-def _too_large(row: Row) -> str | None:
-    """Why a row is not looked at any closer; None if it can be."""
+def _faults_of_object(row: Row, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
     try:
         content = orjson.dumps(row)
     except orjson.JSONEncodeError:
-        return "is nested too deeply"
-    if len(content) <= MOST_BYTES:
-        return None
-    return f"has more than {MOST_BYTES // 1024} KiB"
-
-
-def _without_decimals(row: Row) -> Row:
-    """A table's numbers are texts: the places of a longitude are no NIR."""
-    return {
+        yield "(row)", "is nested too deeply"
+        return
+    if len(content) > MOST_BYTES:
+        yield "(row)", f"has more than {MOST_BYTES // 1024} KiB"
+        return
+    # a table's numbers are texts: the places of a longitude are no NIR
+    searched = {
         name: value
         for name, value in row.items()
         if not (name in _NUMBERS and _DECIMAL.fullmatch(str(value)))
     }
+    if (place := find_nir(searched)) is not None:
+        yield place, "must not hold a NIR"
+        return
+    yield from _unstorable(row)
+    if misfits := _misfits(row, schema):
+        yield from misfits.items()
+        return
+    # a zone that nobody lies in would leave a service without anybody, in silence
+    name = "zone_eligibilite"
+    if any(isinstance(zone, str) and not zone_exists(zone) for zone in _items(row.get(name))):
+        yield name, "holds a code of no commune, EPCI or département of France"
 
 
 def _unstorable(row: Row) -> Iterator[tuple[str, str]]:
@@ -288,14 +284,6 @@ def _unstorable(row: Row) -> Iterator[tuple[str, str]]:
             yield name, "must be a number"
 
 
-def _nowhere(row: Row) -> Iterator[tuple[str, str]]:
-    """A zone that nobody lies in would leave a service without anybody, in silence."""
-    name = "zone_eligibilite"
-    zones = _items(row.get(name))
-    if any(isinstance(zone, str) and not zone_exists(zone) for zone in zones):
-        yield name, "holds a code of no commune, EPCI or département of France"
-
-
 def _acts(text: str) -> bool:
     """Whether a text holds what acts rather than shows: controls, other than of lines, and
     those that turn the direction of what follows (UAX 9)."""
@@ -312,31 +300,26 @@ def _items(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _misfits(row: Row, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    told: dict[str, str] = {}
+def _misfits(row: Row, schema: type[BaseModel]) -> dict[str, str]:
+    """Return field → why it does not fit the schema, or data·inclusion's days."""
+    misfits: dict[str, str] = {}
     try:
         schema.model_validate(row)
     except ValidationError as error:
-        told = {
+        misfits = {
             (str(f["loc"][0]) if f["loc"] else "(row)"): _WRONG.get(f["type"], "is not valid")
             for f in error.errors(include_input=False, include_url=False)
         }
-    if wrong := _misdated(row):
-        told.setdefault("date_maj", wrong)
-    yield from told.items()
-
-
-def _misdated(row: Row) -> str | None:
-    """Why the day of a row cannot be; the schema takes numbers for days, and any year."""
-    try:
+    try:  # the schema takes numbers for days, and any year
         _CHANGED.validate_python(row.get("date_maj", "1970-01-01"))
     except ValidationError as error:
-        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-    return None
+        detail = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        misfits.setdefault("date_maj", detail)
+    return misfits
 
 
 def id_of(row: Any) -> str:
-    """What a row calls itself, to be shown: nothing that has not the form of an id."""
+    """Return what a row calls itself, to be shown: nothing that has not the form of an id."""
     name = row.get("id") if isinstance(row, dict) else None
     if not isinstance(name, str) or len(name) > MOST_ID or not name.isprintable():
         return ""
