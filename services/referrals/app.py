@@ -16,30 +16,30 @@ from services.referrals.subscriptions import subscriptions
 
 RULES = Path(__file__).parent / "rules" / "petite-foret.json"
 DEADLINE_SECONDS = 60.0
-"""How often the calendar is looked at: deadlines are days."""
+"""Seconds between two looks at the calendar: deadlines are days."""
 RULES_SECONDS = 60.0
-"""How often the directory's kinds are compared with the rules in force."""
+"""Seconds between two comparisons of the directory's kinds with the rules in force."""
 
 
 def build(platform: Platform) -> Service:
     """Cases, routing and the referral life cycle."""
     database, hour = platform.database("referrals"), platform.settings.reconcile_hour
-    messages = Reactions(platform.writer("referrals"), RuleBook(RULES), platform.clock)
-    clock = DeadlineClock(database, messages)
-    watch = RuleWatch(database, messages.rulebook)
+    reactions = Reactions(platform.writer("referrals"), RuleBook(RULES), platform.clock)
+    deadlines = DeadlineClock(database, reactions)
+    watch = RuleWatch(database, reactions.rulebook)
     app = create_app(
         "Aiguillage: referrals",
         "Cases, proposals and referrals, for advisers.",
         platform.clock,
     )
-    app.include_router(router(database, AdviserCommands(messages)))
+    app.include_router(router(database, AdviserCommands(reactions)))
     return Service(
         "referrals",
         app,
         database,
         [
-            *subscriptions(platform, database, messages),
-            PeriodicTask("deadlines", clock.step, DEADLINE_SECONDS),
+            *subscriptions(platform, database, reactions),
+            PeriodicTask("deadlines", deadlines.step, DEADLINE_SECONDS),
             PeriodicTask("rules", watch.step, RULES_SECONDS),
             READ_TABLES.nightly(database, platform.vault, platform.clock, hour),
         ],

@@ -1,6 +1,6 @@
 """The read tables, kept in the transaction that decides (so that a screen is right at once)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,6 @@ from contracts.erasure import ForgottenByReferrals
 from contracts.partners import (
     CapacityReported,
     DeliveryDeadLettered,
-    DeliveryEvent,
     DeliveryManual,
     DeliveryRedelivered,
     DeliverySucceeded,
@@ -63,11 +62,32 @@ _DELIVERIES = frozenset(
     for event in (DeliveryDeadLettered, DeliveryManual, DeliverySucceeded, DeliveryRedelivered)
 )
 Row = dict[str, Any]
+_CASE = (
+    "case_id",
+    "person_id",
+    "need_id",
+    "thematique",
+    "urgent",
+    "do_not_contact",
+    "parallel",
+)
+_PROPOSAL = ("proposal_id", "case_id", "rules_digest", "evaluated_on")
+_REFERRAL = (
+    "referral_id",
+    "case_id",
+    "person_id",
+    "proposal_id",
+    "partner_id",
+    "partner_kind",
+    "service_id",
+    "attempt",
+    "replaces",
+)
 
 
 @dataclass
 class Changes:
-    """What a batch of events changes; a change names only the columns that it touches."""
+    """Changes of the read tables; a change names only the columns that it touches."""
 
     now: datetime
     cases: list[CaseOpened] = field(default_factory=list)
@@ -86,45 +106,73 @@ class Changes:
         """Columns of a referral."""
         self.referral_changes.setdefault(referral_id, {}).update(changed)
 
+    async def write(self, tx: Transaction) -> None:
+        """Write them: rows first, then what changes in rows."""
+        if self.cases:
+            values = _columns(self.cases, _CASE)
+            await tx.execute(statements.INSERT_CASES, *values, self.now)
+        if self.proposals:
+            await tx.execute(statements.INSERT_PROPOSALS, *_columns(self.proposals, _PROPOSAL))
+        if self.case_changes:
+            await tx.execute(statements.UPDATE_CASES, *_rows(self.case_changes))
+        if self.referrals:
+            values = _columns(self.referrals, _REFERRAL)
+            await tx.execute(statements.INSERT_REFERRALS, *values, self.now)
+        if self.referral_changes:
+            changes = _rows(self.referral_changes)
+            await tx.execute(statements.UPDATE_REFERRALS, *changes, self.now)
+        for event in self.rules:
+            content = orjson.dumps(event.content).decode()
+            row = (event.version, event.rules, event.digest, content, self.now)
+            await tx.execute(statements.INSERT_RULES, *row)
+        for statement in statements.FORGET if self.forgotten else ():
+            await tx.execute(statement, self.forgotten)
+
+
+def _columns(events: Sequence[Event], names: Sequence[str]) -> list[list[Any]]:
+    return [[getattr(event, name) for event in events] for name in names]
+
+
+def _rows(changes: dict[UUID, Row]) -> tuple[list[UUID], list[str]]:
+    return list(changes), [orjson.dumps(row).decode() for row in changes.values()]
+
 
 async def apply(tx: Transaction, events: Sequence[Event], now: datetime) -> None:
     """Bring the read tables up to date with new events of this service."""
     changed = Changes(now)
     for event in events:
-        for kind, change in _APPLY:
-            if isinstance(event, kind):
-                change(changed, event)
-                break
-    await _write(tx, changed)
+        _apply_to_referral(changed, event)
+        _apply_to_case(changed, event)
+    await changed.write(tx)
 
 
 async def _fill(tx: Transaction, _: Vault) -> int:
-    """What others said comes first: whoever was forgotten since is forgotten again."""
-    for service, subscription, keep in _HEARD:
+    """Rebuild from others' events first: whoever was forgotten since is forgotten again."""
+
+    async def apply_again(tx: Transaction, events: Sequence[StoredEvent]) -> None:
+        for event in events:  # one at a time: each row bears the time of its own last event
+            await apply(tx, [parse_event(event.type, event.data)], event.recorded_at)
+
+    for service, subscription, keep in _SOURCES:
         await fold(tx, service, keep, subscription)
-    return await fold(tx, "referrals", _apply_again)
+    return await fold(tx, "referrals", apply_again)
 
 
-async def _apply_again(tx: Transaction, events: Sequence[StoredEvent]) -> None:
-    for event in events:  # one at a time: each row bears the time of its own last event
-        await apply(tx, [parse_event(event.type, event.data)], event.recorded_at)
-
-
-async def keep_said(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
-    """What the intake says of persons that routing will look at; still sealed."""
-    said = [m for m in messages if m.type in PERSON_EVENTS and m.person_id]
+async def keep_person_events(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
+    """Keep the intake's events on persons that routing will look at; still sealed."""
     rows = [
         (m.event_id, m.person_id, m.position, m.type, m.occurred_at, m.data, m.sealed)
-        for m in said
+        for m in messages
+        if m.type in PERSON_EVENTS and m.person_id
     ]
     if rows:
         await tx.execute(statements.KEEP_PERSON_EVENTS, *columns(rows))
 
 
 async def keep_services(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
-    """The directory, as the partner service publishes it; the last word of a batch counts."""
-    told = (ServicePublished.type, ServiceWithdrawn.type)
-    latest = {orjson.loads(m.data)["service_id"]: m for m in messages if m.type in told}
+    """Keep the directory as partners publish it; the last event of a batch counts."""
+    kinds = (ServicePublished.type, ServiceWithdrawn.type)
+    latest = {orjson.loads(m.data)["service_id"]: m for m in messages if m.type in kinds}
     published = [m for m in latest.values() if m.type == ServicePublished.type]
     if published:
         texts, positions = [m.data for m in published], [m.position for m in published]
@@ -132,44 +180,38 @@ async def keep_services(tx: Transaction, messages: Sequence[StoredEvent]) -> Non
     gone = [i for i, m in latest.items() if m.type == ServiceWithdrawn.type]
     if gone:
         await tx.execute(statements.WITHDRAW_SERVICES, gone)
-    said = [_parsed(m) for m in messages if m.type == CapacityReported.type]
-    said.sort(key=lambda report: report.reported_at)  # of one moment: the later word
-    reports = {report.service_id: report for report in said}
-    if reports:
-        rows = [(r.service_id, r.status, r.until, r.reported_at) for r in reports.values()]
+    reports = [_parsed(m) for m in messages if m.type == CapacityReported.type]
+    reports.sort(key=lambda report: report.reported_at)  # of one moment: the later event
+    last = {report.service_id: report for report in reports}
+    if last:
+        rows = [(r.service_id, r.status, r.until, r.reported_at) for r in last.values()]
         await tx.execute(statements.KEEP_CAPACITY, *columns(rows))
 
 
 async def keep_undelivered(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
-    """Messages that a partner has not got: somebody has to act, until it has them.
+    """Keep messages that a partner has not got: somebody has to act, until it has them.
 
-    The last word on a referral's request, reminder, cancellation or withdrawal counts.
+    The last event on a referral's request, reminder, cancellation or withdrawal counts.
     """
-    told = [(m, _parsed(m)) for m in messages if m.type in _DELIVERIES]
-    last = {(event.referral_id, event.message): (m, event) for m, event in told}
+    deliveries = [(m, _parsed(m)) for m in messages if m.type in _DELIVERIES]
+    last = {(event.referral_id, event.message): (m, event) for m, event in deliveries}
     if not last:
         return
     await tx.execute(statements.DROP_UNDELIVERED, *columns(last))
-    rows = [_undelivered(m, event) for m, event in last.values() if _in_trouble(event)]
+    rows: list[tuple[Any, ...]] = []
+    for (referral_id, kind), (message, event) in last.items():
+        since = local_day(message.recorded_at)
+        if isinstance(event, DeliveryManual):
+            rows.append((referral_id, kind, "manual", event.error, since))
+        # of somebody who was erased, nothing is sent any more
+        if isinstance(event, DeliveryDeadLettered) and event.error != "person-erased":
+            rows.append((referral_id, kind, "dead", event.error, since))
     if rows:
         await tx.execute(statements.KEEP_UNDELIVERED, *columns(rows))
 
 
-def _in_trouble(event: DeliveryEvent) -> bool:
-    """Of somebody who was erased nothing is to be told any more."""
-    if isinstance(event, DeliveryDeadLettered):
-        return event.error != "person-erased"
-    return isinstance(event, DeliveryManual)
-
-
-def _undelivered(message: StoredEvent, event: DeliveryManual | DeliveryDeadLettered) -> Any:
-    trouble = "manual" if isinstance(event, DeliveryManual) else "dead"
-    since = local_day(message.recorded_at)
-    return event.referral_id, event.message, trouble, event.error, since
-
-
 async def keep_persons(tx: Transaction, messages: Sequence[StoredEvent]) -> None:
-    """Who is the same person as whom, and who may be."""
+    """Keep who is the same person as whom, and who may be."""
     for message in messages:
         if message.type not in _PERSONS:
             continue
@@ -189,14 +231,14 @@ async def keep_persons(tx: Transaction, messages: Sequence[StoredEvent]) -> None
                 await tx.execute(statements.DROP_ALIAS, event.person_id)
 
 
-_HEARD: tuple[tuple[str, str, Keep], ...] = (
+_SOURCES: tuple[tuple[str, str, Keep], ...] = (
     ("partners", "directory", keep_services),
     ("partners", "answers", keep_undelivered),
-    ("intake", "routing", keep_said),
+    ("intake", "routing", keep_person_events),
     ("intake", "routing", keep_persons),
     ("intake", "rights", apply_restrictions),
 )
-"""Whose events, as far as which subscription has heard them, fill which table."""
+"""Others' events that fill read tables: service, subscription that has read them, how."""
 READ_TABLES = ReadTables(
     "referrals",
     (
@@ -219,50 +261,63 @@ def _parsed(message: StoredEvent) -> Any:
     return parse_event(message.type, message.data)
 
 
-def _case_opened(changed: Changes, event: CaseOpened) -> None:
-    changed.cases.append(event)
+def _apply_to_case(changed: Changes, event: Event) -> None:
+    match event:
+        case CaseOpened():
+            changed.cases.append(event)
+        case ProposalMade():
+            changed.proposals.append(event)
+            changed.case(
+                event.case_id, proposal_id=event.proposal_id, questions=event.questions
+            )
+        case CaseClosed():
+            changed.case(event.case_id, status=event.status, outcome=event.outcome)
+        case CaseExhausted():
+            changed.case(event.case_id, exhausted=event.reason, exhausted_due=event.due_on)
+        case ReferralProposed():
+            changed.case(event.case_id, exhausted=None, exhausted_due=None)
+        case RulesPublished():
+            changed.rules.append(event)
+        case ForgottenByReferrals():
+            changed.forgotten.append(event.person_id)
 
 
-def _proposal(changed: Changes, event: ProposalMade) -> None:
-    changed.proposals.append(event)
-    changed.case(event.case_id, proposal_id=event.proposal_id, questions=event.questions)
+def _apply_to_referral(changed: Changes, event: Event) -> None:
+    match event:
+        case ReferralMoved():
+            changed.referral(event.referral_id, **_moved(event, changed.now))
+        case ReferralProposed():
+            changed.referrals.append(event)
+            changed.referral(event.referral_id, **_wait(event.awaits))
+        case ReferralRequested():
+            changed.referral(
+                event.referral_id,
+                status="requested",
+                agreement_id=event.agreement_id,
+                requested_on=event.requested_on,
+                appointment_at=event.appointment_at,
+                **_wait(event.awaits),
+            )
+        case DeadlinePassed():
+            changed.referral(event.referral_id, passed=event.step)
+        case AnswerRefused():
+            changed.referral(event.referral_id, refused_answer=event.asked)
+        case AppointmentSet():
+            wait = _wait(event.awaits) if event.awaits else {}
+            changed.referral(event.referral_id, appointment_at=event.starts_at, **wait)
+        case AppointmentEnded():
+            changed.referral(event.referral_id, appointment_at=None)
 
 
-def _closed(changed: Changes, event: CaseClosed) -> None:
-    changed.case(event.case_id, status=event.status, outcome=event.outcome)
-
-
-def _exhausted(changed: Changes, event: CaseExhausted) -> None:
-    changed.case(event.case_id, exhausted=event.reason, exhausted_due=event.due_on)
-
-
-def _proposed(changed: Changes, event: ReferralProposed) -> None:
-    changed.referrals.append(event)
-    changed.referral(event.referral_id, **_wait(event.awaits))
-    changed.case(event.case_id, exhausted=None, exhausted_due=None)
-
-
-def _requested(changed: Changes, event: ReferralRequested) -> None:
-    changed.referral(
-        event.referral_id,
-        status="requested",
-        agreement_id=event.agreement_id,
-        requested_on=event.requested_on,
-        appointment_at=event.appointment_at,
-        **_wait(event.awaits),
-    )
-
-
-def _moved(changed: Changes, event: ReferralMoved) -> None:
-    given = {n: getattr(event, n) for n in ("reason", "outcome", "commission_on")}
-    given["suggested_service_id"] = event.suggested_service_id
-    row = {name: value for name, value in given.items() if value is not None}
+def _moved(event: ReferralMoved, now: datetime) -> Row:
+    names = ("reason", "outcome", "commission_on", "suggested_service_id")
+    row = {name: value for name in names if (value := getattr(event, name)) is not None}
     row |= {"status": event.status, "business_status": event.business_status}
     if event.awaits or event.status in FINAL:
         row |= _wait(event.awaits)
     if Author.PARTNER in (event.author, event.on_behalf_of):
-        row["answered_at"] = changed.now
-    changed.referral(event.referral_id, refused_answer=None, **row)
+        row["answered_at"] = now
+    return {**row, "refused_answer": None}
 
 
 def _wait(wait: Awaits | None) -> Row:
@@ -273,84 +328,3 @@ def _wait(wait: Awaits | None) -> Row:
         "expire_on": wait.expire_on if wait else None,
         "passed": None,
     }
-
-
-def _deadline(changed: Changes, event: DeadlinePassed) -> None:
-    changed.referral(event.referral_id, passed=event.step)
-
-
-def _answer_refused(changed: Changes, event: AnswerRefused) -> None:
-    changed.referral(event.referral_id, refused_answer=event.asked)
-
-
-def _appointment(changed: Changes, event: AppointmentSet) -> None:
-    wait = _wait(event.awaits) if event.awaits else {}
-    changed.referral(event.referral_id, appointment_at=event.starts_at, **wait)
-
-
-def _appointment_ended(changed: Changes, event: AppointmentEnded) -> None:
-    changed.referral(event.referral_id, appointment_at=None)
-
-
-def _rules(changed: Changes, event: RulesPublished) -> None:
-    changed.rules.append(event)
-
-
-def _forgotten(changed: Changes, event: ForgottenByReferrals) -> None:
-    changed.forgotten.append(event.person_id)
-
-
-_APPLY: tuple[tuple[type[Event], Callable[[Changes, Any], None]], ...] = (
-    (ReferralMoved, _moved),
-    (ReferralProposed, _proposed),
-    (ReferralRequested, _requested),
-    (CaseOpened, _case_opened),
-    (ProposalMade, _proposal),
-    (CaseClosed, _closed),
-    (CaseExhausted, _exhausted),
-    (DeadlinePassed, _deadline),
-    (AnswerRefused, _answer_refused),
-    (AppointmentSet, _appointment),
-    (AppointmentEnded, _appointment_ended),
-    (RulesPublished, _rules),
-    (ForgottenByReferrals, _forgotten),
-)
-_CASE = (
-    "case_id", "person_id", "need_id", "thematique", "urgent", "do_not_contact", "parallel",
-)  # fmt: skip
-_PROPOSAL = ("proposal_id", "case_id", "rules_digest", "evaluated_on")
-_REFERRAL = (
-    "referral_id", "case_id", "person_id", "proposal_id", "partner_id", "partner_kind",
-    "service_id", "attempt", "replaces",
-)  # fmt: skip
-
-
-async def _write(tx: Transaction, changed: Changes) -> None:
-    now = changed.now
-    if changed.cases:
-        await tx.execute(statements.INSERT_CASES, *_columns(changed.cases, _CASE), now)
-    if changed.proposals:
-        await tx.execute(statements.INSERT_PROPOSALS, *_columns(changed.proposals, _PROPOSAL))
-    if changed.case_changes:
-        await tx.execute(statements.UPDATE_CASES, *_rows(changed.case_changes))
-    if changed.referrals:
-        await tx.execute(
-            statements.INSERT_REFERRALS, *_columns(changed.referrals, _REFERRAL), now
-        )
-    if changed.referral_changes:
-        await tx.execute(statements.UPDATE_REFERRALS, *_rows(changed.referral_changes), now)
-    for event in changed.rules:
-        content = orjson.dumps(event.content).decode()
-        await tx.execute(
-            statements.INSERT_RULES, event.version, event.rules, event.digest, content, now
-        )
-    for statement in statements.FORGET if changed.forgotten else ():
-        await tx.execute(statement, changed.forgotten)
-
-
-def _columns(events: Sequence[Event], names: Sequence[str]) -> list[list[Any]]:
-    return [[getattr(event, name) for event in events] for name in names]
-
-
-def _rows(changes: dict[UUID, Row]) -> tuple[list[UUID], list[str]]:
-    return list(changes), [orjson.dumps(row).decode() for row in changes.values()]

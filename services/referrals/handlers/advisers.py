@@ -1,4 +1,4 @@
-"""What advisers ask for: each is one transaction, judged by the model."""
+"""Commands of advisers: each is one transaction, judged by the model."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ class StaleProposalError(Exception):
 class AdviserCommands:
     """Commands of advisers: each raises ``NotFoundError``, or as the model does."""
 
-    messages: Reactions
+    reactions: Reactions
 
     async def confirm(
         self,
@@ -46,11 +46,17 @@ class AdviserCommands:
         appointment_at: datetime | None = None,
     ) -> Referral:
         """Send a draft, perhaps with an appointment."""
-        check_moment(appointment_at, self.messages.clock())
+        check_moment(appointment_at, self.reactions.clock())
 
         def decide(case: Case, referral: Referral, context: DecisionContext) -> Sequence[Event]:
-            by, author = meta.actor, Author.ADVISER
-            return confirm(case, referral, context, by, author, appointment_at)
+            return confirm(
+                case,
+                referral,
+                context,
+                by=meta.actor,
+                author=Author.ADVISER,
+                appointment_at=appointment_at,
+            )
 
         return await self._on_referral(tx, referral_id, decide, meta)
 
@@ -58,7 +64,7 @@ class AdviserCommands:
         self, tx: Transaction, referral_id: UUID, starts_at: datetime, meta: EventMetadata
     ) -> Referral:
         """Give the person of a referral an appointment, or move it."""
-        now = self.messages.clock()
+        now = self.reactions.clock()
 
         def decide(case: Case, referral: Referral, context: DecisionContext) -> Sequence[Event]:
             return set_appointment(referral, context, starts_at, now)
@@ -72,8 +78,8 @@ class AdviserCommands:
         outcome: AppointmentOutcome,
         meta: EventMetadata,
     ) -> Referral:
-        """Say what came of an appointment."""
-        now = self.messages.clock()
+        """Record what came of an appointment."""
+        now = self.reactions.clock()
 
         def decide(case: Case, referral: Referral, context: DecisionContext) -> Sequence[Event]:
             return end_appointment(referral, context, outcome, now)
@@ -83,9 +89,9 @@ class AdviserCommands:
     async def move(
         self, tx: Transaction, referral_id: UUID, move: Move, meta: EventMetadata
     ) -> Referral:
-        """Move a referral: stop it, correct it, or type in what its partner said."""
+        """Move a referral: stop it, correct it, or type in its partner's answer."""
         work = await self._of_referral(tx, referral_id)
-        check_typed(work.referrals[referral_id], move, work.services, self.messages.clock())
+        check_typed(work.referrals[referral_id], move, work.services, self.reactions.clock())
         work.move(work.referrals[referral_id], move, meta)
         await work.write()
         return work.referrals[referral_id]
@@ -100,11 +106,18 @@ class AdviserCommands:
         appointment_at: datetime | None = None,
     ) -> Case:
         """Send the case to other services than proposed."""
-        check_moment(appointment_at, self.messages.clock())
+        check_moment(appointment_at, self.reactions.clock())
 
         def decide(case: Case, attempts: Attempts, context: DecisionContext) -> Changes:
-            by = meta.actor
-            return advice.choose(case, attempts, services, context, by, note, appointment_at)
+            return advice.choose(
+                case,
+                attempts,
+                services,
+                context,
+                by=meta.actor,
+                comment=note,
+                appointment_at=appointment_at,
+            )
 
         return await self._on_proposal(tx, proposal_id, decide, meta)
 
@@ -153,7 +166,7 @@ class AdviserCommands:
         return work.referrals[referral_id]
 
     async def _of_referral(self, tx: Transaction, referral_id: UUID) -> UnitOfWork:
-        work = self.messages.work(tx)
+        work = self.reactions.work(tx)
         await work.load_referrals([referral_id])
         if referral_id not in work.referrals:
             raise NotFoundError("referral")
@@ -177,7 +190,7 @@ class AdviserCommands:
     async def _on_case(
         self, tx: Transaction, case_id: UUID, decide: Decide, meta: EventMetadata
     ) -> Case:
-        work = self.messages.work(tx)
+        work = self.reactions.work(tx)
         await work.load_cases([case_id])
         if case_id not in work.cases:
             raise NotFoundError("case")

@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from contracts.explanation import Explanation
 from contracts.partners import ServicePublished
 from contracts.referrals import DirectoryRead, ProposalMade
 from infra.eventstore.events import EventMetadata
@@ -16,7 +14,6 @@ from services.referrals.handlers.directory import as_service, valid_capacity
 from services.referrals.handlers.reactions import Reactions
 from services.referrals.model.proposals import digest_of
 from services.referrals.model.routing import Ranked, Service, concerned, rank
-from services.referrals.model.rules import Rules
 from services.referrals.tables import statements
 
 AT_ONCE = 500
@@ -36,7 +33,7 @@ class RankedAgain:
 
 
 async def rank_again(
-    tx: Transaction, messages: Reactions, proposal_id: UUID, meta: EventMetadata
+    tx: Transaction, reactions: Reactions, proposal_id: UUID, meta: EventMetadata
 ) -> RankedAgain:
     """Rank every service again as of when the proposal was made, once it is written down who
     looks; nothing is ranked where the person was erased.
@@ -44,47 +41,41 @@ async def rank_again(
     Raises ``NotFoundError`` if there is no such proposal, ``LimitedError`` where staff may not
     look.
     """
-    told = await proposals.show(tx, messages, proposal_id, meta)
-    made = told.made
-    if made.sealed is None or told.rules is None:
+    proposal = await proposals.show(tx, reactions, proposal_id, meta)
+    made, rules = proposal.made, proposal.rules
+    if made.sealed is None or rules is None:
         return RankedAgain(made, (), exact=False)
+    facts = {fact.name: fact.value for fact in made.sealed.facts}
     services = await directory_as_of(tx, made.directory, made.thematique)
-    ranked = await asyncio.to_thread(_rank, made, made.sealed, services, told.rules)
+    ranked = await asyncio.to_thread(rank, made.thematique, facts, services, rules)
     return RankedAgain(made, ranked, digest_of(ranked) == made.sealed.ranking)
-
-
-def _rank(
-    made: ProposalMade, sealed: Explanation, services: Sequence[Service], rules: Rules
-) -> list[Ranked]:
-    facts = {fact.name: fact.value for fact in sealed.facts}
-    return rank(made.thematique, facts, services, rules)
 
 
 async def directory_as_of(
     tx: Transaction, read: DirectoryRead, thematique: str
 ) -> list[Service]:
-    """The services for a need as they were known then, with what was open at each."""
+    """Return the services for a need as they were known then, with what was open at each."""
     loads = {
-        row["service_id"]: row["load"]
-        for row in await tx.fetch(statements.LOADS_AS_OF, read.referrals)
+        service_id: load
+        for service_id, load in await tx.fetch(statements.LOADS_AS_OF, read.referrals)
     }
     capacities = {
-        row["service_id"]: valid_capacity(row, read.day)
-        for row in await tx.fetch(statements.CAPACITIES_AS_OF, read.position)
-    }
-    ids = [r["service_id"] for r in await tx.fetch(statements.SERVICE_IDS_AS_OF, read.position)]
-    found: list[Service] = []
-    for start in range(0, len(ids), AT_ONCE):
-        rows = await tx.fetch(
-            statements.SERVICES_AS_OF, ids[start : start + AT_ONCE], read.position
+        service_id: valid_capacity(capacity, until, read.day)
+        for service_id, capacity, until in await tx.fetch(
+            statements.CAPACITIES_AS_OF, read.position
         )
-        services = [_service(row, capacities, loads) for row in rows]
-        found += concerned(services, thematique)
+    }
+    rows = await tx.fetch(statements.SERVICE_IDS_AS_OF, read.position)
+    ids = [service_id for (service_id,) in rows]
+    services: list[Service] = []
+    for start in range(0, len(ids), AT_ONCE):
+        some = ids[start : start + AT_ONCE]
+        rows = await tx.fetch(statements.SERVICES_AS_OF, some, read.position)
+        published = [ServicePublished.model_validate_json(data) for (data,) in rows]
+        known = [
+            as_service(p, capacities.get(p.service_id), loads.get(p.service_id, 0))
+            for p in published
+        ]
+        services += concerned(known, thematique)
         await asyncio.sleep(0)
-    return found
-
-
-def _service(row: Any, capacities: dict[str, Any], loads: dict[str, int]) -> Service:
-    told = ServicePublished.model_validate_json(row["data"])
-    service_id = told.service_id
-    return as_service(told, capacity=capacities.get(service_id), load=loads.get(service_id, 0))
+    return services

@@ -1,9 +1,8 @@
-"""What the referral service does with what it hears: contacts, withdrawals, answers."""
+"""Reactions to events of other services: contacts, withdrawals, answers, the directory."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from contracts import intake
 from contracts.days import local_day
@@ -35,7 +34,7 @@ ANSWERS = (AnswerReceived.type, AnswerLate.type)
 
 @dataclass(frozen=True)
 class Reactions:
-    """What is heard, a batch and a transaction at a time."""
+    """Handlers of others' events, a batch and a transaction at a time."""
 
     writer: Writer
     rulebook: RuleBook
@@ -43,12 +42,12 @@ class Reactions:
     directory: Directory = field(default_factory=Directory)
 
     def work(self, tx: Transaction) -> UnitOfWork:
-        """A unit of work in a transaction."""
+        """Begin a unit of work in a transaction."""
         return UnitOfWork(tx, self.writer, self.rulebook, self.directory, self.clock)
 
     async def on_intake(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
-        """Remember what is said of persons; open a case for each need; obey withdrawals."""
-        await projections.keep_said(tx, messages)
+        """Keep what is stated of persons; open a case for each need; obey withdrawals."""
+        await projections.keep_person_events(tx, messages)
         await projections.keep_persons(tx, messages)
         needs: list[StoredEvent] = []
         for message in messages:
@@ -61,18 +60,31 @@ class Reactions:
         await self._open_cases(tx, needs)
 
     async def on_partners(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
-        """Move referrals as their partners say, and cases after them."""
+        """Move referrals as their partners answer, and cases after them."""
         await projections.keep_undelivered(tx, messages)
-        answers = [(m, _answer(m)) for m in messages if m.type in ANSWERS]
-        if not answers:
+        received = [m for m in messages if m.type in ANSWERS]
+        if not received:
             return
+        sealed = await unseal(self.writer.vault, received)
+        answers = [(m, _answer(m, sealed.get(m.event_id))) for m in received]
         work = self.work(tx)
-        await work.load_referrals(a.referral_id for _, a in answers)
-        await work.load_context({m.person_id for m, _ in answers if m.person_id})
-        words = await unseal(self.writer.vault, [m for m, _ in answers])
+        await work.load_referrals(answer.referral_id for _, answer in answers)
+        await work.load_context({m.person_id for m in received if m.person_id})
         for message, answer in answers:
-            self._answered(work, message, answer, words.get(message.event_id))
+            referral = work.referrals.get(answer.referral_id)
+            if referral is None:
+                raise NotFoundError("referral that is answered")
+            move, meta = _move(answer), message.caused(f"partner:{answer.partner_id}")
+            try:
+                work.move(referral, move, meta)
+            except (ForbiddenTransitionError, InvalidMoveError) as error:
+                refused = refuse_answer(referral, move, str(error))
+                work.record_referral(referral.referral_id, referral.version, [refused], meta)
         await work.write()
+
+    async def on_directory(self, messages: Sequence[StoredEvent], tx: Transaction) -> None:
+        """Keep the directory as partners publish it, and the capacities they report."""
+        await projections.keep_services(tx, messages)
 
     async def _open_cases(self, tx: Transaction, needs: Sequence[StoredEvent]) -> None:
         if not needs:
@@ -80,12 +92,14 @@ class Reactions:
         work = self.work(tx)
         persons = {m.person_id for m in needs if m.person_id}
         alive = await self.writer.vault.keys(persons)
-        known = await _known_cases(tx, needs)
+        cases = [(message, _opened(message)) for message in needs]
+        rows = await tx.fetch(statements.KNOWN_CASES, [opened.case_id for _, opened in cases])
+        known = {case_id for (case_id,) in rows}
         await work.load_context(persons)
         new = [
             (message, opened)
-            for message in needs
-            if (opened := _opened(message)).case_id not in known and opened.person_id in alive
+            for message, opened in cases
+            if opened.case_id not in known and opened.person_id in alive
         ]
         # ranking is work for the processor: others of this process get their turn meanwhile
         await asyncio.to_thread(self._open_all, work, new)
@@ -94,8 +108,10 @@ class Reactions:
     def _open_all(
         self, work: UnitOfWork, new: Sequence[tuple[StoredEvent, CaseOpened]]
     ) -> None:
-        """With the facts of the contact's day, as known by then: the sender's clock decides
-        those, and nothing else."""
+        """Open cases as of the day of the contact, using only facts recorded before it.
+
+        The sender's clock decides that day, and nothing else.
+        """
         for message, opened in new:
             history, day = work.histories[opened.person_id], local_day(message.occurred_at)
             context = work.context_of(history, opened.case_id, day, message.position)
@@ -105,38 +121,16 @@ class Reactions:
         event = parse_event(message.type, message.data)
         assert isinstance(event, intake.AgreementWithdrawn)
         rows = await tx.fetch(statements.OPEN_REFERRALS, event.person_id, event.agreement_id)
-        if not rows:
+        referrals = [referral_id for referral_id, _ in rows]
+        if not referrals:
             return
         work = self.work(tx)
-        await work.load_referrals(row["referral_id"] for row in rows)
+        await work.load_referrals(referrals)
         await work.load_context({case.person_id for case in work.cases.values()})
         move = Move(ReferralStatus.CANCELLED, Author.HUB, Reason.AGREEMENT_WITHDRAWN)
-        for row in rows:
-            work.move(work.referrals[row["referral_id"]], move, message.caused())
+        for referral_id in referrals:
+            work.move(work.referrals[referral_id], move, message.caused())
         await work.write()
-
-    def _answered(
-        self,
-        work: UnitOfWork,
-        message: StoredEvent,
-        answer: AnswerReceived | AnswerLate,
-        sealed: bytes | None,
-    ) -> None:
-        referral = work.referrals.get(answer.referral_id)
-        if referral is None:
-            raise NotFoundError("referral that is answered")
-        move = _move(answer, _words(message, sealed))
-        meta = message.caused(f"partner:{answer.partner_id}")
-        try:
-            work.move(referral, move, meta)
-        except (ForbiddenTransitionError, InvalidMoveError) as error:
-            refused = refuse_answer(referral, move, str(error))
-            work.record_referral(referral.referral_id, referral.version, [refused], meta)
-
-
-async def _known_cases(tx: Transaction, needs: Sequence[StoredEvent]) -> set[UUID]:
-    ids = [_opened(message).case_id for message in needs]
-    return {row["case_id"] for row in await tx.fetch(statements.KNOWN_CASES, ids)}
 
 
 def _opened(message: StoredEvent) -> CaseOpened:
@@ -153,26 +147,22 @@ def _opened(message: StoredEvent) -> CaseOpened:
     )
 
 
-def _answer(message: StoredEvent, sealed: bytes | None = None) -> AnswerReceived | AnswerLate:
+def _answer(message: StoredEvent, sealed: bytes | None) -> AnswerReceived | AnswerLate:
     event = parse_event(message.type, message.data, sealed)
     assert isinstance(event, AnswerReceived | AnswerLate)
     return event
 
 
-def _words(message: StoredEvent, sealed: bytes | None) -> AnswerSealed:
-    part = _answer(message, sealed).sealed
-    return part if isinstance(part, AnswerSealed) else AnswerSealed()
-
-
-def _move(answer: AnswerReceived | AnswerLate, words: AnswerSealed) -> Move:
+def _move(answer: AnswerReceived | AnswerLate) -> Move:
     if isinstance(answer, AnswerLate):  # refused by the state table, and seen by an adviser
         return Move(answer.status, Author.PARTNER, answer_id=answer.answer_id)
+    spoken = answer.sealed if isinstance(answer.sealed, AnswerSealed) else AnswerSealed()
     return Move(
         status=answer.status,
         author=Author.PARTNER,
         reason=answer.reason,
-        comment=words.comment,
-        partner_reference=words.partner_reference,
+        comment=spoken.comment,
+        partner_reference=spoken.partner_reference,
         outcome=answer.outcome,
         business_status=answer.business_status,
         appointment_at=answer.appointment_at,

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from uuid import UUID
 
-from contracts.explanation import Condition
+from contracts.explanation import Condition, Explanation
 from contracts.referrals import ProposalMade
 from contracts.registry import parse_event
 from infra.base.clock import Clock
@@ -19,7 +19,7 @@ from infra.eventstore.writer import Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
 from services.referrals import projections
-from services.referrals.handlers.rulebook import STREAM, publication
+from services.referrals.handlers.rulebook import STREAM, publication, published
 from services.referrals.model.proposals import reevaluate
 from services.referrals.model.routing import NOT_ELIGIBLE, Ranked
 from services.referrals.model.rulecheck import Finding, findings
@@ -35,22 +35,23 @@ MOST_MOVED = 10_000
 class RefusedRulesError(Exception):
     """The rules are not published: what is wrong with them."""
 
-    def __init__(self, found: list[Finding]) -> None:
-        super().__init__(f"{len(found)} findings")
-        self.findings = found
+    def __init__(self, against: list[Finding]) -> None:
+        super().__init__(f"{len(against)} findings")
+        self.findings = against
 
 
 def read(path: Path, version: int = 0) -> Rules:
-    """A rule set from a file, named after it. Raises ``OSError``, ``InvalidRulesError``."""
+    """Read a rule set from a file, named after it.
+
+    Raises ``OSError``, ``InvalidRulesError``.
+    """
     return Rules.parse(path.read_bytes(), path.stem, version)
 
 
 async def in_force(tx: Transaction, built_in: Path) -> Rules:
-    """The rules in force; those that come with the project where none were published."""
-    row = await tx.fetchrow(statements.RULES_IN_FORCE)
-    if row is None:
-        return read(built_in, 1)
-    return Rules.parse(row["content"].encode(), row["rules"], row["version"])
+    """Return the rules in force; those of the project where none were published."""
+    row = await published(tx)
+    return row.parse() if row else read(built_in, 1)
 
 
 async def publish(
@@ -61,8 +62,8 @@ async def publish(
     The same rules again are no new version. Raises ``RefusedRulesError`` unless the check
     passes, and what ``read`` does; then nothing is written.
     """
-    if found := findings(read(path)):
-        raise RefusedRulesError(found)
+    if against := findings(read(path)):
+        raise RefusedRulesError(against)
     streams = await writer.store.load_many(tx, [STREAM])
     version = len(streams.get(STREAM, ()))
     rules = read(path, version + 1)
@@ -88,7 +89,7 @@ class Moved:
 
 @dataclass
 class Simulation:
-    """What candidate rules would have done with past cases.
+    """Past cases under candidate rules: how many there are, and which would have moved.
 
     ``partial``: ranked among the services that their proposals describe, of more there were.
     ``moved``: the first of those that would have moved; ``flows`` counts them all.
@@ -111,74 +112,60 @@ async def simulate(
     as it was made: what changed since, in the directory or about the person, is left out; and
     of a large directory, the services that it does not describe.
     """
-    found, after = Simulation(), 0
+    simulation, after = Simulation(), 0
     store = EventStore("referrals")
     async with database.reading() as connection:
-        found.total = await connection.fetchval(statements.COUNT_PROPOSALS, since)
-        while found.seen < limit:
+        simulation.total = await connection.fetchval(statements.COUNT_PROPOSALS, since)
+        while simulation.seen < limit:
             batch = await store.read(connection, after, BATCH)
             if not batch:
                 break
             after = batch[-1].position
-            made = [e for e in batch if e.type == ProposalMade.type]
-            opened = await unseal(writer.vault, made)
-            await asyncio.to_thread(_try_all, found, made, opened, rules, since)
-            yield found
-    yield found
+            stored = [e for e in batch if e.type == ProposalMade.type]
+            opened = await unseal(writer.vault, stored)
+            await asyncio.to_thread(_simulate_all, simulation, stored, opened, rules, since)
+            yield simulation
+    yield simulation
 
 
-def _try_all(
-    found: Simulation,
-    made: Sequence[StoredEvent],
+def _simulate_all(
+    simulation: Simulation,
+    stored: Sequence[StoredEvent],
     opened: Mapping[UUID, bytes],
     rules: Rules,
     since: date | None,
 ) -> None:
-    for event in made:
-        proposal = parse_event(event.type, event.data, opened.get(event.event_id))
-        assert isinstance(proposal, ProposalMade)
-        _try(found, proposal, rules, since)
+    for event in stored:
+        made = parse_event(event.type, event.data, opened.get(event.event_id))
+        assert isinstance(made, ProposalMade)
+        if since is None or made.evaluated_on >= since:
+            _simulate(simulation, made, rules)
 
 
-def _try(found: Simulation, made: ProposalMade, rules: Rules, since: date | None) -> None:
-    if since and made.evaluated_on < since:
-        return
-    found.seen += 1
+def _simulate(simulation: Simulation, made: ProposalMade, rules: Rules) -> None:
+    simulation.seen += 1
     if made.sealed is None:
-        found.erased += 1
+        simulation.erased += 1
         return
     if not made.sealed.candidates:
         return
-    found.partial += bool(made.sealed.left_out)
-    now = reevaluate(made.sealed, made.thematique, rules)
-    before, after = _first_stored(made), _first(now)
+    simulation.partial += bool(made.sealed.left_out)
+    ranked = reevaluate(made.sealed, made.thematique, rules)
+    suits = ranked and ranked[0].verdict != NOT_ELIGIBLE
+    before = made.ranked[0] if made.ranked else None
+    after = ranked[0].service.service_id if suits else None
     if before != after:
-        because = _because(made, now, before, after)
-        if len(found.moved) < MOST_MOVED:
-            found.moved.append(Moved(made.case_id, before, after, because))
-        found.flows[before, after] += 1
-
-
-def _first_stored(made: ProposalMade) -> str | None:
-    return made.ranked[0] if made.ranked else None
-
-
-def _first(ranked: list[Ranked]) -> str | None:
-    if not ranked or ranked[0].verdict == NOT_ELIGIBLE:
-        return None
-    return ranked[0].service.service_id
-
-
-def _results(conditions: Iterable[Condition]) -> set[tuple[str, str]]:
-    return {(condition.code, condition.result) for condition in conditions}
+        if len(simulation.moved) < MOST_MOVED:
+            because = _because(made.sealed, ranked, before, after)
+            simulation.moved.append(Moved(made.case_id, before, after, because))
+        simulation.flows[before, after] += 1
 
 
 def _because(
-    made: ProposalMade, now: list[Ranked], before: str | None, after: str | None
+    then: Explanation, now: Sequence[Ranked], before: str | None, after: str | None
 ) -> tuple[str, ...]:
     """Which conditions of the two services came out otherwise; else, the weights did it."""
-    assert made.sealed is not None
-    old = {c.service_id: _results(c.conditions) for c in made.sealed.candidates}
+    old = {c.service_id: _results(c.conditions) for c in then.candidates}
     new = {r.service.service_id: _results(r.conditions) for r in now}
     changed = {
         f"{service}: {code} {result}"
@@ -187,3 +174,7 @@ def _because(
         for code, result in new.get(service, set()) - old.get(service, set())
     }
     return tuple(sorted(changed)) or ("ranking",)
+
+
+def _results(conditions: Iterable[Condition]) -> set[tuple[str, str]]:
+    return {(condition.code, condition.result) for condition in conditions}

@@ -1,4 +1,4 @@
-"""Kinds of partners that no rules are in force for: an alarm each, until there are rules."""
+"""Alarms for kinds of partners without rules in force: one each, until there are rules."""
 
 from dataclasses import dataclass
 
@@ -23,8 +23,9 @@ class RuleWatch:
         """Raise and clear alarms; there is never more to do at once."""
         async with self.database.transaction() as tx:
             rules, _ = await self.rulebook.current(tx)
-            kinds = {row["kind"] for row in await tx.fetch(statements.KINDS)}
-            raised = {row["subject"] for row in await tx.fetch(statements.ALARMS_OF, NO_RULES)}
+            kinds = {kind for (kind,) in await tx.fetch(statements.KINDS)}
+            alarms = await tx.fetch(statements.ALARMS_OF, NO_RULES)
+            raised = {kind for (kind,) in alarms}
             missing = kinds - set(rules.tables)
             for kind in sorted(missing - raised):
                 await raise_alarm(tx, NO_RULES, kind, DETAIL)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
 from contracts.base import Event
@@ -33,8 +33,20 @@ from services.referrals.model.rules import Rules
 from services.referrals.tables import statements
 
 
+class _PersonEvent(NamedTuple):
+    """A row of ``PERSON_EVENTS``; ``wanted``: the id that was asked for."""
+
+    wanted: UUID
+    event_id: UUID
+    person_id: UUID
+    position: int
+    type: str
+    data: str
+    sealed: bytes | None
+
+
 class UnitOfWork:
-    """What one transaction looks at, and what it will write."""
+    """Aggregates loaded for one transaction, and the events appended at its end."""
 
     rules: Rules
     known: DirectoryRead
@@ -64,7 +76,7 @@ class UnitOfWork:
         return local_day(self._clock())
 
     async def load_context(self, persons: Iterable[UUID]) -> None:
-        """Rules, directory and what is known of these persons.
+        """Load rules, directory and what is known of these persons.
 
         Raises ``DirectoryNotLoadedError`` while the directory is empty.
         """
@@ -72,33 +84,33 @@ class UnitOfWork:
         if published:
             self._pending.append(published)
         self.services, self.known = await self._directory.read(self._tx, self.today)
-        await self._load_histories(set(persons))
-
-    async def _load_histories(self, wanted: set[UUID]) -> None:
-        """An erased person's sealed parts stay closed."""
-        rows = await self._tx.fetch(statements.PERSON_EVENTS, list(wanted))
-        keys = await self._writer.vault.keys({row["person_id"] for row in rows})
+        wanted = set(persons)
+        rows = [
+            _PersonEvent(*row)
+            for row in await self._tx.fetch(statements.PERSON_EVENTS, list(wanted))
+        ]
+        keys = await self._writer.vault.keys({row.person_id for row in rows})
         self.histories |= {person: History() for person in wanted}
         for row in rows:
-            key, sealed = keys.get(row["person_id"]), None
-            if row["sealed"] and key:
-                sealed = key.unseal(row["event_id"], row["type"], row["sealed"])
-            event = parse_event(row["type"], row["data"], sealed)
-            self.histories[row["wanted"]].events.append((row["position"], event))
+            key, sealed = keys.get(row.person_id), None
+            if row.sealed and key:  # an erased person's sealed parts stay closed
+                sealed = key.unseal(row.event_id, row.type, row.sealed)
+            event = parse_event(row.type, row.data, sealed)
+            self.histories[row.wanted].events.append((row.position, event))
 
     async def load_referrals(self, ids: Iterable[UUID]) -> None:
-        """Referrals with their cases, and those cases' other referrals."""
+        """Load referrals with their cases, and those cases' other referrals."""
         rows = await self._tx.fetch(statements.SIBLINGS, list(set(ids)))
-        await self._load(rows)
+        await self._load([(case_id, referral_id) for referral_id, case_id, _ in rows])
 
     async def load_cases(self, ids: Iterable[UUID]) -> None:
-        """Cases with all their referrals."""
+        """Load cases with all their referrals."""
         rows = await self._tx.fetch(statements.OF_CASES, list(set(ids)))
-        await self._load(rows)
+        await self._load([(case_id, referral_id) for referral_id, case_id in rows])
 
-    async def _load(self, rows: Sequence[Any]) -> None:
-        referrals = [row["referral_id"] for row in rows if row["referral_id"]]
-        cases = {row["case_id"] for row in rows}
+    async def _load(self, ids: Sequence[tuple[UUID, UUID | None]]) -> None:
+        referrals = [referral_id for _, referral_id in ids if referral_id]
+        cases = {case_id for case_id, _ in ids}
         names = [f"case-{c}" for c in cases] + [f"referral-{r}" for r in referrals]
         streams = await self._writer.store.load_many(self._tx, names)
         for case_id in cases:
@@ -115,11 +127,11 @@ class UnitOfWork:
                 self.referrals[referral_id] = referral
 
     def attempts(self, case_id: UUID) -> Attempts:
-        """The referrals of a case, oldest first."""
+        """Return the referrals of a case, oldest first."""
         return Attempts([r for r in self.referrals.values() if r.case_id == case_id])
 
     def context(self, case: Case) -> DecisionContext:
-        """What a decision about a case looks at today."""
+        """Return what a decision about a case looks at today."""
         return self.context_of(self.histories[case.person_id], case.case_id)
 
     def context_of(
@@ -129,11 +141,16 @@ class UnitOfWork:
         facts_on: date | None = None,
         before: int | None = None,
     ) -> DecisionContext:
-        """The same with the facts of a day; ``before``: only what intake had said before a
-        position."""
-        need, person = history.need_of(case_id), history.person(before)
+        """Return the same with the facts of a day; ``before``: only of events before a position
+        of the intake's log."""
         return DecisionContext(
-            self.services, self.rules, person, self.today, self.known, need, facts_on
+            services=self.services,
+            rules=self.rules,
+            person=history.person(before),
+            today=self.today,
+            directory=self.known,
+            need=history.need_of(case_id),
+            facts_on=facts_on,
         )
 
     def move(self, referral: Referral, move: Move, meta: EventMetadata) -> None:
@@ -156,16 +173,17 @@ class UnitOfWork:
         others = self.attempts(case.case_id).but(moved)
         self.record(after_move(case, moved, others, move, self.context(case)), case, meta)
 
-    def record(self, decided: Changes, case: Case | None, meta: EventMetadata) -> None:
+    def record(self, changes: Changes, case: Case | None, meta: EventMetadata) -> None:
         """Gather what was decided, and see it at once in the aggregates."""
-        if decided.case:
+        if changes.case:
             version = case.version if case else 0
-            for event in decided.case:
+            for event in changes.case:
                 case = evolve_case(case, event)
             assert case is not None
-            self._gather(f"case-{case.case_id}", version, decided.case, case.person_id, meta)
+            stream = f"case-{case.case_id}"
+            self.gather([Pending(stream, changes.case, case.person_id, meta, version)])
             self.cases[case.case_id] = case
-        for referral_id, version, events in decided.referrals:
+        for referral_id, version, events in changes.referrals:
             self.record_referral(referral_id, version, events, meta)
 
     def record_referral(
@@ -177,25 +195,17 @@ class UnitOfWork:
             referral = evolve_referral(referral, event)
         assert referral is not None
         self.referrals[referral_id] = referral
-        self._gather(f"referral-{referral_id}", version, events, referral.person_id, meta)
-
-    def _gather(
-        self,
-        stream: str,
-        version: int,
-        events: Sequence[Event],
-        person: UUID,
-        meta: EventMetadata,
-    ) -> None:
         if events:
-            self.gather([Pending(stream, events, person, meta, version)])
+            stream = f"referral-{referral_id}"
+            self.gather([Pending(stream, events, referral.person_id, meta, version)])
 
     def gather(self, pending: Iterable[Pending]) -> None:
-        """Events of no aggregate that is loaded here."""
+        """Gather events that are written at the end."""
         self._pending.extend(pending)
 
     async def write(self, *, forgetting: bool = False) -> None:
-        """Read tables first, then the append that holds the order's lock until the commit.
+        """Bring the read tables up to date, then append: that holds the log's lock until the
+        commit.
 
         Raises ``PersonErasedError`` where a person was forgotten meanwhile; ``forgetting``: it
         is just that which is written.

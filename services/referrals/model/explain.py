@@ -5,12 +5,12 @@ data and their sources, the parameters with their weight as applied to the perso
 operations carried out. It holds whatever part a human had (Etalab's guide to algorithms).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from contracts.base import Event
-from contracts.explanation import Candidate, Condition, Explanation, FactUsed, LeftOut
+from contracts.explanation import Condition, Explanation, LeftOut
 from contracts.fields import FIELDS, RULE_FACTS
 from contracts.referrals import (
     ProposalChanged,
@@ -66,39 +66,72 @@ _LOWER_MAYBE = "Possibles, à vérifier avec vous, mais viennent après dans le 
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What is known of a proposal: the event, the rules of its digest, what humans did."""
+class ProposalRecord:
+    """A proposal as it is known: the event, the rules of its digest, what humans did."""
 
     made: ProposalMade
     rules: Rules | None
     after: Sequence[Event] = ()
 
 
-def explain(told: Told) -> dict[str, Any]:
-    """The four things, as data; of an erased person, only what stands in clear."""
-    made, sealed = told.made, told.made.sealed
+def explain(proposal: ProposalRecord) -> dict[str, Any]:
+    """Return the four things, as data; of an erased person, only what stands in clear."""
+    made, sealed = proposal.made, proposal.made.sealed
     rules: dict[str, Any] = {"name": made.rules, "digest": made.rules_digest}
-    if told.rules:
-        rules |= {"version": told.rules.version}
+    if proposal.rules:
+        rules |= {"version": proposal.rules.version}
     clear = {
         "proposal_id": made.proposal_id,
         "purpose": PURPOSE,
         "rights": RIGHTS,
         "rules": rules,
         "evaluated_on": made.evaluated_on,
-        "contribution": _contribution(told),
+        "contribution": _contribution(proposal),
         "erased": sealed is None,
     }
-    return clear | _opened(sealed, told.rules) if sealed else clear
+    return clear | _opened(sealed, proposal.rules) if sealed else clear
 
 
 def _opened(sealed: Explanation, rules: Rules | None) -> dict[str, Any]:
+    """The part about the person: data, parameters with their weights, operations."""
+    facts = [
+        {
+            "fact": fact.name,
+            "label": _FACTS.get(fact.name, fact.name),
+            "value": fact.value,
+            "source": _SOURCES.get(FactSource(fact.source)) if fact.source else None,
+            "as_of": fact.as_of,
+        }
+        for fact in sealed.facts
+    ]
+    parameters = [
+        {
+            "service_id": candidate.service_id,
+            "name": candidate.name,
+            "score": candidate.score,
+            "weights": [
+                {"part": name, "label": _PARTS.get(name, name), "weight": value}
+                for name, value in candidate.parts.items()
+            ],
+        }
+        for candidate in sealed.candidates
+    ]
+    operations = [
+        {
+            "service_id": candidate.service_id,
+            "name": candidate.name,
+            "verdict": candidate.verdict,
+            "text": _VERDICTS.get(candidate.verdict, _MAYBE),
+            "conditions": [_applied(condition, rules) for condition in candidate.conditions],
+        }
+        for candidate in sealed.candidates
+    ]
     ranked = [c for c in sealed.candidates if c.verdict != NOT_ELIGIBLE]
     return {
         "summary": sealed.summary,
-        "data": [_fact(fact) for fact in sealed.facts],
-        "parameters": [_parameters(c) for c in sealed.candidates],
-        "operations": [_operations(c, rules) for c in sealed.candidates],
+        "data": facts,
+        "parameters": parameters,
+        "operations": operations,
         "alternatives": [{"service_id": c.service_id, "name": c.name} for c in ranked[1:]],
         "more": [_more(left, rules) for left in sealed.left_out],
         "questions": [question.text for question in sealed.questions],
@@ -114,65 +147,30 @@ def _more(left: LeftOut, rules: Rules | None) -> dict[str, Any]:
     return {"count": left.count, "verdict": left.verdict, "code": left.code, "text": text}
 
 
-def _contribution(told: Told) -> dict[str, Any]:
-    automatic = told.made.policy == "auto"
-    mode = (
-        "Le classement est calculé ; pour ce service, le contact peut être pris sans autre "
-        "confirmation, avec votre accord."
-        if automatic
-        else "Le classement est calculé ; un conseiller le confirme, le change ou le refuse."
-    )
-    return {"mode": mode, "humans": [said for e in told.after for said in _human(e)]}
-
-
-def _human(event: Event) -> Iterable[dict[str, Any]]:
-    match event:
-        case ReferralConfirmed() if event.author is not Author.HUB:
-            yield {"did": "confirmed", "by": event.confirmed_by, "text": "Confirmé à l'accueil"}
-        case ReferralConfirmed():
-            yield {"did": "sent", "by": event.confirmed_by, "text": "Envoyé selon la règle"}
-        case ProposalChanged():
-            why = event.sealed.comment if event.sealed else None
-            text = "Autre choix fait à l'accueil"
-            services = event.service_ids
-            yield {
-                "did": "changed", "by": event.changed_by, "text": text, "why": why,
-                "services": services,
-            }  # fmt: skip
-        case ProposalRefused():
-            why = event.sealed.comment if event.sealed else None
-            text = "Proposition refusée à l'accueil"
-            yield {"did": "refused", "by": event.refused_by, "text": text, "why": why}
-
-
-def _fact(fact: FactUsed) -> dict[str, Any]:
-    source = _SOURCES.get(FactSource(fact.source)) if fact.source else None
-    label = _FACTS.get(fact.name, fact.name)
-    return {
-        "fact": fact.name, "label": label, "value": fact.value, "source": source,
-        "as_of": fact.as_of,
-    }  # fmt: skip
-
-
-def _parameters(candidate: Candidate) -> dict[str, Any]:
-    weights = [
-        {"part": name, "label": _PARTS.get(name, name), "weight": value}
-        for name, value in candidate.parts.items()
-    ]
-    return {
-        "service_id": candidate.service_id, "name": candidate.name,
-        "score": candidate.score, "weights": weights,
-    }  # fmt: skip
-
-
-def _operations(candidate: Candidate, rules: Rules | None) -> dict[str, Any]:
-    return {
-        "service_id": candidate.service_id,
-        "name": candidate.name,
-        "verdict": candidate.verdict,
-        "text": _VERDICTS.get(candidate.verdict, _MAYBE),
-        "conditions": [_applied(condition, rules) for condition in candidate.conditions],
-    }
+def _contribution(proposal: ProposalRecord) -> dict[str, Any]:
+    """The degree and mode in which the processing contributed, and what humans did."""
+    mode = "Le classement est calculé ; un conseiller le confirme, le change ou le refuse."
+    if proposal.made.policy == "auto":
+        mode = (
+            "Le classement est calculé ; pour ce service, le contact peut être pris sans autre "
+            "confirmation, avec votre accord."
+        )
+    humans: list[dict[str, Any]] = []
+    for event in proposal.after:
+        match event:
+            case ReferralConfirmed(confirmed_by=by) if event.author is not Author.HUB:
+                humans.append({"did": "confirmed", "by": by, "text": "Confirmé à l'accueil"})
+            case ReferralConfirmed(confirmed_by=by):
+                humans.append({"did": "sent", "by": by, "text": "Envoyé selon la règle"})
+            case ProposalChanged(changed_by=by, service_ids=services):
+                why = event.sealed and event.sealed.comment
+                changed = {"did": "changed", "by": by, "text": "Autre choix fait à l'accueil"}
+                humans.append({**changed, "why": why, "services": services})
+            case ProposalRefused(refused_by=by):
+                why = event.sealed and event.sealed.comment
+                text = "Proposition refusée à l'accueil"
+                humans.append({"did": "refused", "by": by, "text": text, "why": why})
+    return {"mode": mode, "humans": humans}
 
 
 def _applied(condition: Condition, rules: Rules | None) -> dict[str, Any]:
@@ -186,18 +184,18 @@ def _applied(condition: Condition, rules: Rules | None) -> dict[str, Any]:
     }
 
 
-def in_words(explained: dict[str, Any]) -> str:
-    """The same for the person to read: plain French, one thing a line."""
+def plain_text(explained: dict[str, Any]) -> str:
+    """Return an explanation for the person to read: plain French, one thing a line."""
     lines = [explained["purpose"], "", explained["contribution"]["mode"]]
     lines += [f"- {h['text']} ({h['by']})" for h in explained["contribution"]["humans"]]
     if explained["erased"]:
         return "\n".join([*lines, "", "Les données de la personne ont été effacées."]) + "\n"
     lines += ["", explained["summary"], "", "Informations utilisées"]
-    lines += [f"- {_said(fact)}" for fact in explained["data"]] or ["- aucune"]
+    lines += [f"- {_fact_line(fact)}" for fact in explained["data"]] or ["- aucune"]
     scores = {p["service_id"]: p for p in explained["parameters"]}
     lines += ["", "Services examinés, dans l'ordre"]
     for number, one in enumerate(explained["operations"], start=1):
-        lines += _service_in_words(number, one, scores[one["service_id"]])
+        lines += _service_lines(number, one, scores[one["service_id"]])
     if explained["more"]:
         count = sum(left["count"] for left in explained["more"])
         lines += ["", f"Autres services examinés : {count}"]
@@ -208,13 +206,13 @@ def in_words(explained: dict[str, Any]) -> str:
     return "\n".join([*lines, "", explained["rights"]]) + "\n"
 
 
-def _said(fact: dict[str, Any]) -> str:
+def _fact_line(fact: dict[str, Any]) -> str:
     known = [fact["source"], f"au {fact['as_of']:%d/%m/%Y}" if fact["as_of"] else None]
     about = ", ".join(part for part in known if part)
     return f"{fact['label']} : {fact['value']}" + (f" ({about})" if about else "")
 
 
-def _service_in_words(number: int, one: dict[str, Any], scored: dict[str, Any]) -> list[str]:
+def _service_lines(number: int, one: dict[str, Any], scored: dict[str, Any]) -> list[str]:
     lines = [f"{number}. {one['name']} : {one['text']}"]
     lines += [
         f"   - {c['text']}" + (f" [{c['source']}]" if c["source"] else "")

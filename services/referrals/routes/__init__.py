@@ -15,5 +15,5 @@ def router(database: Database, advisers: AdviserCommands) -> APIRouter:
     cases.add_appointments(routes, database, advisers)
     cases.add_decisions(routes, database, advisers)
     rules.add(routes, database, advisers)
-    worklist.add(routes, database, advisers.messages.clock)
+    worklist.add(routes, database, advisers.reactions.clock)
     return routes

@@ -28,7 +28,6 @@ from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import AdviserCommands
 from services.referrals.handlers.answers import show_answers
 from services.referrals.model.appointments import AppointmentOutcome
-from services.referrals.model.explain import Told
 from services.referrals.model.referral import (
     Move,
     Referral,
@@ -150,8 +149,9 @@ def add_reading(routes: APIRouter, database: Database, advisers: AdviserCommands
         """
         meta = metadata_of(request, adviser.actor)
         async with deciding(database) as tx:
-            told = await proposals.show(tx, advisers.messages, proposal_id, meta)
-        return _proposal(told)
+            proposal = await proposals.show(tx, advisers.reactions, proposal_id, meta)
+        shown, explained = proposal.made.model_dump(exclude={"sealed"}), proposal.made.sealed
+        return Proposal(**shown, explanation=explained, erased=explained is None)
 
     @routes.get("/referrals/{referral_id}/answers")
     @raises(*DECIDING)
@@ -162,10 +162,10 @@ def add_reading(routes: APIRouter, database: Database, advisers: AdviserCommands
 
         It shows words about a person: who looked is an event of the person's pathway.
         """
-        writer, meta = advisers.messages.writer, metadata_of(request, adviser.actor)
+        writer, meta = advisers.reactions.writer, metadata_of(request, adviser.actor)
         async with deciding(database) as tx:
-            found = await show_answers(tx, writer, referral_id, meta)
-        return PartnerAnswers(answers=[PartnerAnswer(**answer) for answer in found])
+            answers = await show_answers(tx, writer, referral_id, meta)
+        return PartnerAnswers(answers=[PartnerAnswer(**answer) for answer in answers])
 
 
 def add_referrals(routes: APIRouter, database: Database, advisers: AdviserCommands) -> None:
@@ -261,7 +261,12 @@ def add_decisions(routes: APIRouter, database: Database, advisers: AdviserComman
         meta, chosen = metadata_of(request, adviser.actor), body.service_ids
         async with deciding(database) as tx:
             case = await advisers.choose(
-                tx, proposal_id, chosen, body.comment, meta, body.appointment_at
+                tx,
+                proposal_id,
+                chosen,
+                note=body.comment,
+                meta=meta,
+                appointment_at=body.appointment_at,
             )
             return await _case(tx, case.case_id)
 
@@ -311,12 +316,6 @@ async def _cases(connection: Transaction, query: Select[Any]) -> list[Case]:
         label = REFERRAL_LABELS[ReferralStatus(row.status)]
         referrals[row.case_id].append(CaseReferral(**row._mapping, label=label))
     return [Case(**row._mapping, referrals=referrals[row.case_id]) for row in rows]
-
-
-def _proposal(told: Told) -> Proposal:
-    shown = told.made.model_dump(exclude={"sealed"})
-    explained = told.made.sealed
-    return Proposal(**shown, explanation=explained, erased=explained is None)
 
 
 def _shown(referral: Referral) -> ReferralState:

@@ -16,7 +16,7 @@ from infra.web.request_meta import metadata_of
 from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import AdviserCommands
 from services.referrals.handlers.ranking import rank_again
-from services.referrals.model.explain import explain, in_words
+from services.referrals.model.explain import explain, plain_text
 from services.referrals.model.routing import Ranked
 from services.referrals.model.rules import Rules, Table
 from services.referrals.routes.problems import DECIDING, deciding
@@ -37,7 +37,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 def add(routes: APIRouter, database: Database, advisers: AdviserCommands) -> None:
     """Explanations for advisers; the rules for whoever asks (communes over 3,500 people)."""
-    messages = advisers.messages
+    reactions = advisers.reactions
 
     @routes.get(
         "/proposals/{proposal_id}/explanation",
@@ -55,10 +55,9 @@ def add(routes: APIRouter, database: Database, advisers: AdviserCommands) -> Non
         """
         meta = metadata_of(request, adviser.actor)
         async with deciding(database) as tx:
-            told = await proposals.show(tx, messages, proposal_id, meta)
-        explained = explain(told)
+            explained = explain(await proposals.show(tx, reactions, proposal_id, meta))
         if "text/plain" in request.headers.get("accept", ""):
-            return PlainTextResponse(in_words(explained))
+            return PlainTextResponse(plain_text(explained))
         return explained
 
     @routes.get("/proposals/{proposal_id}/ranking", response_model_exclude_unset=True)
@@ -77,7 +76,7 @@ def add(routes: APIRouter, database: Database, advisers: AdviserCommands) -> Non
         """
         meta = metadata_of(request, adviser.actor)
         async with deciding(database) as tx:
-            again = await rank_again(tx, messages, proposal_id, meta)
+            again = await rank_again(tx, reactions, proposal_id, meta)
         page = list(enumerate(again.ranked, start=1))[offset : offset + limit]
         return ProposalRanking(
             proposal_id=proposal_id,

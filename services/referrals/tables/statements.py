@@ -5,14 +5,15 @@ SERVICES = f"""
 SELECT s.service_id, s.position, s.capacity, s.capacity_until,
        coalesce(o.load, 0)::int AS load,
        (SELECT coalesce(max(position), 0) FROM offsets WHERE subscription = 'directory')
-         AS heard,
-       (SELECT coalesce(max(position), 0) FROM events) AS own
+         AS directory_at,
+       (SELECT coalesce(max(position), 0) FROM events) AS referrals_at
 FROM services s
 LEFT JOIN (SELECT service_id, count(*) AS load FROM referrals WHERE status IN {OPEN}
            GROUP BY service_id) o USING (service_id)
 WHERE s.published IS NOT NULL ORDER BY s.service_id
 """
-"""The directory and what is open at it, as of one moment: ``heard`` and ``own`` say which."""
+"""The directory and what is open at it, as of one moment: the positions of both
+logs, of the partners' as far as it was read."""
 PUBLISHED = """
 SELECT service_id, position, published::text AS published FROM services
 WHERE service_id = ANY($1) AND published IS NOT NULL
@@ -195,7 +196,7 @@ INSERT INTO rules (version, rules, digest, content, published_at)
 VALUES ($1, $2, $3, $4::json, $5)
 """
 RULES_IN_FORCE = """
-SELECT version, rules, digest, content::text AS content, published_at
+SELECT version, rules AS name, digest, content::text AS content
 FROM rules ORDER BY version DESC LIMIT 1
 """
 COUNT_PROPOSALS = """

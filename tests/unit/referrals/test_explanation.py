@@ -16,7 +16,7 @@ from contracts.statements import DatedBenefit, SensitiveDisability
 from contracts.values import Author, Evidence, FactSource, PartnerKind
 from services.referrals.model.case import Attempts, Case
 from services.referrals.model.case_flow import make_proposal
-from services.referrals.model.explain import Told, explain, in_words
+from services.referrals.model.explain import ProposalRecord, explain, plain_text
 from services.referrals.model.person import Person
 from tests.support.referrals import (
     ALL_RULES,
@@ -38,7 +38,7 @@ def made(who: Person, *services: Any) -> ProposalMade:
 
 
 def told(who: Person | None = None, *after: Any) -> dict[str, Any]:
-    found = explain(Told(made(who or person(), ML, FT, TEMP, PLIE), ALL_RULES, after))
+    found = explain(ProposalRecord(made(who or person(), ML, FT, TEMP, PLIE), ALL_RULES, after))
     return dict(orjson.loads(orjson.dumps(found)))
 
 
@@ -55,7 +55,7 @@ def test_degree_and_mode_name_the_rule_and_the_humans():
     ]
     assert (
         "un conseiller le confirme"
-        in explain(Told(proposal, ALL_RULES))["contribution"]["mode"]
+        in explain(ProposalRecord(proposal, ALL_RULES))["contribution"]["mode"]
     )
 
 
@@ -106,8 +106,8 @@ def test_alternatives_and_questions_are_named():
 
 
 def test_text_says_the_same_in_plain_french():
-    found = explain(Told(made(person(), ML, FT, PLIE), ALL_RULES))
-    text = in_words(found)
+    found = explain(ProposalRecord(made(person(), ML, FT, PLIE), ALL_RULES))
+    text = plain_text(found)
     for one in found["operations"]:
         assert one["name"] in text
         assert all(condition["text"] in text for condition in one["conditions"])
@@ -122,19 +122,19 @@ def test_municipality_proposes_and_neither_decides_nor_orients():
     disabled = SensitiveDisability(value=True, agreement=Evidence.SIGNED)
     who = stated(person(), recognised_disability=disabled)
     services = [service(kind) for kind in PartnerKind]
-    text = in_words(explain(Told(made(who, *services), ALL_RULES))).lower()
+    text = plain_text(explain(ProposalRecord(made(who, *services), ALL_RULES))).lower()
     assert "décision" not in text
     assert "orient" not in text
 
 
 def test_erased_person_leaves_only_what_stands_in_clear():
     proposal = made(person(), ML).model_copy(update={"sealed": None})
-    found = explain(Told(proposal, ALL_RULES))
+    found = explain(ProposalRecord(proposal, ALL_RULES))
     assert found["erased"] is True
     assert "data" not in found
-    assert "effacées" in in_words(found)
+    assert "effacées" in plain_text(found)
 
 
 def test_rules_that_nobody_has_any_more_leave_codes_without_words():
-    found = explain(Told(made(person(), ML), None))
+    found = explain(ProposalRecord(made(person(), ML), None))
     assert {c["code"] for o in found["operations"] for c in o["conditions"]} >= {"age"}

@@ -13,7 +13,7 @@ from services.referrals.model.advice import propose_again
 from services.referrals.model.case import Attempts, Case
 from services.referrals.model.case_flow import make_proposal
 from services.referrals.model.conditions import in_zone, nearest_zones
-from services.referrals.model.explain import Told, explain, in_words
+from services.referrals.model.explain import ProposalRecord, explain, plain_text
 from services.referrals.model.proposals import (
     DESCRIBED,
     DESCRIBED_BESIDES,
@@ -119,13 +119,13 @@ def test_small_directory_leaves_nobody_out():
 
 def test_explanation_says_how_many_more_there_were_and_why():
     proposal = make_proposal(Case.of(opened()), world(person(), *DEPARTMENT), Attempts())
-    explained = explain(Told(proposal, ALL_RULES))
+    explained = explain(ProposalRecord(proposal, ALL_RULES))
     assert [(more["count"], more["text"]) for more in explained["more"]] == [
         (20, "Conviennent aussi, mais viennent après dans le classement."),
         (2000, "Le service ne couvre pas votre commune."),
         (150, "Le service ne reçoit pas les personnes de votre âge."),
     ]
-    text = in_words(explained)
+    text = plain_text(explained)
     assert "Autres services examinés : 2170" in text
     assert "- 2000 : Le service ne couvre pas votre commune." in text
 
@@ -133,7 +133,7 @@ def test_explanation_says_how_many_more_there_were_and_why():
 def test_reason_of_a_rule_is_told_in_the_rule_s_own_words():
     many = named(ML, 40, "young")
     old = make_proposal(Case.of(opened()), world(person(date(1970, 1, 1)), *many), Attempts())
-    (more,) = explain(Told(old, ALL_RULES))["more"]
+    (more,) = explain(ProposalRecord(old, ALL_RULES))["more"]
     assert more["count"] == 10
     assert more["text"] == ALL_RULES.tables[ML].rows["ml-too-old"].text
 
