@@ -101,21 +101,20 @@ class Reactions:
             for message, opened in cases
             if opened.case_id not in known and opened.person_id in alive
         ]
+
+        def open_all() -> None:
+            """Open each case as of the day of the contact, using only facts recorded before it.
+
+            The sender's clock decides that day, and nothing else.
+            """
+            for message, opened in new:
+                history, day = work.histories[opened.person_id], local_day(message.occurred_at)
+                context = work.context_of(history, opened.case_id, day, message.position)
+                work.record(open_case(opened, context), None, message.caused())
+
         # ranking is work for the processor: others of this process get their turn meanwhile
-        await asyncio.to_thread(self._open_all, work, new)
+        await asyncio.to_thread(open_all)
         await work.write()
-
-    def _open_all(
-        self, work: UnitOfWork, new: Sequence[tuple[StoredEvent, CaseOpened]]
-    ) -> None:
-        """Open cases as of the day of the contact, using only facts recorded before it.
-
-        The sender's clock decides that day, and nothing else.
-        """
-        for message, opened in new:
-            history, day = work.histories[opened.person_id], local_day(message.occurred_at)
-            context = work.context_of(history, opened.case_id, day, message.position)
-            work.record(open_case(opened, context), None, message.caused())
 
     async def _withdraw(self, tx: Transaction, message: StoredEvent) -> None:
         event = parse_event(message.type, message.data)

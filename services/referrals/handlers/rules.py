@@ -114,6 +114,14 @@ async def simulate(
     """
     simulation, after = Simulation(), 0
     store = EventStore("referrals")
+
+    def rank_again(stored: Sequence[StoredEvent], opened: Mapping[UUID, bytes]) -> None:
+        for event in stored:
+            made = parse_event(event.type, event.data, opened.get(event.event_id))
+            assert isinstance(made, ProposalMade)
+            if since is None or made.evaluated_on >= since:
+                _simulate(simulation, made, rules)
+
     async with database.reading() as connection:
         simulation.total = await connection.fetchval(statements.COUNT_PROPOSALS, since)
         while simulation.seen < limit:
@@ -123,23 +131,9 @@ async def simulate(
             after = batch[-1].position
             stored = [e for e in batch if e.type == ProposalMade.type]
             opened = await unseal(writer.vault, stored)
-            await asyncio.to_thread(_simulate_all, simulation, stored, opened, rules, since)
+            await asyncio.to_thread(rank_again, stored, opened)
             yield simulation
     yield simulation
-
-
-def _simulate_all(
-    simulation: Simulation,
-    stored: Sequence[StoredEvent],
-    opened: Mapping[UUID, bytes],
-    rules: Rules,
-    since: date | None,
-) -> None:
-    for event in stored:
-        made = parse_event(event.type, event.data, opened.get(event.event_id))
-        assert isinstance(made, ProposalMade)
-        if since is None or made.evaluated_on >= since:
-            _simulate(simulation, made, rules)
 
 
 def _simulate(simulation: Simulation, made: ProposalMade, rules: Rules) -> None:

@@ -148,7 +148,14 @@ class Rules:
         _check_bounds(tables)
         canonical = orjson.dumps(graph, option=orjson.OPT_SORT_KEYS)
         digest = hashlib.sha256(canonical).hexdigest()
-        return cls(name, version, digest, canonical, tables, weights)
+        return cls(
+            name=name,
+            version=version,
+            digest=digest,
+            content=canonical,
+            tables=tables,
+            weights=weights,
+        )
 
     def row(self, name: str) -> Row | None:
         """Return a row by its name, for its text and its source."""
@@ -182,7 +189,13 @@ def _table(kind: PartnerKind, node: Mapping[str, Any]) -> Table:
     outputs = {column["field"]: column["id"] for column in content["outputs"]}
     rows: dict[str, Row] = {}
     for rule in content["rules"]:
-        texts = {name: _text(rule.get(column, "")) for name, column in outputs.items()}
+        # an output cell is an expression; ours are plain strings
+        texts = {
+            name: str(zen.evaluate_expression(cell))
+            if (cell := rule.get(i, "")).strip()
+            else ""
+            for name, i in outputs.items()
+        }
         row = Row(
             name=rule["_id"],
             kind=kind,
@@ -199,11 +212,6 @@ def _table(kind: PartnerKind, node: Mapping[str, Any]) -> Table:
     alone = {**content, "outputPath": None, "inputField": None}
     decision = zen.ZenEngine().create_decision(orjson.dumps(_graph(alone)).decode())
     return Table(kind, tuple(inputs.values()), rows, decision)
-
-
-def _text(cell: str) -> str:
-    """Evaluate an output cell: an expression, and ours are plain strings."""
-    return str(zen.evaluate_expression(cell)) if cell.strip() else ""
 
 
 def _graph(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the model refuses, as problem documents."""
+"""The model's errors as problem documents."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -49,17 +49,27 @@ _PROBLEMS: dict[type[Exception], Callable[[], Problem]] = {
     PersonErasedError: PersonErasedProblem,
 }
 DECIDING = (
-    AgreementMissing, AlreadyTried, AppointmentRefused, CaseClosed, Conflict,
-    ForbiddenTransition, Invalid, NirRefused, NotFound, PersonArchived, PersonErasedProblem,
-    PersonRestricted, StaleProposal,
-)  # fmt: skip
-"""What a decision of an adviser may be refused for (``deciding``)."""
+    AgreementMissing,
+    AlreadyTried,
+    AppointmentRefused,
+    CaseClosed,
+    Conflict,
+    ForbiddenTransition,
+    Invalid,
+    NirRefused,
+    NotFound,
+    PersonArchived,
+    PersonErasedProblem,
+    PersonRestricted,
+    StaleProposal,
+)
+"""Problems that may refuse a decision of an adviser (``deciding``)."""
 
 
 def refuse_nir(body: SpokenAnswer) -> None:
     """Raise ``Problem`` if a field holds a NIR."""
-    if (found := find_nir(body.model_dump(mode="json", exclude_none=True))) is not None:
-        raise NirRefused.at(found, "must not hold a NIR")
+    if (place := find_nir(body.model_dump(mode="json", exclude_none=True))) is not None:
+        raise NirRefused.at(place, "must not hold a NIR")
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """The rules for everybody, and a proposal explained to the person whom it is about."""
 
 from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -17,8 +16,7 @@ from services.referrals.handlers import proposals
 from services.referrals.handlers.advisers import AdviserCommands
 from services.referrals.handlers.ranking import rank_again
 from services.referrals.model.explain import explain, plain_text
-from services.referrals.model.routing import Ranked
-from services.referrals.model.rules import Rules, Table
+from services.referrals.model.rules import Rules
 from services.referrals.routes.problems import DECIDING, deciding
 from services.referrals.routes.rule_models import (
     ProposalExplained,
@@ -83,7 +81,21 @@ def add(routes: APIRouter, database: Database, advisers: AdviserCommands) -> Non
             erased=again.made.sealed is None,
             exact=again.exact,
             considered=again.made.considered,
-            services=[_placed(place, one) for place, one in page],
+            services=[
+                RankedService(
+                    place=place,
+                    service_id=one.service.service_id,
+                    partner_id=one.service.partner_id,
+                    name=one.service.name,
+                    verdict=one.verdict,
+                    score=one.score,
+                    parts=dict(one.parts),
+                    conditions=[
+                        Condition(**c.model_dump(exclude_none=True)) for c in one.conditions
+                    ],
+                )
+                for place, one in page
+            ],
         )
 
     @routes.get("/rules", tags=["rules"])
@@ -106,33 +118,18 @@ def add(routes: APIRouter, database: Database, advisers: AdviserCommands) -> Non
             raise not_found("rule set")
         (row,) = rows
         rules = Rules.parse(row.content.encode(), row.rules, row.version)
-        return _shown(rules, row.published_at)
-
-
-def _placed(place: int, one: Ranked) -> RankedService:
-    return RankedService(
-        place=place,
-        service_id=one.service.service_id,
-        partner_id=one.service.partner_id,
-        name=one.service.name,
-        verdict=one.verdict,
-        score=one.score,
-        parts=dict(one.parts),
-        conditions=[Condition(**c.model_dump(exclude_none=True)) for c in one.conditions],
-    )
-
-
-def _shown(rules: Rules, published_at: datetime) -> PublishedRules:
-    return PublishedRules(
-        published_at=published_at,
-        name=rules.name,
-        version=rules.version,
-        digest=rules.digest,
-        weights=RuleWeights(**asdict(rules.weights)),
-        tables={kind: _table(table) for kind, table in rules.tables.items()},
-    )
-
-
-def _table(table: Table) -> RuleTable:
-    rows = [RuleRow(**asdict(row)) for row in table.rows.values()]
-    return RuleTable(facts=list(table.fields), rows=rows)
+        tables = {
+            kind: RuleTable(
+                facts=list(table.fields),
+                rows=[RuleRow(**asdict(row)) for row in table.rows.values()],
+            )
+            for kind, table in rules.tables.items()
+        }
+        return PublishedRules(
+            published_at=row.published_at,
+            name=rules.name,
+            version=rules.version,
+            digest=rules.digest,
+            weights=RuleWeights(**asdict(rules.weights)),
+            tables=tables,
+        )

@@ -1,10 +1,9 @@
 """What needs a human, and which partners stay silent or send people round."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from sqlalchemy import Row
 
 from contracts.days import local_day
 from contracts.kinds import INTERNAL_KINDS
@@ -127,7 +126,15 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
         """What needs a human: urgent first, then by the day by which it is due."""
         async with database.reading() as connection:
             rows = await connection.select(worklist_query(limit, offset))
-        return Worklist(today=local_day(clock()), items=[_item(row) for row in rows])
+        items = []
+        for row in rows:
+            reason = row.reason
+            if reason == "delivery-manual" and row.partner_kind in INTERNAL_KINDS:
+                reason = "delivery-internal"
+            label, next_step = LABELS[reason]
+            shown = {**row._mapping, "reason": reason}
+            items.append(WorklistItem(**shown, label=label, next_step=next_step))
+        return Worklist(today=local_day(clock()), items=items)
 
     @routes.get("/partners/silences")
     async def silences(
@@ -155,12 +162,3 @@ def add(routes: APIRouter, database: Database, clock: Clock) -> None:
             since = local_day(clock()) - timedelta(days=days)
             rows = await connection.select(queries.bounces(since, limit))
         return Bounces(since=since, bounces=[PartnerBounce(**row._mapping) for row in rows])
-
-
-def _item(row: Row[Any]) -> WorklistItem:
-    reason = row.reason
-    if reason == "delivery-manual" and row.partner_kind in INTERNAL_KINDS:
-        reason = "delivery-internal"
-    label, next_step = LABELS[reason]
-    shown = {**row._mapping, "reason": reason}
-    return WorklistItem(**shown, label=label, next_step=next_step)

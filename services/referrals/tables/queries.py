@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     CTE,
+    ColumnElement,
     Date,
     Float,
     Select,
@@ -120,21 +121,17 @@ def silences(since: date, after: str | None, limit: int) -> Select[Any]:
     answered = r.answered_at.is_not(None)
     days = cast(func.timezone("Europe/Paris", r.answered_at), Date) - r.requested_on
     median = func.percentile_cont(0.5, type_=Float).within_group(days)
+    counted: dict[str, ColumnElement[Any]] = {
+        "unanswered": func.count().filter(unanswered),
+        "oldest": func.min(r.requested_on).filter(unanswered),
+        "escalated": func.count().filter(r.passed == "escalate", r.awaits == "partner"),
+        "lapsed": func.count().filter(r.status == "cancelled", r.reason == "no-response"),
+        "answered": func.count().filter(answered),
+        "last_answer_at": func.max(r.answered_at),
+        "median_days": median.filter(answered),
+    }
     statement = (
-        select(
-            r.partner_id,
-            func.count().filter(unanswered).label("unanswered"),
-            func.min(r.requested_on).filter(unanswered).label("oldest"),
-            func.count()
-            .filter((r.passed == "escalate") & (r.awaits == "partner"))
-            .label("escalated"),
-            func.count()
-            .filter((r.status == "cancelled") & (r.reason == "no-response"))
-            .label("lapsed"),
-            func.count().filter(answered).label("answered"),
-            func.max(r.answered_at).label("last_answer_at"),
-            median.filter(answered).label("median_days"),
-        )
+        select(r.partner_id, *(column.label(name) for name, column in counted.items()))
         .where(r.requested_on >= since)
         .group_by(r.partner_id)
         .order_by(r.partner_id)

@@ -34,32 +34,24 @@ _OPEN = (
     .cte("open")
 )
 """Referrals of active cases: drafts, and what is open at partners."""
+_OF_REFERRAL = ("partner_id", "partner_kind", "service_id", "status", "suggested_service_id")
 _NO_ID, _NO_TEXT = cast(null(), Uuid), cast(null(), Text)
 
 
 def worklist(limit: int, offset: int) -> Select[Any]:
     """Select what needs a human: urgent first, then by the day by which it is due."""
     items = union_all(*_of_referrals(), *_of_cases(), _undelivered(), _unclear()).cte("items")
+    about = (items.c.reason, CASES.c.case_id, CASES.c.person_id, items.c.referral_id)
+    case_is = (items.c.due_on, CASES.c.urgent, CASES.c.thematique)
+    referral_is = (REFERRALS.c[name] for name in _OF_REFERRAL)
     of_cases = (
-        select(
-            items.c.reason,
-            CASES.c.case_id,
-            CASES.c.person_id,
-            items.c.referral_id,
-            items.c.due_on,
-            CASES.c.urgent,
-            CASES.c.thematique,
-            REFERRALS.c.partner_id,
-            REFERRALS.c.partner_kind,
-            REFERRALS.c.service_id,
-            REFERRALS.c.status,
-            REFERRALS.c.suggested_service_id,
-            items.c.detail,
-        )
+        select(*about, *case_is, *referral_is, items.c.detail)
         .join(CASES, CASES.c.case_id == items.c.case_id)
         .outerjoin(REFERRALS, REFERRALS.c.referral_id == items.c.referral_id)
     )
-    rows = union_all(of_cases, _duplicates(), _without_rules()).subquery("rows")
+    d, other = DUPLICATES.c, cast(DUPLICATES.c.other_id, Text)
+    duplicates = _of_no_case(fixed("duplicate"), d.person_id, d.since, _NO_TEXT, other)
+    rows = union_all(of_cases, duplicates, _without_rules()).subquery("rows")
     order = (rows.c.urgent.desc(), rows.c.due_on.nulls_first(), rows.c.case_id)
     return select(rows).order_by(*order, rows.c.referral_id).limit(limit).offset(offset)
 
@@ -155,12 +147,6 @@ def _unclear() -> Select[Any]:
     return item.select_from(of_active).where(r.refused_answer.is_not(None), ~after)
 
 
-def _duplicates() -> Select[Any]:
-    d = DUPLICATES.c
-    other = cast(d.other_id, Text)
-    return _of_no_case(fixed("duplicate"), d.person_id, d.since, _NO_TEXT, other)
-
-
 def _without_rules() -> Select[Any]:
     """Kinds of partners that no rules are in force for."""
     a = ALARMS.c
@@ -176,18 +162,6 @@ def _of_no_case(
     partner_kind: ColumnElement[Any],
     detail: ColumnElement[Any],
 ) -> Select[Any]:
-    return select(
-        reason,
-        _NO_ID,
-        person_id,
-        _NO_ID,
-        due_on,
-        false(),
-        _NO_TEXT,
-        _NO_TEXT,
-        partner_kind,
-        _NO_TEXT,
-        _NO_TEXT,
-        _NO_TEXT,
-        detail,
-    )
+    about, case_is = (reason, _NO_ID, person_id, _NO_ID), (due_on, false(), _NO_TEXT)
+    referral_is = (_NO_TEXT, partner_kind, _NO_TEXT, _NO_TEXT, _NO_TEXT)
+    return select(*about, *case_is, *referral_is, detail)

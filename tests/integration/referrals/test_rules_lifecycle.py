@@ -161,8 +161,8 @@ async def test_others_get_their_turn_while_past_cases_are_tried(
     platform: Platform, service: Service, otherwise: Path, monkeypatch: pytest.MonkeyPatch
 ):
     await comes(platform, service)
-    turn = Turn(handler._try)
-    monkeypatch.setattr(handler, "_try", turn)
+    turn = Turn(handler._simulate)
+    monkeypatch.setattr(handler, "_simulate", turn)
     async with turn.given():
         found = await simulated(platform, service, otherwise)
     assert found.seen == 1
