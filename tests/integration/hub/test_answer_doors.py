@@ -14,11 +14,11 @@ import pytest
 from contracts.days import PARIS, local_day
 from contracts.values import PartnerKind
 from infra.base.clock import system_clock
-from tests.support.hall import MONDAY, Hall
 from tests.support.mailbox import posted
 from tests.support.partners import Desk, Hub, platform_at, register
 from tests.support.platform import append, published
 from tests.support.postgres import Databases
+from tests.support.referral_app import MONDAY, ReferralApp
 from tests.support.sftp import PASSWORD, sftp_server
 
 Said = dict[str, str]
@@ -148,17 +148,17 @@ async def _file(stack: AsyncExitStack, databases: Databases, path: Path) -> Door
 async def _typed(stack: AsyncExitStack, databases: Databases, path: Path) -> Door:
     platform = platform_at(databases)
     stack.push_async_callback(platform.close)
-    hall = Hall(platform)
-    stack.push_async_callback(hall.service.stop)
+    referral_app = ReferralApp(platform)
+    stack.push_async_callback(referral_app.service.stop)
     directory = [published(PartnerKind.MISSION_LOCALE, "auto")]
     await append(platform, "partners", "partner-x", directory)
-    await hall.on(MONDAY)
-    person = await hall.comes()
-    (referral,) = (await hall.case(person))["referrals"]
+    await referral_app.on(MONDAY)
+    person = await referral_app.comes()
+    (referral,) = (await referral_app.case(person))["referrals"]
     path_of = f"/v1/referrals/{referral['referral_id']}/answer"
 
     async def give(said: Said) -> str | None:
-        status, answer = await hall.post(path_of, signed_fields(said))
+        status, answer = await referral_app.post(path_of, signed_fields(said))
         if status == 200:
             return None
         assert status == 422, answer
@@ -166,13 +166,13 @@ async def _typed(stack: AsyncExitStack, databases: Databases, path: Path) -> Doo
         return field
 
     async def stored() -> int:
-        async with hall.service.database.reading() as connection:
+        async with referral_app.service.database.reading() as connection:
             result = await connection.execute(
                 "SELECT count(*) FROM events WHERE type LIKE '%referral.accepted%'"
             )
             return int(result.scalar_one())
 
-    return Door(hall.now, give, stored)
+    return Door(referral_app.now, give, stored)
 
 
 DOORS = {"signed": _signed, "page": _page, "file": _file, "typed": _typed}

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from contracts.values import Reason, ReferralStatus
-from tests.support.hall import Hall
 from tests.support.partners import Hub, Sink, platform_at, register
 from tests.support.postgres import Databases
+from tests.support.referral_app import ReferralApp
 
 EVENING = datetime(2026, 7, 1, 20, tzinfo=UTC)
 NIGHT = datetime(2026, 7, 1, 23, 30, tzinfo=UTC)
@@ -47,14 +47,17 @@ async def test_agreement_ends_with_its_last_day_in_france(
     await hub.platform.close()
 
 
-async def test_answer_at_night_counts_for_the_day_in_france(hall: Hall):
+async def test_answer_at_night_counts_for_the_day_in_france(referral_app: ReferralApp):
     """In the worklist, and in how many days a partner takes."""
-    hall.now = datetime(2026, 11, 23, 23, 30, tzinfo=UTC)
-    person_id = await hall.comes()
-    case: dict[str, Any] = await hall.case(person_id)
-    hall.now = datetime(2026, 11, 25, 23, 30, tzinfo=UTC)
-    await hall.answers(case, ReferralStatus.REJECTED, reason=Reason.NO_CAPACITY)
-    await hall.answers(case, ReferralStatus.ACCEPTED)
-    assert ("answer-unclear", "2026-11-26") in await hall.reasons()
-    found = {p["partner_id"]: p for p in (await hall.get("/v1/partners/silences"))["partners"]}
+    referral_app.now = datetime(2026, 11, 23, 23, 30, tzinfo=UTC)
+    person_id = await referral_app.comes()
+    case: dict[str, Any] = await referral_app.case(person_id)
+    referral_app.now = datetime(2026, 11, 25, 23, 30, tzinfo=UTC)
+    await referral_app.answers(case, ReferralStatus.REJECTED, reason=Reason.NO_CAPACITY)
+    await referral_app.answers(case, ReferralStatus.ACCEPTED)
+    assert ("answer-unclear", "2026-11-26") in await referral_app.reasons()
+    found = {
+        p["partner_id"]: p
+        for p in (await referral_app.get("/v1/partners/silences"))["partners"]
+    }
     assert found["p-mission-locale"]["median_days"] == 2

@@ -25,9 +25,9 @@ from services.hub.operations.hub import REBUILD
 from services.hub.operations.reconcile import BusyError, reconcile
 from services.partners.handlers.directory import seed
 from tests.support.audit_log import Hub
-from tests.support.hall import Hall
 from tests.support.platform import append, drain, resident
 from tests.support.postgres import Databases, copied
+from tests.support.referral_app import ReferralApp
 
 
 @dataclass
@@ -77,15 +77,15 @@ async def played(
     async with copied(postgres_url, template, directory) as databases:
         settings = Settings(data=directory, poll_seconds=0.02)
         platform = Platform(settings, databases.url, databases.vault_url)
-        hall, log = Hall(platform), Hub(platform, build_audit(platform))
+        referral_app, log = ReferralApp(platform), Hub(platform, build_audit(platform))
         await seed(platform, "petite-foret")
-        await drain(hall.service)
+        await drain(referral_app.service)
         for agreed in ((PartnerKind.MISSION_LOCALE,), tuple(PartnerKind), ()):
-            case = await hall.case(await hall.comes(agreed=agreed))
+            case = await referral_app.case(await referral_app.comes(agreed=agreed))
             if case["referrals"] and case["referrals"][-1]["status"] == "requested":
-                await hall.answers(case, ReferralStatus.ACCEPTED)
+                await referral_app.answers(case, ReferralStatus.ACCEPTED)
         await log.fill(600)
-        for service in (log.service, hall.service):
+        for service in (log.service, referral_app.service):
             await service.stop()
         for pool in log.pools.values():
             await pool.close()

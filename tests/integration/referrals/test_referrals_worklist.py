@@ -13,8 +13,8 @@ from contracts.partners import (
 )
 from contracts.values import MessageKind, PartnerKind
 from services.referrals.model.deadlines import working_day
-from tests.support.hall import MONDAY, Hall
 from tests.support.platform import append, drain, published
+from tests.support.referral_app import MONDAY, ReferralApp
 
 
 def undelivered(kind: type[Any], referral: Any, message: MessageKind, **given: Any) -> Any:
@@ -25,113 +25,125 @@ def undelivered(kind: type[Any], referral: Any, message: MessageKind, **given: A
     )  # fmt: skip
 
 
-async def told(hall: Hall, person_id: UUID, event: Any) -> list[str]:
+async def told(referral_app: ReferralApp, person_id: UUID, event: Any) -> list[str]:
     """The worklist's reasons after an event of the partner service."""
-    await append(hall.platform, "partners", f"delivery-{event.delivery_id}", [event], person_id)
-    await drain(hall.service)
-    return [reason for reason, _ in await hall.reasons()]
+    await append(
+        referral_app.platform, "partners", f"delivery-{event.delivery_id}", [event], person_id
+    )
+    await drain(referral_app.service)
+    return [reason for reason, _ in await referral_app.reasons()]
 
 
 DEAD: dict[str, Any] = {"attempts": 9, "error": "agreement-expired"}
 BY_HAND: dict[str, Any] = {"service_id": "s", "error": "no-endpoint"}
 
 
-async def test_undelivered_request_is_for_an_adviser_until_the_partner_answers(hall: Hall):
-    person_id = await hall.comes()
-    (referral,) = (await hall.case(person_id))["referrals"]
+async def test_undelivered_request_is_for_an_adviser_until_the_partner_answers(
+    referral_app: ReferralApp,
+):
+    person_id = await referral_app.comes()
+    (referral,) = (await referral_app.case(person_id))["referrals"]
     dead = undelivered(DeliveryDeadLettered, referral, MessageKind.REQUESTED, **DEAD)
-    assert await told(hall, person_id, dead) == ["delivery-dead"]
-    (item,) = (await hall.get("/v1/worklist"))["items"]
+    assert await told(referral_app, person_id, dead) == ["delivery-dead"]
+    (item,) = (await referral_app.get("/v1/worklist"))["items"]
     assert item["detail"] == "agreement-expired"
-    status, _ = await hall.post(
+    status, _ = await referral_app.post(
         f"/v1/referrals/{referral['referral_id']}/answer",
         {"status": "accepted", "comment": "par téléphone"},
     )
     assert status == 200
-    assert await hall.reasons() == []
+    assert await referral_app.reasons() == []
 
 
 @pytest.mark.parametrize("done", [DeliverySucceeded, DeliveryRedelivered])
 async def test_request_to_hand_over_is_on_the_worklist_until_it_is_on_its_way(
-    hall: Hall, done: type[Any]
+    referral_app: ReferralApp, done: type[Any]
 ):
-    person_id = await hall.comes()
-    (referral,) = (await hall.case(person_id))["referrals"]
+    person_id = await referral_app.comes()
+    (referral,) = (await referral_app.case(person_id))["referrals"]
     manual = undelivered(DeliveryManual, referral, MessageKind.REQUESTED, **BY_HAND)
-    assert await told(hall, person_id, manual) == ["delivery-manual"]
+    assert await told(referral_app, person_id, manual) == ["delivery-manual"]
     how = {"attempts": 1} if done is DeliverySucceeded else {"asked_by": "x"}
     over = undelivered(done, referral, MessageKind.REQUESTED, **how)
-    assert await told(hall, person_id, over) == []
+    assert await told(referral_app, person_id, over) == []
 
 
-async def test_reminder_that_cannot_be_delivered_is_not_shown_as_a_request(hall: Hall):
-    person_id = await hall.comes()
-    (referral,) = (await hall.case(person_id))["referrals"]
-    await hall.on(working_day(MONDAY, 3))
+async def test_reminder_that_cannot_be_delivered_is_not_shown_as_a_request(
+    referral_app: ReferralApp,
+):
+    person_id = await referral_app.comes()
+    (referral,) = (await referral_app.case(person_id))["referrals"]
+    await referral_app.on(working_day(MONDAY, 3))
     manual = undelivered(DeliveryManual, referral, MessageKind.REMINDED, **BY_HAND)
-    assert await told(hall, person_id, manual) == ["reminder-manual"]
-    (item,) = (await hall.get("/v1/worklist"))["items"]
+    assert await told(referral_app, person_id, manual) == ["reminder-manual"]
+    (item,) = (await referral_app.get("/v1/worklist"))["items"]
     assert item["label"] == "Relance à faire par téléphone"
-    await hall.on(working_day(MONDAY, 7))  # the next step takes its place
-    assert [reason for reason, _ in await hall.reasons()] == ["escalated"]
+    await referral_app.on(working_day(MONDAY, 7))  # the next step takes its place
+    assert [reason for reason, _ in await referral_app.reasons()] == ["escalated"]
 
 
-async def test_moved_appointment_that_was_not_told_matters_until_it_is_over(hall: Hall):
-    person_id = await hall.comes()
-    (referral,) = (await hall.case(person_id))["referrals"]
+async def test_moved_appointment_that_was_not_told_matters_until_it_is_over(
+    referral_app: ReferralApp,
+):
+    person_id = await referral_app.comes()
+    (referral,) = (await referral_app.case(person_id))["referrals"]
     path = f"/v1/referrals/{referral['referral_id']}/appointment"
     at = f"{working_day(MONDAY, 5)}T09:00:00+00:00"
-    assert (await hall.post(path, {"appointment_at": at}))[0] == 200
+    assert (await referral_app.post(path, {"appointment_at": at}))[0] == 200
     dead = undelivered(DeliveryDeadLettered, referral, MessageKind.APPOINTMENT, **DEAD)
-    assert await told(hall, person_id, dead) == ["appointment-dead"]
-    assert (await hall.post(f"{path}/outcome", {"outcome": "excused"}))[0] == 200
+    assert await told(referral_app, person_id, dead) == ["appointment-dead"]
+    assert (await referral_app.post(f"{path}/outcome", {"outcome": "excused"}))[0] == 200
     again = undelivered(DeliveryDeadLettered, referral, MessageKind.APPOINTMENT, **DEAD)
-    assert await told(hall, person_id, again) == []
+    assert await told(referral_app, person_id, again) == []
 
 
-async def test_appointment_called_off_that_was_not_told_matters_until_it_is(hall: Hall):
-    person_id = await hall.comes()
-    (referral,) = (await hall.case(person_id))["referrals"]
+async def test_appointment_called_off_that_was_not_told_matters_until_it_is(
+    referral_app: ReferralApp,
+):
+    person_id = await referral_app.comes()
+    (referral,) = (await referral_app.case(person_id))["referrals"]
     path = f"/v1/referrals/{referral['referral_id']}/appointment"
     at = f"{working_day(MONDAY, 5)}T09:00:00+00:00"
-    assert (await hall.post(path, {"appointment_at": at}))[0] == 200
-    assert (await hall.post(f"{path}/outcome", {"outcome": "excused"}))[0] == 200
+    assert (await referral_app.post(path, {"appointment_at": at}))[0] == 200
+    assert (await referral_app.post(f"{path}/outcome", {"outcome": "excused"}))[0] == 200
     manual = undelivered(DeliveryManual, referral, MessageKind.CALLED_OFF, **BY_HAND)
-    assert await told(hall, person_id, manual) == ["appointment-off-manual"]
+    assert await told(referral_app, person_id, manual) == ["appointment-off-manual"]
     over = undelivered(DeliverySucceeded, referral, MessageKind.CALLED_OFF, attempts=1)
-    assert await told(hall, person_id, over) == []
+    assert await told(referral_app, person_id, over) == []
 
 
 async def test_cancellation_that_cannot_be_delivered_stays_until_the_partner_is_told(
-    hall: Hall,
+    referral_app: ReferralApp,
 ):
-    person_id = await hall.comes()
-    case = await hall.case(person_id)
+    person_id = await referral_app.comes()
+    case = await referral_app.case(person_id)
     (referral,) = case["referrals"]
     closing = {"status": "revoked", "outcome": "moved-away", "reason": "client-declined"}
-    await hall.post(f"/v1/cases/{case['case_id']}/close", closing)
+    await referral_app.post(f"/v1/cases/{case['case_id']}/close", closing)
     manual = undelivered(DeliveryManual, referral, MessageKind.CANCELLED, **BY_HAND)
-    assert await told(hall, person_id, manual) == ["cancellation-manual"]
+    assert await told(referral_app, person_id, manual) == ["cancellation-manual"]
     over = undelivered(DeliverySucceeded, referral, MessageKind.CANCELLED, attempts=1)
-    assert await told(hall, person_id, over) == []
+    assert await told(referral_app, person_id, over) == []
 
 
-async def test_nothing_is_to_be_told_of_somebody_who_was_erased(hall: Hall):
-    person_id = await hall.comes()
-    (referral,) = (await hall.case(person_id))["referrals"]
+async def test_nothing_is_to_be_told_of_somebody_who_was_erased(referral_app: ReferralApp):
+    person_id = await referral_app.comes()
+    (referral,) = (await referral_app.case(person_id))["referrals"]
     erased = {"attempts": 1, "error": "person-erased"}
     dead = undelivered(DeliveryDeadLettered, referral, MessageKind.CANCELLED, **erased)
-    assert await told(hall, person_id, dead) == []
+    assert await told(referral_app, person_id, dead) == []
 
 
-async def test_request_to_a_service_of_the_commune_is_worded_for_colleagues(hall: Hall):
+async def test_request_to_a_service_of_the_commune_is_worded_for_colleagues(
+    referral_app: ReferralApp,
+):
     own = published(PartnerKind.DIGITAL_SPACE, "auto")
-    await append(hall.platform, "partners", "partner-own", [own])
-    person_id = await hall.comes(agreed=[PartnerKind.DIGITAL_SPACE])
-    case = await hall.case(person_id)
+    await append(referral_app.platform, "partners", "partner-own", [own])
+    person_id = await referral_app.comes(agreed=[PartnerKind.DIGITAL_SPACE])
+    case = await referral_app.case(person_id)
     choice = {"service_ids": [own.service_id], "comment": "pour un CV"}
-    await hall.post(f"/v1/proposals/{case['proposal_id']}/choose", choice)
-    referral = (await hall.case(person_id))["referrals"][-1]
+    await referral_app.post(f"/v1/proposals/{case['proposal_id']}/choose", choice)
+    referral = (await referral_app.case(person_id))["referrals"][-1]
     assert (referral["service_id"], referral["status"]) == (own.service_id, "requested")
     manual = undelivered(DeliveryManual, referral, MessageKind.REQUESTED, **BY_HAND)
-    assert await told(hall, person_id, manual) == ["delivery-internal"]
+    assert await told(referral_app, person_id, manual) == ["delivery-internal"]

@@ -21,7 +21,7 @@ S = ReferralStatus
 MONDAY = date(2026, 11, 23)
 
 
-class Hall:
+class ReferralApp:
     """The referral service on a clock of its own, with three partners."""
 
     def __init__(self, platform: Platform) -> None:
@@ -84,8 +84,8 @@ class Hall:
 
 
 @pytest.fixture
-async def hall(platform: Platform) -> AsyncIterator[Hall]:
-    made = Hall(platform)
+async def referral_app(platform: Platform) -> AsyncIterator[ReferralApp]:
+    made = ReferralApp(platform)
     directory = [
         published(PartnerKind.MISSION_LOCALE, "auto"),
         published(PartnerKind.FRANCE_TRAVAIL),
