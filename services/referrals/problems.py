@@ -1,4 +1,4 @@
-"""Why the referral service refuses something, besides what every service may say."""
+"""Problems of the referral service, besides those of every service."""
 
 from infra.web.problems import Problem
 

@@ -1,4 +1,4 @@
-"""What the calendar brings: reminders, escalations, requests that lapse."""
+"""Deadlines as the calendar reaches them: reminders, escalations, requests that lapse."""
 
 import time
 from dataclasses import dataclass, field

@@ -158,7 +158,7 @@ def _simulate(simulation: Simulation, made: ProposalMade, rules: Rules) -> None:
 def _because(
     then: Explanation, now: Sequence[Ranked], before: str | None, after: str | None
 ) -> tuple[str, ...]:
-    """Which conditions of the two services came out otherwise; else, the weights did it."""
+    """Return the conditions of both that came out otherwise; if none, the weights did it."""
     old = {c.service_id: _results(c.conditions) for c in then.candidates}
     new = {r.service.service_id: _results(r.conditions) for r in now}
     changed = {

@@ -1,4 +1,4 @@
-"""What an adviser does with a case: choose otherwise, refuse, propose again, close. Pure."""
+"""Decisions of an adviser on a case: choose otherwise, refuse, propose again, close. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -39,7 +39,7 @@ class Case:
 
     @classmethod
     def of(cls, opened: CaseOpened) -> "Case":
-        """The case at its beginning."""
+        """Begin a case."""
         return cls(
             case_id=opened.case_id,
             person_id=opened.person_id,
@@ -51,7 +51,7 @@ class Case:
         )
 
     def proposed(self, made: ProposalMade) -> "Case":
-        """The case with a new proposal."""
+        """Return the case with a new proposal."""
         return replace(
             self,
             proposal_id=made.proposal_id,
@@ -61,7 +61,7 @@ class Case:
 
 
 def evolve_case(case: Case | None, event: Event) -> Case | None:
-    """The case after an event."""
+    """Return the case after an event."""
     if isinstance(event, CaseOpened):
         return Case.of(event)
     if case is None:
@@ -108,17 +108,17 @@ class DecisionContext:
         return min(self.facts_on or self.today, self.today)
 
     def verdicts(self, case: Case) -> dict[str, str]:
-        """Whether the services of a case's proposal suit the person today."""
+        """Return whether each service of a case's proposal suits the person today."""
         ranked = [self.services[s] for s in case.ranked if s in self.services]
         explained = propose(case.thematique, self.person, ranked, self.rules, self.known_on)
         return {c.service_id: c.verdict for c in explained.candidates}
 
     def full(self, service_id: str) -> bool:
-        """Whether a service said that it takes nobody now."""
+        """Return whether a service has reported that it takes nobody now."""
         return self.services[service_id].capacity is CapacityStatus.NO_CAPACITY
 
     def deadlines(self, service_id: str) -> Deadlines:
-        """A service's own deadlines; the usual ones for a service that has left."""
+        """Return a service's own deadlines; the usual ones for a service that has left."""
         service = self.services.get(service_id)
         return service.deadlines if service else Deadlines()
 
@@ -153,14 +153,14 @@ class Attempts:
 
     @property
     def count(self) -> int:
-        """How many services were asked or are."""
+        """Number of services that were asked or are."""
         return len(self.services)
 
     @property
     def open(self) -> tuple[Referral, ...]:
-        """Those in which something may still happen."""
+        """Referrals in which something may still happen."""
         return tuple(r for r in self.referrals if r.open)
 
     def but(self, referral: Referral) -> "Attempts":
-        """Without one."""
+        """Return the attempts without one."""
         return Attempts([r for r in self.referrals if r.referral_id != referral.referral_id])

@@ -36,8 +36,10 @@ MOST_ZONES = 12
 
 
 def nearest_zones(zone: tuple[str, ...], zones: Set[str]) -> list[str]:
-    """As many of a service's zones as it takes to judge ``in_zone`` again, the person's first,
-    then those of several communes: some services list hundreds."""
+    """Return as many of a service's zones as ``in_zone`` needs to judge again.
+
+    The person's come first, then those of several communes: some services list hundreds.
+    """
     own = frozenset(zones)
     return sorted(zone, key=lambda z: (z not in own and not in_part(z, own), len(z) != 9, z))[
         :MOST_ZONES
@@ -45,7 +47,7 @@ def nearest_zones(zone: tuple[str, ...], zones: Set[str]) -> list[str]:
 
 
 def in_age(bounds: tuple[int | None, int | None], age: int | None) -> tuple[Condition, ...]:
-    """Whether an age lies within a service's bounds, both included; none: no condition."""
+    """Judge whether an age lies within bounds, both included; none: no condition."""
     low, high = bounds
     if low is None and high is None:
         return ()
@@ -68,7 +70,7 @@ def _age(low: int, high: int) -> Any:
 
 
 def _job_seeker(facts: Mapping[str, Any]) -> bool | None:
-    """Who seeks work or is registered; of the others it is asked, but for pupils."""
+    """Somebody who seeks work or is registered; of others it is asked, but for pupils."""
     if facts.get("situation") == "job-seeker" or facts.get("registered_months") is not None:
         return True
     return False if facts.get("situation") == "in-school" else None
@@ -88,7 +90,7 @@ _PUBLICS: dict[str, Any] = {
 
 
 def in_publics(publics: tuple[str, ...], facts: Mapping[str, Any]) -> tuple[Condition, ...]:
-    """Whether the person belongs to one of a service's publics (data·inclusion: OR)."""
+    """Judge whether the person belongs to one of a service's publics (data·inclusion: OR)."""
     if not publics or any(public not in _PUBLICS for public in publics):
         return ()
     results = {_PUBLICS[public](facts) for public in publics}
@@ -97,7 +99,7 @@ def in_publics(publics: tuple[str, ...], facts: Mapping[str, Any]) -> tuple[Cond
 
 
 def distance_of(place: str | None, zones: frozenset[str] | None, weights: Weights) -> float:
-    """Same commune, EPCI, département, or further; 0 where either is not known."""
+    """Return the distance's weight: EPCI, département, or further; 0 if near or not known."""
     if place is None or zones is None or place in zones:
         return 0.0
     near = zones_of(place) & zones - FRANCE - {NO_EPCI}

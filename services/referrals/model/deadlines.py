@@ -1,4 +1,4 @@
-"""Whose turn it is, and until when: waits on the French business calendar. Pure.
+"""Waits (whose turn it is, and until when) on the French business calendar. Pure.
 
 Steps are counted in working days (Monday to Friday, public holidays of France left out), from
 the day on which the wait began, or from the appointment or commission that it is about.
@@ -33,7 +33,7 @@ _one_at_a_time = Lock()
 
 @lru_cache(maxsize=20_000)
 def working_day(start: date, after: int) -> date:
-    """The nth working day after a day; with 0, the day itself or the next that is one."""
+    """Return the nth working day after a day; with 0, the day itself or the next one."""
     with _one_at_a_time:
         calendar = _calendar()
         if after == 0 and calendar.is_working_day(start):
@@ -51,7 +51,7 @@ class Wait:
     expire: int | None = None
 
     def from_day(self, start: date) -> Awaits:
-        """The days on which the steps of this wait fall."""
+        """Return the days on which the steps of this wait fall."""
         return Awaits(
             party=self.party,
             remind_on=_after(start, self.remind),
@@ -93,12 +93,12 @@ BY_STATUS: Mapping[ReferralStatus, Wait] = {
 
 
 def first_answer(deadlines: Deadlines) -> Wait:
-    """The wait for a partner's first answer."""
+    """Return the wait for a partner's first answer."""
     return Wait(Party.PARTNER, deadlines.remind, deadlines.escalate, deadlines.expire)
 
 
 def until_answered(deadlines: Deadlines, today: date, appointment_on: date | None) -> Awaits:
-    """The wait for a partner's first answer, which may come with an appointment to keep.
+    """Return the wait for a partner's first answer, which may come with an appointment to keep.
 
     The partner is reminded as ever; nobody is asked to look, and nothing lapses, before the
     appointment has passed without a word.
@@ -109,13 +109,13 @@ def until_answered(deadlines: Deadlines, today: date, appointment_on: date | Non
 
 
 def to_confirm(urgent: bool, today: date) -> Awaits:
-    """The wait for an adviser to confirm a draft: a working day, or at once if urgent."""
+    """Return the wait for a draft to be confirmed: a working day, or at once if urgent."""
     return (TO_CONFIRM_URGENT if urgent else TO_CONFIRM).from_day(today)
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a wait is counted from: the day of the step, or a day that the partner named."""
+    """Start of a wait: the day of the step, or a day that the partner named."""
 
     today: date
     appointment_on: date | None = None
@@ -125,7 +125,7 @@ class Moment:
 def awaits(
     status: ReferralStatus, business: BusinessStatus | None, deadlines: Deadlines, at: Moment
 ) -> Awaits | None:
-    """The wait that begins as a referral reaches a status; None: none, or the old one goes on.
+    """Return the wait that begins with a status; None: none, or the old one goes on.
 
     ``received`` and the like change nothing: a partner that has opened a request has not
     answered it. Nothing expires once a partner has accepted: the hub may not give up for them.
@@ -144,7 +144,7 @@ def awaits(
 
 
 def steps_until(step: DeadlineStep) -> frozenset[DeadlineStep]:
-    """A step and those before it: one that was taken leaves the earlier ones behind."""
+    """Return a step and those before it: one that was taken leaves the earlier ones behind."""
     steps = list(DeadlineStep)
     return frozenset(steps[: steps.index(step) + 1])
 
@@ -152,7 +152,7 @@ def steps_until(step: DeadlineStep) -> frozenset[DeadlineStep]:
 def next_step(
     wait: Awaits | None, passed: frozenset[DeadlineStep]
 ) -> tuple[DeadlineStep, date] | None:
-    """The next step of a wait that has not been taken, and its day."""
+    """Return the next step of a wait that has not been taken, and its day."""
     if wait is None or wait.party is not Party.PARTNER:
         return None
     days = {

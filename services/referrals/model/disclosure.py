@@ -1,4 +1,4 @@
-"""What a partner may learn of a person: little, and only what the person agreed to. Pure."""
+"""Disclosure of a person to a partner: little, and only what the person agreed to. Pure."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ MINIMAL_FIELDS = {kind: entry.may_get for kind, entry in KINDS.items()}
 def disclosed(
     person: Person, need_note: str | None, kind: PartnerKind, agreement: AgreementGiven
 ) -> dict[str, Any]:
-    """What this kind of partner needs, as far as the person agreed, and nothing else."""
+    """Return what this kind of partner needs, as far as the person agreed, and nothing else."""
     allowed = MINIMAL_FIELDS[kind] & set(agreement.fields)
     known = person.identity.model_dump(mode="json", exclude_none=True)
     facts = person.facts.model_dump(mode="json", exclude_none=True)

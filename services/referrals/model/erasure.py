@@ -1,4 +1,4 @@
-"""What becomes of a case whose person is erased: nothing goes on. Pure."""
+"""End of a case whose person is erased: nothing goes on. Pure."""
 
 from datetime import date
 

@@ -139,7 +139,7 @@ def _opened(sealed: Explanation, rules: Rules | None) -> dict[str, Any]:
 
 
 def _more(left: LeftOut, rules: Rules | None) -> dict[str, Any]:
-    """Services that are not described one by one: how many, and for which common reason."""
+    """Count of services that are not described one by one, and their common reason."""
     if left.code is None:
         text = _LOWER.get(left.verdict, _LOWER_MAYBE)
     else:

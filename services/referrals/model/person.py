@@ -1,4 +1,4 @@
-"""What is known of a person when a need is routed. Pure."""
+"""A person as known when a need is routed. Pure."""
 
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -36,7 +36,7 @@ class PersonRestrictedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What is known of a person when a need is routed; later statements supersede."""
+    """A person as known when a need is routed; later statements supersede."""
 
     identity: Identity = field(default_factory=Identity)
     facts: Facts = field(default_factory=Facts)
@@ -44,25 +44,25 @@ class Person:
     restricted: bool = False
 
     def stated(self, facts: Facts, *, corrects: bool = False) -> "Person":
-        """The person after new facts were stated, or put right."""
+        """Return the person after new facts were stated, or put right."""
         return replace(self, facts=self.facts.with_newer(facts, corrects=corrects))
 
     def identified(self, identity: Identity) -> "Person":
-        """The person after an identity was stated."""
+        """Return the person after an identity was stated."""
         given = {n: v for n in Identity.model_fields if (v := getattr(identity, n)) is not None}
         return replace(self, identity=self.identity.model_copy(update=given))
 
     def agreed(self, agreement: AgreementGiven) -> "Person":
-        """The person after an agreement."""
+        """Return the person after an agreement."""
         return replace(self, agreements=(*self.agreements, agreement))
 
     def withdrew(self, agreement_id: UUID | None) -> "Person":
-        """The person after withdrawing one agreement, or all."""
+        """Return the person after withdrawing one agreement, or all."""
         kept = [a for a in self.agreements if agreement_id and a.agreement_id != agreement_id]
         return replace(self, agreements=tuple(kept))
 
     def agreement_for(self, partner_id: str, kind: PartnerKind, on: date) -> AgreementGiven:
-        """The latest agreement that covers a partner on a day.
+        """Return the latest agreement that covers a partner on a day.
 
         Raises ``AgreementMissingError`` if there is none, ``PersonRestrictedError``.
         """
@@ -76,13 +76,13 @@ class Person:
 
 
 def age_on(birth_date: date, day: date) -> int:
-    """Completed years on a day ("25 ans révolus" ends on the eve of the 26th birthday)."""
+    """Return completed years on a day ("25 ans révolus" ends before the 26th birthday)."""
     before = (day.month, day.day) < (birth_date.month, birth_date.day)
     return day.year - birth_date.year - before
 
 
 def months_between(start: date, day: date) -> int:
-    """Completed months from a day to another; 0 if it lies ahead."""
+    """Return the completed months from a day to another; 0 if it lies ahead."""
     months = (day.year - start.year) * 12 + day.month - start.month - (day.day < start.day)
     return max(months, 0)
 

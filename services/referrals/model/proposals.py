@@ -1,4 +1,4 @@
-"""What is stored of a ranking: the best in full, the others counted, and what to ask. Pure.
+"""Explanation of a ranking, as stored: the best in full, the others counted, questions. Pure.
 
 A département's directory has thousands of services for one need: a proposal describes those
 that may come into play, counts the rest by their reason, and bears a digest of the whole

@@ -1,4 +1,4 @@
-"""How one referral moves: the guard over the one table of states. Pure."""
+"""Moves of one referral: the guard over the one table of states. Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -75,7 +75,7 @@ class InvalidMoveError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """An appointment, and what came of it, if that is known."""
+    """An appointment, with its outcome, if that is known."""
 
     starts_at: datetime
     ended: type[AppointmentEnded] | None = None
@@ -104,7 +104,7 @@ class Referral:
 
     @classmethod
     def of(cls, event: ReferralProposed) -> "Referral":
-        """The draft."""
+        """Begin as a draft."""
         return cls(
             referral_id=event.referral_id,
             case_id=event.case_id,
@@ -118,13 +118,13 @@ class Referral:
 
     @property
     def appointment_at(self) -> datetime | None:
-        """When the person is expected; None once it is known what came of it."""
+        """Moment when the person is expected; None once the outcome is known."""
         appointment = self.appointment
         return appointment.starts_at if appointment and not appointment.ended else None
 
     @property
     def appointment_on(self) -> date | None:
-        """The day of it."""
+        """Day when the person is expected."""
         return local_day(self.appointment_at) if self.appointment_at else None
 
     @property
@@ -139,7 +139,7 @@ class Referral:
 
 
 def evolve_referral(referral: Referral | None, event: Event) -> Referral | None:
-    """The referral after an event."""
+    """Return the referral after an event."""
     if isinstance(event, ReferralProposed):
         return Referral.of(event)
     return None if referral is None else _evolve(referral, event)

@@ -1,4 +1,4 @@
-"""Which services are proposed for a need, in which order, and why. Pure.
+"""Routing: the services proposed for a need, their order, and the reasons. Pure.
 
 The rule set says whom each kind of partner takes; the directory adds the conditions of a
 service itself (zone, age, publics). An unknown fact excludes nobody: it makes a question. A
@@ -76,7 +76,7 @@ class Ranked:
 
     @property
     def order(self) -> tuple[int, float, str]:
-        """Those who suit first, then the score; the id makes it the same each time."""
+        """Order of a ranking: verdict, then score; the id makes it the same each time."""
         return _RANK[self.verdict], -self.score, self.service.service_id
 
 
@@ -139,7 +139,7 @@ class _Applied:
         self._zones = zones_of(commune) if commune else None
 
     def rank(self, service: Service) -> Ranked:
-        """A service with its verdict, its score and its reasons."""
+        """Judge a service: its verdict, its score and its reasons."""
         conditions = self._conditions(service)
         results = {condition.result for condition in conditions}
         verdict = ELIGIBLE
@@ -196,7 +196,7 @@ class _Applied:
 
 
 def concerned(services: Iterable[Service], thematique: str) -> list[Service]:
-    """Services for exactly this thématique, or at least of its category."""
+    """Return the services for exactly this thématique, or at least of its category."""
     category = thematique.partition("--")[0]
     return [s for s in services if category in s.categories]
 

@@ -1,4 +1,4 @@
-"""Whether a rule set may be published, and what differs between two. Pure.
+"""Check of a rule set before it is published, and differences between two. Pure.
 
 Each table is tried on a grid: for every field it names, the values at which its cells change
 their mind (bounds of numbers and their neighbours, every value of a list, unknown). So each
@@ -154,7 +154,7 @@ def differences(old: Rules, new: Rules) -> list[Change]:
 
 
 def _described(rules: Rules) -> dict[str, str]:
-    """What rules say of each row and weight, by its place, a line each."""
+    """Describe each row and weight in a line, by its place."""
     lines = {}
     for row in rules.rows.values():
         when = " and ".join(f"{name} {cell}" for name, cell in sorted(row.cells.items()))

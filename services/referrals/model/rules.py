@@ -24,10 +24,10 @@ MATCHED, FAILED, UNKNOWN = "matched", "failed", "unknown"
 CACHED = 20_000
 """Verdicts kept per kind; a person's facts take few values, so that most are found again."""
 MOST_CONTENT_BYTES = RULES_BYTES // 2
-"""Of a file: stored, a character of it may take more."""
+"""Most bytes of a file: stored, a character of it may take more."""
 MOST_ROWS = 250
 MOST_CONDITIONS = 15
-"""Of one table: a proposal tells each of them, for each service."""
+"""Most conditions of one table: a proposal tells each of them, for each service."""
 MOST_TEXT = 400
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 Facts = Mapping[str, Any]

@@ -118,7 +118,7 @@ class Correction(Strict):
 
 
 def add_reading(routes: APIRouter, database: Database, advisers: AdviserCommands) -> None:
-    """What advisers look at."""
+    """Add the routes that advisers read."""
 
     @routes.get("/cases")
     async def list_cases(
@@ -169,7 +169,7 @@ def add_reading(routes: APIRouter, database: Database, advisers: AdviserCommands
 
 
 def add_referrals(routes: APIRouter, database: Database, advisers: AdviserCommands) -> None:
-    """What advisers do with one referral."""
+    """Add the routes that move one referral."""
 
     async def moved(
         request: Request, adviser: Principal, referral_id: UUID, move: Move
@@ -226,7 +226,7 @@ def add_referrals(routes: APIRouter, database: Database, advisers: AdviserComman
 
 
 def add_appointments(routes: APIRouter, database: Database, advisers: AdviserCommands) -> None:
-    """What advisers do with a referral's appointment."""
+    """Add the routes of a referral's appointment."""
 
     @routes.post("/referrals/{referral_id}/appointment")
     @raises(*DECIDING)
@@ -250,7 +250,7 @@ def add_appointments(routes: APIRouter, database: Database, advisers: AdviserCom
 
 
 def add_decisions(routes: APIRouter, database: Database, advisers: AdviserCommands) -> None:
-    """What advisers do with a proposal and a case."""
+    """Add the routes that decide on a proposal and a case."""
 
     @routes.post("/proposals/{proposal_id}/choose")
     @raises(*DECIDING)

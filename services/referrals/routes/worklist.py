@@ -1,4 +1,4 @@
-"""What needs a human, and which partners stay silent or send people round."""
+"""Worklist: cases that need a human; partners who stay silent or send people round."""
 
 from datetime import timedelta
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What advisers read of cases, partners and rules, as Core selects."""
+"""Core selects of what advisers read: cases, partners, rules."""
 
 from collections.abc import Sequence
 from datetime import date

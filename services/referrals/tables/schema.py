@@ -30,14 +30,14 @@ PERSON_EVENTS = Table(
     Column("data", JSON, nullable=False),
     Column("sealed", LargeBinary),
 )
-"""What the intake said of persons, still sealed."""
+"""The intake's events on persons, still sealed."""
 ALIASES = Table(
     "aliases",
     METADATA,
     Column("person_id", Uuid, primary_key=True),
     Column("into_id", Uuid, nullable=False),
 )
-"""Who was merged into whom."""
+"""Persons merged into others."""
 DUPLICATES = Table(
     "duplicates",
     METADATA,

@@ -68,7 +68,7 @@ WHERE p.type = 'fr.aiguillage.referrals.referral.proposed.v1' AND last.status IN
                   AND f.type = 'fr.aiguillage.referrals.person.forgotten.v1')
 GROUP BY 1
 """
-"""What was open at each service as of one of our own events: as the read table said then."""
+"""Referrals open at each service as of one of our own events, as the read table had them."""
 KEEP_CAPACITY = """
 INSERT INTO services (service_id, published, capacity, capacity_until, capacity_at)
 SELECT n.service_id, NULL, n.capacity, n.until, n.at
@@ -144,7 +144,7 @@ UPDATE referrals r SET ({_CHANGING}, answered_at, updated_at) =
 FROM unnest($1::uuid[], $2::text[]) AS n (referral_id, change)
 WHERE r.referral_id = n.referral_id
 """
-"""What a change does not name stays as it is; what it names as null is emptied."""
+"""Columns that a change does not name stay as they are; those it names as null are emptied."""
 SIBLINGS = """
 SELECT DISTINCT s.referral_id, s.case_id, s.attempt
 FROM referrals r JOIN referrals s USING (case_id)
