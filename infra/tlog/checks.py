@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 
 class Outcome(IntEnum):
-    """What a verification found; the value is the exit code of the command."""
+    """Result of a verification; the value is the exit code of the command."""
 
     INTACT = 0
     BROKEN = 1
@@ -62,7 +62,7 @@ class LoggedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found; ``at`` is the index of the first entry that does not hold, if known.
+    """Result with its reason; ``at``: index of the first entry that does not hold, if known.
 
     ``checked`` entries were recomputed out of the ``size`` that the checkpoint states;
     ``erased`` of them lack their sealed part.
@@ -88,7 +88,7 @@ class Verdict:
 
 
 class Vouched(NamedTuple):
-    """What an entry says, and whether the sealed part that it vouches for is gone (erased).
+    """Contents of an entry, and whether the sealed part that it vouches for is gone (erased).
 
     ``stream``: service and name of the stream, in two lines.
     """
@@ -100,7 +100,7 @@ class Vouched(NamedTuple):
 
 
 class UnsoundLogError(Exception):
-    """What keeps a log from being found intact; ``at``: the first entry concerned, if known."""
+    """Reason why a log is not found intact; ``at``: the first entry concerned, if known."""
 
     outcome: ClassVar[Outcome]
 
@@ -168,16 +168,27 @@ class Verification:
         """
         if self.done:
             return
-        self._check_place(entry)
+        if entry.index > self.checked:
+            raise BrokenLogError(self.checked, "the entry is missing")
+        if entry.index < self.checked:
+            raise BrokenLogError(entry.index, "the entry comes a second time")
         computed = leaf_hash(entry.entry)
         if entry.leaf_hash is not None and entry.leaf_hash != computed:
             raise BrokenLogError(entry.index, "the entry is not the one that was hashed")
-        self._check_contents(entry)
+
+        vouch = vouched(entry.index, entry.entry, entry.opening)
+        self.erased += vouch.erased
+        # 16 bytes instead of the names: a log has as many streams as people and cases
+        stream = sha256(vouch.stream.encode()).digest()[:16]
+        last = self._versions.get(stream, 0)
+        if vouch.version != last + 1:
+            raise gap(entry.index, vouch.header["stream"], vouch.version, last)
+        self._versions[stream] = vouch.version
         self._frontier.append(computed)
         self._compare_roots()
 
     def verdict(self) -> Verdict:
-        """What was found, once all entries were added."""
+        """Return the result, once all entries were added."""
         if not self.done:
             reason = f"only {self.checked} of {self.target.size} entries were handed out"
             return self.verdict_of(Outcome.INCOMPLETE, reason)
@@ -187,27 +198,14 @@ class Verification:
     def verdict_of(self, outcome: Outcome, reason: str, at: int | None = None) -> Verdict:
         """A verdict with the counts so far."""
         return Verdict(
-            outcome, reason, at, self.checked, self.target.size, self.erased, self.target.root
+            outcome,
+            reason,
+            at,
+            checked=self.checked,
+            size=self.target.size,
+            erased=self.erased,
+            root=self.target.root,
         )
-
-    def _check_place(self, entry: LoggedEntry) -> None:
-        if entry.index > self.checked:
-            raise BrokenLogError(self.checked, "the entry is missing")
-        if entry.index < self.checked:
-            raise BrokenLogError(entry.index, "the entry comes a second time")
-
-    def _check_contents(self, entry: LoggedEntry) -> None:
-        said = vouched(entry.index, entry.entry, entry.opening)
-        self.erased += said.erased
-        self._check_version(entry.index, said)
-
-    def _check_version(self, index: int, said: Vouched) -> None:
-        # 16 bytes instead of the names: a log has as many streams as people and cases.
-        stream = sha256(said.stream.encode()).digest()[:16]
-        last = self._versions.get(stream, 0)
-        if said.version != last + 1:
-            raise gap(index, said.header["stream"], said.version, last)
-        self._versions[stream] = said.version
 
     def _compare_roots(self) -> None:
         while self._expected and self._expected[0].size == self._frontier.size:
@@ -240,14 +238,14 @@ def verify_log(
 
 
 def unsound(check: Verification | None, error: UnsoundLogError) -> Verdict:
-    """The verdict of a check that ended with an error, if it had begun."""
+    """Return the verdict of a check that ended with an error, if it had begun."""
     if check is None:
         return Verdict(error.outcome, error.reason, error.at)
     return check.verdict_of(error.outcome, error.reason, error.at)
 
 
 def trusting(vkeys: Iterable[str], policy: Path | None = None) -> Policy:
-    """Whom to trust: these keys of a log, and the logs and witnesses of a policy file.
+    """Return whom to trust: these keys of a log, and the logs and witnesses of a policy file.
 
     Raises ``IncompleteLogError``.
     """
@@ -262,22 +260,23 @@ def trusting(vkeys: Iterable[str], policy: Path | None = None) -> Policy:
 
 
 def open_newest(name: str, note: bytes, trusted: Policy) -> tuple[Checkpoint, Sequence[VKey]]:
-    """What the newest checkpoint states, and the keys that may have signed earlier ones.
+    """Return what the newest checkpoint states, and the keys that may have signed earlier ones.
 
     Raises ``BrokenLogError`` unless the log signed it, ``IncompleteLogError`` unless as many
     witnesses cosigned it as the policy asks for.
     """
-    said = trusted.assess(note)
-    if said.checkpoint is None:
-        raise BrokenLogError(None, f"{name} is not signed by the key: {said.reason}")
-    if not said.met:
-        raise IncompleteLogError(None, f"{name} is not cosigned: {said.reason}")
-    keys = [log.vkey for log in trusted.logs if log.vkey.name == said.checkpoint.origin]
-    return said.checkpoint, keys
+    assessment = trusted.assess(note)
+    checkpoint = assessment.checkpoint
+    if checkpoint is None:
+        raise BrokenLogError(None, f"{name} is not signed by the key: {assessment.reason}")
+    if not assessment.met:
+        raise IncompleteLogError(None, f"{name} is not cosigned: {assessment.reason}")
+    keys = [log.vkey for log in trusted.logs if log.vkey.name == checkpoint.origin]
+    return checkpoint, keys
 
 
 def open_earlier(name: str, note: bytes, keys: Sequence[VKey]) -> Checkpoint:
-    """What an earlier checkpoint of the same log states; raises ``BrokenLogError``."""
+    """Return what an earlier checkpoint of the same log states; raises ``BrokenLogError``."""
     try:
         return open_checkpoint(note, keys, keys[0].name)
     except NoteError as error:
@@ -285,13 +284,13 @@ def open_earlier(name: str, note: bytes, keys: Sequence[VKey]) -> Checkpoint:
 
 
 def vouched(index: int, entry: bytes, opening: Opening) -> Vouched:
-    """What an entry says.
+    """Return what an entry vouches for, with its opening.
 
     Raises ``BrokenLogError`` if header, data or sealed part are not those it commits to.
     """
     try:
-        said = orjson.loads(entry)
-        if (part := opening.differs(said)) is not None:
+        stated = orjson.loads(entry)
+        if (part := opening.differs(stated)) is not None:
             raise BrokenLogError(index, f"its {part} differs")
         header = orjson.loads(opening.header)
         stream, version = header["service"] + "\n" + header["stream"], header["version"]
@@ -299,7 +298,7 @@ def vouched(index: int, entry: bytes, opening: Opening) -> Vouched:
             raise BrokenLogError(index, f"{version} is no version")
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenLogError(index, "the entry cannot be read") from error
-    return Vouched(header, stream, version, not opening.sealed and said["sealed"] is not None)
+    return Vouched(header, stream, version, not opening.sealed and stated["sealed"] is not None)
 
 
 def gap(at: int, stream: str, version: int, last: int) -> BrokenLogError:

@@ -1,4 +1,4 @@
-"""Commitments: what an entry of the log says of an event without telling it.
+"""Commitments: what an entry of the log states of an event without telling it.
 
 A plain digest of something that can be guessed tells it: a few hundred thousand guesses open
 every entry. So each part of an event is committed to together with 32 random bytes, its salt:
@@ -18,7 +18,7 @@ HEADER, DATA, SEALED = b"header\0", b"data\0", b"sealed\0"
 
 
 def begun(part: bytes) -> "hashlib._Hash":
-    """The state of SHA-256 after domain and name of the part."""
+    """Return the state of SHA-256 after domain and name of the part."""
     return sha256(DOMAIN + part)
 
 
@@ -39,7 +39,7 @@ def commitment(part: bytes, salt: bytes, content: bytes) -> bytes:
 
 
 class Opening(NamedTuple):
-    """What an entry commits to: parts of an event, and the salts that show it.
+    """Contents that an entry commits to: parts of an event, and the salts that show it.
 
     ``salts``: that of header and data; after it that of the sealed part, if there is one.
     ``sealed`` is empty where there never was one, or it was erased. All four are empty where
@@ -51,19 +51,19 @@ class Opening(NamedTuple):
     data: bytes
     sealed: bytes
 
-    def differs(self, said: Mapping[str, Any]) -> str | None:
-        """The name of the first part that is not the one an entry says; None if all are.
+    def differs(self, entry: Mapping[str, Any]) -> str | None:
+        """Return the name of the first part that is not what an entry states, or None.
 
-        Raises KeyError or TypeError if the entry does not say it as entries do.
+        Raises KeyError or TypeError if the entry does not state it as entries do.
         """
         salt, sealed_salt = self.salts[:SALT_BYTES], self.salts[SALT_BYTES:]
         if (len(salt), len(sealed_salt)) != (SALT_BYTES, SALT_BYTES if self.sealed else 0):
             return "salt"
-        if commitment(HEADER, salt, self.header).hex() != said["header"]:
+        if commitment(HEADER, salt, self.header).hex() != entry["header"]:
             return "header"
-        if commitment(DATA, salt, self.data).hex() != said["data"]:
+        if commitment(DATA, salt, self.data).hex() != entry["data"]:
             return "data"
-        gone = said["sealed"]
+        gone = entry["sealed"]
         if self.sealed and commitment(SEALED, sealed_salt, self.sealed).hex() != gone:
             return "sealed"
         return None

@@ -4,7 +4,7 @@ The frontier of a tree holds, bit by bit of its size, the complete subtrees; eig
 size are the frontier of one tile level's last, partial tile. So nothing has to be read back.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from infra.tlog.merkle import Frontier
@@ -20,7 +20,7 @@ class TileHash(NamedTuple):
 
 
 def grow(frontier: Frontier, leaves: Sequence[bytes]) -> tuple[Frontier, list[TileHash]]:
-    """The frontier after appending leaf hashes, and the tile hashes that this made final.
+    """Return the frontier after appending leaf hashes, and the tile hashes now final.
 
     The frontier given is left as it is. Raises ValueError on a hash of another length.
     """
@@ -30,7 +30,13 @@ def grow(frontier: Frontier, leaves: Sequence[bytes]) -> tuple[Frontier, list[Ti
         if level == len(tails):
             tails.append(Frontier())
         first = frontier.size >> TILE_HEIGHT * (level + 1)
-        tails[level], full = _fill(tails[level], added)
+        tail, full = tails[level], list[bytes]()
+        for value in added:
+            tail.append(value)
+            if tail.size == TILE_WIDTH:
+                full.append(tail.root())
+                tail = Frontier()
+        tails[level] = tail
         level += 1
         made += [TileHash(level, first + n, value) for n, value in enumerate(full)]
         added = full
@@ -47,14 +53,3 @@ def _tails(frontier: Frontier) -> list[Frontier]:
         tails.append(Frontier(width, rest[kept:]))
         rest, size = rest[:kept], size >> TILE_HEIGHT
     return tails
-
-
-def _fill(tail: Frontier, added: Iterable[bytes]) -> tuple[Frontier, list[bytes]]:
-    """Append to a partial tile; answers what is left partial, and roots of full tiles."""
-    full = []
-    for value in added:
-        tail.append(value)
-        if tail.size == TILE_WIDTH:
-            full.append(tail.root())
-            tail = Frontier()
-    return tail, full

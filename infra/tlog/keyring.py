@@ -64,7 +64,7 @@ class LogKeys:
             self._write(keys)
 
     def rotate(self, overlap: timedelta) -> list[LogKey]:
-        """A new key for each that signs; both sign until ``overlap`` is over. Answers the new.
+        """A new key for each that signs; both sign until ``overlap`` is over. Returns the new.
 
         Raises ``NoKeyError`` before the first key.
         """
@@ -103,7 +103,16 @@ class LogKeys:
     def signers(self) -> list[NoteSigner]:
         """The secrets of the keys that sign now."""
         now = self._clock()
-        return [self._signer(key) for key in self.all() if key.signs(self.origin, now)]
+        return [
+            signer(
+                key.vkey.name,
+                (self._directory / key.file).read_bytes(),
+                key.vkey.kind,
+                self._clock,
+            )
+            for key in self.all()
+            if key.signs(self.origin, now)
+        ]
 
     def sign(self, text: str) -> bytes:
         """A note with the signature of every key that signs now; raises ``NoKeyError``."""
@@ -112,12 +121,12 @@ class LogKeys:
             raise NoKeyError(f"the log {self.origin} has no key yet")
         return Note(text, tuple(key.signature(text) for key in signers)).format()
 
-    def _signer(self, key: LogKey) -> NoteSigner:
-        seed = (self._directory / key.file).read_bytes()
-        return signer(key.vkey.name, seed, key.vkey.kind, self._clock)
-
     def _new(self, kind: int, keys: Iterable[LogKey], now: datetime) -> LogKey:
-        file = _free(_FILES[kind], {key.file for key in keys})
+        taken, number = {key.file for key in keys}, 1
+        file = f"{_FILES[kind]}.key"
+        while file in taken:
+            number += 1
+            file = f"{_FILES[kind]}-{number}.key"
         seed = read_or_create_secret(self._directory / file)
         return LogKey(signer(self.origin, seed, kind, self._clock).vkey, file, now)
 
@@ -130,14 +139,6 @@ class LogKeys:
 def _ended(key: LogKey, until: datetime) -> LogKey:
     earlier = key.until if key.until is not None and key.until < until else until
     return replace(key, until=earlier)
-
-
-def _free(stem: str, taken: set[str]) -> str:
-    name, number = f"{stem}.key", 1
-    while name in taken:
-        number += 1
-        name = f"{stem}-{number}.key"
-    return name
 
 
 def _item(key: LogKey) -> dict[str, str | None]:

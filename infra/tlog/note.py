@@ -5,7 +5,7 @@ Three kinds of keys: Ed25519, and the timestamped Ed25519 and ML-DSA-44 of tlog-
 
 import base64
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
@@ -30,7 +30,7 @@ ML_DSA_44 = 0x06
 """Signature type byte of a timestamped ML-DSA-44 cosignature of a checkpoint's tree."""
 
 ALGORITHMS = {ED25519: "ed25519", COSIGNATURE: "ed25519-cosignature", ML_DSA_44: "ml-dsa-44"}
-"""What each kind of key is called."""
+"""Name of each kind of key."""
 
 _KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
 
@@ -91,10 +91,13 @@ class Note:
         Raises NoteError if it is not UTF-8, holds control characters, has no signature or
         more than `MAX_SIGNATURES`, or has a malformed signature line.
         """
-        whole = _require_text(_decode(data))
-        text, found, tail = whole.rpartition("\n\n")
+        try:
+            whole = _require_text(data.decode())
+        except UnicodeDecodeError as error:
+            raise NoteError("the note is not UTF-8") from error
+        text, separator, tail = whole.rpartition("\n\n")
         lines = tail.removesuffix("\n").split("\n")
-        if not found or not tail:
+        if not separator or not tail:
             raise NoteError("the note has no signature")
         if len(lines) > MAX_SIGNATURES:
             raise NoteError(f"the note has more than {MAX_SIGNATURES} signatures")
@@ -129,7 +132,7 @@ class VKey:
 
     @property
     def algorithm(self) -> str:
-        """What this kind of key is called."""
+        """Name of this kind of key."""
         return ALGORITHMS[self.kind]
 
     def encode(self) -> str:
@@ -158,7 +161,18 @@ class VKey:
         An ML-DSA-44 key vouches for the first three lines of a checkpoint alone.
         """
         try:
-            _CHECKS[self.kind](self, text, signature.value)
+            if self.kind == ED25519:
+                plain = Ed25519PublicKey.from_public_bytes(self.public)
+                plain.verify(signature.value, text.encode())
+                return
+            timestamp, value = unpack(signature.value)
+            if self.kind == COSIGNATURE:
+                timed = Ed25519PublicKey.from_public_bytes(self.public)
+                timed.verify(value, note_message(timestamp, text))
+                return
+            seen = Checkpoint.parse(text)
+            message = tree_message(self.name, timestamp, seen.origin, seen.size, seen.root)
+            MLDSA44PublicKey.from_public_bytes(self.public).verify(value, message)
         except (InvalidSignature, ValueError) as error:
             raise NoteError(f"the signature of {self.name} is wrong") from error
 
@@ -229,12 +243,16 @@ def key_id(name: str, kind: int, public: bytes) -> bytes:
 
 
 def verify(note: bytes, vkeys: Iterable[VKey]) -> str:
-    """The text of a note signed by at least one of ``vkeys``.
+    """Return the text of a note signed by at least one of ``vkeys``.
 
     Signatures by unknown keys are ignored; a wrong one by a known key refuses the whole note
     (signed-note, "Signatures").  Raises NoteError if malformed, refused, or not signed by any.
     """
-    known = _by_identity(vkeys)
+    known: dict[tuple[str, bytes], VKey] = {}
+    for key in vkeys:
+        if known.setdefault((key.name, key.key_id), key) != key:
+            raise NoteError(f"two verifier keys are both {key.name}+{key.key_id.hex()}")
+
     parsed = Note.parse(note)
     relevant = [line for line in parsed.signatures if (line.name, line.key_id) in known]
     if not relevant:
@@ -245,7 +263,7 @@ def verify(note: bytes, vkeys: Iterable[VKey]) -> str:
 
 
 def open_checkpoint(note: bytes, vkeys: Iterable[VKey], origin: str) -> Checkpoint:
-    """The checkpoint of log ``origin`` in a verified note.
+    """Return the checkpoint of log ``origin`` in a verified note.
 
     Raises NoteError as `verify` and `Checkpoint.parse`, or if it is another log's: the same
     key may serve several logs.
@@ -254,38 +272,6 @@ def open_checkpoint(note: bytes, vkeys: Iterable[VKey], origin: str) -> Checkpoi
     if checkpoint.origin != origin:
         raise NoteError("the checkpoint is of another log")
     return checkpoint
-
-
-def _check_note(key: VKey, text: str, value: bytes) -> None:
-    Ed25519PublicKey.from_public_bytes(key.public).verify(value, text.encode())
-
-
-def _check_cosignature(key: VKey, text: str, value: bytes) -> None:
-    timestamp, signature = unpack(value)
-    public = Ed25519PublicKey.from_public_bytes(key.public)
-    public.verify(signature, note_message(timestamp, text))
-
-
-def _check_tree(key: VKey, text: str, value: bytes) -> None:
-    timestamp, signature = unpack(value)
-    seen = Checkpoint.parse(text)
-    message = tree_message(key.name, timestamp, seen.origin, seen.size, seen.root)
-    MLDSA44PublicKey.from_public_bytes(key.public).verify(signature, message)
-
-
-_CHECKS: dict[int, Callable[[VKey, str, bytes], None]] = {
-    ED25519: _check_note,
-    COSIGNATURE: _check_cosignature,
-    ML_DSA_44: _check_tree,
-}
-
-
-def _by_identity(vkeys: Iterable[VKey]) -> dict[tuple[str, bytes], VKey]:
-    known: dict[tuple[str, bytes], VKey] = {}
-    for key in vkeys:
-        if known.setdefault((key.name, key.key_id), key) != key:
-            raise NoteError(f"two verifier keys are both {key.name}+{key.key_id.hex()}")
-    return known
 
 
 def _require_name(name: str) -> str:
@@ -301,13 +287,6 @@ def _require_text(text: str) -> str:
     if _FORBIDDEN.search(text):
         raise NoteError("a note has no control characters but newlines")
     return text
-
-
-def _decode(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise NoteError("the note is not UTF-8") from error
 
 
 def to_base64(data: bytes) -> str:

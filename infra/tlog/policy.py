@@ -1,4 +1,4 @@
-"""Whom a checkpoint must be signed and cosigned by (C2SP tlog-policy): "n of m" witnesses.
+"""Signatures that a checkpoint must have (C2SP tlog-policy): of the log, of "n of m" witnesses.
 
 A policy names logs, witnesses and groups of them, and the one quorum. Names are octets, as the
 specification wants: they are compared, never interpreted.
@@ -107,7 +107,7 @@ class Policy:
         return Policy(self.quorum, [*self.logs, *more], self.witnesses, self.groups)
 
     def assess(self, note: bytes) -> Assessment:
-        """Whether a checkpoint is signed by one of the logs and cosigned by the quorum.
+        """Say whether a checkpoint is signed by one of the logs and cosigned by the quorum.
 
         Unknown keys are ignored; one wrong signature by a known key refuses the checkpoint.
         """
@@ -115,11 +115,21 @@ class Policy:
             checkpoint, signed = self._open(note)
         except NoteError as error:
             return Assessment(False, str(error))
-        found = {n for n, party in self.witnesses.items() if _signed_by(party.vkey, signed)}
-        held = self._held(found)
-        names = tuple(_text(name) for name in self.witnesses if name in found)
+        cosigned = {n for n, party in self.witnesses.items() if _signed_by(party.vkey, signed)}
+        names = tuple(_text(name) for name in self.witnesses if name in cosigned)
+
+        # every name that counts as having witnessed: a group stands after its members
+        held = {NONE, *cosigned}
+        for name, group in self.groups.items():
+            if len(held.intersection(group.members)) >= group.least:
+                held.add(name)
+
+        if self.quorum == NONE:
+            reason = "signed by the log; no witness is asked for"
+            return Assessment(True, reason, checkpoint, names)
         if self.quorum in held:
-            return Assessment(True, self._why_met(names), checkpoint, names)
+            reason = f"signed by the log, cosigned by {', '.join(names)}"
+            return Assessment(True, reason, checkpoint, names)
         return Assessment(False, self._missing(self.quorum, held), checkpoint, names)
 
     def _open(self, note: bytes) -> tuple[Checkpoint, Note]:
@@ -133,19 +143,6 @@ class Policy:
             raise NoteError("no known key of the log signed the checkpoint")
         keys = [*logs, *(party.vkey for party in self.witnesses.values())]
         return open_checkpoint(note, keys, origin), parsed
-
-    def _held(self, witnessed: set[bytes]) -> set[bytes]:
-        """Every name that counts as having witnessed; a group stands after its members."""
-        held = {NONE, *witnessed}
-        for name, group in self.groups.items():
-            if len(held.intersection(group.members)) >= group.least:
-                held.add(name)
-        return held
-
-    def _why_met(self, names: tuple[str, ...]) -> str:
-        if self.quorum == NONE:
-            return "signed by the log; no witness is asked for"
-        return f"signed by the log, cosigned by {', '.join(names)}"
 
     def _missing(self, name: bytes, held: set[bytes]) -> str:
         group = self.groups.get(name)
@@ -183,48 +180,45 @@ class _Reader:
         return self._policy
 
     def _read_line(self, line: bytes) -> None:
-        words = [word for word in re.split(rb"[ \t]+", line) if word]
-        if not words or words[0].startswith(b"#"):
+        fields = [field for field in re.split(rb"[ \t]+", line) if field]
+        if not fields or fields[0].startswith(b"#"):
             return
-        if words[0] not in self._lines:
+        if fields[0] not in self._lines:
             raise PolicyError("a line begins with log, witness, group or quorum")
-        self._lines[words[0]](words[1:])
+        self._lines[fields[0]](fields[1:])
 
-    def _log(self, words: list[bytes]) -> None:
-        _require(1 <= len(words) <= 2, "a log line reads: log vkey [url]")
-        log = _party(words[0], words[1:], LOG_KINDS, "log")
+    def _log(self, values: list[bytes]) -> None:
+        _require(1 <= len(values) <= 2, "a log line reads: log vkey [url]")
+        log = _party(values[0], values[1:], LOG_KINDS, "log")
         _require_new(log, self._policy.logs, "log")
         self._policy.logs.append(log)
 
-    def _witness(self, words: list[bytes]) -> None:
-        _require(2 <= len(words) <= 3, "a witness line reads: witness name vkey [url]")
-        witness = _party(words[1], words[2:], WITNESS_KINDS, "witness")
+    def _witness(self, values: list[bytes]) -> None:
+        _require(2 <= len(values) <= 3, "a witness line reads: witness name vkey [url]")
+        witness = _party(values[1], values[2:], WITNESS_KINDS, "witness")
         _require_new(witness, self._policy.witnesses.values(), "witness")
-        self._policy.witnesses[self._new_name(words[0])] = witness
+        self._policy.witnesses[self._new_name(values[0])] = witness
 
-    def _group(self, words: list[bytes]) -> None:
-        _require(len(words) >= 3, "a group line reads: group name all|any|number member…")
-        name, members = self._new_name(words[0]), tuple(words[2:])
+    def _group(self, values: list[bytes]) -> None:
+        _require(len(values) >= 3, "a group line reads: group name all|any|number member…")
+        name, members = self._new_name(values[0]), tuple(values[2:])
         for member in members:
-            self._require_member(member)
+            _require(member != NONE, "none is no member of a group")
+            _require(self._is_defined(member), _undefined(member))
+            _require(member not in self._members, f"{_text(member)} is a member twice")
             self._members.add(member)
-        self._policy.groups[name] = Group(_least(words[1], len(members)), members)
+        self._policy.groups[name] = Group(_least(values[1], len(members)), members)
 
-    def _set_quorum(self, words: list[bytes]) -> None:
-        _require(len(words) == 1, "a quorum line reads: quorum name")
+    def _set_quorum(self, values: list[bytes]) -> None:
+        _require(len(values) == 1, "a quorum line reads: quorum name")
         _require(self._quorum is None, "there is a second quorum line")
-        _require(words[0] == NONE or self._is_defined(words[0]), _undefined(words[0]))
-        self._quorum = words[0]
+        _require(values[0] == NONE or self._is_defined(values[0]), _undefined(values[0]))
+        self._quorum = values[0]
 
     def _new_name(self, name: bytes) -> bytes:
         _require(name != NONE, "the name none is taken")
         _require(not self._is_defined(name), f"{_text(name)} is defined twice")
         return name
-
-    def _require_member(self, name: bytes) -> None:
-        _require(name != NONE, "none is no member of a group")
-        _require(self._is_defined(name), _undefined(name))
-        _require(name not in self._members, f"{_text(name)} is a member twice")
 
     def _is_defined(self, name: bytes) -> bool:
         return name in self._policy.witnesses or name in self._policy.groups

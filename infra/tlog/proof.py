@@ -46,20 +46,25 @@ class Proof:
         """Read a file; ProofError says what is wrong with its form."""
         if len(data) > MAX_BYTES:
             raise ProofError(f"a proof has at most {MAX_BYTES} bytes")
-        head, found, note = data.partition(b"\n\n")
+        head, separator, note = data.partition(b"\n\n")
         try:
             lines = head.decode().split("\n")
-            if not found or lines.pop(0) != HEADER:
+            if not separator or lines.pop(0) != HEADER:
                 raise ProofError(f"a proof begins with {HEADER} and holds a checkpoint")
-            extra = _extra(lines)
-            return cls(_index(lines), _path(lines), note, extra)
+            extra = None
+            if lines and lines[0].startswith("extra "):
+                extra = from_base64(lines.pop(0).removeprefix("extra "))
+            index = _INDEX.fullmatch(lines.pop(0)) if lines else None
+            if index is None:
+                raise ProofError("the index is missing or no plain decimal number")
+            return cls(int(index[1]), _path(lines), note, extra)
         except UnicodeDecodeError:
             raise ProofError("the proof is not UTF-8") from None
         except NoteError as error:
             raise ProofError(str(error)) from error
 
     def check(self, entry: bytes, policy: Policy) -> str:
-        """Check that ``entry`` is in a log that the policy trusts; answers why it is.
+        """Check that ``entry`` is in a log that the policy trusts; return why it is.
 
         Raises ProofError with the reason why not.
         """
@@ -69,19 +74,6 @@ class Proof:
         signed: Checkpoint = assessment.checkpoint
         verify_inclusion(leaf_hash(entry), self.index, signed.size, self.path, signed.root)
         return f"entry {self.index} of {signed.size} in {signed.origin}: {assessment.reason}"
-
-
-def _extra(lines: list[str]) -> bytes | None:
-    if not lines or not lines[0].startswith("extra "):
-        return None
-    return from_base64(lines.pop(0).removeprefix("extra "))
-
-
-def _index(lines: list[str]) -> int:
-    parts = _INDEX.fullmatch(lines.pop(0)) if lines else None
-    if parts is None:
-        raise ProofError("the index is missing or no plain decimal number")
-    return int(parts[1])
 
 
 def _path(lines: list[str]) -> list[bytes]:

@@ -64,14 +64,14 @@ class Submission:
     @classmethod
     def parse(cls, data: bytes) -> Self:
         """Inverse of `format`; MalformedError says what is wrong with the form."""
-        head, found, note = data.partition(b"\n\n")
+        head, separator, note = data.partition(b"\n\n")
         try:
             first, *lines = head.decode().split("\n")
             proof = [from_base64(line) for line in lines]
         except ValueError as error:
             raise MalformedError("a line of the proof is not base64") from error
         old = _OLD.fullmatch(first)
-        if not found or old is None:
+        if not separator or old is None:
             raise MalformedError("a submission begins with the old size and holds a checkpoint")
         if len(proof) > MAX_PROOF or any(len(value) != HASH_SIZE for value in proof):
             raise MalformedError(f"a proof has at most {MAX_PROOF} hashes of {HASH_SIZE} bytes")
@@ -142,7 +142,12 @@ class Witness:
         refused = self._refusal(given, last, new)
         if refused is not None:
             log.warning("cosignature refused", origin=new.origin, size=new.size, why=refused)
-            self._keep_evidence(last, new, given.note)
+            # two signed roots of one size prove that a log showed two histories
+            if last.size == new.size and last.root != new.root:
+                evidence = self._home(new.origin) / f"fork-{new.size}-{new.root.hex()}"
+                kept = len(list(evidence.parent.glob("fork-*")))
+                if not evidence.exists() and kept < MAX_EVIDENCE:
+                    write_whole(evidence, given.note)
             return Answer(422, f"{refused}\n")
         return Answer(200, self._cosign(new.origin, note))
 
@@ -173,17 +178,5 @@ class Witness:
         except NoteError as error:
             raise WitnessStateError(f"{path.name} of {origin}: {error}") from error
 
-    def _keep_evidence(self, last: Checkpoint, new: Checkpoint, note: bytes) -> None:
-        """Two signed roots of one size prove that a log showed two histories."""
-        if last.size == new.size and last.root != new.root:
-            name = f"fork-{new.size}-{new.root.hex()}"
-            _keep_few(self._home(new.origin), name, note)
-
     def _home(self, origin: str) -> Path:
         return self._directory / sha256(origin.encode()).hexdigest()
-
-
-def _keep_few(directory: Path, name: str, note: bytes) -> None:
-    path = directory / name
-    if not path.exists() and len(list(directory.glob("fork-*"))) < MAX_EVIDENCE:
-        write_whole(path, note)

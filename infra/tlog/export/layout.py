@@ -53,7 +53,7 @@ class TooLargeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an export says that it holds.
+    """Statement of what an export holds.
 
     All of the entries ``start`` to ``stop`` (excluded), or, where both are 0, single
     ``entries`` of a person or a case. ``checkpoints`` counts those signed earlier,
@@ -74,10 +74,10 @@ class Manifest:
     def parse(cls, data: bytes) -> Self:
         """Inverse of ``format``; raises ``LayoutError``."""
         try:
-            said = json.loads(data)
-            found = cls(*(said[name] for name in cls.__slots__))
-            if found.format() == data and found._makes_sense():
-                return found
+            stated = json.loads(data)
+            manifest = cls(*(stated[name] for name in cls.__slots__))
+            if manifest.format() == data and manifest._makes_sense():
+                return manifest
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise LayoutError("the manifest cannot be read") from error
         raise LayoutError("the manifest is not one that an export writes")
@@ -96,7 +96,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is asked of a log of ``size`` entries: those of a span, or some, by their indices.
+    """Entries asked of a log of ``size`` entries: those of a span, or some, by their indices.
 
     ``also``: a smaller size, whose root can then be computed from the export as well.
     """
@@ -134,15 +134,13 @@ class Selection:
         """
         level = 0
         while self.size >> TILE_HEIGHT * level:
-            for index in self._tiles_of(TILE_HEIGHT * (level + 1)):
+            shift = TILE_HEIGHT * (level + 1)
+            blocks = self._blocks(shift)
+            edges = {self.size >> shift, (self.also or self.size) >> shift}
+            for index in merge(sorted(edge for edge in edges if edge not in blocks), blocks):
                 if width := tile_width(level, index, self.size):
                     yield Tile(level, index, width)
             level += 1
-
-    def _tiles_of(self, shift: int) -> Iterator[int]:
-        blocks = self._blocks(shift)
-        edges = {self.size >> shift, (self.also or self.size) >> shift}
-        return merge(sorted(edge for edge in edges if edge not in blocks), blocks)
 
     def _blocks(self, shift: int) -> Sequence[int]:
         if self.indices:

@@ -79,7 +79,7 @@ class Exported:
             raise IncompleteLogError(at, f"{path} cannot be read") from error
 
     def manifest(self) -> Manifest:
-        """What the export says that it holds."""
+        """Return what the export says that it holds."""
         try:
             return Manifest.parse(self.read(MANIFEST))
         except LayoutError as error:
@@ -96,7 +96,11 @@ class Exported:
 
     def top(self, size: int) -> bytes:
         """The root of the first ``size`` entries, by the tiles."""
-        return root_at(size, tiles.reader(self.size, self._hashes))
+
+        def hashes(tile: Tile) -> list[bytes]:
+            return tiles.decode_tile(self.tile(tile.level, tile.index))
+
+        return root_at(size, tiles.reader(self.size, hashes))
 
     def items(self, path: str, at: int | None = None) -> Iterator[bytes]:
         """The items of a payload or checkpoints file, one at a time."""
@@ -122,7 +126,7 @@ class Exported:
         return entries
 
     def openings(self, bundle: Tile) -> Iterator[Opening]:
-        """What the entries of a bundle commit to, one at a time."""
+        """Yield what the entries of a bundle commit to, one at a time."""
         path, at = payload_path(bundle), bundle.index << TILE_HEIGHT
         items = self.items(path, at)
         for _ in range(bundle.width):
@@ -149,17 +153,14 @@ class Exported:
                     yield Row(at, entry, opening)
 
     def _bundles(self, start: int) -> Iterator[Tile]:
-        said = self.manifest()
-        if said.is_range:
-            start = max(start, said.start)
-            yield from Selection(self.size, start, said.stop).bundles()
+        manifest = self.manifest()
+        if manifest.is_range:
+            start = max(start, manifest.start)
+            yield from Selection(self.size, start, manifest.stop).bundles()
             return
         for index in range(start >> TILE_HEIGHT, -(-self.size >> TILE_HEIGHT)):
             if bundle := self.find(ENTRIES, index):
                 yield bundle
-
-    def _hashes(self, tile: Tile) -> list[bytes]:
-        return tiles.decode_tile(self.tile(tile.level, tile.index))
 
     def _tile(self, level: int, index: int) -> bytes:
         tile = self.named(level, index)

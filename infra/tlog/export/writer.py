@@ -65,12 +65,12 @@ class ExportRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for, in the asker's words, and how to find it in a log of some size.
+    """Terms of what was asked for, and how to find it in a log of some size.
 
-    The words are compared when an unfinished export is taken up again.
+    The terms are compared when an unfinished export is taken up again.
     """
 
-    words: Mapping[str, Any]
+    terms: Mapping[str, Any]
     find: Callable[[int], Awaitable[Selection]]
 
 
@@ -100,30 +100,32 @@ class Export:
             self._write(page.name, page.read_bytes())
         self._write("verify.py", VERIFIER.read_bytes())
         self._write("vkey.txt", "".join(f"{vkey}\n" for vkey in vkeys).encode())
-        return self._finish(note, selection)
+        self._write(CHECKPOINT, note)
+
+        counts = (self._entries, self._checkpoints, self._erased)
+        manifest = Manifest(selection.start, selection.stop, *counts)
+        os.sync()  # the manifest says that the rest is there: also after a power cut
+        self._write(MANIFEST, manifest.format())
+        (self._folder / UNFINISHED).unlink()
+        return manifest
 
     async def _begin(self) -> tuple[bytes, Selection]:
         """The checkpoint and the selection: those that were begun with, or new ones."""
-        if (self._folder / MANIFEST).exists() or self._holds_something_else():
+        unfinished = self._folder / UNFINISHED
+        there = self._folder.exists() and any(self._folder.iterdir())
+        if (self._folder / MANIFEST).exists() or (there and not unfinished.exists()):
             raise ExportRefusedError(f"{self._folder} is not empty")
-        if (self._folder / UNFINISHED).exists():
-            return self._begun()
+        if unfinished.exists():
+            begun = orjson.loads(unfinished.read_bytes())
+            terms, signed = begun.pop("words"), begun.pop("checkpoint")
+            if terms != self._wanted.terms:
+                raise ExportRefusedError(f"{self._folder} holds another export, unfinished")
+            return signed.encode(), Selection(**{**begun, "indices": tuple(begun["indices"])})
         note = await self._source.checkpoint()
         selection = await self._wanted.find(Checkpoint.parse(Note.parse(note).text).size)
-        begun = {"words": self._wanted.words, "checkpoint": note.decode(), **asdict(selection)}
+        begun = {"words": self._wanted.terms, "checkpoint": note.decode(), **asdict(selection)}
         self._write(UNFINISHED, orjson.dumps(begun))
         return note, selection
-
-    def _begun(self) -> tuple[bytes, Selection]:
-        begun = orjson.loads((self._folder / UNFINISHED).read_bytes())
-        words, note = begun.pop("words"), begun.pop("checkpoint")
-        if words != self._wanted.words:
-            raise ExportRefusedError(f"{self._folder} holds another export, unfinished")
-        return note.encode(), Selection(**{**begun, "indices": tuple(begun["indices"])})
-
-    def _holds_something_else(self) -> bool:
-        there = self._folder.exists() and any(self._folder.iterdir())
-        return there and not (self._folder / UNFINISHED).exists()
 
     async def _bundles(self, selection: Selection) -> AsyncIterator[int]:
         """Write bundles and payloads, some at a time; yields how many entries stand there."""
@@ -139,8 +141,13 @@ class Export:
         entries = tiles.decode_bundle(await self._kept(bundle.path, fetch))
         target = self._folder / payload_path(bundle)
         if not target.exists():
-            await self._payload(bundle, target, asked)
-        sealed = await asyncio.to_thread(_sealed_sizes, target)
+            whole = _draft(target)
+            with whole.open("wb") as file:
+                await self._source.payload(bundle, file)
+            if not all(asked):
+                await asyncio.to_thread(_cut, whole, _draft(whole), asked)
+            whole.replace(target)
+        sealed = (await asyncio.to_thread(_sizes, target))[FRAMES - 1 :: FRAMES]
         for entry, size, held in zip(entries, sealed, asked, strict=True):
             self._entries += held
             self._erased += held and not size and not entry.endswith(NOTHING_SEALED)
@@ -151,14 +158,6 @@ class Export:
             return whole
         entries = zip(tiles.decode_bundle(whole), asked, strict=True)
         return tiles.encode_bundle([entry if held else b"" for entry, held in entries])
-
-    async def _payload(self, bundle: Tile, target: Path, asked: Sequence[bool]) -> None:
-        whole = _draft(target)
-        with whole.open("wb") as file:
-            await self._source.payload(bundle, file)
-        if not all(asked):
-            await asyncio.to_thread(_cut, whole, _draft(whole), asked)
-        whole.replace(target)
 
     async def _checkpoints_of(self, group: int, selection: Selection) -> None:
         after = max(group << GROUP_HEIGHT, selection.start)
@@ -187,15 +186,6 @@ class Export:
         draft.write_bytes(data)
         draft.replace(target)
 
-    def _finish(self, note: bytes, selection: Selection) -> Manifest:
-        counts = (self._entries, self._checkpoints, self._erased)
-        said = Manifest(selection.start, selection.stop, *counts)
-        self._write(CHECKPOINT, note)
-        os.sync()  # the manifest says that the rest is there: also after a power cut
-        self._write(MANIFEST, said.format())
-        (self._folder / UNFINISHED).unlink()
-        return said
-
 
 def _draft(target: Path) -> Path:
     """Where a file stands until all of it is there."""
@@ -209,11 +199,6 @@ def _cut(whole: Path, draft: Path, asked: Sequence[bool]) -> None:
         for n, item in enumerate(read_frames(old)):
             new.write(frame(item if asked[n // FRAMES] else b""))
     draft.replace(whole)
-
-
-def _sealed_sizes(payload: Path) -> list[int]:
-    """The size of each entry's sealed part."""
-    return _sizes(payload)[FRAMES - 1 :: FRAMES]
 
 
 def _sizes(path: Path) -> list[int]:

@@ -1,4 +1,4 @@
-"""A bundle of entries at once: what ``audit.vouched`` says of each, in a third of the time.
+"""A bundle of entries at once: what ``checks.vouched`` says of each, in a third of the time.
 
 A check of a long log spends its time here. What does not hold is not named: then the entries
 are looked at one by one.
@@ -22,8 +22,8 @@ _LEAF, _NODE = sha256(b"\0"), sha256(b"\1")
 _HEADER, _DATA, _SEALED = begun(HEADER), begun(DATA), begun(SEALED)
 
 
-class _Said(msgspec.Struct, gc=False):
-    """What is checked of an entry whose form is the one that the hub writes."""
+class _Entry(msgspec.Struct, gc=False):
+    """Fields checked of an entry whose form is the one that the hub writes."""
 
     header: Digest
     data: Digest
@@ -31,19 +31,19 @@ class _Said(msgspec.Struct, gc=False):
 
 
 class _Header(msgspec.Struct, gc=False):
-    """What is checked of a header whose form is the one that the hub writes."""
+    """Fields checked of a header whose form is the one that the hub writes."""
 
     service: str
     stream: str
     version: Annotated[int, msgspec.Meta(ge=1, le=MAX_VERSION)]
 
 
-_said = msgspec.json.Decoder(_Said).decode
+_entry = msgspec.json.Decoder(_Entry).decode
 _header = msgspec.json.Decoder(_Header).decode
 
 
 class AllVouched(NamedTuple):
-    """What many entries say: stream and version of each; how many lack a sealed part."""
+    """Contents of many entries: stream and version of each; how many lack a sealed part."""
 
     versions: list[tuple[str, int]]
     erased: int
@@ -63,7 +63,7 @@ def tile_root(data: bytes) -> bytes:
 
 
 def all_vouched(entries: Sequence[bytes], openings: Sequence[Opening]) -> AllVouched | None:
-    """What entries say, if all of it is there and holds; None where something might not."""
+    """Return what entries say, if all of it is there and holds; else None."""
     salts, headers, data, sealed = zip(*openings, strict=True)
     lengths = [SALT_BYTES + SALT_BYTES * bool(part) for part in sealed]
     if not (
@@ -75,19 +75,19 @@ def all_vouched(entries: Sequence[bytes], openings: Sequence[Opening]) -> AllVou
     ):
         return None
     try:
-        said = [_said(entry) for entry in entries]
+        stated = [_entry(entry) for entry in entries]
         names = [_header(header) for header in headers]
     except (msgspec.MsgspecError, ValueError):
         return None
-    wanted = [entry.sealed for entry in said]
+    wanted = [entry.sealed for entry in stated]
     theirs = [digest for digest in compress(wanted, sealed) if digest]
     there = list(compress(sealed, sealed))
     clear = [salt[:SALT_BYTES] for salt in salts]
     hiding = [salt[SALT_BYTES:] for salt in compress(salts, sealed)]
     if not (
         len(there) == len(theirs)
-        and _commitments(_HEADER, clear, headers) == "".join([entry.header for entry in said])
-        and _commitments(_DATA, clear, data) == "".join([entry.data for entry in said])
+        and _commitments(_HEADER, clear, headers) == "".join([entry.header for entry in stated])
+        and _commitments(_DATA, clear, data) == "".join([entry.data for entry in stated])
         and _commitments(_SEALED, hiding, there) == "".join(theirs)
     ):
         return None

@@ -62,7 +62,7 @@ def verify_export(
             check.run(running, last, progress)
     except UnsoundLogError as error:
         return _verdict(check, error.outcome, error.reason, error.at)
-    held, size = check.said.entries, check.signed.size
+    held, size = check.manifest.entries, check.signed.size
     reason = f"{held} of {size} entries are as signed, {check.erased} sealed parts erased"
     return _verdict(check, Outcome.INTACT, reason)
 
@@ -73,16 +73,18 @@ class Check:
     def __init__(self, folder: Path, trusted: Policy) -> None:
         note = Exported(folder, 0).read(CHECKPOINT)
         self.signed, keys = open_newest(CHECKPOINT, note, trusted)
-        self.said: Manifest = Exported(folder, 0).manifest()
-        if max(self.said.stop, self.said.entries) > self.signed.size:
+        self.manifest: Manifest = Exported(folder, 0).manifest()
+        if max(self.manifest.stop, self.manifest.entries) > self.signed.size:
             raise does_not_hold(MANIFEST)
-        buckets = bucket_count(self.said.entries)
-        self.task = Task(folder, self.signed.size, self.said, keys, buckets)
+        buckets = bucket_count(self.manifest.entries)
+        self.task = Task(
+            folder, self.signed.size, manifest=self.manifest, keys=keys, buckets=buckets
+        )
         self.held = self.erased = 0
 
     def processes(self, wanted: int | None) -> int:
         """How many are worth starting."""
-        parts = -(-self.said.entries >> GROUP_HEIGHT)
+        parts = -(-self.manifest.entries >> GROUP_HEIGHT)
         return max(1, min(wanted or os.cpu_count() or 1, parts))
 
     def run(self, workers: Workers, last: Path | None, progress: Progress | None) -> None:
@@ -91,31 +93,39 @@ class Check:
         if checker.export.top(self.signed.size) != self.signed.root:
             self._narrow_down(checker)
         self._check_entries(workers, progress)
-        self._check_checkpoints(workers)
+
+        count = 0
+        for findings in workers.map(Checker.notes, self._span().groups()):
+            if findings.error:
+                raise findings.error
+            count += findings.checkpoints
+        if count != self.manifest.checkpoints:
+            raise does_not_hold(MANIFEST)
+
         if last:
             checker.extends_kept(str(last.resolve()))
-        if self.erased != self.said.erased:
+        if self.erased != self.manifest.erased:
             raise does_not_hold(MANIFEST)
         self._refuse_others(checker.export)
 
     def _check_entries(self, workers: Workers, progress: Progress | None) -> None:
         error: UnsoundLogError | None = None
         with Buckets(self.task.buckets) as buckets:
-            for found in workers.map(Checker.part, self._parts(workers.checker)):
-                self.held += found.held
-                self.erased += found.erased
-                buckets.add(found.runs)
+            for findings in workers.map(Checker.part, self._parts(workers.checker)):
+                self.held += findings.held
+                self.erased += findings.erased
+                buckets.add(findings.runs)
                 if progress:
-                    progress(self.held, self.said.entries)
-                if error := found.error:
+                    progress(self.held, self.manifest.entries)
+                if error := findings.error:
                     break
             first = earliest(workers.map(Checker.gap, buckets))
         if first and (error is None or error.at is None or first.at < error.at):
             raise workers.checker.broken(first)
         if error:
             raise error
-        if self.held != self.said.entries:
-            reason = f"{self.held} of {self.said.entries} entries are here"
+        if self.held != self.manifest.entries:
+            reason = f"{self.held} of {self.manifest.entries} entries are here"
             raise IncompleteLogError(None, reason)
 
     def _parts(self, checker: Checker) -> Iterator[Part | UnsoundLogError]:
@@ -137,15 +147,6 @@ class Check:
         for child in checker.below(part):
             yield from self._parts_below(checker, child)
 
-    def _check_checkpoints(self, workers: Workers) -> None:
-        count = 0
-        for found in workers.map(Checker.notes, self._span().groups()):
-            if found.error:
-                raise found.error
-            count += found.checkpoints
-        if count != self.said.checkpoints:
-            raise does_not_hold(MANIFEST)
-
     def _narrow_down(self, checker: Checker) -> None:
         """Raise, naming the entries between the last checkpoint that holds and the next."""
         proven, export = 0, checker.export
@@ -159,7 +160,7 @@ class Check:
         raise other_entries(proven, self.signed.size)
 
     def _span(self) -> Selection:
-        return Selection(self.signed.size, self.said.start, self.said.stop)
+        return Selection(self.signed.size, self.manifest.start, self.manifest.stop)
 
     def _refuse_others(self, export: Exported) -> None:
         groups = {checkpoints_path(group) for group in self._span().groups()}
@@ -189,4 +190,12 @@ def _verdict(
     if check is None:
         return Verdict(outcome, reason, at)
     signed = check.signed
-    return Verdict(outcome, reason, at, check.held, signed.size, check.erased, signed.root)
+    return Verdict(
+        outcome,
+        reason,
+        at,
+        checked=check.held,
+        size=signed.size,
+        erased=check.erased,
+        root=signed.root,
+    )

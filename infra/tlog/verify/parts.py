@@ -50,8 +50,8 @@ class Part:
 
 
 @dataclass(slots=True)
-class Found:
-    """What was found in a part, up to the first thing that does not hold."""
+class Findings:
+    """Counts and runs of a part, up to the first thing that does not hold."""
 
     held: int = 0
     erased: int = 0
@@ -62,11 +62,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Which export is checked, by which keys; ``buckets``: for the runs of its streams."""
+    """Export to check, keys of its log; ``buckets``: for the runs of its streams."""
 
     folder: Path
     size: int
-    said: Manifest
+    manifest: Manifest
     keys: Sequence[VKey]
     buckets: int
 
@@ -77,37 +77,37 @@ class Checker:
     def __init__(self, task: Task) -> None:
         self.export = Exported(task.folder, task.size)
         self._task = task
-        self._from_start = task.said.start == 0 < task.said.stop
+        self._from_start = task.manifest.start == 0 < task.manifest.stop
 
-    def part(self, part: Part | UnsoundLogError) -> Found:
-        """Every entry under a tile; an error instead of a part is what is found there."""
-        found, runs = Found(), Runs(self._from_start)
+    def part(self, part: Part | UnsoundLogError) -> Findings:
+        """Check every entry under a tile; an error instead of a part is what is found there."""
+        findings, runs = Findings(), Runs(self._from_start)
         try:
             if isinstance(part, UnsoundLogError):
                 raise part
-            self._walk(part, found, runs)
+            self._walk(part, findings, runs)
         except UnsoundLogError as error:
-            found.error = error
-        found.runs = runs.packed(self._task.buckets)
-        return found
+            findings.error = error
+        findings.runs = runs.packed(self._task.buckets)
+        return findings
 
-    def notes(self, group: int) -> Found:
+    def notes(self, group: int) -> Findings:
         """The earlier checkpoints of one file: each must be of this log's history."""
-        found, path = Found(), checkpoints_path(group)
+        findings, path = Findings(), checkpoints_path(group)
         try:
             for note in self.export.items(path):
                 self.extends(path, note)
-                found.checkpoints += 1
+                findings.checkpoints += 1
         except UnsoundLogError as error:
-            found.error = error
-        return found
+            findings.error = error
+        return findings
 
     def gap(self, runs: bytes) -> Gap | None:
         """The first gap in the runs of one bucket."""
         return first_gap(runs, self._from_start)
 
     def broken(self, missing: Gap) -> BrokenLogError:
-        """What is said of a gap, with the name of its stream."""
+        """Return the error of a gap, with the name of its stream."""
         bundle = self.export.named(ENTRIES, missing.at >> TILE_HEIGHT)
         openings = islice(self.export.openings(bundle), missing.at % TILE_WIDTH, None)
         stream = orjson.loads(next(openings).header)["stream"]
@@ -147,31 +147,31 @@ class Checker:
                 above = data[n * HASH_SIZE : (n + 1) * HASH_SIZE]
                 yield Part(part.level - 1, first + n, above)
 
-    def _walk(self, part: Part, found: Found, runs: Runs) -> None:
+    def _walk(self, part: Part, findings: Findings, runs: Runs) -> None:
         for child in self.below(part):
-            self._walk(child, found, runs)
+            self._walk(child, findings, runs)
         if part.level == 0 and self._there(ENTRIES, part.index):
-            self._entries(self.export.named(ENTRIES, part.index), found, runs)
+            self._entries(self.export.named(ENTRIES, part.index), findings, runs)
 
     def _there(self, level: int, index: int) -> bool:
         """Whether a tile or bundle is there, or has to be."""
-        shift, said = TILE_HEIGHT * (max(level, 0) + 1), self._task.said
-        asked = index << shift < said.stop and index + 1 << shift > said.start
+        shift, manifest = TILE_HEIGHT * (max(level, 0) + 1), self._task.manifest
+        asked = index << shift < manifest.stop and index + 1 << shift > manifest.start
         return asked or self.export.find(level, index) is not None
 
-    def _entries(self, bundle: Tile, found: Found, runs: Runs) -> None:
+    def _entries(self, bundle: Tile, findings: Findings, runs: Runs) -> None:
         start, leaves = bundle.index << TILE_HEIGHT, self.export.tile(0, bundle.index)
         entries = self.export.entries(bundle)
         other = _first_other(entries, leaves, start)
         for openings in _some(self.export.openings(bundle)):
             some = entries[: len(openings)]
             del entries[: len(openings)]
-            if other is None and (said := all_vouched(some, openings)):
-                self._follow(start, said.versions, runs)
-                found.held += len(some)
-                found.erased += said.erased
+            if other is None and (vouch := all_vouched(some, openings)):
+                self._follow(start, vouch.versions, runs)
+                findings.held += len(some)
+                findings.erased += vouch.erased
             else:
-                self._one_by_one(start, other, zip(some, openings, strict=True), found, runs)
+                self._one_by_one(start, other, zip(some, openings, strict=True), findings, runs)
             start += len(openings)
 
     def _one_by_one(
@@ -179,33 +179,30 @@ class Checker:
         start: int,
         other: int | None,
         pairs: Iterable[tuple[bytes, Opening]],
-        found: Found,
+        findings: Findings,
         runs: Runs,
     ) -> None:
         for at, (entry, opening) in enumerate(pairs, start):
             if at == other:
                 raise BrokenLogError(at, "another was signed")
-            self._entry(LoggedEntry(at, entry, opening), found, runs)
+            self._entry(LoggedEntry(at, entry, opening), findings, runs)
 
-    def _entry(self, entry: LoggedEntry, found: Found, runs: Runs) -> None:
+    def _entry(self, entry: LoggedEntry, findings: Findings, runs: Runs) -> None:
         """One entry, where not all of a bundle is there, or does not hold."""
         if not entry.opening.data:
-            self._left_out(entry.index, entry.opening)
+            if self._task.manifest.start <= entry.index < self._task.manifest.stop:
+                raise IncompleteLogError(entry.index, "its data were not handed out")
+            if any(entry.opening):
+                raise BrokenLogError(entry.index, "it is only left out in part")
             return
-        said = vouched(entry.index, entry.entry, entry.opening)
-        self._follow(entry.index, [(said.stream, said.version)], runs)
-        found.held += 1
-        found.erased += said.erased
+        vouch = vouched(entry.index, entry.entry, entry.opening)
+        self._follow(entry.index, [(vouch.stream, vouch.version)], runs)
+        findings.held += 1
+        findings.erased += vouch.erased
 
     def _follow(self, start: int, versions: Iterable[tuple[str, int]], runs: Runs) -> None:
         if missing := runs.follow(start, versions):
             raise self.broken(missing)
-
-    def _left_out(self, at: int, opening: Opening) -> None:
-        if self._task.said.start <= at < self._task.said.stop:
-            raise IncompleteLogError(at, "its data were not handed out")
-        if any(opening):
-            raise BrokenLogError(at, "it is only left out in part")
 
 
 class Workers:

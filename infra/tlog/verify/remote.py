@@ -148,7 +148,15 @@ async def verify_remote(
         trusted = trusting(vkeys, policy)
         async with remote_log(url, key) as log:
             check = Verification(await log.checkpoint(), trusted)
-            async for _ in _pages(log, check):
+            while not check.done:
+                start = check.checked
+                page = (await log.json(f"/v1/entries?from={start}&limit={PAGE}"))["entries"]
+                if not page:
+                    break
+                async for note in log.checkpoints(start, start + len(page)):
+                    check.expect(note)
+                for item in page:
+                    check.add(LoggedEntry.parse(item))
                 if progress:
                     progress(check.checked, check.target.size)
     except UnsoundLogError as error:
@@ -157,17 +165,3 @@ async def verify_remote(
         reason = "the service answered something that is not a log"
         return unsound(check, IncompleteLogError(None, reason))
     return check.verdict()
-
-
-async def _pages(log: RemoteLog, check: Verification) -> AsyncIterator[None]:
-    """Fetch and check page after page, until the checkpoint is reached or nothing comes."""
-    while not check.done:
-        start = check.checked
-        page = (await log.json(f"/v1/entries?from={start}&limit={PAGE}"))["entries"]
-        if not page:
-            return
-        async for note in log.checkpoints(start, start + len(page)):
-            check.expect(note)
-        for item in page:
-            check.add(LoggedEntry.parse(item))
-        yield

@@ -50,8 +50,8 @@ class _Export:
     def _check(self) -> str:
         _need(all(map(VKEY.fullmatch, self.keys)), "a key cannot be read", None, 2)
         self.size, root = self._note("checkpoint", self._read("checkpoint"))
-        said = json.loads(manifest := self._read("manifest.json"))
-        self.start, self.stop, held = (int(said[name]) for name in FIELDS[1:4])
+        stated = json.loads(manifest := self._read("manifest.json"))
+        self.start, self.stop, held = (int(stated[name]) for name in FIELDS[1:4])
         _need(0 <= self.start <= self.stop <= self.size >= held, *self.wrong)
         _need(held == self.stop - self.start or self.stop == 0, *self.wrong)
         _need(self._top(self.size) == root, "the tiles do not lead to the signed root")
@@ -148,19 +148,19 @@ class _Export:
         if not parts[1] and not self.start <= at < self.stop:
             return _need(not any((salts, *parts)), "it is only left out in part", at)
         _need(parts[1], "its data were not handed out", at, 2)
-        self.wrong, said = ("the entry cannot be read", at, 1), json.loads(entry)
+        self.wrong, stated = ("the entry cannot be read", at, 1), json.loads(entry)
         _need(len(salts) == (64 if parts[2] else 32), "its salt differs", at)
         for n, part in enumerate(parts if parts[2] else parts[:2]):
             salt, size = salts[n // 2 * 32 :][:32], len(part).to_bytes(8, "big")
             framed = f"{DOMAIN}\0{PARTS[n]}\0".encode() + salt + size + part
-            _need(sha256(framed).hexdigest() == said[PARTS[n]], f"its {PARTS[n]} differs", at)
+            _need(sha256(framed).hexdigest() == stated[PARTS[n]], f"its {PARTS[n]} differs", at)
         head = json.loads(parts[0])
         stream, now = head["service"] + "\n" + head["stream"], head["version"]
         last = self.versions.get(stream, 0 if self.start == 0 < self.stop else now - 1)
         follows = type(now) is int and now == last + 1
         _need(follows, f"version {now} of {head['stream']} follows version {last}", at)
         self.versions[stream], self.held = now, self.held + 1
-        self.erased += not parts[2] and said["sealed"] is not None
+        self.erased += not parts[2] and stated["sealed"] is not None
 
 
 if __name__ == "__main__":

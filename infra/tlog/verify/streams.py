@@ -1,4 +1,4 @@
-"""Whether the versions of every stream follow each other, in memory that does not grow.
+"""Check that the versions of every stream follow each other, in memory that does not grow.
 
 A log has as many streams as people and cases. Whoever reads a stretch of it keeps, of each
 stream in there, the first version, the last, and where it began; these runs go to buckets on
@@ -39,7 +39,7 @@ class Runs:
     def follow(self, start: int, entries: Iterable[tuple[str, int]]) -> Gap | None:
         """Take in the entries from an index on: of which stream, which version.
 
-        Answers the first gap, if this stretch shows one.
+        Returns the first gap, if this stretch shows one.
         """
         runs = self._runs
         for at, (stream, version) in enumerate(entries, start):

@@ -42,8 +42,8 @@ class Asked(NamedTuple):
             return Subject(Of.PERSON, self.person)
         return Subject(Of.CASE, self.case) if self.case is not None else None
 
-    def words(self) -> dict[str, Any]:
-        """What was asked for, to be compared when it is asked for again."""
+    def terms(self) -> dict[str, Any]:
+        """Return what was asked for, to be compared when it is asked for again."""
         return {**self._asdict(), "last": self.last.read_text() if self.last else None}
 
 
@@ -61,7 +61,7 @@ async def export(
     """Write an export, with a bar on stderr; raises ``ExportRefusedError``."""
     configure_logging("ERROR", plain=True)
     async with _origin(url, key, data) as origin:
-        wanted = Wanted(asked.words(), partial(_find, origin, asked))
+        wanted = Wanted(asked.terms(), partial(_find, origin, asked))
         with ProgressBar("exported") as meter:
             return await Export(origin, directory, wanted).run(await origin.vkeys(), meter)
 
