@@ -216,18 +216,3 @@ def entry_bytes(header: bytes, data: bytes, sealed: bytes | None) -> bytes:
 def header_bytes(header: dict[str, Any]) -> bytes:
     """A header as it is committed to: compact JSON, fields in their order."""
     return orjson.dumps(header)
-
-
-def header_of(service: str, row: Any) -> dict[str, Any]:
-    """The columns of a stored event, named and written as in its header."""
-    return {
-        "service": service,
-        "id": str(row["event_id"]),
-        "stream": row["stream"],
-        "version": row["version"],
-        "type": row["type"],
-        "person": str(row["person_id"]) if row["person_id"] else None,
-        "occurred_at": rfc3339(row["occurred_at"]),
-        "recorded_at": rfc3339(row["recorded_at"]),
-        "actor": row["actor"],
-    }

@@ -36,6 +36,6 @@ def value(stated: Any) -> str:
 PAGES = Pages("services.audit", filters={"moment": moment, "field": field, "value": value})
 
 
-def access(found: dict[str, Any]) -> Response:
-    """All that is held of a person, to be handed over."""
-    return PAGES.render("access", found=found, views=VIEWS)
+def access(account: dict[str, Any]) -> Response:
+    """Render all that is held of a person, to be handed over."""
+    return PAGES.render("access", found=account, views=VIEWS)

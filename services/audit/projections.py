@@ -22,12 +22,17 @@ class PathwayTooLongError(Exception):
 
 
 async def read_pathway(log: Log, person_id: UUID, as_of: AsOf) -> dict[str, Any]:
-    """A person's timeline and states as of then (``contracts.audit.PathwayAsOf``).
+    """Return a person's timeline and states as of then (``contracts.audit.PathwayAsOf``).
 
     Raises ``UnknownSubjectError`` and ``PathwayTooLongError``.
     """
     replay = Replay(log, Subject(Of.PERSON, str(person_id)), as_of)
-    timeline = await _timeline(log, replay)
+    timeline: list[dict[str, Any]] = []
+    async with aclosing(log.pages(await replay.span())) as pages:
+        async for page in pages:
+            timeline += [item(seen) for seen in await replay.seen(page)]
+            if len(timeline) > MAX_ENTRIES:
+                raise PathwayTooLongError
     return {
         "person_id": str(person_id),
         "at": as_of.before - 1,
@@ -37,19 +42,9 @@ async def read_pathway(log: Log, person_id: UUID, as_of: AsOf) -> dict[str, Any]
     }
 
 
-async def _timeline(log: Log, replay: Replay) -> list[dict[str, Any]]:
-    timeline: list[dict[str, Any]] = []
-    async with aclosing(log.pages(await replay.span())) as pages:
-        async for page in pages:
-            timeline += [item(seen) for seen in await replay.seen(page)]
-            if len(timeline) > MAX_ENTRIES:
-                raise PathwayTooLongError
-    return timeline
-
-
 async def _fill(tx: Transaction, _: Vault) -> int:
     return await fold(tx, "intake", apply_restrictions, "rights")
 
 
 READ_TABLES = ReadTables("audit", ("limits",), _fill)
-"""What is kept beside the log; the log itself is nobody's read table."""
+"""Tables kept beside the log; the log itself is nobody's read table."""

@@ -15,11 +15,15 @@ def sequencers(platform: Platform, database: Database) -> list[Subscription[Stor
     """Every event of every service, the audit's own included, into the log."""
     return [
         platform.subscription(
-            f"log-{service}", database, service, sequence,
-            _source(platform, database, service), include_erased=True,
+            f"log-{service}",
+            database,
+            service,
+            handle=sequence,
+            source=_source(platform, database, service),
+            include_erased=True,
         )
         for service in SERVICES
-    ]  # fmt: skip
+    ]
 
 
 def rights(

@@ -35,47 +35,40 @@ class Access:
     async def pathway(
         self, person_id: UUID, reason: str, meta: EventMetadata
     ) -> dict[str, Any]:
-        """A pathway with its sealed parts, where there is still a key."""
+        """Return a pathway with its sealed parts, where there is still a key."""
         return await self._opened(View(person_id, PATHWAY, (), reason), meta)
 
     async def everything(
         self, person_id: UUID, reason: str | None, meta: EventMetadata
     ) -> dict[str, Any]:
-        """What a person is told when they ask for all that is held of them (RGPD art. 15)."""
+        """Return all that is held of a person, for them (RGPD art. 15)."""
         opened = await self._opened(View(person_id, EVERYTHING, (), reason), meta)
-        return {"given_at": rfc3339(self.clock())} | account(opened, await self._partners())
-
-    async def _partners(self) -> dict[str, str]:
         async with self.database.reading() as tx:
             rows = await tx.select(queries.partners_named())
-        return names_of(orjson.loads(row.data) for row in rows)
+        partners = names_of(orjson.loads(row.data) for row in rows)
+        return {"given_at": rfc3339(self.clock())} | account(opened, partners)
 
     async def _opened(self, view: View, meta: EventMetadata) -> dict[str, Any]:
         log = StoredLog(self.database)
         pathway = await read_pathway(log, view.person_id, AsOf(await log.size()))
         timeline = pathway["timeline"]
         async with self.database.transaction() as tx:
-            parts = await self._parts(tx, [item["idx"] for item in timeline if item["sealed"]])
+            indices = [item["idx"] for item in timeline if item["sealed"]]
+            sealed = await tx.select(queries.sealed_at(indices))
+            keys = await self.writer.vault.keys({row.person_id for row in sealed})
+            parts = {}
+            for row in sealed:
+                if key := keys.get(row.person_id):
+                    part = key.unseal(row.event_id, row.type, row.sealed)
+                    parts[row.idx] = orjson.loads(part)
             for item in timeline:
                 item["personal"] = parts.get(item["idx"])
             await log_access(tx, self.writer, [view], meta)
         return pathway
 
-    async def _parts(self, tx: Transaction, indices: list[int]) -> dict[int, Any]:
-        """Index → sealed part, opened."""
-        sealed = await tx.select(queries.sealed_at(indices))
-        keys = await self.writer.vault.keys({row.person_id for row in sealed})
-        return {
-            row.idx: orjson.loads(
-                keys[row.person_id].unseal(row.event_id, row.type, row.sealed)
-            )
-            for row in sealed
-            if row.person_id in keys
-        }
-
 
 async def receipts(tx: Transaction, person_id: UUID) -> list[dict[str, Any]]:
-    """The log's receipts of a person's erasure: under which event and at which place."""
+    """Return the log's receipts of a person's erasure: under which event, at which index."""
     rows = await tx.select(queries.receipts_of(person_id))
     return [
         {

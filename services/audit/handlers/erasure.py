@@ -34,7 +34,13 @@ class Erasing:
         persons = [person for person in destroyed if person]
         fresh = await forget(tx, persons, self.clock(), parked=False)
         await tx.execute(statements.FORGET_ENTRIES, persons)
-        await _strip_parked(tx, [str(person) for person in persons])
+
+        # an event that the log could not take yet must still enter it, without sealed part
+        keys = [str(person) for person in persons]
+        await tx.execute(statements.DROP_PARKED, keys)
+        for parked, record in await tx.fetch(statements.PARKED, keys):
+            stripped = to_record(parse_record(record).stripped())
+            await tx.execute(statements.SET_PARKED, parked, stripped)
         await self.writer.write(tx, forgotten_events("audit", fresh, destroyed))
 
     async def step(self) -> int:
@@ -76,11 +82,3 @@ def _receipt(erasure: Erasure) -> Pending:
         destroyed_at=erasure.destroyed_at,
     )
     return Pending(stream_of(erasure.person_id), [erased], erasure.person_id, EventMetadata())
-
-
-async def _strip_parked(tx: Transaction, keys: Sequence[str]) -> None:
-    """An event that the log could not take yet must still enter it, without sealed part."""
-    await tx.execute(statements.DROP_PARKED, keys)
-    for parked, record in await tx.fetch(statements.PARKED, keys):
-        stripped = to_record(parse_record(record).stripped())
-        await tx.execute(statements.SET_PARKED, parked, stripped)

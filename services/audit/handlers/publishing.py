@@ -12,7 +12,6 @@ from infra.tlog import tiles
 from infra.tlog.merkle import verify_consistency
 from infra.tlog.note import Checkpoint, Note
 from infra.tlog.tilefiles import TileFiles
-from infra.tlog.tiles import Tile
 from services.audit.handlers.proofs import consistency
 from services.audit.tables import tree
 from services.audit.tables.tree import Signed
@@ -27,7 +26,7 @@ class Publisher:
         self._origin = origin
 
     async def step(self) -> int:
-        """Publish what is new; answers how many files were written."""
+        """Publish what is new; return how many files were written."""
         try:
             with locked(self._files.lock):
                 return await self._publish()
@@ -41,26 +40,20 @@ class Publisher:
             if signed is None or signed.note == published:
                 return 0
             old = await _published_size(tx, published, signed)
-            return await self._grow(tx, old, signed)
 
-    async def _grow(self, tx: Transaction, old: int, signed: Signed) -> int:
-        written = 0
-        for tile in tiles.tiles_between(old, signed.size):
-            written += await self._write(tx, tile)
-        await asyncio.to_thread(self._files.publish, signed.note)
-        return written + 1
-
-    async def _write(self, tx: Transaction, tile: Tile) -> int:
-        missing = not self._files.has(tile)
-        if missing:
-            data = tiles.encode(tile, await tree.tile_contents(tx, tile))
-            await asyncio.to_thread(self._files.write, tile, data)
-        self._files.drop_partials(tile)
-        return int(missing)
+            written = 0
+            for tile in tiles.tiles_between(old, signed.size):
+                if not self._files.has(tile):
+                    data = tiles.encode(tile, await tree.tile_contents(tx, tile))
+                    await asyncio.to_thread(self._files.write, tile, data)
+                    written += 1
+                self._files.drop_partials(tile)
+            await asyncio.to_thread(self._files.publish, signed.note)
+            return written + 1
 
 
 async def _published_size(tx: Transaction, published: bytes | None, signed: Signed) -> int:
-    """Entries that are out already; ProofError where the log does not extend them.
+    """Return how many entries are out already; ProofError where the log does not extend them.
 
     What is out stays out: the signer says what is wrong.
     """

@@ -78,14 +78,14 @@ class AsOf:
     moment: datetime | None = None
 
     @classmethod
-    def parse(cls, said: str, size: int) -> "AsOf":
+    def parse(cls, text: str, size: int) -> "AsOf":
         """An index, a day (its end, in France), or a moment with its offset, in a log's size.
 
         Raises ValueError with the reason.
         """
-        if said.isdecimal():
-            return cls.at(int(said), size)
-        return cls(size, moment_of(said, time.max))
+        if text.isdecimal():
+            return cls.at(int(text), size)
+        return cls(size, moment_of(text, time.max))
 
     @classmethod
     def at(cls, index: int, size: int) -> "AsOf":
@@ -100,15 +100,15 @@ class AsOf:
         return rfc3339(self.moment) if self.moment else None
 
 
-def moment_of(said: str, on_a_day: time) -> datetime:
+def moment_of(text: str, on_a_day: time) -> datetime:
     """A moment with its offset, or a day in France at that time of it.
 
     Raises ValueError with the reason.
     """
     try:
-        if len(said) == len("2026-01-05"):
-            return check_moment(datetime.combine(read_day(said), on_a_day, PARIS))
-        return check_moment(read_moment(said))
+        if len(text) == len("2026-01-05"):
+            return check_moment(datetime.combine(read_day(text), on_a_day, PARIS))
+        return check_moment(read_moment(text))
     except ValueError as error:
         raise ValueError(f"it is no index, day or moment: it {error}") from None
 
@@ -141,10 +141,11 @@ class StoredLog:
 
     async def person_of(self, subject: Subject) -> str:
         """The person, or whose case or referral it is; raises ``UnknownSubjectError``."""
-        found = await self._database.rows(statements.PERSON_OF[subject.of], subject.id)
-        if not found:
+        async with self._database.reading() as tx:
+            row = await tx.fetchrow(statements.PERSON_OF[subject.of], subject.id)
+        if row is None:
             raise UnknownSubjectError(f"the log has no {subject.of} {subject.id}")
-        return str(found[0]["person_id"])
+        return str(row[0])
 
     async def _page(self, span: Span) -> Sequence[LogRow]:
         if span.persons is None:
@@ -224,7 +225,12 @@ class Replay:
         person = await self._log.person_of(self._subject)
         if person is None:
             return Span(0, self._stop)
-        persons = self._known_as(person, await self._log.merges(self._stop))
+        merges = []
+        for _, _, header_text, text, _ in await self._log.merges(self._stop):
+            header = orjson.loads(header_text)
+            if not self._moment or header["recorded_at"] <= self._moment:
+                merges.append((header["type"], _parsed(text)))
+        persons = same_person(person, merges)
         self._concern.persons = self.fold.persons = persons
         return Span(0, self._stop, persons)
 
@@ -235,8 +241,8 @@ class Replay:
         """
         fold, moment, is_one = self.fold, self._moment, self._subject.is_one
         for row in rows:
-            at, entry, said, text, sealed = row
-            header = orjson.loads(said)
+            at, entry, header_text, text, sealed = row
+            header = orjson.loads(header_text)
             if at >= self._stop or (moment and header["recorded_at"] > moment):
                 continue
             event_type, text = upcast(header["type"], text)
@@ -261,14 +267,6 @@ class Replay:
     def take(self, rows: Iterable[LogRow]) -> None:
         """Fold further entries."""
         deque(self.taken(rows, quiet=True), maxlen=0)
-
-    def _known_as(self, person: str, merges: Iterable[LogRow]) -> set[str]:
-        said = []
-        for _, _, header_text, text, _ in merges:
-            header = orjson.loads(header_text)
-            if not self._moment or header["recorded_at"] <= self._moment:
-                said.append((header["type"], _parsed(text)))
-        return same_person(person, said)
 
 
 async def lines(
@@ -316,26 +314,23 @@ async def changes(log: Log, subject: Subject, before: AsOf, after: AsOf) -> Line
 def item(seen: Seen) -> Data:
     """An entry as a line of a timeline (``contracts.audit.TimelineItem``)."""
     row, header = seen.row, seen.header
+    try:
+        in_french = sentence(parse_event(seen.type, seen.data))
+    except (KeyError, ValidationError):
+        in_french = unknown_sentence(seen.type)
     return {
         "idx": row.at,
         "person_id": header["person"],
         "time": header["occurred_at"],
         "recorded_at": header["recorded_at"],
         "type": header["type"],
-        "sentence": _sentence(seen.type, seen.data),
+        "sentence": in_french,
         "service": header["service"],
         "actor": header["actor"],
         "data": _parsed(row.data),
         "sealed": row.sealed,
         "erased": not row.sealed and not row.entry.endswith(NOTHING_SEALED),
     }
-
-
-def _sentence(event_type: str, data: str) -> str:
-    try:
-        return sentence(parse_event(event_type, data))
-    except (KeyError, ValidationError):
-        return unknown_sentence(event_type)
 
 
 def _parsed(text: str) -> Data:

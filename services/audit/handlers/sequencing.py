@@ -1,7 +1,6 @@
 """Give every event its place in the log, once."""
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from prometheus_client import Counter, Gauge
 
@@ -28,12 +27,26 @@ async def sequence(events: Sequence[StoredEvent], tx: Transaction) -> None:
     makes indices dense whatever the number of processes and partitions. Raises
     ``StreamBrokenError`` where an event's version does not follow its stream's last.
     """
-    leaves = [_leaf(event) for event in events]  # hashed before the lock, for a short hold
+    leaves = []
+    for event in events:  # hashed before the lock, for a short hold
+        entry = event.entry()
+        leaves.append(Leaf(event, entry, merkle.leaf_hash(entry)))
     await tx.execute(statements.LOCK, statements.LOCK_CLASS, statements.SEQUENCER)
     known = await tree.known_events(tx, [event.event_id for event in events])
-    fresh = await _without_forgotten(tx, _once(leaves, known))
+    unique = {leaf.event.event_id: leaf for leaf in reversed(leaves)}
+    fresh = [
+        leaf
+        for leaf in leaves
+        if leaf.event.event_id not in known and unique[leaf.event.event_id] is leaf
+    ]
     if not fresh:
         return
+
+    # what was on its way when its person was erased enters the log without ciphertext
+    persons = {leaf.event.person_id for leaf in fresh if leaf.event.person_id}
+    gone = await forgotten_among(tx, persons)
+    fresh = [leaf.stripped() if leaf.event.person_id in gone else leaf for leaf in fresh]
+
     streams = sorted({(leaf.event.service, leaf.event.stream) for leaf in fresh})
     versions = _following(fresh, await tree.versions_of(tx, streams))
     frontier = await tree.load_frontier(tx)
@@ -41,24 +54,6 @@ async def sequence(events: Sequence[StoredEvent], tx: Transaction) -> None:
     await tree.store_growth(tx, frontier.size, fresh, grown, made)
     await tree.store_versions(tx, versions)
     SIZE.set(grown.size)
-
-
-async def _without_forgotten(tx: Transaction, leaves: list[Leaf]) -> list[Leaf]:
-    """What was on its way when its person was erased enters the log without ciphertext."""
-    persons = {leaf.event.person_id for leaf in leaves if leaf.event.person_id}
-    gone = await forgotten_among(tx, persons)
-    return [leaf.stripped() if leaf.event.person_id in gone else leaf for leaf in leaves]
-
-
-def _leaf(event: StoredEvent) -> Leaf:
-    entry = event.entry()
-    return Leaf(event, entry, merkle.leaf_hash(entry))
-
-
-def _once(leaves: Sequence[Leaf], known: set[UUID]) -> list[Leaf]:
-    unique = {leaf.event.event_id: leaf for leaf in reversed(leaves)}
-    fresh = [leaf for leaf in leaves if leaf.event.event_id not in known]
-    return [leaf for leaf in fresh if unique[leaf.event.event_id] is leaf]
 
 
 def _following(

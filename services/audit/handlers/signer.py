@@ -39,7 +39,7 @@ class CheckpointSigner:
         self._stopping.set()
 
     async def step(self) -> bool:
-        """Sign once; answers whether there was something new to sign."""
+        """Sign once; return whether there was something new to sign."""
         return await self._signing.step()
 
     async def _attempt(self) -> None:

@@ -79,7 +79,7 @@ class Signing:
         self._clock = clock
 
     async def step(self) -> bool:
-        """Sign once; answers whether a checkpoint is new. Raises ``RefusedToSignError``."""
+        """Sign once; return whether a checkpoint is new. Raises ``RefusedToSignError``."""
         try:
             signed = await self._step()
         except RefusedToSignError as error:
@@ -91,7 +91,7 @@ class Signing:
         return signed
 
     async def state(self) -> LogState:
-        """How the log stands, looked at without signing anything."""
+        """Return how the log stands, without signing anything."""
         async with self._database.reading() as tx:
             now = await tree.load_frontier(tx)
             last = await tree.last_signed(tx, self.keys.origin)
@@ -109,18 +109,16 @@ class Signing:
             await self._require_extension(tx, memories, now)
             last = max(filter(None, memories), key=lambda memory: memory.size, default=None)
             if last is None or last.size < now.size:
-                await self._sign(tx, now, after=memories[0])
+                text = Checkpoint(self.keys.origin, now.size, now.root()).body()
+                signed = Signed(now.size, now.root(), self.keys.sign(text))
+                at = self._clock()
+                try:
+                    await self._memory.remember(signed, memories[0], at)
+                except OtherSignerError as error:
+                    raise RefusedToSignError(str(error)) from error
+                await tree.store_checkpoint(tx, self.keys.origin, signed, at)
                 return True
             return await self._complete(tx, last, now)
-
-    async def _sign(self, tx: Transaction, now: Frontier, after: Remembered | None) -> None:
-        text = Checkpoint(self.keys.origin, now.size, now.root()).body()
-        signed, at = Signed(now.size, now.root(), self.keys.sign(text)), self._clock()
-        try:
-            await self._memory.remember(signed, after, at)
-        except OtherSignerError as error:
-            raise RefusedToSignError(str(error)) from error
-        await tree.store_checkpoint(tx, self.keys.origin, signed, at)
 
     async def _complete(self, tx: Transaction, last: Remembered, now: Frontier) -> bool:
         """Nothing grew: store what a crash left unstored, sign with keys that are new."""
@@ -137,21 +135,18 @@ class Signing:
         return False
 
     async def _recall(self, tx: Transaction) -> tuple[Remembered | None, ...]:
-        """What each place remembers, the keys' database first."""
+        """Return what each place remembers, the keys' database first."""
         vault = await self._memory.recall()
         stored = await tree.last_signed(tx, self.keys.origin)
         beside = Remembered("the log's database", stored.size, stored.note) if stored else None
-        return vault, beside, self._published()
-
-    def _published(self) -> Remembered | None:
-        note = self._files.checkpoint() if self._files else None
-        if note is None:
-            return None
-        try:
-            stated = Checkpoint.parse(Note.parse(note).text)
-        except NoteError as error:
-            raise RefusedToSignError(f"the published checkpoint: {error}") from error
-        return Remembered("the published files", stated.size, note)
+        published, note = None, self._files.checkpoint() if self._files else None
+        if note is not None:
+            try:
+                stated = Checkpoint.parse(Note.parse(note).text)
+            except NoteError as error:
+                raise RefusedToSignError(f"the published checkpoint: {error}") from error
+            published = Remembered("the published files", stated.size, note)
+        return vault, beside, published
 
     async def _require_extension(
         self, tx: Transaction, memories: Sequence[Remembered | None], now: Frontier

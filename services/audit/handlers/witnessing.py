@@ -1,7 +1,7 @@
 """Have witnesses cosign what was signed (C2SP tlog-witness). Signing never waits for them."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -61,7 +61,7 @@ class Cosigning:
 
     @property
     def alarm(self) -> str | None:
-        """What it said against the log; None: nothing."""
+        """Reason why it contradicts the log, or None."""
         return self._contradicted.detail
 
     async def step(self) -> int:
@@ -71,7 +71,12 @@ class Cosigning:
             return 0
         try:
             old = max(size or 0 for size in cosigned)
-            await self._keep(newest, await self._ask(newest, old))
+            lines = await self._ask(newest, old)
+            async with self.database.transaction() as tx:
+                for line in lines:
+                    now = self.clock()
+                    await tree.store_signature(tx, self.origin, newest.size, line, now)
+            COSIGNED.labels(self.name).set(newest.size)
         except NotCosignedError as error:
             if isinstance(error, ContradictedError):
                 await self._contradicted.tell(str(error))
@@ -89,7 +94,7 @@ class Cosigning:
         return int(size) if size is not None else None
 
     async def _stand(self) -> tuple[Signed | None, list[int | None]]:
-        """What was signed last, and how far each key has cosigned."""
+        """Return what was signed last, and how far each key has cosigned."""
         async with self.database.reading() as tx:
             sizes = [await self.cosigned(tx, party.vkey) for party in self.parties.values()]
             return await tree.last_signed(tx, self.origin), sizes
@@ -119,7 +124,10 @@ class Cosigning:
     async def _submit(self, newest: Signed, old: int) -> Answer:
         async with self.database.reading() as tx:
             proof = await consistency(tx, old, newest.size)
-        body = Submission(old, proof, self._own(newest.note)).format()
+        # the checkpoint with the log's signatures alone: those of others are not asked for
+        parsed = Note.parse(newest.note)
+        own = tuple(line for line in parsed.signatures if line.name == self.origin)
+        body = Submission(old, proof, Note(parsed.text, own).format()).format()
         url = f"{self.address}/add-checkpoint"
         try:
             session = self.session()
@@ -132,12 +140,6 @@ class Cosigning:
         SUBMISSIONS.labels(self.name, str(answer.status)).inc()
         return answer
 
-    def _own(self, note: bytes) -> bytes:
-        """The checkpoint with the log's signatures alone: those of others are not asked for."""
-        parsed = Note.parse(note)
-        own = [line for line in parsed.signatures if line.name == self.origin]
-        return Note(parsed.text, tuple(own)).format()
-
     def _lines(self, newest: Signed, body: str) -> list[Signature]:
         """The lines that are this witness's, each verified; all others are ignored."""
         vkeys = [party.vkey for party in self.parties.values()]
@@ -149,17 +151,10 @@ class Cosigning:
         except NoteError as error:
             raise NotCosignedError(f"its cosignature does not hold: {error}") from error
         # a cosignature without a time does not say that this is the newest that it has seen
-        found = [line for _, line in made]
-        if not found or not all(unpack(line.value)[0] for line in found):
+        lines = [line for _, line in made]
+        if not lines or not all(unpack(line.value)[0] for line in lines):
             raise NotCosignedError("it answered without a cosignature of its own")
-        return found
-
-    async def _keep(self, newest: Signed, lines: Sequence[Signature]) -> None:
-        async with self.database.transaction() as tx:
-            for line in lines:
-                values = (self.origin, newest.size, line, self.clock())
-                await tree.store_signature(tx, *values)
-        COSIGNED.labels(self.name).set(newest.size)
+        return lines
 
 
 class Witnesses:
@@ -170,9 +165,12 @@ class Witnesses:
         at = dict[str, dict[str, Party]]()
         for name, party in policy.witnesses.items():
             if party.url:
-                at.setdefault(party.url.rstrip("/"), {})[_name(name)] = party
+                shown = name.decode(errors="replace")
+                at.setdefault(party.url.rstrip("/"), {})[shown] = party
         self.all = [
-            Cosigning(address, parties, database, origin, clock, self._connections)
+            Cosigning(
+                address, parties, database, origin, clock=clock, session=self._connections
+            )
             for address, parties in at.items()
         ]
 
@@ -187,7 +185,3 @@ class Witnesses:
                 timeout=TIMEOUT, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
             )
         return self._session
-
-
-def _name(name: bytes) -> str:
-    return name.decode(errors="replace")

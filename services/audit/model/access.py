@@ -1,4 +1,4 @@
-"""What a person is told of all that is held of them (RGPD art. 15). Pure.
+"""Account to a person of all that is held of them (RGPD art. 15). Pure.
 
 In the words of the timeline, and by subject: who they are, what was proposed and why, who got
 what, who looked. Colleagues are named by their role: it is the use that counts, not the name.
@@ -49,9 +49,9 @@ def account(opened: dict[str, Any], partners: Mapping[str, str]) -> dict[str, An
     }
 
 
-def names_of(said: Iterable[dict[str, Any]]) -> dict[str, str]:
+def names_of(registrations: Iterable[dict[str, Any]]) -> dict[str, str]:
     """Partner id → its name as last registered, in order of the log."""
-    return {data["partner_id"]: data["name"] for data in said}
+    return {data["partner_id"]: data["name"] for data in registrations}
 
 
 def _known(timeline: list[dict[str, Any]]) -> dict[str, Any]:
@@ -96,8 +96,14 @@ def _view(item: dict[str, Any]) -> dict[str, Any]:
 
 def _named(item: dict[str, Any], partners: Mapping[str, str]) -> dict[str, Any]:
     """Partners by name; colleagues without, since their role says what matters."""
-    told = {"actor": role_of(item["actor"]), "sentence": _said(item, partners)}
-    return item | told | {"data": _roles(item["data"])}
+    sentence, data = str(item["sentence"]), item["data"]
+    viewer, partner_id = data.get("viewer"), data.get("partner_id")
+    if partner_id in partners:
+        sentence = sentence.replace(partner_id, partners[partner_id])
+    if viewer:
+        sentence = sentence.replace(viewer, role_of(viewer))
+    named = {"actor": role_of(item["actor"]), "sentence": sentence}
+    return item | named | {"data": _roles(data)}
 
 
 def _roles(data: dict[str, Any]) -> dict[str, Any]:
@@ -108,14 +114,6 @@ _BY = frozenset(
     {"viewer", "confirmed_by", "changed_by", "refused_by", "merged_by", "unmerged_by",
      "dismissed_by", "rectified_by", "asked_by"}
 )  # fmt: skip
-
-
-def _said(item: dict[str, Any], partners: Mapping[str, str]) -> str:
-    sentence = str(item["sentence"])
-    viewer, partner_id = item["data"].get("viewer"), item["data"].get("partner_id")
-    if partner_id in partners:
-        sentence = sentence.replace(partner_id, partners[partner_id])
-    return sentence.replace(viewer, role_of(viewer)) if viewer else sentence
 
 
 def role_of(actor: str) -> str:

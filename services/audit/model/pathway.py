@@ -13,6 +13,7 @@ from typing import Any
 from contracts import persons, referrals
 from contracts.referrals import EVENT_OF_STATUS
 from contracts.values import CaseStatus, ReferralStatus
+from services.audit.model.steps import Steps
 
 Data = dict[str, Any]
 
@@ -98,6 +99,9 @@ ACTIVE = CaseStatus.ACTIVE.value
 DRAFT, REQUESTED = ReferralStatus.DRAFT.value, ReferralStatus.REQUESTED.value
 
 
+STEPS = Steps[Pathway, Data]()
+
+
 def evolve(pathway: Pathway, event_type: str, data: Data) -> None:
     """Change the pathway by one more event; most say nothing of cases and change nothing.
 
@@ -107,6 +111,7 @@ def evolve(pathway: Pathway, event_type: str, data: Data) -> None:
         step(pathway, data)
 
 
+@STEPS.on(referrals.CaseOpened.type)
 def _opened(pathway: Pathway, data: Data) -> None:
     pathway.cases[_id(data, "case_id")] = Case(
         status=ACTIVE,
@@ -116,24 +121,28 @@ def _opened(pathway: Pathway, data: Data) -> None:
     )
 
 
+@STEPS.on(referrals.CaseClosed.type)
 def _closed(pathway: Pathway, data: Data) -> None:
     status, case = data["status"], pathway.cases.get(data["case_id"])
     if case:
         case.status, case.outcome = status, data.get("outcome")
 
 
+@STEPS.on(referrals.CaseExhausted.type)
 def _exhausted(pathway: Pathway, data: Data) -> None:
     reason = data["reason"]
     if case := pathway.cases.get(data["case_id"]):
         case.exhausted = reason
 
 
+@STEPS.on(referrals.ProposalMade.type)
 def _ranked(pathway: Pathway, data: Data) -> None:
     proposal_id = data["proposal_id"]
     if case := pathway.cases.get(data["case_id"]):
         case.proposal_id, case.exhausted = proposal_id, None
 
 
+@STEPS.on(referrals.ReferralProposed.type)
 def _proposed(pathway: Pathway, data: Data) -> None:
     referral = Referral(
         status=DRAFT,
@@ -150,12 +159,14 @@ def _proposed(pathway: Pathway, data: Data) -> None:
         case.exhausted = None
 
 
+@STEPS.on(referrals.ReferralConfirmed.type)
 def _confirmed(pathway: Pathway, data: Data) -> None:
     confirmed_by, author = data["confirmed_by"], data["author"]
     if referral := pathway.referrals.get(data["referral_id"]):
         referral.confirmed_by, referral.author = confirmed_by, author
 
 
+@STEPS.on(referrals.ReferralRequested.type)
 def _requested(pathway: Pathway, data: Data) -> None:
     agreement_id = data["agreement_id"]
     if referral := pathway.referrals.get(data["referral_id"]):
@@ -163,6 +174,7 @@ def _requested(pathway: Pathway, data: Data) -> None:
         referral.appointment_at = data.get("appointment_at")
 
 
+@STEPS.on(referrals.ReferralReceived.type)
 def _moved(pathway: Pathway, data: Data) -> None:
     author = data["author"]
     if referral := pathway.referrals.get(data["referral_id"]):
@@ -182,12 +194,18 @@ def _moved_to(status: str) -> Callable[[Pathway, Data], None]:
     return step
 
 
+@STEPS.on(referrals.AppointmentSet.type)
 def _appointed(pathway: Pathway, data: Data) -> None:
     starts_at = data["starts_at"]
     if referral := pathway.referrals.get(data["referral_id"]):
         referral.appointment_at = starts_at
 
 
+@STEPS.on(
+    referrals.AppointmentAttended.type,
+    referrals.AppointmentMissed.type,
+    referrals.AppointmentExcused.type,
+)
 def _appointment_over(pathway: Pathway, data: Data) -> None:
     if referral := pathway.referrals.get(data["referral_id"]):
         referral.appointment_at = None
@@ -201,18 +219,4 @@ def _id(data: Data, name: str) -> str:
     return value
 
 
-STEPS: dict[str, Callable[[Pathway, Data], None]] = {
-    referrals.CaseOpened.type: _opened,
-    referrals.CaseClosed.type: _closed,
-    referrals.CaseExhausted.type: _exhausted,
-    referrals.ProposalMade.type: _ranked,
-    referrals.ReferralProposed.type: _proposed,
-    referrals.ReferralConfirmed.type: _confirmed,
-    referrals.ReferralRequested.type: _requested,
-    referrals.AppointmentSet.type: _appointed,
-    referrals.AppointmentAttended.type: _appointment_over,
-    referrals.AppointmentMissed.type: _appointment_over,
-    referrals.AppointmentExcused.type: _appointment_over,
-    referrals.ReferralReceived.type: _moved,
-    **{event.type: _moved_to(status.value) for status, event in EVENT_OF_STATUS.items()},
-}
+STEPS.update({event.type: _moved_to(status.value) for status, event in EVENT_OF_STATUS.items()})

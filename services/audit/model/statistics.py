@@ -6,7 +6,7 @@ about one person, and nothing needs a sealed part.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from contracts import intake, partners, persons, referrals
 from contracts.days import local_day
 from contracts.values import DeadlineStep, Reason
 from services.audit.model.pathway import Data, Pathway, Referral
+from services.audit.model.steps import Steps
 
 DELIVERIES = {
     partners.DeliverySucceeded.type: "succeeded",
@@ -120,6 +121,9 @@ class Counted(NamedTuple):
         return statistics.all, statistics.partners[named]
 
 
+STEPS = Steps[Statistics, Counted]()
+
+
 def count(
     statistics: Statistics, pathway: Pathway, event_type: str, data: Data, occurred_at: str
 ) -> None:
@@ -149,17 +153,17 @@ def _at(ordered: list[tuple[int, int]], place: int) -> int:
 
 
 def _by_partner(pathway: Pathway) -> defaultdict[str, list[Referral]]:
-    found: defaultdict[str, list[Referral]] = defaultdict(list)
+    sent: defaultdict[str, list[Referral]] = defaultdict(list)
     for referral in pathway.referrals.values():
-        found[referral.partner_id].append(referral)
-    return found
+        sent[referral.partner_id].append(referral)
+    return sent
 
 
-def _referrals(found: Collection[Referral]) -> dict[str, Any]:
+def _referrals(sent: Collection[Referral]) -> dict[str, Any]:
     return {
-        "total": len(found),
-        "by_status": dict(Counter(referral.status for referral in found)),
-        "by_reason": dict(Counter(referral.reason for referral in found if referral.reason)),
+        "total": len(sent),
+        "by_status": dict(Counter(referral.status for referral in sent)),
+        "by_reason": dict(Counter(referral.reason for referral in sent if referral.reason)),
     }
 
 
@@ -180,31 +184,38 @@ def _named(counter: Counter[str], names: Iterable[str]) -> dict[str, int]:
     return {str(name): counter[str(name)] for name in names}
 
 
+@STEPS.on(intake.ContactRecorded.type)
 def _contact(statistics: Statistics, event: Counted) -> None:
     statistics.contacts[event.data["mode"]] += 1
 
 
+@STEPS.on(intake.NeedExpressed.type)
 def _need(statistics: Statistics, event: Counted) -> None:
     statistics.needs += 1
 
 
+@STEPS.on(intake.ActivityAttended.type)
 def _activity(statistics: Statistics, event: Counted) -> None:
     statistics.activities += 1
 
 
+@STEPS.on(*PERSONS)
 def _person(statistics: Statistics, event: Counted) -> None:
     statistics.persons[PERSONS[event.type]] += 1
 
 
+@STEPS.on(*AGREEMENTS)
 def _agreement(statistics: Statistics, event: Counted) -> None:
     statistics.agreements[AGREEMENTS[event.type]] += 1
 
 
+@STEPS.on(*DELIVERIES)
 def _delivery(statistics: Statistics, event: Counted) -> None:
     for tally in event.tallies(statistics):
         tally.deliveries[DELIVERIES[event.type]] += 1
 
 
+@STEPS.on(partners.DisclosureMade.type)
 def _disclosure(statistics: Statistics, event: Counted) -> None:
     fields = len(event.data["fields"])
     for tally in event.tallies(statistics):
@@ -212,22 +223,26 @@ def _disclosure(statistics: Statistics, event: Counted) -> None:
         tally.fields += fields
 
 
+@STEPS.on(referrals.DeadlinePassed.type)
 def _silence(statistics: Statistics, event: Counted) -> None:
     step = event.data["step"]
     for tally in event.tallies(statistics):
         tally.silences[step] += 1
 
 
+@STEPS.on(*ANSWERS)
 def _answer(statistics: Statistics, event: Counted) -> None:
     for tally in event.tallies(statistics):
         tally.answers[ANSWERS[event.type]] += 1
 
 
+@STEPS.on(referrals.ReferralRequested.type)
 def _requested(statistics: Statistics, event: Counted) -> None:
     day = date.fromisoformat(event.data["requested_on"])
     statistics.waiting[event.data["referral_id"]] = day
 
 
+@STEPS.on(referrals.ReferralAccepted.type, referrals.ReferralRejected.type)
 def _decided(statistics: Statistics, event: Counted) -> None:
     requested_on = statistics.waiting.pop(event.data["referral_id"], None)
     if requested_on is not None:
@@ -236,25 +251,9 @@ def _decided(statistics: Statistics, event: Counted) -> None:
             tally.days[(answered_on - requested_on).days] += 1
 
 
+@STEPS.on(referrals.ReferralCancelled.type)
 def _cancelled(statistics: Statistics, event: Counted) -> None:
     statistics.waiting.pop(event.data["referral_id"], None)
     if event.data.get("reason") == NO_RESPONSE:
         for tally in event.tallies(statistics):
             tally.silences["cancelled"] += 1
-
-
-STEPS: Mapping[str, Callable[[Statistics, Counted], None]] = {
-    intake.ContactRecorded.type: _contact,
-    intake.NeedExpressed.type: _need,
-    intake.ActivityAttended.type: _activity,
-    partners.DisclosureMade.type: _disclosure,
-    referrals.DeadlinePassed.type: _silence,
-    referrals.ReferralRequested.type: _requested,
-    referrals.ReferralAccepted.type: _decided,
-    referrals.ReferralRejected.type: _decided,
-    referrals.ReferralCancelled.type: _cancelled,
-    **dict.fromkeys(PERSONS, _person),
-    **dict.fromkeys(AGREEMENTS, _agreement),
-    **dict.fromkeys(DELIVERIES, _delivery),
-    **dict.fromkeys(ANSWERS, _answer),
-}

@@ -26,9 +26,11 @@ router = APIRouter(dependencies=ONLY_AUDITORS)
 
 
 @router.get(
-    "/v1/payload/{path:path}", tags=["log"], response_class=StreamingResponse,
+    "/v1/payload/{path:path}",
+    tags=["log"],
+    response_class=StreamingResponse,
     responses=BINARY,
-)  # fmt: skip
+)
 @raises(LogDamaged)
 async def get_payload(request: Request, path: str) -> StreamingResponse:
     """What the entries of the bundle of this name commit to, and the salts that show it.

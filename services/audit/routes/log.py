@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 import orjson
@@ -98,21 +97,31 @@ async def list_checkpoints(
 
 @router.head("/tile/entries/{path:path}", include_in_schema=False, dependencies=ONLY_AUDITORS)
 @router.get(
-    "/tile/entries/{path:path}", tags=["log"], dependencies=ONLY_AUDITORS,
-    response_class=Response, responses=BINARY,
-)  # fmt: skip
+    "/tile/entries/{path:path}",
+    tags=["log"],
+    dependencies=ONLY_AUDITORS,
+    response_class=Response,
+    responses=BINARY,
+)
 @raises(LogDamaged)
 async def get_bundle(request: Request, path: str, tx: Reading, signed: SignedNow) -> Response:
     """An entry bundle (C2SP tlog-tiles), never beyond what is signed."""
     data = await _contents(tile_named(f"entries/{path}"), tx, signed)
-    return _bundle(data, request.headers.get("accept-encoding", ""))
+    # hexadecimal text, packed where it may be; no shared cache keeps it
+    headers = {**AUDITORS, "vary": "accept-encoding, authorization"}
+    if _takes_gzip(request.headers.get("accept-encoding", "")):
+        data = gzip.compress(data, GZIP_LEVEL, mtime=0)
+        headers["content-encoding"] = "gzip"
+    return Response(data, headers=headers, media_type=BYTES)
 
 
 @router.head("/tile/{path:path}", include_in_schema=False)
 @router.get(
-    "/tile/{path:path}", tags=["log"], response_class=Response,
+    "/tile/{path:path}",
+    tags=["log"],
+    response_class=Response,
     responses=BINARY,
-)  # fmt: skip
+)
 @raises(LogDamaged)
 async def get_tile(path: str, tx: Reading, signed: SignedNow) -> Response:
     """A tile of hashes (C2SP tlog-tiles), never beyond what is signed."""
@@ -129,9 +138,12 @@ async def _contents(tile: Tile, tx: Reading, signed: Signed) -> bytes:
 
 
 @router.get(
-    "/v1/entries", tags=["log"], dependencies=ONLY_AUDITORS,
-    response_class=Response, responses={200: {"model": Entries}},
-)  # fmt: skip
+    "/v1/entries",
+    tags=["log"],
+    dependencies=ONLY_AUDITORS,
+    response_class=Response,
+    responses={200: {"model": Entries}},
+)
 @raises(LogDamaged)
 async def list_entries(
     request: Request,
@@ -145,21 +157,12 @@ async def list_entries(
     more = len(rows) == limit or following < (await tree.load_frontier(tx)).size
     prefix = request.scope.get("root_path", "")  # where services share one address
     following_path = f"{prefix}/v1/entries?from={following}&limit={limit}"
-    body = await asyncio.to_thread(_page, rows, following_path if rows and more else None)
-    return Response(body, media_type="application/json")
+    next_path = following_path if rows and more else None
 
+    def page() -> bytes:
+        return orjson.dumps({"entries": [_entry(row) for row in rows], "next": next_path})
 
-def _page(rows: Iterable[Row[Any]], following: str | None) -> bytes:
-    return orjson.dumps({"entries": [_entry(row) for row in rows], "next": following})
-
-
-def _bundle(data: bytes, accepted: str) -> Response:
-    """An entry bundle: hexadecimal text, packed where it may be; no shared cache keeps it."""
-    headers = {**AUDITORS, "vary": "accept-encoding, authorization"}
-    if _takes_gzip(accepted):
-        data = gzip.compress(data, GZIP_LEVEL, mtime=0)
-        headers["content-encoding"] = "gzip"
-    return Response(data, headers=headers, media_type=BYTES)
+    return Response(await asyncio.to_thread(page), media_type="application/json")
 
 
 def _takes_gzip(accepted: str) -> bool:

@@ -23,9 +23,11 @@ router = APIRouter()
 
 
 @router.get(
-    "/v1/persons/{person_id}/pathway", tags=["pathways"], response_class=Response,
+    "/v1/persons/{person_id}/pathway",
+    tags=["pathways"],
+    response_class=Response,
     responses={200: {"model": PathwayAsOf}},
-)  # fmt: skip
+)
 @raises(*ABOUT_PERSON)
 async def get_pathway(
     caller: Caller,

@@ -76,9 +76,12 @@ class _Lines(StreamingResponse):
 
 
 @router.get(
-    "/v1/replay", tags=["replay"], response_class=_Lines, responses=LINES,
+    "/v1/replay",
+    tags=["replay"],
+    response_class=_Lines,
+    responses=LINES,
     dependencies=ONLY_AUDITORS,
-)  # fmt: skip
+)
 @raises(*ABOUT_PERSON, LogDamaged, NotFound, Overloaded)
 async def get_replay(
     request: Request,
@@ -101,9 +104,12 @@ async def get_replay(
 
 
 @router.get(
-    "/v1/differences", tags=["replay"], response_class=_Lines, responses=LINES,
+    "/v1/differences",
+    tags=["replay"],
+    response_class=_Lines,
+    responses=LINES,
     dependencies=ONLY_AUDITORS,
-)  # fmt: skip
+)
 @raises(*ABOUT_PERSON, LogDamaged, NotFound, Overloaded)
 async def get_differences(
     request: Request, subject: Asked, a: Then, b: Then, statistics: bool = False
@@ -120,9 +126,9 @@ async def get_differences(
     return await _streamed(request, replay.changes(log, subject, before, after), subject)
 
 
-async def _then(log: StoredLog, name: str, said: str) -> AsOf:
+async def _then(log: StoredLog, name: str, text: str) -> AsOf:
     try:
-        return AsOf.parse(said, await log.size())
+        return AsOf.parse(text, await log.size())
     except ValueError as error:
         raise nonsense(name, str(error)) from None
 
@@ -134,7 +140,14 @@ async def _streamed(request: Request, lines: Lines, subject: Subject) -> Streami
     except UnknownSubjectError:
         raise not_found(subject.of.value) from None
     media_type = TEXT if TEXT in request.headers.get("accept", "") else NDJSON
-    return _Lines(_chained(first, chunks), media_type=media_type, headers=NEVER)
+
+    async def chained() -> Chunks:
+        async with aclosing(chunks):
+            yield first
+            async for chunk in chunks:
+                yield chunk
+
+    return _Lines(chained(), media_type=media_type, headers=NEVER)
 
 
 async def _chunks(places: asyncio.Semaphore, lines: Lines) -> Chunks:
@@ -148,10 +161,3 @@ async def _chunks(places: asyncio.Semaphore, lines: Lines) -> Chunks:
             if len(waiting) == LINES_AT_ONCE or "entry" not in line:
                 yield b"".join(waiting)
                 waiting.clear()
-
-
-async def _chained(first: bytes, rest: Chunks) -> Chunks:
-    async with aclosing(rest):
-        yield first
-        async for chunk in rest:
-            yield chunk

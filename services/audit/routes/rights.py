@@ -41,9 +41,10 @@ def _access(request: Request) -> Access:
 
 
 @router.post(
-    "/persons/{person_id}/unmask", response_class=Response,
+    "/persons/{person_id}/unmask",
+    response_class=Response,
     responses={200: {"model": OpenedPathway}},
-)  # fmt: skip
+)
 @raises(*ABOUT_PERSON)
 async def unmask_pathway(
     request: Request, caller: Controller, person_id: UUID, body: Unmask
@@ -55,9 +56,10 @@ async def unmask_pathway(
 
 
 @router.post(
-    "/persons/{person_id}/access", response_class=Response,
+    "/persons/{person_id}/access",
+    response_class=Response,
     responses={200: {"model": AccessGiven, "content": {"text/html": STRING}}},
-)  # fmt: skip
+)
 @raises(*ABOUT_PERSON)
 async def give_access(
     request: Request, caller: Privacy, person_id: UUID, body: AccessRequest
@@ -65,20 +67,20 @@ async def give_access(
     """Everything held of a person (RGPD art. 15): JSON, or a page in French to print."""
     async with domain_errors():
         meta = metadata_of(request, caller.actor)
-        found = await _access(request).everything(person_id, body.reason, meta)
+        account = await _access(request).everything(person_id, body.reason, meta)
     if "text/html" in request.headers.get("accept", ""):
-        return pages.access(found)
-    return _json(found)
+        return pages.access(account)
+    return _json(account)
 
 
 @router.get("/persons/{person_id}/erasure", response_model=ErasureReceipts)
 async def get_receipts(caller: Controller, person_id: UUID, tx: Reading) -> dict[str, Any]:
     """The receipts of a person's erasure in the log, each provable by its event."""
-    found = await receipts(tx, person_id)
-    if not found:
+    known = await receipts(tx, person_id)
+    if not known:
         raise not_found("receipt")
-    return {"receipts": found}
+    return {"receipts": known}
 
 
-def _json(found: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(found), headers=NEVER, media_type="application/json")
+def _json(document: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(document), headers=NEVER, media_type="application/json")

@@ -323,8 +323,7 @@ def test_an_event_is_on_its_way_until_its_topic_must_have_brought_it(
     position: int, age: int, waits: bool
 ) -> None:
     applied = Applied(low=50, high=100, patience_until=NOW - timedelta(hours=1))
-    event = {"position": position, "recorded_at": NOW - timedelta(hours=age)}
-    assert applied.on_its_way(event) is waits
+    assert applied.on_its_way(position, NOW - timedelta(hours=age)) is waits
 
 
 def test_a_report_counts_all_and_shows_few() -> None:
