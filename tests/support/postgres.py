@@ -10,15 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from infra.base import data_directory
 from infra.base.settings import Settings
 from infra.keys.vault import Vault
 from infra.platform import open_vault
-from infra.postgres.database import Database, async_url, render, vault_url
+from infra.postgres.database import Database, render, vault_url
 from infra.postgres.embedded import EmbeddedPostgres
 from infra.postgres.migrations import migrate
 
@@ -78,17 +76,15 @@ async def copied(
 ) -> AsyncIterator[Databases]:
     """A copy of a pair of databases that nobody is connected to, while it is needed."""
     name = f"test_{uuid4().hex[:8]}"
-    engine = create_async_engine(async_url(postgres_url), isolation_level="AUTOCOMMIT")
     names = (name, f"{name}_vault")
-    async with engine.connect() as connection:
-        for target, source in zip(names, sources, strict=True):
-            # in memory, files are copied with half of what it takes to log each page
-            how = f'TEMPLATE "{source}" STRATEGY FILE_COPY'
-            await connection.execute(text(f'CREATE DATABASE "{target}" {how}'))
+    connection = await asyncpg.connect(postgres_url)
+    for target, source in zip(names, sources, strict=True):
+        # in memory, files are copied with half of what it takes to log each page
+        how = f'TEMPLATE "{source}" STRATEGY FILE_COPY'
+        await connection.execute(f'CREATE DATABASE "{target}" {how}')
     data_directory.create(directory)
     urls = [render(make_url(postgres_url).set(database=n)) for n in names]
     yield Databases(urls[0], urls[1], directory)
-    async with engine.connect() as connection:
-        for target in names:
-            await connection.execute(text(f'DROP DATABASE "{target}" WITH (FORCE)'))
-    await engine.dispose()
+    for target in names:
+        await connection.execute(f'DROP DATABASE "{target}" WITH (FORCE)')
+    await connection.close()
