@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import time
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -165,8 +166,7 @@ async def test_hub_serves_and_loses_nobody_while_the_key_changes_and_the_old_one
 
 async def test_writer_that_slept_over_a_rotation_commits_nothing(processes: Processes):
     """A process frozen between wrapping and storing must not leave a row of a dead epoch."""
-    sleeper = processes.ring(lease_seconds=0.1)
-    keys = await sleeper.keys()
+    keys = await processes.ring(lease_seconds=60).keys()
     wrapped = keys.wrap(bytes(32), b"")
     await (await processes.rotate()).destroy_old()
     database = processes.database()
@@ -174,6 +174,7 @@ async def test_writer_that_slept_over_a_rotation_commits_nothing(processes: Proc
     async def store() -> None:
         async with database.transaction() as tx:
             await tx.execute(INSERT, uuid4(), uuid4(), wrapped)
+            keys._good_until = time.monotonic() - 1  # it slept for longer than the lease
             keys.check()
 
     with pytest.raises(StaleKeysError):
