@@ -123,7 +123,7 @@ def build(platform: Platform) -> Service:
         ],
         stuck_seconds=settings.stuck_seconds,
         stop_seconds=settings.stop_seconds,
-        on_close=[channels.close],
+        on_close=[channels.close_all],
     )
 
 

@@ -149,10 +149,10 @@ class Sender:
             return Consent(False)
 
     async def close(self) -> None:
-        """Close every connection."""
-        for session in self._sessions.values():
+        """Close every connection; whoever sends meanwhile opens one of its own."""
+        while self._sessions:
+            _, session = self._sessions.popitem()
             await session.close()
-        self._sessions.clear()
 
     async def _session(
         self, scheme: str, client: ClientCertificate | None

@@ -165,10 +165,10 @@ class Http:
             return Reply(response.status, headers, content)
 
     async def close(self) -> None:
-        """Close every connection."""
-        for session in self._sessions.values():
+        """Close every connection; whoever calls meanwhile opens one of its own."""
+        while self._sessions:
+            _, session = self._sessions.popitem()
             await session.close()
-        self._sessions.clear()
 
 
 def refused(reply: Reply, now: datetime) -> CallError:

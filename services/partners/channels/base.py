@@ -147,7 +147,10 @@ class DeliveryChannel(ABC, Generic[M]):
         return Consent((await self.ping(endpoint)).outcome is Outcome.OK)
 
     async def close(self) -> None:
-        """Close every connection; the next send opens one again."""
+        """Close every connection that sends; the next send opens one again."""
+
+    async def close_proving(self) -> None:
+        """Close every connection of ``prove`` and ``ping``, once nobody proves any more."""
 
 
 AnyChannel = DeliveryChannel[Any]

@@ -79,6 +79,12 @@ class Channels:
         return await self[parcel.channel].send(parcel.message)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection that sends."""
         for channel in self:
             await channel.close()
+
+    async def close_all(self) -> None:
+        """Close every connection, once nobody sends or proves any more."""
+        for channel in self:
+            await channel.close()
+            await channel.close_proving()

@@ -67,8 +67,11 @@ class WebhookChannel(DeliveryChannel[Outgoing]):
         return consent if consent.given else await super().prove(endpoint)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection that sends."""
         await self.sender.close()
+
+    async def close_proving(self) -> None:
+        """Close every connection by which addresses were asked."""
         await self.prover.close()
 
 
