@@ -263,3 +263,19 @@ def test_retry_after_is_read_as_number_or_date_and_capped(
     value: str | None, seconds: float | None
 ):
     assert retry_after(value, NOW) == seconds
+
+
+async def test_connection_opened_while_others_close_is_closed_as_well():
+    class Session:
+        closed = False
+
+        async def close(self) -> None:
+            self.closed = True
+            if self is first:  # somebody sends at this moment
+                sender._sessions["http", None] = second  # type: ignore[assignment]
+
+    first, second = Session(), Session()
+    sender = Sender(Guard())
+    sender._sessions["https", None] = first  # type: ignore[assignment]
+    await sender.close()
+    assert (first.closed, second.closed, sender._sessions) == (True, True, {})
