@@ -32,6 +32,8 @@ from services.partners.tables.schema import (
 
 AT_MOST = 500
 """Rows of a list that has no pages."""
+UNLISTED = {"rate_at", "keeps_appointments"}
+"""Columns of addresses that are for the delivery queue alone."""
 _PARTNER = func.coalesce(partners.c.name, deliveries.c.partner_id).label("partner")
 
 
@@ -76,7 +78,7 @@ def names_of(partner_id: str) -> Select[Any]:
 def endpoints_of(partner_id: str | None) -> Select[Any]:
     """Select a partner's addresses, or everybody's, oldest first; nothing secret."""
     statement = (
-        select(*(column for column in endpoints.c if column.name != "rate_at"))
+        select(*(column for column in endpoints.c if column.name not in UNLISTED))
         .order_by(endpoints.c.created_at, endpoints.c.endpoint_id)
         .limit(1000)
     )
