@@ -81,24 +81,24 @@ def build(platform: Platform) -> Service:
     )
     app.include_router(
         router(
-            database,
-            endpoints,
-            capacity,
-            capacity_links,
-            Redelivery(database, writer, clock),
-            verification,
-            Importer(database, writer),
-            Manual(database, writer, clock, letterhead),
+            database=database,
+            endpoints=endpoints,
+            capacity=capacity,
+            capacity_links=capacity_links,
+            redelivery=Redelivery(database, writer, clock),
+            verification=verification,
+            importer=Importer(database, writer),
+            manual=Manual(database, writer, clock, letterhead),
         )
     )
     app.include_router(
         partner_router(
-            database,
-            endpoints,
-            verification,
-            MessageFeed(database, writer, clock, letterhead),
-            capacity,
-            capacity_links,
+            database=database,
+            endpoints=endpoints,
+            verification=verification,
+            messages=MessageFeed(database, writer, clock, letterhead),
+            capacity=capacity,
+            capacity_links=capacity_links,
         )
     )
     searches = OfferSearches(database, writer.vault.master, clients, clock)
@@ -106,7 +106,14 @@ def build(platform: Platform) -> Service:
     taking = Answers(database, writer, clock)
     add_answers(app, taking)
     collecting = Files(database, writer, taking, SftpSender(context.guard), clock)
-    links = Links(database, writer, taking, clock, letterhead, mail)
+    links = Links(
+        database=database,
+        writer=writer,
+        answers=taking,
+        clock=clock,
+        letterhead=letterhead,
+        mail=mail,
+    )
     add_answer_pages(app, links)
     add_capacity_pages(app, capacity_links)
     return Service(

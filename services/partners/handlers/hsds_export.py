@@ -18,22 +18,35 @@ SCHEME = "data-inclusion"
 SIRET = "FR-SIRET"
 OPENING_HOURS = "OpenStreetMap opening_hours"
 ORGANIZATION = {
-    "name": "nom", "description": "description", "email": "courriel", "website": "site_web",
+    "name": "nom",
+    "description": "description",
+    "email": "courriel",
+    "website": "site_web",
     "uri": "lien_source",
-}  # fmt: skip
+}
 SERVICE = {
-    "name": "nom", "description": "description", "email": "courriel", "url": "lien_source",
-    "application_process": "mobilisation_precisions", "fees_description": "frais_precisions",
+    "name": "nom",
+    "description": "description",
+    "email": "courriel",
+    "url": "lien_source",
+    "application_process": "mobilisation_precisions",
+    "fees_description": "frais_precisions",
     "eligibility_description": "conditions_acces",
-}  # fmt: skip
+}
 PLACE = {
-    "address_1": "adresse", "address_2": "complement_adresse", "city": "commune",
+    "address_1": "adresse",
+    "address_2": "complement_adresse",
+    "city": "commune",
     "postal_code": "code_postal",
-}  # fmt: skip
+}
 _LOCATED = {*PLACE.values(), "longitude", "latitude", "code_insee", "accessibilite_lieu"}
 _IN_FIELDS = {
-    *ORGANIZATION.values(), *SERVICE.values(), *_LOCATED, "telephone", "horaires_accueil",
-}  # fmt: skip
+    *ORGANIZATION.values(),
+    *SERVICE.values(),
+    *_LOCATED,
+    "telephone",
+    "horaires_accueil",
+}
 _OF_ORGANIZATION = _IN_FIELDS | {"id", "siret"}
 _OF_SERVICE = _IN_FIELDS | {
     "structure_id",

@@ -44,8 +44,15 @@ from services.partners.tables import directory as tables
 
 NETWORKS = {network: kind for kind, entry in KINDS.items() for network in entry.networks}
 """The kind of a network's members, by data·inclusion's name of the network."""
-KEPT = ("policy", "delay_days", "channels", "commission", "deadlines", "minimum_age",
-        "maximum_age")  # fmt: skip
+KEPT = (
+    "policy",
+    "delay_days",
+    "channels",
+    "commission",
+    "deadlines",
+    "minimum_age",
+    "maximum_age",
+)
 """What data·inclusion does not know of a service: an import leaves it as it is."""
 TRIES = 3
 AT_ONCE = 5000
@@ -83,7 +90,14 @@ class Report:
         entries = len(documents.structures) + len(documents.services or ())
         out = len({(refused.what, refused.row) for refused in checked.refused})
         new, unchanged = sum(firsts), entries - out - len(firsts)
-        return cls(entries, new, len(firsts) - new, unchanged, gone, checked.refused)
+        return cls(
+            entries=entries,
+            new=new,
+            changed=len(firsts) - new,
+            unchanged=unchanged,
+            withdrawn=gone,
+            refused=checked.refused,
+        )
 
 
 @dataclass(frozen=True, slots=True)

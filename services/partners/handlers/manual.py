@@ -158,7 +158,8 @@ class Manual:
                 raise KeptBackError(why)
             number = row.attempts + 1
             await tx.execute(tables.HANDED_OVER, delivery_id, now)
-            await tx.execute(tables.CALL, delivery_id, number, now, Outcome.OK, None)
+            call = (delivery_id, number, now, Outcome.OK, None)
+            await tx.execute(tables.CALL, *call)
             succeeded = DeliverySucceeded(
                 **about(row),
                 attempts=number,
@@ -181,7 +182,8 @@ class Manual:
             row = await _by_hand(tx, tables.LOCKED_SHEET, delivery_id)
             number = row.attempts + 1
             await tx.execute(tables.NOBODY_REACHED, delivery_id, now)
-            await tx.execute(tables.CALL, delivery_id, number, now, Outcome.RETRY, why)
+            call = (delivery_id, number, now, Outcome.RETRY, why)
+            await tx.execute(tables.CALL, *call)
             failed = DeliveryFailed(
                 **about(row), channel=Channel.MANUAL, error=why, sealed=_note(note)
             )
@@ -211,7 +213,14 @@ class Manual:
             data.pop("appointment_at", None)
             if row.appointment_at:
                 data["appointment_at"] = rfc3339(row.appointment_at)
-        return Sheet(row.delivery_id, row.message, contact, data, choices, kind)
+        return Sheet(
+            delivery_id=row.delivery_id,
+            message=row.message,
+            contact=contact,
+            data=data,
+            choices=choices,
+            kind=kind,
+        )
 
 
 async def _require_unlimited(tx: Transaction, row: _SheetRow) -> None:

@@ -38,27 +38,26 @@ class OfferSearches:
         self._known: OrderedDict[_Key, tuple[datetime, Found]] = OrderedDict()
 
     async def search(self, wanted: OfferSearch) -> Found:
-        """What there is. Raises ``NoCredentialsError``, and what ``Clients.search`` does."""
+        """Return offers. Raises ``NoCredentialsError``, and what ``Clients.search`` does."""
         key = await self._application(), wanted
         asked_at, known = self._known.get(key, _LONG_AGO)
         if known is not None and self._clock() - asked_at < FRESH:
             return known
-        found = await self._clients.search(*key)
-        self._remember(key, found)
-        return found
-
-    def _remember(self, key: _Key, found: Found) -> None:
-        self._known[key] = self._clock(), found
+        offers = await self._clients.search(*key)
+        self._known[key] = self._clock(), offers
         self._known.move_to_end(key)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
+        return offers
 
     async def _application(self) -> Application:
         async with self._database.reading() as connection:
             endpoint_id = await connection.fetchval(appointments.OFFERS, Channel.FRANCE_TRAVAIL)
-            asked = [endpoint_id], self._clock()
-            rows = await connection.fetch(statements.SECRETS_OF_ENDPOINTS, *asked)
-        found = (await Secrets.of(self._master, rows)).applications(rows)
-        if endpoint_id not in found:
+            endpoints = [endpoint_id]
+            rows = await connection.fetch(
+                statements.SECRETS_OF_ENDPOINTS, endpoints, self._clock()
+            )
+        applications = (await Secrets.of(self._master, rows)).applications(rows)
+        if endpoint_id not in applications:
             raise NoCredentialsError
-        return found[endpoint_id]
+        return applications[endpoint_id]

@@ -25,8 +25,15 @@ MOST_ROWS = 200_000
 MOST_BYTES = 64 * 1024
 """Of one row: one event holds it, and Kafka and every subscriber have to carry it."""
 MOST_ID = 120
-LISTS = ("thematiques", "publics", "modes_accueil", "zone_eligibilite", "modes_mobilisation",
-         "mobilisable_par", "reseaux_porteurs")  # fmt: skip
+LISTS = (
+    "thematiques",
+    "publics",
+    "modes_accueil",
+    "zone_eligibilite",
+    "modes_mobilisation",
+    "mobilisable_par",
+    "reseaux_porteurs",
+)
 _IDS = ("source", "id", "structure_id")
 _NUMBERS = ("longitude", "latitude", "volume_horaire_hebdomadaire")
 _CHANGED: TypeAdapter[date] = TypeAdapter(PastDay)

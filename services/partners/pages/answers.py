@@ -21,7 +21,7 @@ from services.partners.model.answers import (
     ReasonNotYoursError,
 )
 from services.partners.model.choices import OUTCOMES, FormError, partner_reasons
-from services.partners.pages.magic_links import form_of, mount_link_pages
+from services.partners.pages.magic_links import Page, form_of, mount_link_pages
 from services.partners.pages.rendering import disclosed, heading_of, page
 
 _TOO_MUCH = FormError("comment", "Le texte est trop long")
@@ -38,21 +38,22 @@ _WRONG = {
 
 
 def add_answer_pages(app: FastAPI, links: Links) -> None:
-    """A request behind its link."""
-    pages = {"": _landing, "open": _open, "answer": _answer}
-    mount_link_pages(
-        app, ANSWER_PAGE, links, {tail: partial(p, links) for tail, p in pages.items()}
-    )
+    """Mount the pages of a request behind its link."""
 
+    async def landing(request: Request, token: str) -> Response:
+        if not await links.alive(token):
+            raise LinkGoneError
+        return page("landing", 200, token=token)
 
-async def _landing(links: Links, request: Request, token: str) -> Response:
-    if not await links.alive(token):
-        raise LinkGoneError
-    return page("landing", 200, token=token)
+    async def open_request(request: Request, token: str) -> Response:
+        return _shown(await links.open(token))
 
-
-async def _open(links: Links, request: Request, token: str) -> Response:
-    return _shown(await links.open(token))
+    pages: dict[str, Page] = {
+        "": landing,
+        "open": open_request,
+        "answer": partial(_answer, links),
+    }
+    mount_link_pages(app, ANSWER_PAGE, links, pages)
 
 
 async def _answer(links: Links, request: Request, token: str) -> Response:

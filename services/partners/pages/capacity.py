@@ -1,7 +1,5 @@
 """A page on which a partner says whether a service has room; nothing on it is personal."""
 
-from functools import partial
-
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,24 +13,20 @@ from services.partners.pages.rendering import page
 
 
 def add_capacity_pages(app: FastAPI, links: CapacityLinks) -> None:
-    """A report behind its link."""
-    pages = {"": _form, "report": _report}
-    mount_link_pages(
-        app, CAPACITY_PAGE, links, {tail: partial(p, links) for tail, p in pages.items()}
-    )
+    """Mount the pages of a report behind its link."""
 
+    async def form(request: Request, token: str) -> Response:
+        return await _shown(links, token, f"{token}/report")
 
-async def _form(links: CapacityLinks, request: Request, token: str) -> Response:
-    return await _shown(links, token, f"{token}/report")
+    async def report(request: Request, token: str) -> Response:
+        fields = await form_of(request) or {}
+        try:
+            await links.report(token, fields)
+        except FormError as error:
+            return await _shown(links, token, "report", fields, error)
+        return page("reported", 200)
 
-
-async def _report(links: CapacityLinks, request: Request, token: str) -> Response:
-    form = await form_of(request) or {}
-    try:
-        await links.report(token, form)
-    except FormError as error:
-        return await _shown(links, token, "report", form, error)
-    return page("reported", 200)
+    mount_link_pages(app, CAPACITY_PAGE, links, {"": form, "report": report})
 
 
 async def _shown(

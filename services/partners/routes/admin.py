@@ -219,7 +219,14 @@ def _add_deliveries(routes: APIRouter, database: Database) -> None:
         after: Count = 0,
     ) -> DeliveryPage:
         """Deliveries in the order they were made, a page at a time; nothing of the person."""
-        return await delivery_page(database, after, state, partner_id, referral_id, limit)
+        return await delivery_page(
+            database,
+            after,
+            limit,
+            state=state,
+            partner_id=partner_id,
+            referral_id=referral_id,
+        )
 
 
 def _add_directory(routes: APIRouter, database: Database) -> None:

@@ -120,7 +120,9 @@ def _add_deliveries(routes: APIRouter, database: Database, messages: MessageFeed
         after: After = 0,
     ) -> DeliveryPage:
         """What was sent to the partner, or waits, in the order it was made."""
-        return await delivery_page(database, after, state, id_of(partner), None, limit)
+        return await delivery_page(
+            database, after, limit, state=state, partner_id=id_of(partner)
+        )
 
     @routes.get("/deliveries/{delivery_id}/attempts")
     async def my_attempts(partner: Partner, delivery_id: UUID) -> DeliveryAttempts:
@@ -180,12 +182,13 @@ async def pinged(
 async def delivery_page(
     database: Database,
     after: int,
+    limit: int,
+    *,
     state: State | None,
     partner_id: str | None,
-    referral_id: UUID | None,
-    limit: int,
+    referral_id: UUID | None = None,
 ) -> DeliveryPage:
-    """Deliveries in the order they were made, and the cursor of the next page, if any."""
+    """Return a page of deliveries in the order they were made, and the next cursor, if any."""
     statement = lists.deliveries_after(
         after, limit, state=state, partner_id=partner_id, referral_id=referral_id
     )

@@ -118,8 +118,8 @@ def attempts_of(delivery_id: UUID, partner_id: str | None) -> Select[Any]:
     of = delivery_attempts.c
     channel = func.coalesce(endpoints.c.channel, "manual").label("channel")
     statement = (
-        select(of.attempt, of.endpoint_id, channel, of.sent_at, of.outcome, of.status)
-        .add_columns(of.error, of.duration_ms)
+        select(of.attempt, of.endpoint_id, channel, of.sent_at, of.outcome)
+        .add_columns(of.status, of.error, of.duration_ms)
         .outerjoin(endpoints, endpoints.c.endpoint_id == of.endpoint_id)
         .join(deliveries, deliveries.c.delivery_id == of.delivery_id)
         .where(of.delivery_id == delivery_id)

@@ -121,16 +121,49 @@ ORDER BY s.created_at DESC
 """
 
 DELIVERY_COLUMNS = (
-    "delivery_id", "endpoint_id", "partner_id", "service_id", "referral_id", "person_id",
-    "message", "event_id", "event_type", "occurred_at", "data", "sealed", "traceparent",
-    "agreement_id", "agreed_until", "state", "next_attempt_at", "last_error", "disclosed",
+    "delivery_id",
+    "endpoint_id",
+    "partner_id",
+    "service_id",
+    "referral_id",
+    "person_id",
+    "message",
+    "event_id",
+    "event_type",
+    "occurred_at",
+    "data",
+    "sealed",
+    "traceparent",
+    "agreement_id",
+    "agreed_until",
+    "state",
+    "next_attempt_at",
+    "last_error",
+    "disclosed",
     "partner_reference",
-)  # fmt: skip
+)
 _DELIVERY_TYPES = (
-    "uuid", "uuid", "text", "text", "uuid", "uuid", "text", "uuid", "text", "timestamptz",
-    "text", "bytea", "text", "uuid", "date", "text", "timestamptz", "text", "boolean",
+    "uuid",
+    "uuid",
+    "text",
+    "text",
+    "uuid",
+    "uuid",
+    "text",
+    "uuid",
+    "text",
+    "timestamptz",
+    "text",
     "bytea",
-)  # fmt: skip
+    "text",
+    "uuid",
+    "date",
+    "text",
+    "timestamptz",
+    "text",
+    "boolean",
+    "bytea",
+)
 _ARRAYS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_DELIVERY_TYPES, 1))
 INSERT_DELIVERIES = f"""
 INSERT INTO deliveries ({", ".join(DELIVERY_COLUMNS)}, created_at, updated_at)
