@@ -135,7 +135,7 @@ def build(platform: Platform) -> Service:
 
 
 def channel_context(settings: Settings, clock: Clock) -> ChannelContext:
-    """What channels are built with, as the settings say."""
+    """Return what channels are built with, as the settings say."""
     guard = Guard(parse_networks(settings.delivery_allowed_networks))
     return ChannelContext(
         settings=settings,
@@ -150,7 +150,7 @@ def channel_context(settings: Settings, clock: Clock) -> ChannelContext:
 
 
 def desk_of(settings: Settings) -> Desk | None:
-    """The desk as France Travail shows it; none unless it is set where appointments are."""
+    """Return the desk as France Travail shows it; none without an address."""
     if not settings.desk_address:
         return None
     return Desk(
@@ -163,6 +163,6 @@ def desk_of(settings: Settings) -> Desk | None:
 
 
 def answer_url(settings: Settings) -> str:
-    """Where partners send their answers: under the address that they reach us by."""
+    """Return the address for partners' answers: under the one that they reach us by."""
     base = settings.public_url or url_of(settings.host, settings.port)
     return base.rstrip("/") + ANSWERS

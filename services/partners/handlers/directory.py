@@ -59,7 +59,7 @@ class SeedService(Strict):
 
 
 class FormerName(Strict):
-    """What an organisation is called from a day on."""
+    """Name of an organisation from a day on."""
 
     name: str = Field(min_length=3, max_length=150)
     since: date
@@ -112,7 +112,7 @@ class Seed(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Seeded:
-    """How many entries a seed named, how many of them were new or changed, and which.
+    """Result of a seed: entries that it named, those that were new or changed, and which.
 
     ``appended``: each event, and whether it is the first of its type in its stream.
     """
@@ -242,7 +242,7 @@ def registered(kind: PartnerKind, structure: dict[str, Any]) -> Entry:
 
 
 def published(kind: PartnerKind, item: SeedService) -> ServicePublished:
-    """The event of a service as it is now."""
+    """Return the event of a service as it is now."""
     service = canonical(InclusionService, item.service)
     return ServicePublished(
         service_id=service["id"],

@@ -64,7 +64,7 @@ What = Literal["structure", "service"]
 
 @dataclass(slots=True)
 class Report:
-    """What an import found, in rows; a row may be refused for several reasons."""
+    """Result of an import, in rows; a row may be refused for several reasons."""
 
     entries: int = 0
     new: int = 0

@@ -87,7 +87,7 @@ class _LinkRow(SealedRow):
 
 @dataclass(frozen=True)
 class Links:
-    """What the pages ask for. ``mail``: none where no mail server is set."""
+    """Opens, answers and renews links. ``mail``: none where no mail server is set."""
 
     database: Database
     writer: Writer

@@ -81,7 +81,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """How a message was handed over, to whom as a role, and what was noted."""
+    """Way and recipient (a role) of a message that was handed over, and a note."""
 
     by: HandOver
     to: HandedTo
@@ -107,7 +107,7 @@ class _SheetRow(MessageRow):
 
 @dataclass(frozen=True)
 class Manual:
-    """What advisers do about messages that go by hand."""
+    """Lists, opens and records messages that go by hand."""
 
     database: Database
     writer: Writer

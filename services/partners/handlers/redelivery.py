@@ -33,7 +33,7 @@ class StillWaitingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which deliveries: one; or those of a partner, an endpoint or everybody, since a moment.
+    """Choice of deliveries: one; or of a partner, an endpoint or everybody, since a moment.
 
     ``failed``: no channel brought it. ``missing``: everything the partner has not got, that
     which was never sent for want of an address too. ``error``: the class of its last failure.

@@ -39,7 +39,7 @@ class AnswerFieldError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CommissionCheck:
-    """Whether a service takes people by a commission, and when that meets for this person."""
+    """Need for a commission, and when it meets for this person."""
 
     needed: bool
     meets_on: date | None

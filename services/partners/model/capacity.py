@@ -1,4 +1,4 @@
-"""What a partner says of a service's room: as JSON, or on a form. Pure."""
+"""Capacity of a service as its partner reports it: as JSON, or on a form. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime

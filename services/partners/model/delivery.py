@@ -1,4 +1,4 @@
-"""How messages leave for one endpoint: shares, rate, breaker, retries. Pure.
+"""Pace of messages to one endpoint: shares, rate, breaker, retries. Pure.
 
 Rules from the field (webhook senders compared): a share for each endpoint, so that one that
 hangs holds up nobody else; places kept for first attempts, so that a storm of retries does not;
@@ -46,7 +46,7 @@ def taken_over(about: Mapping[str, Any], error: str) -> DeliveryChannelChanged |
 
 
 def blames_address(message: MessageKind, status: int | None) -> bool:
-    """Whether a failure says something of the address.
+    """Return whether a failure says something of the address.
 
     "Not found" or "conflict" about what ends a referral says something of the referral.
     """
@@ -62,7 +62,7 @@ class Health:
     open_until: datetime | None = None
 
     def after(self, taken: int, failed: int, now: datetime) -> "Health":
-        """What so many messages taken, and so many not, make of it.
+        """Return the health after so many messages taken, and so many not.
 
         One that is taken heals. While it rests, only sends that were under way can fail: they
         say nothing new. A probe that fails doubles the rest.
@@ -79,12 +79,12 @@ class Health:
         return Health(failures, since, now + pause(failures - BREAK_AFTER))
 
     def hopeless(self, now: datetime) -> bool:
-        """Whether nothing at all was taken for so long that nothing more is sent."""
+        """Return whether nothing was taken for so long that nothing more is sent."""
         return self.failing_since is not None and now - self.failing_since >= DISABLE_AFTER
 
 
 def pause(doublings: int) -> timedelta:
-    """How long an endpoint rests after so many failed probes."""
+    """Return how long an endpoint rests after so many failed probes."""
     return min(FIRST_PAUSE * (1 << min(doublings, 16)), LONGEST_PAUSE)
 
 
@@ -103,7 +103,7 @@ class EndpointLoad:
     batch_minutes: int | None = None
 
     def room(self, in_flight: int, now: datetime) -> int:
-        """How many messages may leave for it now; one, if it has to prove itself first."""
+        """Return how many messages may leave now; one, if it has to prove itself first."""
         if self.failures >= BREAK_AFTER:
             return max(0, 1 - in_flight)
         if self.batch_minutes:
@@ -130,7 +130,7 @@ class EndpointLoad:
 def allot(
     lanes: Sequence[EndpointLoad], in_flight: Mapping[UUID, int], room: int, now: datetime
 ) -> dict[UUID, int]:
-    """How many messages each endpoint may get of ``room``: the same share for all of them.
+    """Return how many messages each endpoint may get of ``room``: the same for all.
 
     A file is one send, however many messages are in it: it is not cut to a share.
     """

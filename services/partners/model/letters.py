@@ -1,4 +1,4 @@
-"""What mails to partners say: that there is a request and where to open it, nothing else.
+"""Mails to partners: that there is a request and where to open it, nothing else.
 
 No word about the person: a mailbox may be shared, forwarded, or read over a shoulder. Pure.
 """
@@ -35,7 +35,7 @@ class Letter:
 
 
 def request(event: ReferralRequested, requester: str, url: str, until: date) -> Letter:
-    """There is a request, who asks, and perhaps an appointment that the desk proposes."""
+    """Return the letter of a request: who asks, and perhaps a proposed appointment."""
     urgent, thematique, at = event.urgent, event.thematique, event.appointment_at
     met = f"Rendez-vous proposé : le {french_moment(at)}.\n" if at else ""
     mark = "URGENT : " if urgent else ""
@@ -47,7 +47,7 @@ def request(event: ReferralRequested, requester: str, url: str, until: date) -> 
 
 
 def reminder(requested_on: date, theirs: str | None, url: str, until: date) -> Letter:
-    """An answer is awaited."""
+    """Return the letter that an answer is awaited."""
     return Letter(
         f"Rappel : une demande attend votre réponse ({DESK})",
         f"Bonjour,\n\nUne demande du {french(requested_on)} attend encore votre réponse.\n"
@@ -60,7 +60,7 @@ def reminder(requested_on: date, theirs: str | None, url: str, until: date) -> L
 def appointment(
     reference: str, theirs: str | None, at: datetime | None, url: str, until: date
 ) -> Letter:
-    """An appointment was given or moved (``at``), or called off."""
+    """Return the letter of an appointment given or moved (``at``), or called off."""
     about = f"pour la demande de référence {reference}"
     off = f"Le rendez-vous prévu {about} n'aura pas lieu."
     moved = f"Voici le nouveau rendez-vous {about} : le {french_moment(at)}." if at else None
@@ -71,7 +71,7 @@ def appointment(
 
 
 def renewal(url: str, until: date) -> Letter:
-    """A new link, because the old one ran out."""
+    """Return the letter of a new link, because the old one ran out."""
     return Letter(
         f"Nouveau lien de réponse ({DESK})",
         "Bonjour,\n\nVoici le nouveau lien que vous avez demandé.\n" + _link(url, until) + _END,
@@ -79,7 +79,7 @@ def renewal(url: str, until: date) -> Letter:
 
 
 def capacity(service: str, url: str, until: date) -> Letter:
-    """A link by which a service's room is reported."""
+    """Return the letter of a link by which a service's room is reported."""
     return Letter(
         f"Places disponibles : {service} ({DESK})",
         f"Bonjour,\n\nL'{DESK} adresse des personnes à votre service {service}.\n"
@@ -89,7 +89,7 @@ def capacity(service: str, url: str, until: date) -> Letter:
 
 
 def cancellation(reference: str, theirs: str | None) -> Letter:
-    """A request must not be worked on any more."""
+    """Return the letter that a request must not be worked on any more."""
     return Letter(
         f"Demande annulée ({DESK})",
         f"Bonjour,\n\nLa demande de référence {reference} est annulée : merci de ne pas y "
@@ -98,7 +98,7 @@ def cancellation(reference: str, theirs: str | None) -> Letter:
 
 
 def withdrawal(reference: str, theirs: str | None) -> Letter:
-    """An agreement was withdrawn."""
+    """Return the letter that an agreement was withdrawn."""
     return Letter(
         f"Accord retiré : données à supprimer ({DESK})",
         f"Bonjour,\n\nLa personne a retiré son accord pour la demande de référence {reference}."
@@ -109,7 +109,7 @@ def withdrawal(reference: str, theirs: str | None) -> Letter:
 
 
 def erasure(reference: str) -> Letter:
-    """A person was erased."""
+    """Return the letter that a person was erased."""
     return Letter(
         f"Données à effacer ({DESK})",
         "Bonjour,\n\nLes données de la personne concernée par la demande de référence "
@@ -128,7 +128,7 @@ _DISABLED = {
 
 
 def disabled(partner: str, endpoint: str, reason: str) -> Letter:
-    """An address gets nothing more."""
+    """Return the letter that an address gets nothing more."""
     why = _DISABLED.get(reason, reason)
     return Letter(
         f"Adresse désactivée : {partner} ({DESK})",
@@ -140,7 +140,7 @@ def disabled(partner: str, endpoint: str, reason: str) -> Letter:
 
 
 def label(thematique: Thematique) -> str:
-    """A thématique in words (data·inclusion)."""
+    """Return a thématique in words (data·inclusion)."""
     return str(thematique.label)
 
 
@@ -149,7 +149,7 @@ def _file(theirs: str | None) -> str:
 
 
 def mailable(reference: str) -> bool:
-    """Whether a partner's number of a file is a number: words that may be a name stay out."""
+    """Return whether a partner's number of a file is one: words may be a name."""
     return bool(_DIGIT.search(reference)) and not _NAME.search(reference)
 
 

@@ -29,7 +29,7 @@ OPEN = frozenset(
 
 @dataclass(slots=True)
 class StateChange:
-    """What a batch of events says about one referral.
+    """Change of one referral by a batch of events.
 
     ``origin`` creates the row; ``settles``: somebody other than the partner moved it, so what
     the partner asked before no longer counts; ``answers``: those dealt with; ``appointed``:
@@ -47,7 +47,7 @@ class StateChange:
 
 
 def fold_states(events: Sequence[tuple[int, Event]]) -> dict[UUID, StateChange]:
-    """Referral id → its newest state, from (stream version, event) in order."""
+    """Return referral id → its newest state, from (stream version, event) in order."""
     changes: dict[UUID, StateChange] = {}
     for version, event in events:
         match event:

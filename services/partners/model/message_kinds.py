@@ -16,10 +16,10 @@ WITHOUT_PERSON = frozenset({CANCELLED, WITHDRAWN, ERASED})
 
 
 def tells_partner(event: ReferralCancelled | AppointmentEvent) -> bool:
-    """Whether this is news to the partner: not if the partner said so itself."""
+    """Return whether this is news to the partner: not if it said so itself."""
     return Author.PARTNER not in (event.author, event.on_behalf_of)
 
 
 def expired(agreed_until: date | None, today: date) -> bool:
-    """Whether the agreement no longer covers a disclosure; its last day still does."""
+    """Return whether the agreement has ended; its last day still covers a disclosure."""
     return agreed_until is not None and agreed_until < today

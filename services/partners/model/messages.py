@@ -36,7 +36,7 @@ from contracts.webhooks import (
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Which referral a message is about, by our id and by the partner's own number."""
+    """Referral of a message, by our id and by the partner's own number."""
 
     referral_id: UUID
     partner_id: str
@@ -51,7 +51,7 @@ def compose_request(
     at: datetime,
     answer_url: str,
 ) -> bytes:
-    """The body of a request: the same bytes whenever it is composed again."""
+    """Return the body of a request: the same bytes whenever it is composed again."""
     message = ReferralMessage(
         referral_id=event.referral_id,
         partner_id=event.partner_id,
@@ -73,7 +73,7 @@ def compose_request(
 def compose_reminder(
     event: DeadlinePassed, about: About, at: datetime, answer_url: str
 ) -> bytes:
-    """The body of a reminder: which referral, since when, until when; nothing of the person."""
+    """Return the body of a reminder: referral, since when, until when; no personal data."""
     message = ReminderMessage(
         **asdict(about),
         requested_on=event.requested_on,
@@ -85,7 +85,7 @@ def compose_reminder(
 
 
 def compose_cancellation(event: ReferralCancelled, about: About, at: datetime) -> bytes:
-    """The body of a cancellation: says nothing of the person, and no comment."""
+    """Return the body of a cancellation: says nothing of the person, and no comment."""
     reason = event.reason if event.reason is not Reason.OTHER else None
     message = CancellationMessage(**asdict(about), reason=reason)
     webhook = ReferralCancelledWebhook(timestamp=at, data=message)
@@ -95,7 +95,7 @@ def compose_cancellation(event: ReferralCancelled, about: About, at: datetime) -
 def compose_appointment(
     event: AppointmentSet | AppointmentExcused, about: About, at: datetime, answer_url: str
 ) -> bytes:
-    """The body that tells of an appointment as it is now; says nothing of the person."""
+    """Return the body that tells of an appointment as it is now; no personal data."""
     moved = isinstance(event, AppointmentSet)
     message = AppointmentMessage(
         **asdict(about),
@@ -107,14 +107,14 @@ def compose_appointment(
 
 
 def compose_withdrawal(about: About, at: datetime) -> bytes:
-    """The body that tells a partner to keep nothing; says nothing of the person."""
+    """Return the body that tells a partner to keep nothing; no personal data."""
     message = WithdrawalMessage(**asdict(about), withdrawn_on=local_day(at))
     webhook = AgreementWithdrawnWebhook(timestamp=at, data=message)
     return webhook.model_dump_json(exclude_none=True).encode()
 
 
 def compose_erasure(about: About, at: datetime) -> bytes:
-    """The body that tells a partner that a person was erased (RGPD art. 19)."""
+    """Return the body that tells that a person was erased (RGPD art. 19)."""
     message = ErasureMessage(
         referral_id=about.referral_id,
         partner_id=about.partner_id,
@@ -125,6 +125,6 @@ def compose_erasure(about: About, at: datetime) -> bytes:
 
 
 def compose_ping(endpoint_id: UUID, partner_id: str, at: datetime) -> bytes:
-    """The body of a ping."""
+    """Return the body of a ping."""
     message = PingMessage(endpoint_id=endpoint_id, partner_id=partner_id)
     return EndpointPingWebhook(timestamp=at, data=message).model_dump_json().encode()

@@ -1,4 +1,4 @@
-"""What a partner learns of who asks. Pure.
+"""Requesters as a partner may know them. Pure.
 
 The sender's own kind can say something of the person (addiction care, probation, a shelter):
 then nobody learns it but those whom the commune names, as les Emplois de l'inclusion does

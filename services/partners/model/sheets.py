@@ -1,4 +1,4 @@
-"""What a sheet for an adviser shows of the partner: whom to call, and where. Pure."""
+"""Contact of a partner on a sheet for advisers: whom to call, and where. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What all pages share: their templates, and words. In French."""
+"""Templates and words that all pages share. In French."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +20,6 @@ def heading_of(kind: PartnerKind | None) -> str:
 
 
 def disclosed(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a person agreed to disclose, as headings and words, in the usual order."""
+    """Return disclosed fields as headings and words, in the usual order."""
     order = [name for name in FIELDS if name in fields] + [n for n in fields if n not in FIELDS]
     return [(field(name), format_value(fields[name])) for name in order]

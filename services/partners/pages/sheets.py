@@ -61,7 +61,7 @@ ROLES = {
 
 
 def sheet_page(sheet: Sheet) -> Response:
-    """The sheet, to print."""
+    """Return the sheet, to print."""
     return page(
         "sheet",
         200,

@@ -121,7 +121,7 @@ def router(
     importer: Importer,
     manual: Manual,
 ) -> APIRouter:
-    """The administrators' routes, and those of advisers."""
+    """Return the administrators' routes, and those of advisers."""
     routes = APIRouter(prefix="/v1")
     _add_endpoints(routes, database, endpoints, verification)
     _add_keys(routes, database)

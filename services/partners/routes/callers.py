@@ -1,4 +1,4 @@
-"""Who may call the routes, and what they share."""
+"""Callers of the routes, and types that routes share."""
 
 from typing import Annotated, Literal
 
@@ -17,13 +17,13 @@ Partner = Annotated[Principal, Depends(RequireRole("partner"))]
 
 
 def id_of(partner: Principal) -> str:
-    """The partner that a key is of."""
+    """Return the partner that a key is of."""
     (partner_id,) = partner.scope
     return partner_id
 
 
 def cause_of_partner(request: Request, partner: Principal) -> EventMetadata:
-    """The meta of events that a partner's request causes."""
+    """Return the metadata of events that a partner's request causes."""
     return metadata_of(request, f"partner:{id_of(partner)}")
 
 

@@ -17,7 +17,7 @@ from services.partners.routes.problems import refusing_reports
 
 
 def add(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
-    """The administrators' routes."""
+    """Add the administrators' routes."""
 
     @routes.post("/services/{service_id}/capacity", status_code=201, tags=["directory"])
     async def report_capacity(
@@ -38,7 +38,7 @@ def add(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
 
 
 def add_own(routes: APIRouter, capacity: Capacity, links: CapacityLinks) -> None:
-    """The partners' routes: for their own services only."""
+    """Add the partners' routes: for their own services only."""
 
     @routes.post("/services/{service_id}/capacity", status_code=201)
     async def report_my_capacity(

@@ -63,7 +63,7 @@ _BODY = {
 
 
 def add(routes: APIRouter, database: Database, importer: Importer) -> None:
-    """The directory's routes."""
+    """Add the directory's routes."""
     _add_import(routes, importer)
     _add_export(routes, database)
     _add_names(routes, database)

@@ -1,4 +1,4 @@
-"""What the routes of the directory answer: organisations, services, imports, exports."""
+"""Bodies of answers about the directory: organisations, services, imports, exports."""
 
 from datetime import date, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""What advisers hand over themselves: the list of the day, sheets to print, what came of it."""
+"""Messages that advisers hand over: the list of the day, sheets to print, results."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -58,7 +58,7 @@ class CallReport(Strict):
 
 
 def add(routes: APIRouter, manual: Manual) -> None:
-    """The advisers' routes."""
+    """Add the advisers' routes."""
     _add_reading(routes, manual)
     _add_reports(routes, manual)
 

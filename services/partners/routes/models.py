@@ -1,4 +1,4 @@
-"""What the routes answer about endpoints, deliveries, messages and what goes by hand."""
+"""Bodies of answers about endpoints, deliveries, messages and what goes by hand."""
 
 from datetime import date, datetime
 from typing import Literal

@@ -28,7 +28,7 @@ WAIT_SECONDS = 5
 
 
 def offers_router(searches: OfferSearches) -> APIRouter:
-    """The route."""
+    """Return the route."""
     routes = APIRouter(prefix="/v1", tags=["offers"])
 
     @routes.get("/offers")

@@ -72,7 +72,7 @@ def partner_router(
     capacity: Capacity,
     capacity_links: CapacityLinks,
 ) -> APIRouter:
-    """The partners' routes."""
+    """Return the partners' routes."""
     routes = APIRouter(prefix="/v1/partner", tags=["partner"])
     _add_endpoints(routes, database, endpoints, verification)
     _add_deliveries(routes, database, messages)
@@ -162,7 +162,7 @@ async def rotated(
     overlap: int,
     partner_id: str | None = None,
 ) -> NewSecret:
-    """An endpoint's new secrets; raises ``Problem`` 404, and 409 where too many still count."""
+    """Return an endpoint's new secrets; raises ``Problem`` 404, 409 where too many count."""
     try:
         new = await endpoints.rotate(endpoint_id, cause, timedelta(seconds=overlap), partner_id)
     except TooManySecretsError as error:
@@ -174,7 +174,7 @@ async def rotated(
 async def pinged(
     verification: Verification, endpoint_id: UUID, partner_id: str | None = None
 ) -> PingResult:
-    """What became of a ping; raises ``Problem`` 404 for an endpoint that is not there."""
+    """Return the result of a ping; raises ``Problem`` 404 for an endpoint that is not there."""
     sent = await verification.ping(endpoint_id, partner_id)
     return PingResult(outcome=sent.outcome, status=sent.status, error=sent.error)
 
@@ -200,7 +200,7 @@ async def delivery_page(
 
 
 async def listed(database: Database, partner_id: str | None) -> EndpointsListed:
-    """A partner's addresses, or everybody's."""
+    """Return a partner's addresses, or everybody's."""
     async with database.reading() as tx:
         rows = await tx.select(lists.endpoints_of(partner_id))
     return EndpointsListed(endpoints=[Endpoint(**row._asdict()) for row in rows])
@@ -209,7 +209,7 @@ async def listed(database: Database, partner_id: str | None) -> EndpointsListed:
 async def attempts(
     database: Database, delivery_id: UUID, partner_id: str | None = None
 ) -> DeliveryAttempts:
-    """Every attempt to send a message; none of another partner's."""
+    """Return every attempt to send a message; none of another partner's."""
     async with database.reading() as tx:
         rows = await tx.select(lists.attempts_of(delivery_id, partner_id))
     return DeliveryAttempts(attempts=[DeliveryAttempt(**row._asdict()) for row in rows])

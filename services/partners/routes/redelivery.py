@@ -46,7 +46,7 @@ class ManyAgain(Strict):
 
 
 def add(routes: APIRouter, redelivery: Redelivery) -> None:
-    """The routes, for administrators."""
+    """Add the routes, for administrators."""
 
     @routes.post("/deliveries/redeliver", status_code=202, tags=["deliveries"])
     async def redeliver_many(

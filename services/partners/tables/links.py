@@ -40,7 +40,7 @@ SELECT EXISTS (
 
 
 def _renew(table: str) -> str:
-    """A link that ran out, once in a while: answers it, if so."""
+    """Return the statement that notes a link that ran out as renewed, once in a while."""
     return f"""
 UPDATE {table} SET renewed_at = $2
 WHERE token_digest = $1 AND expires_at <= $2 AND (renewed_at IS NULL OR renewed_at <= $3)
