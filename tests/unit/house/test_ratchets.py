@@ -36,13 +36,16 @@ class Module(NamedTuple):
     name: str
     text: str
     tree: ast.Module
+    nodes: Sequence[ast.AST]
 
 
 @cache
 def modules() -> Sequence[Module]:
     """Every file of the code but migrations, which are never edited."""
     return [
-        Module(name_of(path), text := path.read_text(), ast.parse(text))
+        Module(
+            name_of(path), text := path.read_text(), tree := ast.parse(text), [*ast.walk(tree)]
+        )
         for path in python_files(*SOURCES)
         if "migrations" not in path.parts
     ]
@@ -50,10 +53,9 @@ def modules() -> Sequence[Module]:
 
 def helpers_used_once(module: Module) -> Iterator[str]:
     """Private functions that one place of their own file calls."""
-    nodes = list(ast.walk(module.tree))
-    uses = Counter(node.id for node in nodes if isinstance(node, ast.Name))
-    uses.update(node.attr for node in nodes if isinstance(node, ast.Attribute))
-    for node in nodes:
+    uses = Counter(node.id for node in module.nodes if isinstance(node, ast.Name))
+    uses.update(node.attr for node in module.nodes if isinstance(node, ast.Attribute))
+    for node in module.nodes:
         if (
             isinstance(node, Function)
             and re.match(r"_[^_]", node.name)
@@ -64,12 +66,12 @@ def helpers_used_once(module: Module) -> Iterator[str]:
 
 def functions(module: Module) -> int:
     """How many functions and methods a module has."""
-    return sum(isinstance(node, Function) for node in ast.walk(module.tree))
+    return sum(isinstance(node, Function) for node in module.nodes)
 
 
 def vague_names(module: Module) -> Iterator[str]:
     """Variables, parameters, functions and classes that are called so."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
                 pass
@@ -94,7 +96,7 @@ def clauses(module: Module) -> Iterator[str]:
 
 def many_arguments(module: Module) -> Iterator[str]:
     """Calls whose reader has to count."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Call) and len(node.args) > MOST_ARGUMENTS:
             yield f"{module.name}:{node.lineno}"
 
