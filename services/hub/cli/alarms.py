@@ -2,14 +2,16 @@
 
 import asyncio
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
 from services.hub.cli.options import AsJson, Data
-from services.hub.operations.alarms import Listed
 from services.hub.terminal import tell
+
+if TYPE_CHECKING:
+    from services.hub.operations.alarms import Listed
 
 app = typer.Typer(no_args_is_help=True, help="What is to be looked at although the hub works.")
 
@@ -43,7 +45,7 @@ def acknowledge(
     tell(f"  ✓ {service} {kind} {subject} acknowledged")
 
 
-def say(found: list[Listed]) -> None:
+def say(found: "list[Listed]") -> None:
     """Print alarms for people."""
     for one in found:
         alarm = one.alarm
