@@ -5,7 +5,6 @@ applications anew. Two of the same type, with the same metadata, do the same.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, get_args
 
 import pytest
@@ -28,9 +27,9 @@ def compiled(annotated: Any, *, config: Any = None) -> TypeAdapter[Any]:
     return _compiled[key][1]
 
 
-@contextmanager
-def compiled_once() -> Iterator[None]:
-    """Have FastAPI ask here."""
+@pytest.fixture(scope="session", autouse=True)
+def quick_applications() -> Iterator[None]:
+    """Have FastAPI ask here: most of a test's time went into compiling the same validators."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(v2, "TypeAdapter", compiled)
         yield
