@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from contracts import intake
 from contracts.days import local_day
-from contracts.partners import AnswerLate, AnswerReceived, AnswerSealed
+from contracts.partners import AnswerLate, AnswerReceived
 from contracts.referrals import CaseOpened
 from contracts.registry import parse_event
 from contracts.values import Author, Reason, ReferralStatus
@@ -20,7 +20,7 @@ from services.referrals import projections
 from services.referrals.handlers.directory import Directory
 from services.referrals.handlers.rulebook import RuleBook
 from services.referrals.handlers.work import UnitOfWork
-from services.referrals.model.case_flow import open_case
+from services.referrals.model.case_flow import open_case, opening
 from services.referrals.model.referral import (
     ForbiddenTransitionError,
     InvalidMoveError,
@@ -66,7 +66,11 @@ class Reactions:
         if not received:
             return
         sealed = await unseal(self.writer.vault, received)
-        answers = [(m, _answer(m, sealed.get(m.event_id))) for m in received]
+        answers: list[tuple[StoredEvent, AnswerReceived | AnswerLate]] = []
+        for message in received:
+            answer = parse_event(message.type, message.data, sealed.get(message.event_id))
+            assert isinstance(answer, AnswerReceived | AnswerLate)
+            answers.append((message, answer))
         work = self.work(tx)
         await work.load_referrals(answer.referral_id for _, answer in answers)
         await work.load_context({m.person_id for m in received if m.person_id})
@@ -74,7 +78,7 @@ class Reactions:
             referral = work.referrals.get(answer.referral_id)
             if referral is None:
                 raise NotFoundError("referral that is answered")
-            move, meta = _move(answer), message.caused(f"partner:{answer.partner_id}")
+            move, meta = Move.of(answer), message.caused(f"partner:{answer.partner_id}")
             try:
                 work.move(referral, move, meta)
             except (ForbiddenTransitionError, InvalidMoveError) as error:
@@ -92,7 +96,11 @@ class Reactions:
         work = self.work(tx)
         persons = {m.person_id for m in needs if m.person_id}
         alive = await self.writer.vault.keys(persons)
-        cases = [(message, _opened(message)) for message in needs]
+        cases: list[tuple[StoredEvent, CaseOpened]] = []
+        for message in needs:
+            need = parse_event(message.type, message.data)
+            assert isinstance(need, intake.NeedExpressed)
+            cases.append((message, opening(need)))
         rows = await tx.fetch(statements.KNOWN_CASES, [opened.case_id for _, opened in cases])
         known = {case_id for (case_id,) in rows}
         await work.load_context(persons)
@@ -130,42 +138,3 @@ class Reactions:
         for referral_id in referrals:
             work.move(work.referrals[referral_id], move, message.caused())
         await work.write()
-
-
-def _opened(message: StoredEvent) -> CaseOpened:
-    need = parse_event(message.type, message.data)
-    assert isinstance(need, intake.NeedExpressed)
-    return CaseOpened(
-        case_id=intake.case_id_of(need.need_id),
-        person_id=need.person_id,
-        need_id=need.need_id,
-        thematique=need.thematique,
-        urgent=need.urgent,
-        do_not_contact=need.do_not_contact,
-        parallel=need.parallel,
-    )
-
-
-def _answer(message: StoredEvent, sealed: bytes | None) -> AnswerReceived | AnswerLate:
-    event = parse_event(message.type, message.data, sealed)
-    assert isinstance(event, AnswerReceived | AnswerLate)
-    return event
-
-
-def _move(answer: AnswerReceived | AnswerLate) -> Move:
-    if isinstance(answer, AnswerLate):  # refused by the state table, and seen by an adviser
-        return Move(answer.status, Author.PARTNER, answer_id=answer.answer_id)
-    spoken = answer.sealed if isinstance(answer.sealed, AnswerSealed) else AnswerSealed()
-    return Move(
-        status=answer.status,
-        author=Author.PARTNER,
-        reason=answer.reason,
-        comment=spoken.comment,
-        partner_reference=spoken.partner_reference,
-        outcome=answer.outcome,
-        business_status=answer.business_status,
-        appointment_at=answer.appointment_at,
-        commission_on=answer.commission_on,
-        suggested_service_id=answer.suggested_service_id,
-        answer_id=answer.answer_id,
-    )

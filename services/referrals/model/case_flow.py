@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 from contracts.base import Event
 from contracts.days import local_day
+from contracts.intake import NeedExpressed, case_id_of
 from contracts.referrals import (
     CaseClosed,
     CaseExhausted,
@@ -70,6 +71,19 @@ ABOUT_THE_PERSON = frozenset(
 )
 """Reasons that say something of the person: an adviser talks to them before anybody else is
 asked, whatever the policy."""
+
+
+def opening(need: NeedExpressed) -> CaseOpened:
+    """Return the event that opens a case for a need."""
+    return CaseOpened(
+        case_id=case_id_of(need.need_id),
+        person_id=need.person_id,
+        need_id=need.need_id,
+        thematique=need.thematique,
+        urgent=need.urgent,
+        do_not_contact=need.do_not_contact,
+        parallel=need.parallel,
+    )
 
 
 def open_case(opened: CaseOpened, context: DecisionContext) -> Changes:

@@ -9,7 +9,7 @@ from uuid import UUID
 from contracts.answers import wrong_appointment, wrong_suggestion
 from contracts.base import Event
 from contracts.days import local_day
-from contracts.partners import Deadlines
+from contracts.partners import AnswerLate, AnswerReceived, AnswerSealed, Deadlines
 from contracts.referrals import (
     EVENT_OF_STATUS,
     AnswerRefused,
@@ -198,6 +198,26 @@ class Move:
     answer_id: UUID | None = None
     on_behalf_of: Author | None = None
     partner_reference: str | None = None
+
+    @classmethod
+    def of(cls, answer: AnswerReceived | AnswerLate) -> "Move":
+        """The step that a partner's answer asks for; its sealed part may be missing."""
+        if isinstance(answer, AnswerLate):  # refused by the state table, seen by an adviser
+            return cls(answer.status, Author.PARTNER, answer_id=answer.answer_id)
+        spoken = answer.sealed if isinstance(answer.sealed, AnswerSealed) else AnswerSealed()
+        return cls(
+            status=answer.status,
+            author=Author.PARTNER,
+            reason=answer.reason,
+            comment=spoken.comment,
+            partner_reference=spoken.partner_reference,
+            outcome=answer.outcome,
+            business_status=answer.business_status,
+            appointment_at=answer.appointment_at,
+            commission_on=answer.commission_on,
+            suggested_service_id=answer.suggested_service_id,
+            answer_id=answer.answer_id,
+        )
 
 
 def check_move(current: ReferralStatus, move: Move) -> None:

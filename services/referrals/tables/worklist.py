@@ -51,7 +51,10 @@ def worklist(limit: int, offset: int) -> Select[Any]:
     )
     d, other = DUPLICATES.c, cast(DUPLICATES.c.other_id, Text)
     duplicates = _of_no_case(fixed("duplicate"), d.person_id, d.since, _NO_TEXT, other)
-    rows = union_all(of_cases, duplicates, _without_rules()).subquery("rows")
+    a, began_on = ALARMS.c, cast(func.timezone("Europe/Paris", ALARMS.c.since), Date)
+    without_rules = _of_no_case(fixed("no-rules"), _NO_ID, began_on, a.subject, _NO_TEXT)
+    without_rules = without_rules.where(a.kind == "no-rules")
+    rows = union_all(of_cases, duplicates, without_rules).subquery("rows")
     order = (rows.c.urgent.desc(), rows.c.due_on.nulls_first(), rows.c.case_id)
     return select(rows).order_by(*order, rows.c.referral_id).limit(limit).offset(offset)
 
@@ -145,14 +148,6 @@ def _unclear() -> Select[Any]:
     item = _item(fixed("answer-unclear"), r.case_id, r.referral_id, since)
     of_active = REFERRALS.join(_ACTIVE, _ACTIVE.c.case_id == r.case_id)
     return item.select_from(of_active).where(r.refused_answer.is_not(None), ~after)
-
-
-def _without_rules() -> Select[Any]:
-    """Kinds of partners that no rules are in force for."""
-    a = ALARMS.c
-    since = cast(func.timezone("Europe/Paris", a.since), Date)
-    rows = _of_no_case(fixed("no-rules"), _NO_ID, since, a.subject, _NO_TEXT)
-    return rows.where(a.kind == "no-rules")
 
 
 def _of_no_case(
