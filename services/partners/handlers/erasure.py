@@ -33,7 +33,11 @@ class Rights:
             if message.type == PersonRestricted.type:
                 await tx.execute(tables.HOLD, message.person_id, now)
             if message.type == PersonUnrestricted.type:
-                pending += await self._release(tx, message)
+                # due again; what it discloses is noted now, if it was not noted before
+                records = await tx.fetch(tables.RELEASE, message.person_id, now)
+                rows = [EventRow.of(record) for record in records if not record["disclosed"]]
+                alive = await self.writer.vault.keys({row.person_id for row in rows})
+                pending += disclosures(rows, alive, message.caused())
         destroyed = keys_destroyed(messages, self.writer.vault)
         persons = [person for person in destroyed if person]
         fresh = await forget(tx, persons, now)
@@ -41,10 +45,3 @@ class Rights:
         for forgetting in tables.FORGET:
             await tx.execute(forgetting, persons)
         await self.writer.write(tx, pending + forgotten_events("partners", fresh, destroyed))
-
-    async def _release(self, tx: Transaction, message: StoredEvent) -> list[Pending]:
-        """Make due what waited, and note what it discloses, if that was not noted before."""
-        records = await tx.fetch(tables.RELEASE, message.person_id, self.clock())
-        rows = [EventRow.of(record) for record in records if not record["disclosed"]]
-        alive = await self.writer.vault.keys({row.person_id for row in rows})
-        return disclosures(rows, alive, message.caused())

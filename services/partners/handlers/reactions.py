@@ -218,20 +218,15 @@ class Withdrawals:
             if recorded.type == AgreementWithdrawn.type:
                 event = parse_event(recorded.type, recorded.data)
                 assert isinstance(event, AgreementWithdrawn)
-                pending += await self._withdraw(tx, recorded, event)
+                # what was sent before the hub heard of it; the sender's own clock may be wrong
+                at, now = recorded.recorded_at, self.clock()
+                about = event.person_id, event.agreement_id
+                await tx.execute(withdrawals.WITHDRAW, *([value] for value in about), [at])
+                await tx.execute(withdrawals.DROP_WITHDRAWN, *about, at, now)
+                records = await tx.fetch(withdrawals.TOLD_UNDER, *about, at)
+                requests = [(recorded, KnownRequest.of(record)) for record in records]
+                pending += await tell(tx, requests, WITHDRAWN, now)
         await self.writer.write(tx, pending)
-
-    async def _withdraw(
-        self, tx: Transaction, recorded: StoredEvent, event: AgreementWithdrawn
-    ) -> list[Pending]:
-        # what was sent before the hub heard of it; the sender's own clock may be wrong
-        at = recorded.recorded_at
-        about = event.person_id, event.agreement_id
-        await tx.execute(withdrawals.WITHDRAW, *([value] for value in about), [at])
-        await tx.execute(withdrawals.DROP_WITHDRAWN, *about, at, self.clock())
-        requests = await tx.fetch(withdrawals.TOLD_UNDER, *about, at)
-        about_each = [(recorded, KnownRequest.of(record)) for record in requests]
-        return await tell(tx, about_each, WITHDRAWN, self.clock())
 
 
 @dataclass(frozen=True)

@@ -283,20 +283,18 @@ def _unstorable(row: Row) -> Iterator[tuple[str, str]]:
         if not name.isprintable():
             yield "(row)", "has a heading with characters that cannot be shown"
             continue
-        if any(_acts(text) for text in _texts(value)):
+        # what acts rather than shows: controls, other than of lines, and those that turn the
+        # direction of what follows (UAX 9)
+        if any(
+            (category(c) == "Cc" and c not in _LINES) or bidirectional(c) in _TURNING
+            for text in _texts(value)
+            for c in text
+        ):
             yield name, "holds control characters"
         if any(_ENCODED_WORD.search(text) for text in _texts(value)):
             yield name, "holds a word encoded for mail"
         if name in _NUMBERS and str(value).lower().strip("+- ") in _NO_NUMBERS:
             yield name, "must be a number"
-
-
-def _acts(text: str) -> bool:
-    """Whether a text holds what acts rather than shows: controls, other than of lines, and
-    those that turn the direction of what follows (UAX 9)."""
-    return any(
-        (category(c) == "Cc" and c not in _LINES) or bidirectional(c) in _TURNING for c in text
-    )
 
 
 def _texts(value: Any) -> Iterable[str]:

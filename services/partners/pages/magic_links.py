@@ -46,18 +46,17 @@ def mount_link_pages(
         await links.renew(token)
         return page("renewed", 200)
 
+    async def back(request: Request) -> Response:
+        """Lead a page that came of a form, asked for again by its address, to the first one."""
+        token = quote(request.path_params["token"], safe="")
+        return Response(status_code=303, headers=PAGES.headers | {"location": f"../{token}"})
+
     for tail, shown in {**pages, "renew": renew}.items():
         route, form = f"{prefix}{{token}}", "POST" if tail else "GET"
         path = f"{route}/{tail}" if tail else route
         app.add_route(path, _safely(shown, links), methods=[form], include_in_schema=False)
         if tail:
-            app.add_route(path, _back, methods=["GET"], include_in_schema=False)
-
-
-async def _back(request: Request) -> Response:
-    """A page that came of a form, asked for again by its address: start at the first one."""
-    token = quote(request.path_params["token"], safe="")
-    return Response(status_code=303, headers=PAGES.headers | {"location": f"../{token}"})
+            app.add_route(path, back, methods=["GET"], include_in_schema=False)
 
 
 def _safely(shown: Page, links: LinkHandlers) -> Callable[[Request], Awaitable[Response]]:

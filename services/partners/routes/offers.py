@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from pydantic import StringConstraints
 
-from infra.delivery.webhook.sender import Outcome, Sent
+from infra.delivery.webhook.sender import Outcome
 from infra.web.auth import Principal, RequireRole
-from infra.web.problems import Problem, raises
+from infra.web.problems import raises
 from services.partners.adapters.france_travail_clients import TooManySearchesError
 from services.partners.adapters.france_travail_http import CallError
 from services.partners.adapters.france_travail_offers import OfferSearch
@@ -49,22 +49,16 @@ def offers_router(searches: OfferSearches) -> APIRouter:
         except NoCredentialsError as error:
             raise NoCredentials from error
         except TooManySearchesError as error:
-            raise _later(WAIT_SECONDS) from error
+            raise TooManySearches(headers={"retry-after": str(WAIT_SECONDS)}) from error
         except CallError as error:
-            raise _problem(error.sent) from error
+            # a class of errors and no other word of theirs
+            sent = error.sent
+            if sent.outcome is Outcome.PERMANENT:
+                raise FranceTravailRefuses(sent.error) from error
+            wait = WAIT_SECONDS if sent.retry_after is None else round(sent.retry_after)
+            later = {"retry-after": str(wait)}
+            if sent.status == 429:
+                raise TooManySearches(headers=later) from error
+            raise FranceTravailAway(sent.error, headers=later) from error
 
     return routes
-
-
-def _problem(sent: Sent) -> Problem:
-    """What France Travail did, as a class of errors and no other word."""
-    if sent.outcome is Outcome.PERMANENT:
-        return FranceTravailRefuses(sent.error)
-    wait = WAIT_SECONDS if sent.retry_after is None else round(sent.retry_after)
-    if sent.status == 429:
-        return _later(wait)
-    return FranceTravailAway(sent.error, headers={"retry-after": str(wait)})
-
-
-def _later(wait: int) -> Problem:
-    return TooManySearches(headers={"retry-after": str(wait)})
