@@ -59,7 +59,7 @@ class ErasuresNotReplayedError(Repairable):
 
 @dataclass
 class Running:
-    """What `up` has started."""
+    """Services that `up` has started."""
 
     address: dict[str, Any]
     platform: Platform
@@ -138,12 +138,12 @@ async def run(
         shown = settings.model_copy(update={"public_url": settings.public_url or base_url})
         platform = Platform(shown, url, keys_url)
         service = relay(platform, only) if name == "relay" else build(name, platform)
-        door = ReadinessGate(service.app)
-        opening = asyncio.create_task(_open(door, platform, service, only))
+        gate = ReadinessGate(service.app)
+        opening = asyncio.create_task(_open(gate, platform, service, only))
         try:
             await asyncio.wait({opening}, timeout=OPEN_SECONDS)
-            said = {name: base_url}
-            await serve(door, listening, lambda: announce(said), opening, settings.root_path)
+            address = {name: base_url}
+            await serve(gate, listening, lambda: announce(address), opening, settings.root_path)
         finally:
             opening.cancel()
             await asyncio.gather(opening, return_exceptions=True)
@@ -152,7 +152,7 @@ async def run(
 
 
 async def _open(
-    door: ReadinessGate, platform: Platform, service: Service, only: str | None
+    gate: ReadinessGate, platform: Platform, service: Service, only: str | None
 ) -> None:
     """Work and serve as soon as the database is there, ours, and nobody erased is back."""
     from infra.postgres.migrations import check
@@ -163,7 +163,7 @@ async def _open(
     reopened = await _patiently(lambda: _reopened(platform, [service]))
     await service.start()
     await _patiently(lambda: _erased_again(platform, reopened))
-    door.opened = True
+    gate.opened = True
 
 
 async def _patiently(step: Callable[[], Awaitable[T]]) -> T:
@@ -204,11 +204,11 @@ def relay(platform: Platform, only: str | None = None) -> Service:
 
 async def _reopened(platform: Platform, services: Sequence[Service]) -> set[UUID]:
     """Persons whom a restored backup brought back; fenced again before anything runs."""
-    found: set[UUID] = set()
+    persons: set[UUID] = set()
     for service in services:
         if service.name in SERVICES:
-            found |= await platform.erasures.reopen(service.database)
-    return found
+            persons |= await platform.erasures.reopen(service.database)
+    return persons
 
 
 async def _erased_again(platform: Platform, persons: set[UUID]) -> None:

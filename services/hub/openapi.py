@@ -22,12 +22,17 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
 
 def document(service: str) -> dict[str, Any]:
-    """What ``GET /openapi.json`` of a service answers; connects to nothing."""
+    """Return what ``GET /openapi.json`` of a service answers; connects to nothing."""
     with tempfile.TemporaryDirectory() as scratch:
         settings = Settings(
-            data=Path(scratch), database_url=NOWHERE, vault_url=NOWHERE, kafka_bootstrap=None,
-            public_url=None, delivery_allowed_networks="", seed="",
-        )  # fmt: skip
+            data=Path(scratch),
+            database_url=NOWHERE,
+            vault_url=NOWHERE,
+            kafka_bootstrap=None,
+            public_url=None,
+            delivery_allowed_networks="",
+            seed="",
+        )
         platform = Platform(settings, NOWHERE, NOWHERE)
         built = import_module(f"services.{service}.app").build(platform)
         described: dict[str, Any] = built.app.openapi()
@@ -54,14 +59,14 @@ def released(service: str) -> Path:
 
 
 def breaches(service: str) -> list[str]:
-    """What was released of a service and is not kept; nothing where nothing was released."""
+    """Return what was released of a service and is not kept."""
     if not released(service).exists():
         return []
     return broken(json.loads(released(service).read_text()), document(service))
 
 
 def main(arguments: list[str]) -> int:
-    """Write the documents, or say which are out of date; answers the exit code."""
+    """Write the documents, or say which are out of date; return the exit code."""
     stale = [s for s in SERVICES if not path(s).exists() or path(s).read_text() != text(s)]
     if "--write" in arguments or "--release" in arguments:
         RELEASED.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a released OpenAPI document promises, and which operations of another do not keep it.
+"""Promises of a released OpenAPI document, and which operations of another break them.
 
 Whoever could call an operation still can; a request that was taken is taken; what is answered
 is what a reader of the released document can read. So a request may widen, and an answer may
@@ -33,9 +33,9 @@ def operations(document: Document) -> Iterator[tuple[str, Operation]]:
 
 
 def successes(operation: Operation) -> dict[str, dict[str, Any]]:
-    """What an operation answers if all is well: schemas by media type, by status."""
+    """Return what an operation answers if all is well: schemas by media type, by status."""
     return {
-        status: {media: said.get("schema", {}) for media, said in _content(response)}
+        status: {media: body.get("schema", {}) for media, body in _content(response)}
         for status, response in operation["responses"].items()
         if status.startswith("2")
     }
@@ -56,8 +56,8 @@ def _broken(
         yield "succeeds with another status"
     for status, answered in before.items():
         for media, schema in answered.items():
-            told = after.get(status, {}).get(media)
-            if told is None or not widens(_answered(new, told), _answered(old, schema)):
+            current = after.get(status, {}).get(media)
+            if current is None or not widens(_answered(new, current), _answered(old, schema)):
                 yield f"its answer {status} {media} is not what readers know"
 
 
@@ -73,7 +73,7 @@ def _callers(operation: Operation, now: Operation) -> bool:
 def _asked(document: Document, operation: Operation) -> dict[str, Any]:
     """A request as one closed object: its body by media type, its parameters by place."""
     body = operation.get("requestBody", {})
-    asked = {f"body {media}": said.get("schema", {}) for media, said in _content(body)}
+    asked = {f"body {media}": part.get("schema", {}) for media, part in _content(body)}
     required = list(asked) if body.get("required") and len(asked) == 1 else []
     for parameter in operation.get("parameters", ()):
         name = f"{parameter['in']} {parameter['name']}"

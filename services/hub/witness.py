@@ -71,12 +71,16 @@ def witness_app(witness: Witness) -> Starlette:
         headers = {"cache-control": "public, max-age=5"}
         return Response(note, headers=headers, media_type=TEXT_TYPE)
 
+    async def on_error(request: Request, error: Exception) -> Response:
+        log.error("submission failed", exc_info=error)
+        return PlainTextResponse("the witness cannot answer now\n", 500)
+
     return Starlette(
         routes=[
             Route("/add-checkpoint", add_checkpoint, methods=["POST"]),
             Route("/{origin}/checkpoint", checkpoint, methods=["GET"]),
         ],
-        exception_handlers={Exception: _on_error},
+        exception_handlers={Exception: on_error},
         middleware=[Middleware(Entrance, bodies=BODIES)],
     )
 
@@ -107,8 +111,3 @@ def _name(directory: Path, given: str | None) -> str:
             known = given or f"{socket.gethostname()}/witness"
             write_whole(path, f"{known}\n".encode())
     return known
-
-
-async def _on_error(request: Request, error: Exception) -> Response:
-    log.error("submission failed", exc_info=error)
-    return PlainTextResponse("the witness cannot answer now\n", 500)

@@ -22,12 +22,12 @@ def list_alarms(data: Data = None, json: AsJson = False) -> None:
     from infra.base.settings import load_settings
     from services.hub.operations import alarms
 
-    found = asyncio.run(alarms.list_alarms(load_settings(data=data)))
+    listed = asyncio.run(alarms.list_alarms(load_settings(data=data)))
     if json:
-        documents = [{"service": one.service, **one.alarm.document()} for one in found]
+        documents = [{"service": one.service, **one.alarm.document()} for one in listed]
         sys.stdout.write(orjson.dumps(documents).decode() + "\n")
-    say(found)
-    raise SystemExit(1 if found else 0)
+    say(listed)
+    raise SystemExit(1 if listed else 0)
 
 
 @app.command()
@@ -45,9 +45,9 @@ def acknowledge(
     tell(f"  ✓ {service} {kind} {subject} acknowledged")
 
 
-def say(found: "list[Listed]") -> None:
+def say(listed: "list[Listed]") -> None:
     """Print alarms for people."""
-    for one in found:
+    for one in listed:
         alarm = one.alarm
         since = f"since {alarm.since:%Y-%m-%d %H:%M}"
         line = f"{one.service} {alarm.kind} {alarm.subject}: {alarm.detail}"

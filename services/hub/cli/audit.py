@@ -18,10 +18,12 @@ Key = Annotated[
 Last = Annotated[
     Path | None,
     typer.Option(
-        "--last-checkpoint", exists=True, dir_okay=False,
+        "--last-checkpoint",
+        exists=True,
+        dir_okay=False,
         help="A checkpoint kept from before, which the log must extend.",
     ),
-]  # fmt: skip
+]
 From = Annotated[str | None, typer.Option("--from", help="First index, or day.")]
 To = Annotated[str | None, typer.Option("--to", help="Last index, or day; included.")]
 Person = Annotated[str | None, typer.Option("--person", help="One person's pathway.")]

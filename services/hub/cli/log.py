@@ -67,13 +67,13 @@ def proof(
     """Fetch the file that proves one event to be in the log, for `check-proof`."""
     from services.hub.operations import proofs
 
-    found = asyncio.run(proofs.fetch(url, event_id))
+    fetched = asyncio.run(proofs.fetch(url, event_id))
     if opening is not None:
-        opening.write_bytes(asyncio.run(proofs.fetch_opening(url, key, event_id, found)))
+        opening.write_bytes(asyncio.run(proofs.fetch_opening(url, key, event_id, fetched)))
     if output is None:
-        sys.stdout.write(found.decode())
+        sys.stdout.write(fetched.decode())
     else:
-        output.write_bytes(found)
+        output.write_bytes(fetched)
 
 
 @app.command("check-proof")
@@ -94,12 +94,12 @@ def check_proof(
     """Check a proof offline; exit code 0: proven, 1: not proven, 2: cannot be judged."""
     from services.hub.operations import proofs
 
-    found = proofs.check(file, vkey or [], policy, entry, opening)
+    verdict = proofs.check(file, vkey or [], policy, entry, opening)
     if json:
-        sys.stdout.write(orjson.dumps(found.document()).decode() + "\n")
-    for line in found.lines():
+        sys.stdout.write(orjson.dumps(verdict.document()).decode() + "\n")
+    for line in verdict.lines():
         typer.echo(line, err=True)
-    raise SystemExit(found.exit_code)
+    raise SystemExit(verdict.exit_code)
 
 
 def witness(
@@ -132,4 +132,4 @@ def witness(
         for vkey in vkeys:
             typer.echo(f"  ✓ {url}  {vkey}", err=True)
 
-    asyncio.run(running.run(data, signers, logs, host, port, announce))
+    asyncio.run(running.run(data, signers, logs, host=host, port=port, announce=announce))

@@ -99,13 +99,16 @@ def run(
             f"no service {service} {only or ''}", f"one of {', '.join(SERVICES)}, relay"
         )
     settings = _settings(data=data, port=port)
-    running = run_service(settings, service, _print_json if json else _announce, only)
+
+    def announce(address: dict[str, Any]) -> None:
+        if json:
+            _print_json(address)
+            return
+        for name, url in address.items():
+            tell(f"  ✓ {name} {url}")
+
+    running = run_service(settings, service, announce, only)
     run_sending(running) if service == "partners" else asyncio.run(running)
-
-
-def _announce(address: dict[str, Any]) -> None:
-    for name, url in address.items():
-        tell(f"  ✓ {name} {url}")
 
 
 @app.command()
@@ -277,8 +280,8 @@ def discard(service: str, subscription: str, data: Data = None) -> None:
     """Forget where records lay that nobody can read; what is a person's stays parked."""
     from services.hub.operations import hub as operations
 
-    found = asyncio.run(operations.discard(_settings(data=data), service, subscription))
-    tell(f"  ✓ {found} places forgotten")
+    count = asyncio.run(operations.discard(_settings(data=data), service, subscription))
+    tell(f"  ✓ {count} places forgotten")
 
 
 @subscriptions_app.command("rewind")

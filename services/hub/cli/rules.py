@@ -22,9 +22,9 @@ def check(file: File) -> None:
     from services.referrals.model.rulecheck import findings
 
     with repaired_by(rulesets.REPAIRS):
-        found = findings(read(file))
-    rulesets.print_findings(found)
-    raise SystemExit(1 if found else 0)
+        faults = findings(read(file))
+    rulesets.print_findings(faults)
+    raise SystemExit(1 if faults else 0)
 
 
 @app.command()
@@ -66,5 +66,5 @@ def simulate(
     from services.hub.operations import rules as rulesets
 
     with repaired_by(rulesets.REPAIRS):
-        found = asyncio.run(rulesets.simulate(file, since, limit, data))
-    rulesets.print_simulation(found, as_json=json)
+        simulation = asyncio.run(rulesets.simulate(file, since, limit, data))
+    rulesets.print_simulation(simulation, as_json=json)

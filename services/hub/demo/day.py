@@ -98,18 +98,18 @@ async def _day(starting: Any, name: str) -> tuple[Outcome, bool]:
 
 def _judge(outcome: Outcome, stats: dict[str, Any]) -> bool:
     last = [moves[-1] for case in outcome.values() for moves in case["referrals"].values()]
-    found = Counter(last)
+    states = Counter(last)
     verified = sum(s["verified"] for s in stats.values())
     forged = sum(s["forged"] for s in stats.values())
-    shown = ", ".join(f"{n} {state}" for state, n in sorted(found.items()))
-    _say(bool(found["completed"] and found["rejected"] and found["requested"]), shown)
+    shown = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+    _say(bool(states["completed"] and states["rejected"] and states["requested"]), shown)
     _say(
         verified > 0 and forged == 0, f"{verified} webhooks verified by partners, {forged} not"
     )
     refused = sum(s["refused"] for s in stats.values())
     taken = sum(s["answers"] for s in stats.values())
     _say(refused == 0, f"{taken} signed answers taken, {refused} refused")
-    return bool(found["completed"] and found["rejected"]) and verified > 0 and refused == 0
+    return bool(states["completed"] and states["rejected"]) and verified > 0 and refused == 0
 
 
 # --- the day ------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def _resident(random: Random, profile: str) -> dict[str, Any]:
 
 
 async def send_day(hub: Hub) -> dict[str, str]:
-    """Emit every contact, each system in its own batch; answers reference → person_id."""
+    """Emit every contact, each system in its own batch; return person_id by reference."""
     persons: dict[str, str] = {}
     day = contacts(Random(59459))
     for system in (FRONT_DESK, CCAS, LIBRARY):
@@ -178,24 +178,22 @@ async def settle(hub: Hub, partners: dict[str, str]) -> None:
 
 async def _picture(hub: Hub, cases: Any, partners: dict[str, str]) -> dict[str, Any]:
     states = sorted(f"{r['referral_id']} {r['status']}" for c in cases for r in c["referrals"])
-    waiting = (await hub.get("partners", "/v1/deliveries", "partner_admin", state="pending"))[
-        "deliveries"
-    ]
+    pending = await hub.get("partners", "/v1/deliveries", "partner_admin", state="pending")
     stats = await counts(partners)
     async with hub.session.get(hub.address["audit"] + "/v1/log") as response:
         size = (await response.json())["size"]
-    idle = not waiting and not any(s["busy"] for s in stats.values())
+    idle = not pending["deliveries"] and not any(s["busy"] for s in stats.values())
     return {"states": states, "idle": idle, "size": size, "stats": stats}
 
 
 async def pathways(hub: Hub, persons: dict[str, str]) -> Outcome:
-    """What happened to each person, without ids and times: comparable between two runs."""
-    found: Outcome = {}
+    """Return what happened to each person, without ids and times, to compare runs."""
+    outcome: Outcome = {}
     for ref, person_id in persons.items():
         path = f"/v1/persons/{person_id}/pathway"
         pathway = await hub.get("audit", path, "auditor")
-        found[ref] = _story(pathway["timeline"])
-    return found
+        outcome[ref] = _story(pathway["timeline"])
+    return outcome
 
 
 def _story(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -217,13 +215,13 @@ def _story(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 async def counts(partners: dict[str, str]) -> dict[str, Any]:
-    """What each simulated partner saw."""
-    found = {}
+    """Return what each simulated partner saw."""
+    stats = {}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         for name, url in partners.items():
             async with session.get(f"{url}/stats") as response:
-                found[name] = await response.json()
-    return found
+                stats[name] = await response.json()
+    return stats
 
 
 async def _print_pathway(hub: Hub, person_id: str) -> None:
@@ -239,7 +237,7 @@ async def _print_pathway(hub: Hub, person_id: str) -> None:
 
 @asynccontextmanager
 async def simulators(hub: Hub) -> AsyncIterator[dict[str, str]]:
-    """One process per simulated partner, registered with the hub; answers name → URL."""
+    """One process per simulated partner, registered with the hub; yield URL by name."""
     services = (await hub.get("partners", "/v1/services", "partner_admin"))["services"]
     log = hub.children[min(hub.children)].log.with_name("partners-simulated.log")
     children, urls = [], {}
@@ -317,7 +315,7 @@ async def scaled_out(
 
 
 async def prepare(directory: Path, url: str) -> dict[str, Any]:
-    """What services need before they can work; answers how to reach it."""
+    """Make what services need before they can work; return how to reach it."""
     data_directory.create(directory)
     await migrate(url, vault_url(url))
     platform = Platform(Settings(data=directory), url, vault_url(url))

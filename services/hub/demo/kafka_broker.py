@@ -282,8 +282,8 @@ def _require_tools() -> str:
 
 def _java_major(java: str) -> int:
     """The Java version's first number, 0 when `java` does not tell."""
-    told = run([java, "-version"], capture_output=True, text=True, check=False)
-    version = re.search(r'version "(\d+)', told.stderr)
+    printed = run([java, "-version"], capture_output=True, text=True, check=False)
+    version = re.search(r'version "(\d+)', printed.stderr)
     return int(version[1]) if version else 0
 
 
@@ -371,9 +371,9 @@ def _wait_ready(broker: Broker, alive: Callable[[], bool], log: Callable[[], str
             return
         time.sleep(0.1)
     how = f"was not ready within {READY_WITHIN:.0f} s" if alive() else "ended while starting"
-    told = log()[-_TAIL_BYTES:]
+    tail = log()[-_TAIL_BYTES:]
     broker.stop()
-    raise BrokerFailed(f"Kafka at {broker.bootstrap} {how}. Its log ends:\n{told}")
+    raise BrokerFailed(f"Kafka at {broker.bootstrap} {how}. Its log ends:\n{tail}")
 
 
 def _serves_metadata(bootstrap: str) -> bool:

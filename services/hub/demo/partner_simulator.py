@@ -96,7 +96,9 @@ class Partner:
         self._seen.add(identifier)
         self.counts["verified"] += 1
         if message["type"] == self._wakes:
-            self._later(self._answer(message["data"]))
+            task = asyncio.create_task(self._answer(message["data"]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return web.Response(status=204)
 
     async def consent(self, request: web.Request) -> web.Response:
@@ -107,11 +109,6 @@ class Partner:
     async def stats(self, request: web.Request) -> web.Response:
         """What was seen so far."""
         return web.json_response({**self.counts, "busy": len(self._tasks)})
-
-    def _later(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, referral: dict[str, Any]) -> None:
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)

@@ -40,10 +40,13 @@ class Child:
         """
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, *self.arguments,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
+                sys.executable,
+                *self.arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
                 env={**os.environ, **self.environment},
-            )  # fmt: skip
+            )
         assert self.process.stdout is not None
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -104,7 +107,7 @@ class Hub:
     async def post(
         self, service: str, path: str, role: str, body: Any, kind: str = "application/json"
     ) -> tuple[int, Any]:
-        """POST a JSON document; answers status and document."""
+        """POST a JSON document; return status and document."""
         headers = {**self._headers(role), "content-type": kind}
         data = orjson.dumps(body, default=str)
         url = self.address[service] + path
@@ -119,12 +122,11 @@ class Hub:
         wanted = list(urls) or [self.address[name] for name in self.children]
         async with asyncio.timeout(READY_SECONDS):
             for url in wanted:
-                while not await self._ready(url):
+                while True:
+                    async with self.session.get(url + "/readyz") as response:
+                        if response.ok:
+                            break
                     await asyncio.sleep(0.1)
-
-    async def _ready(self, url: str) -> bool:
-        async with self.session.get(url + "/readyz") as response:
-            return response.ok
 
     async def stop(self) -> None:
         """Stop every process, the consumers last."""
@@ -142,7 +144,8 @@ def cli(*arguments: str) -> list[str]:
 
 async def embedded_hub(directory: Path, environment: Mapping[str, str], port: int = 0) -> Hub:
     """Everything in one process, on an embedded PostgreSQL in ``directory``."""
-    arguments = cli("up", "--data", str(directory), "--port", str(port), "--json")
+    options = ["--data", str(directory), "--port", str(port), "--json"]
+    arguments = cli("up", *options)
     child = Child("hub", arguments, directory / "hub.log", environment)
     address = orjson.loads(await child.start())
     return Hub(address, {"hub": child}, _session())
@@ -157,7 +160,8 @@ async def scaled_hub(
     """
     hub = Hub(dict(address), {}, _session())
     for name in (*SERVICES, "relay"):
-        arguments = cli("run", name, "--data", str(directory), "--port", "0", "--json")
+        options = ["--data", str(directory), "--port", "0", "--json"]
+        arguments = cli("run", name, *options)
         hub.children[name] = Child(name, arguments, directory / f"{name}.log", environment)
     started = await asyncio.gather(
         *(child.start() for child in hub.children.values()), return_exceptions=True

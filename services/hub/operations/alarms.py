@@ -35,21 +35,21 @@ async def list_alarms(settings: Settings) -> list[Listed]:
 
 async def alarms_of(platform: Platform) -> list[Listed]:
     """Every open alarm of every service."""
-    found = []
+    listed = []
     for service in SERVICES:
         database = platform.database(service)
         async with database.reading() as connection:
-            found += [Listed(service, alarm) for alarm in await open_alarms(connection)]
+            listed += [Listed(service, alarm) for alarm in await open_alarms(connection)]
         await database.close()
-    return found
+    return listed
 
 
 async def check(platform: Platform) -> Check:
     """Whether any alarm is open, as a line of `aiguillage doctor`."""
-    found = await alarms_of(platform)
-    if not found:
+    listed = await alarms_of(platform)
+    if not listed:
         return Check("alarms", True, "none")
-    named = [f"{one.service} {one.alarm.kind} {one.alarm.subject}" for one in found]
+    named = [f"{one.service} {one.alarm.kind} {one.alarm.subject}" for one in listed]
     return Check("alarms", False, "; ".join(named), f"aiguillage alarms list, {HOWTO}")
 
 

@@ -35,14 +35,14 @@ from services.hub.terminal import ProgressBar, tell
 
 
 class Where(NamedTuple):
-    """Which log is read: an export's, or that of this machine's hub."""
+    """Log to read: an export's, or that of this machine's hub."""
 
     export: Path | None
     data: Path | None
 
 
 class Shown(NamedTuple):
-    """What is shown of a replay: entries from an index on, or the states alone."""
+    """Parts to show of a replay: entries from an index on, or the states alone."""
 
     start: int
     quiet: bool
@@ -50,7 +50,7 @@ class Shown(NamedTuple):
 
 
 class Trusted(NamedTuple):
-    """Whom an auditor trusts: keys of the log, and a policy of logs and witnesses."""
+    """Keys of the log, and a policy of logs and witnesses, that an auditor trusts."""
 
     vkeys: Sequence[str]
     policy: Path | None
@@ -76,7 +76,7 @@ async def verify_service(url: str, key: str, trusted: Trusted) -> Verdict:
 
 
 def say(verdict: Verdict) -> int:
-    """The verdict in words; answers the exit code."""
+    """Print the verdict in words; return the exit code."""
     tell(f"  {'✓' if verdict.exit_code == 0 else '✗'} {verdict}")
     return verdict.exit_code
 
@@ -90,7 +90,7 @@ async def replay(where: Where, subject: Subject, then: str | None, shown: Shown)
 
 
 async def diff(where: Where, subject: Subject, ends: Sequence[str], as_json: bool) -> int:
-    """Print what changed between two positions or dates; answers how much."""
+    """Print what changed between two positions or dates; return how much."""
     async with _log(where) as log:
         before, after = [await _as_of(log, end) for end in ends]
         lines = handler.changes(log, subject, before, after)
@@ -103,7 +103,7 @@ def subject_of(
     referral: str | None,
     partner: str | None,
 ) -> Subject:
-    """What was asked for; the hub's statistics if nothing is named."""
+    """Return what was asked for; the hub's statistics if nothing is named."""
     given = {Of.PERSON: person, Of.CASE: case, Of.REFERRAL: referral, Of.PARTNER: partner}
     named = [Subject(of, value) for of, value in given.items() if value is not None]
     if len(named) > 1:
@@ -112,7 +112,7 @@ def subject_of(
 
 
 def states_of(subject: Subject) -> Subject:
-    """The same, but where nothing is named, every case and referral rather than numbers."""
+    """Subject for a diff: falls back to all cases and referrals instead of statistics."""
     return subject if subject.is_one else Subject(Of.ALL)
 
 
@@ -136,7 +136,7 @@ async def _as_of(log: Log, then: str | None) -> AsOf:
 
 
 async def _print(lines: Lines, as_json: bool, *, meter: bool) -> int:
-    """Lines on stdout, how far it is on stderr; answers how many but the last."""
+    """Print lines on stdout, progress on stderr; return how many but the last."""
     printed = 0
     try:
         with ProgressBar("read", shown=meter) as progress:
@@ -145,7 +145,7 @@ async def _print(lines: Lines, as_json: bool, *, meter: bool) -> int:
                     progress(line["next"], line["size"])
                     continue
                 printed += "state" not in line
-                sys.stdout.write(_json(line) if as_json else _in_french(line))
+                sys.stdout.write(_in_json(line) if as_json else _in_french(line))
         sys.stdout.flush()
     except BrokenPipeError:  # who reads no further is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -153,7 +153,7 @@ async def _print(lines: Lines, as_json: bool, *, meter: bool) -> int:
     return printed
 
 
-def _json(line: dict[str, Any]) -> str:
+def _in_json(line: dict[str, Any]) -> str:
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS).decode()
 
 

@@ -64,7 +64,10 @@ async def back_up(settings: Settings, directory: Path, keys: Path) -> Backup:
     The keys last: an event of the first dump never lacks its key in the second but for those
     erased in between, whom the ledger names.
     """
-    _check_apart(directory, keys)
+    one, other = directory.resolve(), keys.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        repair = "give two directories, neither in the other"
+        raise BackupError("data and keys in one place", repair)
     async with command_context(settings) as platform:
         for place in (directory, keys):
             make_private(place)
@@ -85,7 +88,7 @@ async def restore(
     ledgers: Sequence[Path],
     checkpoints: Sequence[Path] = (),
 ) -> int:
-    """Load a backup into databases that are not there yet; answers how many erasures stand.
+    """Load a backup into databases that are not there yet; return how many erasures stand.
 
     ``ledgers``: every ledger of erasures that there is, the newest above all. The hub replays
     them before it serves. ``checkpoints``: of the log, the newest that anybody holds. Its
@@ -95,7 +98,13 @@ async def restore(
         if not place.exists():
             raise BackupError(f"{place} is not there", "name the directories of one backup")
     manifest = orjson.loads((directory / MANIFEST).read_bytes())
-    _check_keys(settings.data, manifest)
+    for name in manifest["key_files"]:
+        if not (settings.data / name).exists():
+            raise BackupError(
+                f"{name} is not in the data directory",
+                "put the key files there first: nothing opens without them; if a rotation has "
+                "destroyed this one, only a later backup opens",
+            )
     newest = _newest(settings, manifest, checkpoints)
     async with databases_of(settings, create=True) as databases:
         await _load_both(databases, directory, keys)
@@ -113,30 +122,16 @@ async def _load_both(databases: Databases, directory: Path, keys: Path) -> None:
     await _load(make_url(url), directory / MAIN)
     await _load(make_url(keys_url), keys / KEYS)
     await migrate(url, keys_url)
-    await _publish_anew(url)
-
-
-async def _publish_anew(url: str) -> None:
-    """What Kafka holds from after the backup is void: the tables are published again."""
+    # what Kafka holds from after the backup is void: the tables are published again
     async with _connected(url) as connection:
         for service in SERVICES:
             await connection.execute(f"UPDATE {service}.publication SET generation = NULL")
 
 
-def _check_keys(data: Path, manifest: dict[str, Any]) -> None:
-    for name in manifest["key_files"]:
-        if not (data / name).exists():
-            raise BackupError(
-                f"{name} is not in the data directory",
-                "put the key files there first: nothing opens without them; if a rotation has "
-                "destroyed this one, only a later backup opens",
-            )
-
-
 def _newest(
     settings: Settings, manifest: dict[str, Any], checkpoints: Sequence[Path]
 ) -> Signed | None:
-    """What the log's signer must not contradict; None where nothing of this log was signed."""
+    """Return what the log's signer must not contradict; None where nothing was signed."""
     if manifest["log_origin"] != settings.log_origin or not manifest["log_size"]:
         return None
     if not checkpoints:
@@ -155,21 +150,13 @@ def _newest(
 
 
 def _merge(target: Path, ledgers: Sequence[Path]) -> int:
-    """One ledger out of several: whoever stands in any of them stands in it."""
+    """Make one ledger out of several: whoever stands in any of them stands in it."""
     known = {erasure.person_id: erasure for erasure in read_ledger(target)}
-    found = {e.person_id: e for ledger in ledgers for e in read_ledger(ledger)}
-    fresh = [erasure for person, erasure in found.items() if person not in known]
+    merged = {e.person_id: e for ledger in ledgers for e in read_ledger(ledger)}
+    fresh = [erasure for person, erasure in merged.items() if person not in known]
     if fresh:
         append_lines(target, map(to_line, fresh))
     return len(known) + len(fresh)
-
-
-def _check_apart(directory: Path, keys: Path) -> None:
-    one, other = directory.resolve(), keys.resolve()
-    if one == other or one in other.parents or other in one.parents:
-        raise BackupError(
-            "data and keys in one place", "give two directories, neither in the other"
-        )
 
 
 async def _create(url: str) -> None:
@@ -195,7 +182,14 @@ async def _described(platform: Platform, taken_at: str, erasures: int) -> Backup
         size = await main.fetchval("SELECT size FROM audit.tree")
         files = [row[0] for row in await keys.fetch(LIVE_FILES)]
     files = [INDEX_KEY, *log_files(settings), *files]
-    return Backup(taken_at, events, settings.log_origin, size, erasures, files)
+    return Backup(
+        taken_at,
+        events,
+        log_origin=settings.log_origin,
+        log_size=size,
+        erasures=erasures,
+        key_files=files,
+    )
 
 
 @asynccontextmanager
@@ -215,16 +209,24 @@ async def _dump(url: URL, file: Path) -> None:
 
 
 async def _load(url: URL, file: Path) -> None:
-    await _run("pg_restore", url, "--exit-on-error", "--single-transaction",
-               f"--dbname={url.database}", str(file))  # fmt: skip
+    whole = ["--exit-on-error", "--single-transaction", f"--dbname={url.database}"]
+    await _run("pg_restore", url, *whole, str(file))
 
 
 async def _run(tool: str, url: URL, *arguments: str) -> None:
     """Run one of PostgreSQL's tools; a password goes by the environment, not the command."""
+    own = program(tool)  # the system's tool, or else the embedded PostgreSQL's
+    path = str(own) if own.exists() else shutil.which(tool)
+    if path is None:
+        raise BackupError(f"{tool} is not there", "install PostgreSQL's client programs")
     process = await asyncio.create_subprocess_exec(
-        _path_of(tool), "--no-password", *arguments,
-        env=os.environ | _connection(url), stderr=asyncio.subprocess.PIPE, umask=0o077,
-    )  # fmt: skip
+        path,
+        "--no-password",
+        *arguments,
+        env=os.environ | _connection(url),
+        stderr=asyncio.subprocess.PIPE,
+        umask=0o077,
+    )
     async with asyncio.timeout(TOOL_SECONDS):
         _, complaint = await process.communicate()
     if process.returncode:
@@ -242,12 +244,3 @@ def _connection(url: URL) -> dict[str, str]:
         "PGPASSFILE": url.query.get("passfile"),
     }
     return {name: str(value) for name, value in given.items() if value}
-
-
-def _path_of(tool: str) -> str:
-    """Of the system if it has one, else of the embedded PostgreSQL."""
-    own = program(tool)
-    found = str(own) if own.exists() else shutil.which(tool)
-    if found is None:
-        raise BackupError(f"{tool} is not there", "install PostgreSQL's client programs")
-    return found

@@ -3,11 +3,10 @@
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 
 from infra.base.data_directory import LEDGER, OPEN
 from infra.base.settings import Settings
-from infra.keys.key_ring import Epoch, KeyRing
+from infra.keys.key_ring import KeyRing
 from infra.keys.master_key import KeyUnavailableError
 from infra.keys.rotation import Status
 from infra.platform import Platform
@@ -41,39 +40,36 @@ def data_directory(settings: Settings) -> Check:
 
 def secret_files(settings: Settings) -> Check:
     """Whether files that hold secrets are their owner's alone."""
-    found = [path for pattern in SECRET_FILES for path in settings.data.glob(pattern)]
+    files = [path for pattern in SECRET_FILES for path in settings.data.glob(pattern)]
     if settings.transit_token_file and settings.transit_token_file.exists():
-        found.append(settings.transit_token_file)
-    open_ones = [path for path in sorted(found) if _others_may(path)]
+        files.append(settings.transit_token_file)
+    open_ones = [path for path in sorted(files) if path.stat().st_mode & 0o077]
     if open_ones:
         names = ", ".join(path.name for path in open_ones)
         repair = "chmod 600 " + " ".join(str(path) for path in open_ones)
         return Check("secret files", False, f"others may read or change {names}", repair)
-    return Check("secret files", True, f"{len(found)}, their owner's alone")
+    return Check("secret files", True, f"{len(files)}, their owner's alone")
 
 
 async def master_keys(platform: Platform) -> list[Check]:
     """Whether every live master key opens, everything wrapped has one, and digests stay."""
-    async with rotation_of(platform) as found:
-        status = await found.status()
-        return [await _opened(found.ring, status), _wrapped(status), _index(found.ring, status)]
+    async with rotation_of(platform) as rotation:
+        status, ring = await rotation.status(), rotation.ring
+        return [await _opened(ring, status), _wrapped(status), _index(ring, status)]
 
 
 async def _opened(ring: KeyRing, status: Status) -> Check:
-    failed = [said for epoch in status.live if (said := await _failure(ring, epoch))]
+    failed = []
+    for epoch in status.live:
+        try:
+            await ring.open(epoch)
+        except KeyUnavailableError as error:
+            failed.append(f"epoch {epoch.number}: {error}")
     if failed:
         repair = "put the file back from its backup, or see to the transit engine's key"
         return Check("master keys", False, "; ".join(failed), repair)
     live = [f"epoch {epoch.number} ({epoch.provider})" for epoch in status.live]
     return Check("master keys", True, f"{', '.join(live) or 'none yet'}: opened")
-
-
-async def _failure(ring: KeyRing, epoch: Epoch) -> str | None:
-    try:
-        await ring.open(epoch)
-    except KeyUnavailableError as error:
-        return f"epoch {epoch.number}: {error}"
-    return None
 
 
 def _wrapped(status: Status) -> Check:
@@ -90,7 +86,3 @@ def _index(ring: KeyRing, status: Status) -> Check:
         repair = "put the first index.key back: with another, known persons are strangers"
         return Check("index key", False, "index.key is not this hub's", repair)
     return Check("index key", True, "what digests were made with")
-
-
-def _others_may(path: Path) -> bool:
-    return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)

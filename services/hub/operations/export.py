@@ -107,24 +107,26 @@ class _Service:
         self._log = log
 
     async def vkeys(self) -> list[str]:
-        said = await self._log.json("/v1/log")
-        keys = [str(key["vkey"]) for key in said["keys"]]
-        return [key for key in keys if key.startswith(f"{said['origin']}+")]
+        description = await self._log.json("/v1/log")
+        keys = [str(key["vkey"]) for key in description["keys"]]
+        return [key for key in keys if key.startswith(f"{description['origin']}+")]
 
     async def span(self, since: datetime, until: datetime, size: int) -> tuple[int, int]:
         asked = urlencode({"since": since.isoformat(), "until": until.isoformat()})
-        found = await self._log.json(f"/v1/span?{asked}")
-        return min(found["start"], size), min(found["stop"], size)
+        span = await self._log.json(f"/v1/span?{asked}")
+        return min(span["start"], size), min(span["stop"], size)
 
     async def indices(self, subject: Subject, size: int) -> tuple[int, ...]:
         asked = urlencode({subject.of.value: subject.id, "at": size - 1})
-        found = [orjson.loads(line) async for line in self._log.lines(f"/v1/replay?{asked}")]
-        return tuple(line["entry"]["idx"] for line in found if "entry" in line)
+        lines = [orjson.loads(line) async for line in self._log.lines(f"/v1/replay?{asked}")]
+        return tuple(line["entry"]["idx"] for line in lines if "entry" in line)
 
 
 async def _find(origin: Origin, asked: Asked, size: int) -> Selection:
     """Which entries fit what was asked, in a log of some size."""
-    also = _size_of(asked.last) if asked.last else 0
+    also = 0
+    if asked.last:
+        also = Checkpoint.parse(Note.parse(asked.last.read_bytes()).text).size
     if also > size:
         raise ExportRefusedError(f"the log had {also} entries before, and now {size}")
     if asked.subject is None:
@@ -154,7 +156,3 @@ async def _span(origin: Origin, asked: Asked, size: int) -> tuple[int, int]:
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _ALWAYS = datetime.combine(LAST_DAY, time(), UTC)
-
-
-def _size_of(note: Path) -> int:
-    return Checkpoint.parse(Note.parse(note.read_bytes()).text).size

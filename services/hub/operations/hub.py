@@ -1,4 +1,4 @@
-"""What an operator does: look, repair, rebuild. One function per command of the CLI."""
+"""Operator's work: look, repair, rebuild. One function per command of the CLI."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -59,19 +59,19 @@ async def _database(settings: Settings, service: str) -> AsyncIterator[Database]
 
 
 async def migrate_all(settings: Settings) -> dict[str, str]:
-    """Make what a hub needs, and bring every schema up to date; answers schema → revision."""
-    async with databases_of(settings, create=True) as found:
-        return await migrate(found.main, found.vault)
+    """Make what a hub needs, and bring every schema up to date; return revision by schema."""
+    async with databases_of(settings, create=True) as databases:
+        return await migrate(databases.main, databases.vault)
 
 
 async def seed_directory(settings: Settings, name: str) -> int:
-    """Load a directory of partners; answers how many entries were new or changed."""
+    """Load a directory of partners; return how many entries were new or changed."""
     async with command_context(settings) as platform:
         return (await seed(platform, name)).changed
 
 
 async def rebuild(settings: Settings, service: str) -> int:
-    """Empty a service's read tables and fold its events again; answers how many events."""
+    """Empty a service's read tables and fold its events again; return how many events."""
     if service not in REBUILD:
         raise UnknownNameError(f"nothing to rebuild in {service}: {', '.join(REBUILD)}")
     async with (
@@ -84,13 +84,13 @@ async def rebuild(settings: Settings, service: str) -> int:
 async def create_api_key(
     settings: Settings, service: str, role: str, name: str, scope: Sequence[str]
 ) -> str:
-    """Create a key, or replace the one of that name; answers it."""
+    """Create a key, or replace the one of that name; return it."""
     async with _database(settings, service) as database, database.transaction() as tx:
         return await create_key(tx, name, role, scope)
 
 
 async def revoke_api_key(settings: Settings, service: str, name: str) -> bool:
-    """Revoke a key; answers whether there was one."""
+    """Revoke a key; return whether there was one."""
     async with _database(settings, service) as database, database.transaction() as tx:
         done = await tx.execute(
             "UPDATE api_keys SET revoked_at = now() WHERE name = $1 AND revoked_at IS NULL",
@@ -106,19 +106,19 @@ async def pause(settings: Settings, service: str, subscription: str, paused: boo
 
 
 async def replay(settings: Settings, service: str, subscription: str) -> int:
-    """Handle parked messages again, in order; answers how many are left."""
-    async with _subscription(settings, service, subscription) as found:
-        return await found.replay()
+    """Handle parked messages again, in order; return how many are left."""
+    async with _subscription(settings, service, subscription) as worker:
+        return await worker.replay()
 
 
 async def discard(settings: Settings, service: str, subscription: str) -> int:
-    """Drop the places of parked records that are nobody's; answers how many there were."""
-    async with _subscription(settings, service, subscription) as found:
-        return await found.discard()
+    """Drop the places of parked records that are nobody's; return how many there were."""
+    async with _subscription(settings, service, subscription) as worker:
+        return await worker.discard()
 
 
 async def republish(settings: Settings, service: str) -> int:
-    """Let the relay publish a service's table from its first event; answers how many there are.
+    """Let the relay publish a service's table from its first event; return how many there are.
 
     The topic begins a new generation: what it held before counts no more, and readers go on
     from their marks. Creates the topic, if it is gone.
@@ -132,8 +132,8 @@ async def rewind(settings: Settings, service: str, subscription: str) -> None:
     """Let a read-table subscription start again from the beginning."""
     if (service, subscription) not in REWINDABLE:
         raise UnknownNameError(f"{service} {subscription} does more than fill a read table")
-    async with _subscription(settings, service, subscription) as found:
-        await found.rewind()
+    async with _subscription(settings, service, subscription) as worker:
+        await worker.rewind()
 
 
 @asynccontextmanager
@@ -142,11 +142,11 @@ async def _subscription(
 ) -> AsyncIterator[Subscription[Any]]:
     async with command_context(settings) as platform:
         built = relay(platform, service) if name == "relay" else build(service, platform)
-        found = [w for w in built.workers if isinstance(w, Subscription) and w.name == name]
-        if not found:
+        named = [w for w in built.workers if isinstance(w, Subscription) and w.name == name]
+        if not named:
             names = ", ".join(w.name for w in built.workers)
             raise UnknownNameError(f"{service} has no subscription {name}: {names}")
-        yield found[0]
+        yield named[0]
         await built.stop()
 
 
@@ -169,26 +169,30 @@ async def status(settings: Settings) -> list[dict[str, Any]]:
 
 
 async def _status(connection: Transaction, service: str) -> list[dict[str, Any]]:
-    found = await connection.fetch(
+    offsets = await connection.fetch(
         "SELECT o.subscription, o.source, o.partition, o.next, o.position, o.updated_at, "
         "coalesce(s.paused, false) AS paused, s.reason, (SELECT count(*) FROM dead_letters d "
         "WHERE d.subscription = o.subscription AND d.partition = o.partition) AS parked "
         "FROM offsets o LEFT JOIN subscriptions s USING (subscription) "
         "ORDER BY o.subscription, o.partition"
     )
-    return [{"service": service, **row, "lag": await _lag(connection, row)} for row in found]
+    rows = []
+    for row in offsets:
+        lag = await _lag(connection, row["source"], row["position"])
+        rows.append({"service": service, **row, "lag": lag})
+    return rows
 
 
-async def _lag(tx: Transaction, row: asyncpg.Record) -> int | None:
-    """Events of the source's table that are not applied; of a topic, the kafka knows."""
-    if row["source"] not in SERVICES:
+async def _lag(tx: Transaction, source: str, position: int) -> int | None:
+    """Count events of the source's table that are not applied; of a topic, Kafka knows."""
+    if source not in SERVICES:
         return None
-    head = await tx.fetchval(f"SELECT coalesce(max(position), 0) FROM {row['source']}.events")
-    return int(max(0, head - row["position"]))
+    head = await tx.fetchval(f"SELECT coalesce(max(position), 0) FROM {source}.events")
+    return int(max(0, head - position))
 
 
 async def count_services(url: str) -> int:
-    """How many services the router knows of."""
+    """Return how many services the router knows of."""
     database = Database(url, "referrals", pool_size=1)
     async with database.reading() as connection:
         count = int(await connection.fetchval("SELECT count(*) FROM services"))
@@ -197,7 +201,7 @@ async def count_services(url: str) -> int:
 
 
 async def doctor(settings: Settings) -> list[Check]:
-    """What the hub stands on, each failure with its repair; changes nothing.
+    """Check what the hub stands on, each failure with its repair; changes nothing.
 
     Raises ``NoHubError`` and ``NotOwnerError``.
     """
@@ -205,23 +209,28 @@ async def doctor(settings: Settings) -> list[Check]:
     checks = [data_directory(settings)]
     async with AsyncExitStack() as stack:
         try:
-            found = await stack.enter_async_context(databases_of(settings, create=False))
+            databases = await stack.enter_async_context(databases_of(settings, create=False))
         except (OSError, RuntimeError) as error:
             repair = "see postgresql/server.log in the data directory"
             checks.append(Check("database", False, type(error).__name__, repair))
         else:
-            checks += await _databases(settings, found)
+            checks += await _databases(settings, databases)
     checks += [secret_files(settings), _requesters(settings)]
     return checks + await kafka.checks(settings)
 
 
-async def _databases(settings: Settings, found: Databases) -> list[Check]:
-    checks = [await _reachable(found.main, embedded=found.server is not None)]
+async def _databases(settings: Settings, databases: Databases) -> list[Check]:
+    checks = [await _reachable(databases.main, embedded=databases.server is not None)]
     if checks[-1].ok:
-        checks.append(await _migrated(found))
+        try:
+            await check(databases.main, databases.vault)
+            detail = "applied as this release has them"
+            checks.append(Check("migrations", True, detail))
+        except (NotMigratedError, ForeignMigrationsError) as error:
+            checks.append(Check("migrations", False, str(error), error.repair))
     if not checks[-1].ok:
         return checks
-    platform = Platform(settings, found.main, found.vault)
+    platform = Platform(settings, databases.main, databases.vault)
     try:
         checks += [*await master_keys(platform), await _signed(platform)]
         checks.append(await alarms.check(platform))
@@ -241,14 +250,6 @@ async def _reachable(url: str, *, embedded: bool) -> Check:
         repair = "start PostgreSQL, or correct AIGUILLAGE_DATABASE_URL"
         return Check("database", False, f"{kind}: {type(error).__name__}", repair)
     return Check("database", True, f"PostgreSQL {version}, {kind}")
-
-
-async def _migrated(found: Databases) -> Check:
-    try:
-        await check(found.main, found.vault)
-    except (NotMigratedError, ForeignMigrationsError) as error:
-        return Check("migrations", False, str(error), error.repair)
-    return Check("migrations", True, "applied as this release has them")
 
 
 async def _signed(platform: Platform) -> Check:

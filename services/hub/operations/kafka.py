@@ -24,14 +24,16 @@ async def checks(settings: Settings) -> list[Check]:
 
     where = f"broker at {settings.kafka_bootstrap}"
     try:
-        found = await topic_differences(settings)
+        differences = await topic_differences(settings)
     except Exception as error:
         if not is_infrastructure(error):
             raise
         repair = "start the broker, or correct AIGUILLAGE_KAFKA_BOOTSTRAP"
         return [Check("Kafka", False, f"{where}: {type(error).__name__}", repair)]
     repair = f"create or alter it as {HOWTO} says; a relay makes those that are missing"
-    topics = Check("topics", not found, "; ".join(found) or "as they should be", repair)
+    topics = Check(
+        "topics", not differences, "; ".join(differences) or "as they should be", repair
+    )
     return [Check("Kafka", True, f"{where} answers"), topics]
 
 

@@ -36,8 +36,8 @@ async def give_out(format: str, source: str | None, data: Path | None) -> bytes:
         service_context(load_settings(data=data), "partners") as (platform, database),
         database.reading() as connection,
     ):
-        found = await export(connection, format, source, local_day(platform.clock()))
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2)
+        listed = await export(connection, format, source, local_day(platform.clock()))
+    return orjson.dumps(listed, option=orjson.OPT_INDENT_2)
 
 
 def read_files(
@@ -72,11 +72,18 @@ def _refusals(report: Report) -> Table:
     table = Table("Quoi", "Nº", "Identifiant", "Champ", "Raison")
     for refused in report.refused[:SHOWN]:
         kind = "structure" if refused.what == "structure" else "service"
-        cells = (kind, str(refused.row), refused.id, refused.field, _in_french(refused.detail))
+        cells = (
+            kind,
+            str(refused.row),
+            refused.id,
+            refused.field,
+            _FRENCH.get(refused.detail, refused.detail),
+        )
         table.add_row(*(cell.replace("[", r"\[") for cell in cells))
     return table
 
 
+# of a refusal; one with a number in it stays as it is
 _FRENCH = {
     "is required": "obligatoire",
     "is not a value of data·inclusion v1": "valeur inconnue de data·inclusion v1",
@@ -106,8 +113,3 @@ _FRENCH = {
         "sa structure est inconnue, absente ou refusée"
     ),
 }
-
-
-def _in_french(detail: str) -> str:
-    """Of a refusal; one with a number in it stays as it is."""
-    return _FRENCH.get(detail, detail)

@@ -19,9 +19,7 @@ from infra.tlog.verify.remote import remote_log
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 OPENING = ("salt", "header", "data")
-SHOWN = (
-    "service", "id", "type", "stream", "version", "person", "recorded_at", "actor", "data",
-)  # fmt: skip
+SHOWN = ["service", "id", "type", "stream", "version", "person", "recorded_at", "actor", "data"]
 
 
 class NoProofError(Repairable):
@@ -32,7 +30,7 @@ class NoProofError(Repairable):
 
 @dataclass(frozen=True)
 class ProofVerdict:
-    """What a check found: a sentence; and what the entry says, if that is proven as well."""
+    """Result of a check: a sentence; and what the entry says, if that is proven as well."""
 
     outcome: Outcome
     reason: str
@@ -46,8 +44,8 @@ class ProofVerdict:
     def lines(self) -> list[str]:
         """For people."""
         mark = "✓" if self.outcome is Outcome.INTACT else "✗"
-        said = [f"    {name}: {self.entry[name]}" for name in SHOWN if name in self.entry]
-        return [f"  {mark} {self.reason}", *said]
+        shown = [f"    {name}: {self.entry[name]}" for name in SHOWN if name in self.entry]
+        return [f"  {mark} {self.reason}", *shown]
 
     def document(self) -> dict[str, Any]:
         """For programs."""
@@ -107,14 +105,14 @@ def check(
         proven = _bytes(entry) if entry else proof.extra
         if proven is None:
             return ProofVerdict(Outcome.INCOMPLETE, "the file holds no entry: give --entry")
-        said = _opened(_bytes(opening)) if opening else None
+        opened = _opened(_bytes(opening)) if opening else None
     except UnsoundLogError as error:
         return ProofVerdict(Outcome.INCOMPLETE, error.reason)
     except (ProofError, NoProofError) as error:
         return ProofVerdict(Outcome.INCOMPLETE, str(error))
     try:
         reason = proof.check(proven, trusted)
-        return ProofVerdict(Outcome.INTACT, reason, _shown(proven, said) if said else {})
+        return ProofVerdict(Outcome.INTACT, reason, _shown(proven, opened) if opened else {})
     except ProofError as error:
         return ProofVerdict(Outcome.BROKEN, str(error))
 
