@@ -1,6 +1,7 @@
 """The worklist as one Core select: an item for each reason why a case needs a human."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -40,6 +41,11 @@ _NO_ID, _NO_TEXT = cast(null(), Uuid), cast(null(), Text)
 
 def worklist(limit: int, offset: int) -> Select[Any]:
     """Select what needs a human: urgent first, then by the day by which it is due."""
+    return _listed().limit(limit).offset(offset)
+
+
+@cache  # it takes milliseconds to put together, and is the same each time
+def _listed() -> Select[Any]:
     items = union_all(*_of_referrals(), *_of_cases(), _undelivered(), _unclear()).cte("items")
     about = (items.c.reason, CASES.c.case_id, CASES.c.person_id, items.c.referral_id)
     case_is = (items.c.due_on, CASES.c.urgent, CASES.c.thematique)
@@ -56,7 +62,7 @@ def worklist(limit: int, offset: int) -> Select[Any]:
     without_rules = without_rules.where(a.kind == "no-rules")
     rows = union_all(of_cases, duplicates, without_rules).subquery("rows")
     order = (rows.c.urgent.desc(), rows.c.due_on.nulls_first(), rows.c.case_id)
-    return select(rows).order_by(*order, rows.c.referral_id).limit(limit).offset(offset)
+    return select(rows).order_by(*order, rows.c.referral_id)
 
 
 def _item(
