@@ -78,16 +78,10 @@ def _class_of_exception(_: Any, __: str, entry: Any) -> Any:
     error = sys.exc_info()[1] if info is True else info
     if isinstance(error, BaseException):
         entry["error"] = type(error).__name__
-        entry["at"] = [
-            f"{frame.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{frame.tb_lineno}"
-            for frame in _frames(error)
-        ][-4:]
+        places, trace = [], error.__traceback__
+        while trace:
+            file = trace.tb_frame.f_code.co_filename.rsplit("/", 2)[-1]
+            places.append(f"{file}:{trace.tb_lineno}")
+            trace = trace.tb_next
+        entry["at"] = places[-4:]
     return entry
-
-
-def _frames(error: BaseException) -> list[Any]:
-    frames, trace = [], error.__traceback__
-    while trace:
-        frames.append(trace)
-        trace = trace.tb_next
-    return frames

@@ -6,7 +6,7 @@ misses an event (docs/adr/0003). Therefore: append last, commit at once.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -92,7 +92,8 @@ class EventStore:
             positions = await self._insert(tx, [_row(event) for event in recorded])
         except asyncpg.UniqueViolationError as error:
             raise ConcurrencyError(str(error.constraint_name)) from error
-        return [_at(event, p) for event, p in zip(recorded, positions, strict=True)]
+        placed = zip(recorded, positions, strict=True)
+        return [replace(event, position=position) for event, position in placed]
 
     async def load(self, tx: Transaction, stream: str) -> list[StoredEvent]:
         """All events of one stream, oldest first."""
@@ -134,7 +135,7 @@ class EventStore:
             "WHERE position > $1 ORDER BY position LIMIT $2",
             after, limit,
         )  # fmt: skip
-        return [(row["position"], row["key"]) for row in rows]
+        return [(position, key) for position, key in rows]
 
     async def strange(self, tx: Transaction, events: Sequence[tuple[int, UUID]]) -> list[int]:
         """Those of these positions at which the table has no event, or one of another id."""
@@ -144,7 +145,7 @@ class EventStore:
             "WHERE e.position = given.position AND e.event_id = given.event_id) ORDER BY 1",
             [position for position, _ in events], [event_id for _, event_id in events],
         )  # fmt: skip
-        return [row["position"] for row in rows]
+        return [position for (position,) in rows]
 
     async def at_all(self, tx: Transaction, positions: Sequence[int]) -> list[StoredEvent]:
         """Those events at these positions that are there, in commit order."""
@@ -173,50 +174,53 @@ class EventStore:
         self, tx: Transaction, appends: Sequence[Append], recorded_at: datetime
     ) -> list[StoredEvent]:
         unknown = [a.stream for a in appends if a.expected == ANY]
-        versions = await self._current(tx, unknown) if unknown else {}
+        versions: dict[str, int] = {}
+        if unknown:
+            rows = await tx.fetch(
+                f"SELECT stream, max(version) FROM {self._table} "
+                "WHERE stream = ANY($1) GROUP BY stream",
+                unknown,
+            )
+            versions = {stream: version for stream, version in rows}
         recorded: list[StoredEvent] = []
-        salts = _salts(2 * sum(len(append.events) for append in appends))
+        # all salts that may be needed, from one call to the system
+        drawn = os.urandom(SALT_BYTES * 2 * sum(len(append.events) for append in appends))
+        salts = (drawn[n : n + SALT_BYTES] for n in range(0, len(drawn), SALT_BYTES))
         for append in appends:
             start = append.expected if append.expected != ANY else None
             version = versions.get(append.stream, 0) if start is None else start
             for event in append.events:
                 version += 1
-                named = append.stream, version, recorded_at
-                recorded.append(self._numbered(event, *named, salts))
+                recorded.append(
+                    StoredEvent(
+                        service=self.service,
+                        position=0,
+                        event_id=event.event_id,
+                        stream=append.stream,
+                        version=version,
+                        type=event.type,
+                        person_id=event.person_id,
+                        occurred_at=event.occurred_at,
+                        recorded_at=recorded_at,
+                        data=event.data,
+                        sealed=event.sealed,
+                        meta=event.meta,
+                        salt=next(salts),
+                        sealed_salt=next(salts) if event.sealed is not None else None,
+                    )
+                )
             versions[append.stream] = version
         return recorded
-
-    async def _current(self, tx: Transaction, streams: list[str]) -> dict[str, int]:
-        rows = await tx.fetch(
-            f"SELECT stream, max(version) AS version FROM {self._table} "
-            "WHERE stream = ANY($1) GROUP BY stream",
-            streams,
-        )
-        return {row["stream"]: row["version"] for row in rows}
 
     async def _insert(self, tx: Transaction, rows: list[tuple[Any, ...]]) -> list[int]:
         if len(rows) == 1:
             return [await tx.fetchval(self._insert_one, *rows[0])]
         if len(rows) < COPY_FROM:
             drawn = await tx.fetch(self._insert_many, *columns(rows))
-            return [row["position"] for row in drawn]
+            return [position for (position,) in drawn]
         await tx.copy(self.service, "events", _COLUMNS, rows)
         last = int(await tx.fetchval(f"SELECT currval('{self._table}_position_seq')"))
         return list(range(last - len(rows) + 1, last + 1))  # drawn under the lock: no holes
-
-    def _numbered(
-        self,
-        event: NewEvent,
-        stream: str,
-        version: int,
-        recorded_at: datetime,
-        salts: Iterator[bytes],
-    ) -> StoredEvent:
-        return StoredEvent(
-            self.service, 0, event.event_id, stream, version, event.type, event.person_id,
-            event.occurred_at, recorded_at, event.data, event.sealed, event.meta,
-            next(salts), next(salts) if event.sealed is not None else None,
-        )  # fmt: skip
 
     def _recorded(self, row: Any) -> StoredEvent:
         event_type, data = row["type"], row["data"]
@@ -230,12 +234,6 @@ class EventStore:
         )  # fmt: skip
 
 
-def _salts(count: int) -> Iterator[bytes]:
-    """So many random salts, from one call to the system."""
-    drawn = os.urandom(SALT_BYTES * count)
-    return (drawn[n : n + SALT_BYTES] for n in range(0, len(drawn), SALT_BYTES))
-
-
 def _row(event: StoredEvent) -> tuple[Any, ...]:
     event.require_readable()
     seal = event.committed_seal()
@@ -244,7 +242,3 @@ def _row(event: StoredEvent) -> tuple[Any, ...]:
         event.occurred_at, event.recorded_at, event.data, event.sealed, event.meta.json(),
         event.salt, event.sealed_salt, seal, event.entry_with(seal),
     )  # fmt: skip
-
-
-def _at(event: StoredEvent, position: int) -> StoredEvent:
-    return replace(event, position=position)

@@ -50,7 +50,13 @@ class Writer:
         ``PersonErasedError`` where something personal would have to be sealed for a person
         whose key is gone.
         """
-        keys = await self._keys(pending, new_persons)
+        persons = {
+            p.person_id for p in pending if p.person_id and any(e.sealed for e in p.events)
+        }
+        keys: dict[UUID, PersonKey] = {}
+        if persons:
+            fetch = self.vault.ensure if new_persons else self.vault.keys
+            keys = await fetch(persons)
         now = recorded_at or self._clock()
         appends = [
             Append(p.stream, [_sealed(e, p, keys, now) for e in p.events], p.expected)
@@ -58,16 +64,6 @@ class Writer:
             if p.events
         ]
         return await self.store.append(tx, appends, now)
-
-    async def _keys(
-        self, pending: Sequence[Pending], new_persons: bool
-    ) -> dict[UUID, PersonKey]:
-        persons = {
-            p.person_id for p in pending if p.person_id and any(e.sealed for e in p.events)
-        }
-        if not persons:
-            return {}
-        return await (self.vault.ensure(persons) if new_persons else self.vault.keys(persons))
 
 
 def _sealed(

@@ -65,6 +65,11 @@ class Epoch:
     rewrapped_at: datetime | None
     destroyed_at: datetime | None
 
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Epoch":
+        """Read a row of ``vault.epochs``."""
+        return cls(number=row["epoch"], **{k: v for k, v in row.items() if k != "epoch"})
+
 
 def prefix(epoch: int) -> bytes:
     """How everything that was wrapped under an epoch begins; in order, as epochs are."""
@@ -171,7 +176,7 @@ class KeyRing:
 
     async def epochs(self) -> list[Epoch]:
         """Every epoch that ever was, the newest last; none before the first use."""
-        return [_epoch(row) for row in await self._database.rows(EPOCHS)]
+        return [Epoch.of(row) for row in await self._database.rows(EPOCHS)]
 
     async def begin(self, after: int) -> None:
         """Begin the epoch after ``after``, unless somebody else has.
@@ -271,7 +276,3 @@ class KeyRing:
                 f"no {name}: set AIGUILLAGE_TRANSIT_URL and its token file"
             )
         return self._providers[name]
-
-
-def _epoch(row: Mapping[str, Any]) -> Epoch:
-    return Epoch(number=row["epoch"], **{k: v for k, v in row.items() if k != "epoch"})

@@ -46,7 +46,7 @@ class EncryptedColumn:
 
     def select(self, after: int) -> str:
         """Rows of epochs from $1 to below $2, locked; ``after``: from $4 … on, in key order."""
-        key = _names(self.key)
+        key = ", ".join(f'"{name}"' for name in self.key)
         given = ", ".join(f"${n}" for n in range(4, 4 + after))
         further = f"AND ({key}) > ({given}) " if after else ""
         return (
@@ -137,7 +137,3 @@ async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
 
 def _key(kept: EncryptedColumn, row: Any) -> tuple[Any, ...]:
     return tuple(row[name] for name in kept.key)
-
-
-def _names(names: tuple[str, ...]) -> str:
-    return ", ".join(f'"{name}"' for name in names)

@@ -127,16 +127,13 @@ class TransitProvider:
 
 def _base(transit: Transit) -> str:
     parts = urlsplit(transit.url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.hostname)):
+    try:
+        here = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        here = False
+    if parts.scheme != "https" and not (parts.scheme == "http" and here):
         raise KeyUnavailableError("AIGUILLAGE_TRANSIT_URL must begin with https://")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/v1"
-
-
-def _is_here(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

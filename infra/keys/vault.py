@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy.exc import DBAPIError
 
-from infra.keys.key_ring import NONCE_BYTES, KeyRing, MasterKeys
+from infra.keys.key_ring import NONCE_BYTES, KeyRing
 from infra.keys.master_key import CannotUnsealError
 from infra.keys.rewrap import EncryptedColumn
 from infra.postgres.database import Database
@@ -96,7 +96,8 @@ class Vault:
     async def keys(self, person_ids: Iterable[UUID]) -> dict[UUID, PersonKey]:
         """The keys that exist; an erased or unknown person is absent."""
         wanted = set(person_ids)
-        known = {p: key for p in wanted if (key := self._cached(p)) is not None}
+        self._forget_expired()
+        known = {p: self._cache[p][1] for p in wanted if p in self._cache}
         missing = [p for p in wanted if p not in known]
         if missing:
             known |= await self._fetch(missing)
@@ -124,7 +125,11 @@ class Vault:
         if not wanted:
             return {}
         master = await self.master.keys()
-        made = {p: _new_key(p, master) for p in wanted}
+        made: dict[UUID, tuple[PersonKey, bytes]] = {}
+        for person_id in wanted:
+            key_id, data_key = uuid4(), os.urandom(32)
+            wrapped = master.wrap(data_key, key_id.bytes + person_id.bytes)
+            made[person_id] = (PersonKey(key_id, person_id, AESGCM(data_key)), wrapped)
         rows = [(key.key_id, p, wrapped) for p, (key, wrapped) in made.items()]
         try:
             async with self.database.transaction() as tx:
@@ -139,7 +144,7 @@ class Vault:
             if getattr(error, "sqlstate", None) == PERSON_ERASED:
                 raise PersonErasedError from error
             raise
-        return {p: self._remember(made[p][0]) for p in (row["person_id"] for row in inserted)}
+        return {p: self._remember(made[p][0]) for (p,) in inserted}
 
     def drop(self, person_ids: Iterable[UUID]) -> None:
         """Forget the keys of persons whose erasure was asked for, before a minute is over."""
@@ -153,11 +158,6 @@ class Vault:
             self._sweep.cancel()
         self.master.forget()
         await self.database.close()
-
-    def _cached(self, person_id: UUID) -> PersonKey | None:
-        self._forget_expired()
-        entry = self._cache.get(person_id)
-        return entry[1] if entry else None
 
     def _remember(self, key: PersonKey) -> PersonKey:
         self._forget_expired()
@@ -194,16 +194,10 @@ class Vault:
                 "(SELECT FROM vault.erasures e WHERE e.person_id = k.person_id)",
                 person_ids,
             )
-        master = await self.master.keys(row["wrapped"] for row in rows)
-        return {row["person_id"]: self._remember(_unwrapped(row, master)) for row in rows}
-
-
-def _unwrapped(row: asyncpg.Record, master: MasterKeys) -> PersonKey:
-    cipher = AESGCM(master.unwrap(row["wrapped"], _bound(row)))
-    return PersonKey(row["key_id"], row["person_id"], cipher)
-
-
-def _new_key(person_id: UUID, master: MasterKeys) -> tuple[PersonKey, bytes]:
-    key_id, data_key = uuid4(), os.urandom(32)
-    wrapped = master.wrap(data_key, key_id.bytes + person_id.bytes)
-    return PersonKey(key_id, person_id, AESGCM(data_key)), wrapped
+        master = await self.master.keys(wrapped for _, _, wrapped in rows)
+        opened = {}
+        for row in rows:
+            key_id, person_id, wrapped = row
+            cipher = AESGCM(master.unwrap(wrapped, _bound(row)))
+            opened[person_id] = self._remember(PersonKey(key_id, person_id, cipher))
+        return opened

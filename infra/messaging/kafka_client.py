@@ -61,11 +61,16 @@ async def close(client: Any, seconds: float = STOP_SECONDS) -> None:
 
 
 async def _force(client: Any) -> None:
-    found = [_inner(client, path) for path in _INNER_TASKS]
-    tasks = [task for task in found if isinstance(task, asyncio.Task) and not task.done()]
+    inner = [_inner(client, path) for path in _INNER_TASKS]
+    tasks = [task for task in inner if isinstance(task, asyncio.Task) and not task.done()]
     tasks += [task for task in _inner(client, "_fetcher._pending_tasks") or ()]
-    for future in _undelivered(client):  # or the task that flushes them would wait for ever
-        future.cancel()
+    queued = _inner(client, "_message_accumulator._batches") or {}
+    batches = [batch for waiting in queued.values() for batch in waiting]
+    batches += _inner(client, "_message_accumulator._pending_batches") or ()
+    for batch in batches:  # or the task that flushes them would wait for ever
+        for name in ("future", "_drain_waiter"):
+            if (future := _inner(batch, name)) is not None:
+                future.cancel()
     for task in tasks:
         task.cancel()
     if tasks:
@@ -75,14 +80,6 @@ async def _force(client: Any) -> None:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1):
                 await connection.close()
-
-
-def _undelivered(client: Any) -> list[asyncio.Future[Any]]:
-    queued = _inner(client, "_message_accumulator._batches") or {}
-    batches = [batch for waiting in queued.values() for batch in waiting]
-    batches += _inner(client, "_message_accumulator._pending_batches") or ()
-    found = [_inner(b, name) for b in batches for name in ("future", "_drain_waiter")]
-    return [future for future in found if future is not None]
 
 
 def _inner(client: Any, path: str) -> Any:

@@ -107,7 +107,10 @@ class Subscription(Loop, Generic[E]):
             applied += await self._apply(batch)
             self.alive()
         if batches:
-            await self._clear()
+            if not self._sound:  # what was wrong with the source is over
+                async with self.database.transaction() as tx:
+                    await clear_alarm(tx, TOPIC, self.name)
+                self._sound = True
         else:
             await self._notice_rewind()
         return applied
@@ -173,7 +176,8 @@ class Subscription(Loop, Generic[E]):
         except Exception as error:
             await self._seek(batch.partition, batch.start)
             if isinstance(error, TooManyFailuresError):
-                await self._pause(str(error))
+                async with self.database.transaction() as tx:
+                    await set_paused(tx, self.name, True, str(error))
             raise
 
     async def _apply_with_fallback(self, batch: Batch[E]) -> int:
@@ -291,10 +295,6 @@ class Subscription(Loop, Generic[E]):
             self.name, self.source.name, partition, following, position,
         )  # fmt: skip
 
-    async def _pause(self, reason: str) -> None:
-        async with self.database.transaction() as tx:
-            await set_paused(tx, self.name, True, reason)
-
     async def _warn(self, detail: str) -> None:
         """Every time anew: another member, with other partitions, may have cleared it."""
         self._sound = False
@@ -302,13 +302,6 @@ class Subscription(Loop, Generic[E]):
             await self.raise_alarm(TOPIC, self.name, detail)
         except Exception as error:
             log.warning("no alarm", subscription=self.name, error=type(error).__name__)
-
-    async def _clear(self) -> None:
-        """What was read went through: whatever was wrong with the source is over."""
-        if not self._sound:
-            async with self.database.transaction() as tx:
-                await clear_alarm(tx, TOPIC, self.name)
-            self._sound = True
 
     async def _seek(self, partition: int, offset: int) -> None:
         await self.source.seek(partition, offset)

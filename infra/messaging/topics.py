@@ -65,7 +65,15 @@ async def ensure_topics(
         async with asyncio.timeout(START_SECONDS):
             await admin.start()
             answer = await admin.create_topics(
-                [_topic(settings, name, partitions) for name in names]
+                [
+                    NewTopic(
+                        name,
+                        partitions or settings.topic_partitions,
+                        settings.topic_replication,
+                        topic_configs=configs_of(settings, name),
+                    )
+                    for name in names
+                ]
             )
     finally:
         await close(admin)
@@ -73,12 +81,3 @@ async def ensure_topics(
         error = for_code(code)
         if error not in (NoError, TopicAlreadyExistsError):
             raise error(name)
-
-
-def _topic(settings: Settings, name: str, partitions: int | None) -> NewTopic:
-    return NewTopic(
-        name,
-        partitions or settings.topic_partitions,
-        settings.topic_replication,
-        topic_configs=configs_of(settings, name),
-    )

@@ -137,15 +137,12 @@ class EmbeddedPostgres:
             return None
         return process if _is_postgres(process) else None
 
-    def _recorded(self) -> list[str]:
-        try:
-            return self._pid_file.read_text().splitlines()
-        except OSError:
-            return []
-
     def _elsewhere(self) -> bool:
         """Whether the server here was started when its directory had another name."""
-        recorded = self._recorded()
+        try:
+            recorded = self._pid_file.read_text().splitlines()
+        except OSError:
+            return False
         moved = len(recorded) > 1 and Path(recorded[1]) != self.pgdata
         return moved and self.running()
 
@@ -163,10 +160,10 @@ class EmbeddedPostgres:
         if len(os.fsencode(self.pgdata / SOCKET)) <= LONGEST_SOCKET:
             return self.pgdata
         try:
-            found = self.pgdata.stat()
+            status = self.pgdata.stat()
         except FileNotFoundError:
             return self.pgdata
-        return Path("/tmp") / f"aiguillage-{found.st_dev}-{found.st_ino}"
+        return Path("/tmp") / f"aiguillage-{status.st_dev}-{status.st_ino}"
 
     # --- starting -----------------------------------------------------------------------
 
@@ -174,7 +171,17 @@ class EmbeddedPostgres:
         """Make what is missing. As root, let the server's user pass to it, and no further."""
         self.pgdata.parent.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
-            _make_account()
+            try:
+                _account()
+            except KeyError:
+                command = [
+                    "useradd",
+                    "--system",
+                    "--user-group",
+                    "--shell",
+                    "/usr/sbin/nologin",
+                ]
+                subprocess.run([*command, SYSTEM_USER], check=True, capture_output=True)
             _open_way(self.pgdata)
             _open_way(program("postgres"))
         if not self.pgdata.exists():
@@ -213,20 +220,24 @@ class EmbeddedPostgres:
 
     def _run(self, name: str, *arguments: str) -> None:
         """Run one of its programs on this directory, as the user whose it is."""
+        who: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            account = _account()
+            who = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         subprocess.run(
             [program(name), "-D", str(self.pgdata), *arguments],
             # no pipe: the server that pg_ctl leaves behind would hold it open
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            cwd="/", check=True, **_as_account(),
+            cwd="/", check=True, **who,
         )  # fmt: skip
 
 
 def _is_postgres(process: int) -> bool:
     try:
-        found = Path(f"/proc/{process}/stat").read_text()
+        line = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return False
-    name, state = found.split("(")[1].split(")")
+    name, state = line.split("(")[1].split(")")
     return name == "postgres" and state.split()[0] not in "XZ"
 
 
@@ -237,21 +248,6 @@ def _account() -> pwd.struct_passwd:
     return pwd.getpwnam(SYSTEM_USER)
 
 
-def _as_account() -> dict[str, Any]:
-    if os.geteuid() != 0:
-        return {}
-    account = _account()
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-
-
-def _make_account() -> None:
-    try:
-        _account()
-    except KeyError:
-        command = ["useradd", "--system", "--user-group", "--shell", "/usr/sbin/nologin"]
-        subprocess.run([*command, SYSTEM_USER], check=True, capture_output=True)
-
-
 def _give(path: Path) -> None:
     if os.geteuid() == 0:
         os.chown(path, _account().pw_uid, _account().pw_gid)
@@ -260,9 +256,9 @@ def _give(path: Path) -> None:
 def _open_way(path: Path) -> None:
     """Let the server's user pass (not list) the directories above a path that are root's."""
     for directory in reversed(path.parents):
-        found = directory.stat()
-        if found.st_uid == 0 and not found.st_mode & stat.S_IXOTH:
-            directory.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
+        status = directory.stat()
+        if status.st_uid == 0 and not status.st_mode & stat.S_IXOTH:
+            directory.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
             log.warning("opened for the database's user to pass", directory=str(directory))
 
 

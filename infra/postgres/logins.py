@@ -69,8 +69,8 @@ async def _password(connection: AsyncConnection, role: str) -> str:
 def _known(url: URL, role: str) -> str | None:
     file = Path(str(url.query["passfile"]))
     lines = file.read_text().splitlines() if file.exists() else []
-    found = [line.split(":", 4) for line in lines if line.count(":") >= 4]
-    return next((entry[4] for entry in found if entry[3] == role), None)
+    entries = [line.split(":", 4) for line in lines if line.count(":") >= 4]
+    return next((entry[4] for entry in entries if entry[3] == role), None)
 
 
 def _make(url: URL, role: str) -> str:

@@ -55,7 +55,8 @@ def config_of(schema: str) -> Config:
     config = Config()
     package = "infra.keys.migrations" if schema == "vault" else f"services.{schema}.migrations"
     config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
-    config.set_main_option("version_locations", str(_directory(package)))
+    (directory,) = importlib.import_module(package).__path__
+    config.set_main_option("version_locations", directory)
     config.set_main_option("path_separator", "os")
     config.attributes["schema"] = schema
     return config
@@ -148,14 +149,8 @@ async def _applied(connection: AsyncConnection, schema: str) -> dict[str, str]:
     return {row.revision: row.sha256 for row in rows}
 
 
-def _directory(package: str) -> Path:
-    (found,) = importlib.import_module(package).__path__
-    return Path(found)
-
-
 def _scripts(schema: str) -> Iterator[Script]:
-    found = ScriptDirectory.from_config(config_of(schema)).walk_revisions()
-    yield from reversed(list(found))
+    yield from reversed(list(ScriptDirectory.from_config(config_of(schema)).walk_revisions()))
 
 
 async def _create_database(url: str) -> None:
@@ -175,19 +170,21 @@ async def _migrate_schema(url: str, schema: str) -> str:
         await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         for name in SCHEMAS:
             await create_login(connection, name)
-        roles = ", ".join(map(role_of, _who(schema)))
+        # who may connect to a schema's database: the vault's is nobody else's
+        roles = ", ".join(map(role_of, ["vault"] if schema == "vault" else SERVICES))
         await _statements(connection, _WALL, database=make_url(url).database, roles=roles)
         await _statements(connection, _SCHEMA, schema=schema, role=role_of(schema))
         missing = await _missing_now(connection, schema)
         await connection.run_sync(_upgrade, schema)
         for revision in missing:
-            await _remember(connection, schema, revision)
+            await connection.execute(
+                text(
+                    f"INSERT INTO {schema}.migrations (revision, sha256) "
+                    "VALUES (:revision, :sha256)"
+                ),
+                {"revision": revision, "sha256": checksums(schema)[revision]},
+            )
     return list(checksums(schema))[-1]
-
-
-def _who(schema: str) -> Collection[str]:
-    """Who may connect to a schema's database: the vault's is nobody else's."""
-    return ["vault"] if schema == "vault" else SERVICES
 
 
 async def _statements(connection: AsyncConnection, script: str, **names: str | None) -> None:
@@ -205,13 +202,6 @@ async def _missing_now(connection: AsyncConnection, schema: str) -> list[str]:
         if current is not None and current >= missing[0]:
             raise ForeignMigrationsError(f"{schema} {current} was applied before any release")
     return missing
-
-
-async def _remember(connection: AsyncConnection, schema: str, revision: str) -> None:
-    await connection.execute(
-        text(f"INSERT INTO {schema}.migrations (revision, sha256) VALUES (:revision, :sha256)"),
-        {"revision": revision, "sha256": checksums(schema)[revision]},
-    )
 
 
 def _upgrade(connection: Connection, schema: str) -> None:

@@ -67,7 +67,10 @@ class Service:
         self.app = app
         self.database = database
         self.workers = list(workers)
-        self._alarms = Watch(list(_databases(database, workers).values()))
+        # each schema that is worked on: a relay works on all of them
+        subscribed = [w.database for w in workers if isinstance(w, Subscription)]
+        schemas = {one.schema: one for one in (database, *subscribed)}
+        self._alarms = Watch(list(schemas.values()))
         self._watch = PeriodicTask("alarms", self._alarms.step, ALARM_SECONDS)
         self._stuck_seconds = stuck_seconds
         self._stop_seconds = stop_seconds
@@ -138,12 +141,6 @@ class Service:
             yield self
         finally:
             await self.stop()
-
-
-def _databases(own: Database, workers: Sequence[Worker]) -> dict[str, Database]:
-    """Each schema that is worked on (a relay works on all of them)."""
-    subscribed = [w.database for w in workers if isinstance(w, Subscription)]
-    return {database.schema: database for database in (own, *subscribed)}
 
 
 async def _lag(subscription: Subscription[Any]) -> int | None:

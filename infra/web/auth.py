@@ -88,22 +88,20 @@ class Authenticator:
         expires, principal = self._known.get(wanted, (0.0, None))
         if principal is not None and expires > time.monotonic():
             return principal
-        async with self.failures.attempt(address):
-            found = await self._load(wanted)
-        if found:
-            if len(self._known) >= CACHE_SIZE:
-                self._known.clear()
-            self._known[wanted] = (time.monotonic() + CACHE_SECONDS, found)
-        return found
-
-    async def _load(self, wanted: bytes) -> Principal | None:
-        async with self._database.reading() as connection:
+        async with self.failures.attempt(address), self._database.reading() as connection:
             row = await connection.fetchrow(
                 "SELECT name, role, scope FROM api_keys "
                 "WHERE digest = $1 AND revoked_at IS NULL",
                 wanted,
             )
-        return Principal(row["name"], row["role"], tuple(row["scope"])) if row else None
+        if row is None:
+            return None
+        name, role, scope = row
+        principal = Principal(name, role, tuple(scope))
+        if len(self._known) >= CACHE_SIZE:
+            self._known.clear()
+        self._known[wanted] = (time.monotonic() + CACHE_SECONDS, principal)
+        return principal
 
 
 class RequireRole:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.postgres.database import is_infrastructure
 from infra.web.auth import Authenticator
-from infra.web.bodies import Bodies, Body, body_at, has_body, whole_body
+from infra.web.bodies import Bodies, body_at, has_body, whole_body
 from infra.web.connections import HEAD_BYTES, too_long
 from infra.web.problems import Problem, UnsupportedMediaType, unavailable
 
@@ -47,17 +47,22 @@ class Entrance:
             await self._app(scope, admitted, private)
 
     async def _admitted(self, scope: Scope, receive: Receive) -> Receive | None:
-        """From where the route takes the body; None if the caller left."""
-        if _head_size(scope) > HEAD_BYTES:
+        """Return from where the route takes the body; None if the caller left."""
+        line = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if line + sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_BYTES:
             raise too_long()
         headers = dict(scope["headers"])
         if not has_body(headers):
             return receive
         if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
-            raise _coded()
+            raise UnsupportedMediaType(
+                "Send the body as it is, without a content coding",
+                headers={"accept-encoding": "identity"},
+            )
         body = body_at(scope["path"].removeprefix(scope.get("root_path", "")), self._bodies)
         if not body.open:
-            await _identify(scope, body)
+            authenticator: Authenticator = scope["app"].state.authenticator
+            await authenticator.principal(HTTPConnection(scope), *body.roles)
         if body.unread:
             return receive
         content = await whole_body(scope, receive, body)
@@ -65,22 +70,12 @@ class Entrance:
 
 
 def _refusal(error: Exception) -> Response:
-    """Why somebody is not let in; raises again what nobody foresaw."""
+    """Return why somebody is not let in; raise again what nobody foresaw."""
     if isinstance(error, Problem):
         return error.response()
     if is_infrastructure(error):
         return unavailable()
     raise error
-
-
-async def _identify(scope: Scope, body: Body) -> None:
-    authenticator: Authenticator = scope["app"].state.authenticator
-    await authenticator.principal(HTTPConnection(scope), *body.roles)
-
-
-def _head_size(scope: Scope) -> int:
-    line = len(scope.get("raw_path") or b"") + len(scope["query_string"])
-    return line + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def _replayed(content: bytes, receive: Receive) -> Receive:
@@ -95,8 +90,3 @@ def _replayed(content: bytes, receive: Receive) -> Receive:
         return given
 
     return replay
-
-
-def _coded() -> Problem:
-    detail = "Send the body as it is, without a content coding"
-    return UnsupportedMediaType(detail, headers={"accept-encoding": "identity"})

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from infra.web.problems import Problem, TooManyFailures
+from infra.web.problems import TooManyFailures
 
 BURST = 20
 """Failures of one address before it is told to wait."""
@@ -46,7 +46,11 @@ class Failures:
         who = _of(address)
         level = self._level(who)
         if level + 1 > BURST:
-            raise _too_many((level + 1 - BURST) * EVERY_SECONDS)
+            seconds = math.ceil((level + 1 - BURST) * EVERY_SECONDS)
+            raise TooManyFailures(
+                "Mend the key or the signature before you try again",
+                headers={"retry-after": str(max(1, seconds))},
+            )
         self._full[who] = (level + 1, time.monotonic())
         self._full.move_to_end(who)
         while len(self._full) > ADDRESSES:
@@ -66,9 +70,3 @@ def _of(address: str | None) -> str:
     if known.version == 4:
         return str(known)
     return str(ipaddress.ip_network((known, SUBNET), strict=False))
-
-
-def _too_many(seconds: float) -> Problem:
-    wait = {"retry-after": str(max(1, math.ceil(seconds)))}
-    detail = "Mend the key or the signature before you try again"
-    return TooManyFailures(detail, headers=wait)

@@ -138,17 +138,15 @@ class Watch:
         for database in self._databases:
             async with database.reading() as connection:
                 alarms = await open_alarms(connection)
-            self._count(database.schema, [alarm.kind for alarm in alarms])
-            listed += [{"service": database.schema, **alarm.document()} for alarm in alarms]
+            service, kinds = database.schema, [alarm.kind for alarm in alarms]
+            self._known |= {(service, kind) for kind in kinds}
+            for name, kind in self._known:
+                if name == service:
+                    ALARMS.labels(service, kind).set(kinds.count(kind))
+            listed += [{"service": service, **alarm.document()} for alarm in alarms]
         return listed
 
     async def step(self) -> int:
         """Count once; there is never more to do at once."""
         await self.read()
         return 0
-
-    def _count(self, service: str, kinds: list[str]) -> None:
-        self._known |= {(service, kind) for kind in kinds}
-        for name, kind in self._known:
-            if name == service:
-                ALARMS.labels(service, kind).set(kinds.count(kind))

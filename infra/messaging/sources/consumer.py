@@ -202,23 +202,18 @@ class TopicSource(ABC, Generic[E]):
             begins = await self._consumer.beginning_offsets(list(unplaced))
             ends = await self._consumer.end_offsets(list(unplaced))
             for tp in list(unplaced):
-                following = await self._standing(tp.partition)
+                if self._offsets is None:
+                    raise ConnectionError("not started")
+                life = await self._life(tp.partition)
+                following = await self._offsets.next_offset(tp.partition, life)
                 first = await self._first(tp, following, begins[tp], ends[tp])
                 if unplaced is not self._unplaced:
                     break
                 unplaced.discard(tp)
-                self._let_go(tp, following, first)
-
-    def _let_go(self, tp: Any, following: int, first: int) -> None:
-        self._next[tp.partition] = following
-        self._heard = time.time()
-        self._consumer.seek(tp, first)
-        self._consumer.resume(tp)
-
-    async def _standing(self, partition: int) -> int:
-        if self._offsets is None:
-            raise ConnectionError("not started")
-        return await self._offsets.next_offset(partition, await self._life(partition))
+                self._next[tp.partition] = following
+                self._heard = time.time()
+                self._consumer.seek(tp, first)
+                self._consumer.resume(tp)
 
     async def _identified(self, current: FoundTopic | None) -> FoundTopic:
         """The topic, if it is one that may be read."""
@@ -243,11 +238,13 @@ class TopicSource(ABC, Generic[E]):
         start, end = self._next[partition], records[-1].offset + 1
         self._next[partition] = end
         self._heard = time.time()
-        return Batch(partition, start, end, [self._read(record) for record in records])
-
-    def _read(self, record: Any) -> Message[E]:
-        stepped_over = self._guard.unreadable.pop((record.partition, record.offset), None)
-        return _skipped(record, stepped_over) if stepped_over else self._message(record)
+        messages = []
+        for record in records:
+            stepped_over = self._guard.unreadable.pop((record.partition, record.offset), None)
+            messages.append(
+                _skipped(record, stepped_over) if stepped_over else self._message(record)
+            )
+        return Batch(partition, start, end, messages)
 
     async def _skip(self, partition: int) -> Batch[E] | None:
         """What the consumer passed over: markers of transactions, no records of anybody's."""

@@ -65,7 +65,8 @@ class PublicSource(TopicSource[ForeignRecord]):
 
     def _message(self, record: Any) -> Message[ForeignRecord]:
         # The producer's own key may be a name or a number of the person: it is not kept.
-        size = _size_of(record)
+        size = len(record.key or b"") + len(record.value or b"")
+        size += sum(len(name) + len(value or b"") for name, value in record.headers)
         where = (record.topic, record.partition, record.offset)
         if size > MAX_PUBLIC_BYTES:
             foreign = ForeignRecord(*where, None, (), size)
@@ -78,8 +79,3 @@ class PublicSource(TopicSource[ForeignRecord]):
 def public_source(settings: Settings, group: str) -> PublicSource:
     """What municipal systems produce straight to Kafka; creates the topic if it is missing."""
     return PublicSource(settings, public_topic_of(settings), group)
-
-
-def _size_of(record: Any) -> int:
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
