@@ -6,11 +6,9 @@ cut connection.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +19,7 @@ from yarl import URL
 from contracts.registry import SERVICES
 from services.hub.demo.processes import Hub
 from services.hub.openapi import document
-from tests.e2e.hubs import STRUCTURED, Up
+from tests.e2e.hubs import STRUCTURED
 
 Json = Any
 PARTNER = "petite-foret--mission-locale"
@@ -41,15 +39,6 @@ IN_BODIES = (
     "9999-12-31T23:59:59.999999Z", "2199-12-31T22:59:59.999999Z", "sftp://[", "x" * 3000,
     2**63, -(2**63) - 1, 10**40, None, [], {}, "\ud800", float("nan"),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-async def hub() -> AsyncIterator[Hub]:
-    with TemporaryDirectory(prefix="aiguillage-doors-") as directory:
-        up = Up(Path(directory) / "data")
-        hub = await up.start()
-        yield hub
-        await up.stop()
 
 
 @dataclass

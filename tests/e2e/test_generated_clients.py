@@ -29,19 +29,12 @@ GENERATE_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
-async def hub() -> AsyncIterator[Hub]:
-    with TemporaryDirectory(prefix="aiguillage-clients-") as directory:
-        up = Up(Path(directory) / "data")
-        yield await up.start()
-        await up.stop()
-
-
-@pytest.fixture(scope="module")
-async def clients(hub: Hub) -> AsyncIterator[dict[str, ModuleType]]:
+async def clients(up: Up) -> AsyncIterator[dict[str, ModuleType]]:
     """A package for each service, whole: every module of it was imported."""
+    assert up.hub is not None
     with TemporaryDirectory(prefix="aiguillage-generated-") as directory:
         sys.path.insert(0, directory)
-        yield {name: await generated(hub, name, Path(directory)) for name in SERVICES}
+        yield {name: await generated(up.hub, name, Path(directory)) for name in SERVICES}
         sys.path.remove(directory)
 
 

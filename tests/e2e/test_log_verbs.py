@@ -1,29 +1,9 @@
 """Keys and reconciliation of the log as an operator meets them: on the command line."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import orjson
-import pytest
 
 from services.hub.demo.processes import Hub
 from tests.e2e.hubs import Up, aiguillage, all_logged, contact, emit, rows
-
-
-@pytest.fixture(scope="module")
-async def up() -> AsyncIterator[Up]:
-    with TemporaryDirectory(prefix="aiguillage-log-") as directory:
-        made = Up(Path(directory) / "data")
-        await made.start()
-        yield made
-        await made.stop()
-
-
-@pytest.fixture
-def hub(up: Up) -> Hub:
-    assert up.hub is not None
-    return up.hub
 
 
 async def test_a_key_is_changed_under_a_running_hub(up: Up, hub: Hub):

@@ -1,12 +1,8 @@
 """One person's poison message blocks nobody else; after the repair it is handled in order."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
-import pytest
 
 from services.hub.demo.processes import Hub
 from tests.e2e.hubs import Up, cases, contact, emit, rows, until, with_referral
@@ -17,15 +13,6 @@ UNREAD = (
     "FROM referrals.offsets WHERE subscription = 'routing'"
 )
 REPAIR = "ALTER TABLE referrals.cases DROP CONSTRAINT poison"
-
-
-@pytest.fixture(scope="module")
-async def up() -> AsyncIterator[Up]:
-    with TemporaryDirectory(prefix="aiguillage-poison-") as directory:
-        made = Up(Path(directory) / "data")
-        await made.start()
-        yield made
-        await made.stop()
 
 
 async def routing(up: Up) -> dict[str, Any]:

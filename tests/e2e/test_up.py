@@ -1,9 +1,6 @@
 """`aiguillage up` as its users meet it: one process, one directory, stopped, killed, again."""
 
 import stat
-from collections.abc import AsyncIterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -35,22 +32,6 @@ CHANGE = (
     "UPDATE audit.entries SET data = replace(data::text, $1, $2)::json WHERE idx = "
     "(SELECT max(idx) FROM audit.entries WHERE type LIKE '%.contact.recorded.%')"
 )
-
-
-@pytest.fixture(scope="module")
-async def up() -> AsyncIterator[Up]:
-    with TemporaryDirectory(prefix="aiguillage-up-") as directory:
-        made = Up(Path(directory) / "data")
-        await made.start()
-        yield made
-        if made.hub is not None:
-            await made.stop()
-
-
-@pytest.fixture
-def hub(up: Up) -> Hub:
-    assert up.hub is not None
-    return up.hub
 
 
 async def requested(hub: Hub, event: dict[str, Any]) -> tuple[Any, Any]:

@@ -16,13 +16,11 @@ from services.intake.handlers.inbound import InboundValidator
 from services.intake.handlers.kept import Place, opened
 from tests.integration.intake.test_intake_kafka import (
     CANARY,
-    Topic,
     binary,
     contact,
     structured,
 )
-from tests.integration.intake.test_intake_kafka import service as service
-from tests.integration.intake.test_intake_kafka import topic as topic
+from tests.support.topic import Topic
 
 
 async def test_headers_that_say_nothing_of_the_event_may_hold_anything(topic: Topic):

@@ -2,7 +2,7 @@
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -15,7 +15,6 @@ from httpx2 import ASGITransport, AsyncClient
 
 from contracts.envelope import STRUCTURED
 from contracts.public import PublicContact, PublicWithdrawal
-from contracts.requesters import Requesters
 from contracts.tools.examples import envelope as wrap
 from infra.base.settings import Settings
 from infra.messaging.kafka_client import MAX_PUBLIC_BYTES, close, public_topic_of
@@ -27,29 +26,14 @@ from infra.web.auth import create_key
 from infra.workers.periodic import PeriodicTask
 from services.hub.demo.kafka_broker import Broker
 from services.intake.app import build
-from services.intake.handlers.arrivals import Intake
-from services.intake.handlers.inbound import InboundValidator, origin_of
-from services.intake.handlers.reactions import PublicRecords
-from services.intake.handlers.refused import EXPIRED_RECORDS, RefusedRetention, count_refused
+from services.intake.handlers.inbound import origin_of
+from services.intake.handlers.refused import EXPIRED_RECORDS, RefusedRetention
 from tests.support.platform import client
 from tests.support.postgres import Databases
+from tests.support.topic import Topic, records_of
 
 CANARY = "Zyxwanary"
 Json = dict[str, Any]
-
-
-@pytest.fixture
-async def service(platform: Platform) -> AsyncIterator[Service]:
-    async with build(platform).running() as service:
-        yield service
-
-
-def records_of(platform: Platform, service: Service) -> PublicRecords:
-    """The handler as the service wires it."""
-    intake = Intake(service.database, platform.writer("intake"), platform.clock)
-    vault = platform.vault
-    gate = InboundValidator(vault.index, Requesters(), platform.clock)
-    return PublicRecords(gate, intake, vault.master, platform.clock)
 
 
 def contact(person: Json | None = None, **data: Any) -> Json:
@@ -67,49 +51,6 @@ def binary(event: Json, offset: int = 0) -> ForeignRecord:
     headers = [(f"ce_{name}", str(value).encode()) for name, value in named.items()]
     headers.append(("content-type", event["datacontenttype"].encode()))
     return ForeignRecord("public", 0, offset, orjson.dumps(event["data"]), tuple(headers))
-
-
-class Topic:
-    """Hands records to the handler as the subscription would."""
-
-    def __init__(self, records: PublicRecords, service: Service) -> None:
-        self.records = records
-        self.service = service
-
-    async def deliver(self, *given: ForeignRecord) -> None:
-        numbered = [replace(record, offset=n) for n, record in enumerate(given)]
-        async with self.service.database.transaction() as tx:
-            await self.records.handle(numbered, tx)
-
-    async def replay(self) -> int:
-        async with self.service.database.transaction() as tx:
-            return await self.records.replay_refused(tx)
-
-    async def rows(self, query: str) -> list[Any]:
-        async with self.service.database.reading() as connection:
-            return list(await connection.fetch(query))
-
-    async def refused(self) -> list[tuple[int, str, list[str], int]]:
-        rows = await self.rows(
-            'SELECT "offset", reason, fields, attempts FROM refused_records ORDER BY 1'
-        )
-        return [tuple(row) for row in rows]
-
-    async def counts(self) -> dict[str, int]:
-        async with self.service.database.reading() as connection:
-            return await count_refused(connection)
-
-    async def contacts(self) -> int:
-        rows = await self.rows(f"SELECT 1 FROM events WHERE type = '{_TYPE}'")
-        return len(rows)
-
-
-_TYPE = "fr.aiguillage.intake.contact.recorded.v1"
-
-
-@pytest.fixture
-def topic(platform: Platform, service: Service) -> Topic:
-    return Topic(records_of(platform, service), service)
 
 
 async def test_record_in_either_mode_is_taken(topic: Topic):
