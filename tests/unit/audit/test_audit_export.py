@@ -91,6 +91,7 @@ class Interrupted(MemoryLog):
         return await super().tile(tile)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", range(7))
 def test_an_interrupted_export_is_incomplete_and_goes_on_where_it_stopped(
     after: int, tmp_path: Path

@@ -119,6 +119,7 @@ def slug(body: bytes) -> str:
     return str(orjson.loads(body)["type"]).rsplit("/", 1)[1]
 
 
+@pytest.mark.slow
 async def test_a_request_line_that_never_ends_is_answered_late_and_cut(connect, monkeypatch):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
     reader, writer = await connect()

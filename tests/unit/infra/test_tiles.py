@@ -216,6 +216,7 @@ def test_inclusion_is_proven_from_tiles_alone(size: int, data: st.DataObject) ->
     merkle.verify_inclusion(LEAVES[index], index, size, proof, root_at(size))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(sizes, sizes)
 def test_consistency_is_proven_from_tiles_alone(one: int, two: int) -> None:

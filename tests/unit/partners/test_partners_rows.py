@@ -50,6 +50,7 @@ def table(row: dict[str, Any], delimiter: str, packed: bool) -> str:
     return text.getvalue()
 
 
+@pytest.mark.slow
 @given(STRUCTURES, SERVICES, st.sampled_from([",", ";"]), st.booleans())
 @settings(max_examples=100)
 def test_tables_and_json_say_the_same_in_one_spelling(
