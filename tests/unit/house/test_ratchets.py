@@ -12,13 +12,13 @@ import pytest
 from tests.support.house import SOURCES, name_of, public_definitions, python_files
 
 LIMITS = {
-    "private helpers used once, in thousandths of all functions": 270,
-    "names that say too many things": 200,
-    "docstrings that begin with a clause": 450,
-    "calls with six positional arguments or more": 80,
-    "rows of any type": 70,
-    "columns taken from a row by text": 520,
-    "lines that ruff may not format": 130,
+    "private helpers used once, in thousandths of all functions": 175,
+    "names that say too many things": 9,
+    "docstrings that begin with a clause": 233,
+    "calls with six positional arguments or more": 46,
+    "rows of any type": 13,
+    "columns taken from a row by text": 96,
+    "lines that ruff may not format": 44,
 }
 VAGUE = {"said", "told", "heard", "asks", "words"}
 CLAUSES = {
@@ -135,4 +135,4 @@ def test_figure_of_the_house_only_falls(rule: str) -> None:
     if RULES[rule] is helpers_used_once:
         measured = 1000 * measured // sum(functions(module) for module in modules())
     assert measured <= limit, "\n".join([f"{rule}: {measured}, may be {limit}:", *places])
-    assert measured >= limit - max(5, limit // 10), f"{rule}: {measured}. Lower LIMITS to it."
+    assert measured >= limit - max(20, limit // 3), f"{rule}: {measured}. Lower LIMITS to it."
