@@ -124,9 +124,9 @@ class DeliveryQueue:
         allotted = allot(loads, load.in_flight, load.room, now)
         if not allotted:
             return [], []
-        lease, until = uuid4(), now + LEASE
-        shares = list(allotted), list(allotted.values())
-        records = await tx.fetch(statements.CLAIM, now, *shares, lease, until, load.retry_room)
+        lease, shares = uuid4(), (list(allotted), list(allotted.values()))
+        wanted = now, *shares, lease, now + LEASE, load.retry_room
+        records = await tx.fetch(statements.CLAIM, *wanted)
         rows = [LeasedRow.of(record) for record in records]
 
         counts = Counter(row.endpoint_id for row in rows)

@@ -151,11 +151,17 @@ class Endpoints:
             for kind, kept in (("v1", secret), *secrets.kept()):
                 await self._keep(tx, endpoint_id, kind, kept)
 
+            same_url = address.partner_id, address.url, endpoint_id
+            old = [i for (i,) in await tx.fetch(statements.SUPERSEDE_ENDPOINTS, *same_url)]
+            if old:
+                await tx.execute(statements.EXPIRE_ALL_SECRETS, old, now + OVERLAP)
+                await tx.execute(statements.MOVE_DELIVERIES, old, endpoint_id)
+
             events: list[Event] = [
                 EndpointDisabled(
-                    endpoint_id=old, partner_id=address.partner_id, reason="superseded"
+                    endpoint_id=i, partner_id=address.partner_id, reason="superseded"
                 )
-                for old in await self._supersede(tx, endpoint_id, address)
+                for i in old
             ]
             events.append(
                 EndpointRegistered(
@@ -252,19 +258,6 @@ class Endpoints:
                 raise InvalidEndpointError(
                     f"service_ids.{number}", "no such service of this partner"
                 )
-
-    async def _supersede(
-        self, tx: Transaction, endpoint_id: UUID, address: Address
-    ) -> list[UUID]:
-        rows = await tx.fetch(
-            statements.SUPERSEDE_ENDPOINTS, address.partner_id, address.url, endpoint_id
-        )
-        old = [superseded for (superseded,) in rows]
-        if old:
-            until = self.clock() + OVERLAP
-            await tx.execute(statements.EXPIRE_ALL_SECRETS, old, until)
-            await tx.execute(statements.MOVE_DELIVERIES, old, endpoint_id)
-        return old
 
 
 def _check_client(client: ClientCertificate | None, now: datetime) -> None:
