@@ -131,7 +131,16 @@ class LogKeys:
         return LogKey(signer(self.origin, seed, kind, self._clock).vkey, file, now)
 
     def _write(self, keys: list[LogKey]) -> None:
-        data = orjson.dumps({"keys": [_item(key) for key in keys]}, option=orjson.OPT_INDENT_2)
+        items = [
+            {
+                "vkey": key.vkey.encode(),
+                "file": key.file,
+                "from": rfc3339(key.since),
+                "until": rfc3339(key.until) if key.until else None,
+            }
+            for key in keys
+        ]
+        data = orjson.dumps({"keys": items}, option=orjson.OPT_INDENT_2)
         if data != self._read[0]:
             write_whole(self._directory / RING, data)
 
@@ -139,15 +148,6 @@ class LogKeys:
 def _ended(key: LogKey, until: datetime) -> LogKey:
     earlier = key.until if key.until is not None and key.until < until else until
     return replace(key, until=earlier)
-
-
-def _item(key: LogKey) -> dict[str, str | None]:
-    return {
-        "vkey": key.vkey.encode(),
-        "file": key.file,
-        "from": rfc3339(key.since),
-        "until": rfc3339(key.until) if key.until else None,
-    }
 
 
 def _parse(item: dict[str, str | None]) -> LogKey:

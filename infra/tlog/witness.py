@@ -139,7 +139,15 @@ class Witness:
         last = self._last(new.origin)
         if given.old != last.size:
             return Answer(409, f"{last.size}\n", SIZE_TYPE)
-        refused = self._refusal(given, last, new)
+
+        refused = None
+        if new.size == 0 and new.root != EMPTY_ROOT:
+            refused = "the root is not that of an empty log"
+        else:
+            try:
+                verify_consistency(given.old, new.size, given.proof, last.root, new.root)
+            except ProofError as error:
+                refused = str(error)
         if refused is not None:
             log.warning("cosignature refused", origin=new.origin, size=new.size, why=refused)
             # two signed roots of one size prove that a log showed two histories
@@ -150,15 +158,6 @@ class Witness:
                     write_whole(evidence, given.note)
             return Answer(422, f"{refused}\n")
         return Answer(200, self._cosign(new.origin, note))
-
-    def _refusal(self, given: Submission, last: Checkpoint, new: Checkpoint) -> str | None:
-        if new.size == 0 and new.root != EMPTY_ROOT:
-            return "the root is not that of an empty log"
-        try:
-            verify_consistency(given.old, new.size, given.proof, last.root, new.root)
-        except ProofError as error:
-            return str(error)
-        return None
 
     def _cosign(self, origin: str, note: Note) -> str:
         ours = [signer.signature(note.text) for signer in self._signers]

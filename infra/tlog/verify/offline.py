@@ -106,7 +106,12 @@ class Check:
             checker.extends_kept(str(last.resolve()))
         if self.erased != self.manifest.erased:
             raise does_not_hold(MANIFEST)
-        self._refuse_others(checker.export)
+
+        groups = {checkpoints_path(group) for group in self._span().groups()}
+        known = (path for path in checker.export.files() if path not in groups)
+        if others := [path for path in known if not _belongs(checker.export, path)]:
+            named = checker.export.folder / min(others)
+            raise BrokenLogError(None, f"{named} is not part of the export")
 
     def _check_entries(self, workers: Workers, progress: Progress | None) -> None:
         error: UnsoundLogError | None = None
@@ -161,13 +166,6 @@ class Check:
 
     def _span(self) -> Selection:
         return Selection(self.signed.size, self.manifest.start, self.manifest.stop)
-
-    def _refuse_others(self, export: Exported) -> None:
-        groups = {checkpoints_path(group) for group in self._span().groups()}
-        known = (path for path in export.files() if path not in groups)
-        if others := [path for path in known if not _belongs(export, path)]:
-            named = export.folder / min(others)
-            raise BrokenLogError(None, f"{named} is not part of the export")
 
 
 def _belongs(export: Exported, path: str) -> bool:

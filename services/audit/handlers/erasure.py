@@ -63,7 +63,17 @@ class Erasing:
             streams = [stream_of(person) for person in everywhere]
             known = await tx.fetch(statements.RECEIPTS, streams, PersonErased.type)
             receipted = {person for (person,) in known}
-            pending = [_receipt(under_way[p]) for p in sorted(everywhere - receipted)]
+            pending = []
+            for person in sorted(everywhere - receipted):
+                erasure = under_way[person]
+                assert erasure.destroyed_at is not None
+                erased = PersonErased(
+                    person_id=person,
+                    reason=erasure.reason,
+                    requested_at=erasure.requested_at,
+                    destroyed_at=erasure.destroyed_at,
+                )
+                pending.append(Pending(stream_of(person), [erased], person, EventMetadata()))
             await self.writer.write(tx, pending)
         return everywhere
 
@@ -71,14 +81,3 @@ class Erasing:
 def stream_of(person_id: UUID) -> str:
     """The stream of a person's erasure."""
     return f"erasure-{person_id}"
-
-
-def _receipt(erasure: Erasure) -> Pending:
-    assert erasure.destroyed_at is not None
-    erased = PersonErased(
-        person_id=erasure.person_id,
-        reason=erasure.reason,
-        requested_at=erasure.requested_at,
-        destroyed_at=erasure.destroyed_at,
-    )
-    return Pending(stream_of(erasure.person_id), [erased], erasure.person_id, EventMetadata())

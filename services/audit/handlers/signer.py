@@ -28,7 +28,15 @@ class CheckpointSigner:
     async def run(self) -> None:
         """Sign until ``stop``; whatever goes wrong is reported and tried again."""
         while not self._stopping.is_set():
-            await self._attempt()
+            try:
+                await self.step()
+                REFUSING.set(0)
+            except RefusedToSignError as error:
+                REFUSALS.inc()
+                REFUSING.set(1)
+                log.error("checkpoint refused", reason=str(error))
+            except Exception as error:
+                log.warning("no checkpoint", error=type(error).__name__)
             self.last_step = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
@@ -41,14 +49,3 @@ class CheckpointSigner:
     async def step(self) -> bool:
         """Sign once; return whether there was something new to sign."""
         return await self._signing.step()
-
-    async def _attempt(self) -> None:
-        try:
-            await self.step()
-            REFUSING.set(0)
-        except RefusedToSignError as error:
-            REFUSALS.inc()
-            REFUSING.set(1)
-            log.error("checkpoint refused", reason=str(error))
-        except Exception as error:
-            log.warning("no checkpoint", error=type(error).__name__)

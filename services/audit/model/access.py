@@ -37,8 +37,11 @@ def account(opened: dict[str, Any], partners: Mapping[str, str]) -> dict[str, An
     person is named to them (RGPD art. 15.1.c).
     """
     timeline = [_named(item, partners) for item in opened["timeline"]]
+    known: dict[str, Any] = {}  # identity and facts as stated, a later word over an earlier one
+    for item in timeline:
+        known |= (item["personal"] or {}).get(_TELLING.get(item["type"], ""), {})
     return opened | {
-        "known": _known(timeline),
+        "known": known,
         "proposals": [_proposal(i) for i in timeline if i["type"] == ProposalMade.type],
         "disclosures": [
             _disclosure(i, partners) for i in timeline if i["type"] == DisclosureMade.type
@@ -52,15 +55,6 @@ def account(opened: dict[str, Any], partners: Mapping[str, str]) -> dict[str, An
 def names_of(registrations: Iterable[dict[str, Any]]) -> dict[str, str]:
     """Partner id → its name as last registered, in order of the log."""
     return {data["partner_id"]: data["name"] for data in registrations}
-
-
-def _known(timeline: list[dict[str, Any]]) -> dict[str, Any]:
-    """Identity and facts as stated, a later word over an earlier one."""
-    known: dict[str, Any] = {}
-    for item in timeline:
-        part = item["personal"] or {}
-        known |= part.get(_TELLING.get(item["type"], ""), {})
-    return known
 
 
 def _proposal(item: dict[str, Any]) -> dict[str, Any]:
@@ -111,9 +105,18 @@ def _roles(data: dict[str, Any]) -> dict[str, Any]:
 
 
 _BY = frozenset(
-    {"viewer", "confirmed_by", "changed_by", "refused_by", "merged_by", "unmerged_by",
-     "dismissed_by", "rectified_by", "asked_by"}
-)  # fmt: skip
+    (
+        "viewer",
+        "confirmed_by",
+        "changed_by",
+        "refused_by",
+        "merged_by",
+        "unmerged_by",
+        "dismissed_by",
+        "rectified_by",
+        "asked_by",
+    )
+)
 
 
 def role_of(actor: str) -> str:

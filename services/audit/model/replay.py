@@ -99,11 +99,11 @@ class Fold:
             case Of.STATISTICS:
                 return {**counts, **self.statistics.report(self.pathway)}
             case Of.PARTNER:
-                return {**counts, **self._partner()}
+                partner_id = self.subject.id
+                numbers = self.statistics.report(self.pathway)["by_partner"]
+                named = numbers.get(partner_id, {})
+                states = {"partner_id": partner_id, **self.partner.report(), **named}
+                return {**counts, **states}
             case Of.PERSON:
                 return {**counts, "persons": sorted(self.persons), **self.pathway.states()}
         return {**counts, **self.pathway.states()}
-
-    def _partner(self) -> dict[str, Any]:
-        named = self.statistics.report(self.pathway)["by_partner"].get(self.subject.id, {})
-        return {"partner_id": self.subject.id, **self.partner.report(), **named}

@@ -84,7 +84,9 @@ class Statistics:
 
     def report(self, pathway: Pathway) -> dict[str, Any]:
         """As JSON, with the states that the same events led to."""
-        by_partner = _by_partner(pathway)
+        by_partner: defaultdict[str, list[Referral]] = defaultdict(list)
+        for referral in pathway.referrals.values():
+            by_partner[referral.partner_id].append(referral)
         return {
             "persons": _named(self.persons, PERSONS.values()),
             "contacts": dict(self.contacts),
@@ -150,13 +152,6 @@ def _at(ordered: list[tuple[int, int]], place: int) -> int:
             return value
         place -= times
     raise IndexError(place)
-
-
-def _by_partner(pathway: Pathway) -> defaultdict[str, list[Referral]]:
-    sent: defaultdict[str, list[Referral]] = defaultdict(list)
-    for referral in pathway.referrals.values():
-        sent[referral.partner_id].append(referral)
-    return sent
 
 
 def _referrals(sent: Collection[Referral]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from contracts.audit import Checkpoints, Entries, LogDescription
 from infra.base.clock import rfc3339
 from infra.postgres.transaction import Transaction
 from infra.tlog import tiles
-from infra.tlog.keyring import LogKey
 from infra.tlog.note import MAX_SIZE
 from infra.tlog.tiles import ENTRIES, Tile
 from infra.web.problems import NotFound, raises
@@ -59,7 +58,15 @@ async def describe_log(request: Request, tx: Reading) -> dict[str, Any]:
     return {
         "origin": keys.origin,
         "vkey": keys.newest().encode(),
-        "keys": [_key(key) for key in keys.all()],
+        "keys": [
+            {
+                "vkey": key.vkey.encode(),
+                "algorithm": key.vkey.algorithm,
+                "from": rfc3339(key.since),
+                "until": rfc3339(key.until) if key.until else None,
+            }
+            for key in keys.all()
+        ],
         "witnesses": [shown for w in witnesses.all for shown in await _witness(tx, w)],
         "size": (await tree.load_frontier(tx)).size,
         "signed_size": last.size if last else None,
@@ -171,15 +178,6 @@ def _takes_gzip(accepted: str) -> bool:
         if name == "gzip":
             return weight.strip("0.") != "" or weight == ""
     return False
-
-
-def _key(key: LogKey) -> dict[str, Any]:
-    return {
-        "vkey": key.vkey.encode(),
-        "algorithm": key.vkey.algorithm,
-        "from": rfc3339(key.since),
-        "until": rfc3339(key.until) if key.until else None,
-    }
 
 
 async def _witness(tx: Transaction, witness: Cosigning) -> list[dict[str, Any]]:

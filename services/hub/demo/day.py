@@ -87,7 +87,16 @@ async def _day(starting: Any, name: str) -> tuple[Outcome, bool]:
         await settle(hub, partners)
         outcome = await pathways(hub, persons)
         stats = await counts(partners)
-        await _print_pathway(hub, next(iter(persons.values())))
+
+        person_id = next(iter(persons.values()))
+        pathway = await hub.get("audit", f"/v1/persons/{person_id}/pathway", "auditor")
+        title = f"Parcours {person_id[:8]}…"
+        table = Table("n°", "quand", "quoi", "qui", title=title, box=None)
+        for item in pathway["timeline"]:
+            when = item["time"][11:19]
+            table.add_row(str(item["idx"]), when, item["sentence"], item["actor"])
+        console.print(table)
+
         held = _judge(outcome, stats)
         verdict = await verify_remote(
             hub.address["audit"], hub.address["keys"]["auditor"], [hub.address["vkey"]]
@@ -222,14 +231,6 @@ async def counts(partners: dict[str, str]) -> dict[str, Any]:
             async with session.get(f"{url}/stats") as response:
                 stats[name] = await response.json()
     return stats
-
-
-async def _print_pathway(hub: Hub, person_id: str) -> None:
-    pathway = await hub.get("audit", f"/v1/persons/{person_id}/pathway", "auditor")
-    table = Table("n°", "quand", "quoi", "qui", title=f"Parcours {person_id[:8]}…", box=None)
-    for item in pathway["timeline"]:
-        table.add_row(str(item["idx"]), item["time"][11:19], item["sentence"], item["actor"])
-    console.print(table)
 
 
 # --- what it runs on ----------------------------------------------------------------------

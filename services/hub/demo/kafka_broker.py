@@ -219,7 +219,10 @@ class JarBroker(Broker):
         java = _require_tools()
         data_dir.mkdir(parents=True, exist_ok=True)
         broker = cls(data_dir.resolve(), port or _free_port(), java)
-        broker._format()
+        # a data directory already formatted is left as it is
+        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", _CLUSTER_ID]
+        whole = [*broker._java, *tool, "-c", str(broker._config)]
+        _run(whole, READY_WITHIN, BrokerFailed)
         broker.restart()
         return broker
 
@@ -244,11 +247,6 @@ class JarBroker(Broker):
         command = [*self._java, "kafka.Kafka", str(self._config)]
         self._process = _SPAWNER.submit(_spawn, command, self._log).result()
         _wait_ready(self, self._alive, lambda: self._log.read_text(errors="replace"))
-
-    def _format(self) -> None:
-        """Prepare the data directory; one already formatted is left as it is."""
-        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", _CLUSTER_ID]
-        _run([*self._java, *tool, "-c", str(self._config)], READY_WITHIN, BrokerFailed)
 
     def _alive(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -33,6 +33,8 @@ from services.audit.model.replay import Of, Subject
 from services.audit.tables.tree import LogDamagedError
 from services.hub.terminal import ProgressBar, tell
 
+LINE_OF_JSON = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS
+
 
 class Where(NamedTuple):
     """Log to read: an export's, or that of this machine's hub."""
@@ -145,16 +147,13 @@ async def _print(lines: Lines, as_json: bool, *, meter: bool) -> int:
                     progress(line["next"], line["size"])
                     continue
                 printed += "state" not in line
-                sys.stdout.write(_in_json(line) if as_json else _in_french(line))
+                encoded = orjson.dumps(line, option=LINE_OF_JSON) if as_json else b""
+                sys.stdout.write(encoded.decode() if as_json else _in_french(line))
         sys.stdout.flush()
     except BrokenPipeError:  # who reads no further is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     return printed
-
-
-def _in_json(line: dict[str, Any]) -> str:
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS).decode()
 
 
 def _in_french(line: dict[str, Any]) -> str:

@@ -110,7 +110,15 @@ async def restore(
         await _load_both(databases, directory, keys)
         if newest is not None:
             await remind_signer(settings, databases.vault, newest)
-    return _merge(settings.data / LEDGER, [keys / LEDGER, *ledgers])
+
+    # one ledger out of several: whoever stands in any of them stands in it
+    target = settings.data / LEDGER
+    known = {erasure.person_id: erasure for erasure in read_ledger(target)}
+    merged = {e.person_id: e for file in (keys / LEDGER, *ledgers) for e in read_ledger(file)}
+    fresh = [erasure for person, erasure in merged.items() if person not in known]
+    if fresh:
+        append_lines(target, map(to_line, fresh))
+    return len(known) + len(fresh)
 
 
 async def _load_both(databases: Databases, directory: Path, keys: Path) -> None:
@@ -147,16 +155,6 @@ def _newest(
         raise BackupError(
             f"not a checkpoint of {settings.log_origin}: {error}", repair
         ) from None
-
-
-def _merge(target: Path, ledgers: Sequence[Path]) -> int:
-    """Make one ledger out of several: whoever stands in any of them stands in it."""
-    known = {erasure.person_id: erasure for erasure in read_ledger(target)}
-    merged = {e.person_id: e for ledger in ledgers for e in read_ledger(ledger)}
-    fresh = [erasure for person, erasure in merged.items() if person not in known]
-    if fresh:
-        append_lines(target, map(to_line, fresh))
-    return len(known) + len(fresh)
 
 
 async def _create(url: str) -> None:

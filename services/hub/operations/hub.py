@@ -215,7 +215,13 @@ async def doctor(settings: Settings) -> list[Check]:
             checks.append(Check("database", False, type(error).__name__, repair))
         else:
             checks += await _databases(settings, databases)
-    checks += [secret_files(settings), _requesters(settings)]
+    checks.append(secret_files(settings))
+    try:
+        known = load_requesters(settings.requesters)
+        names = f"{known.default.name}, and {len(known.requesters)} more"
+        checks.append(Check("desks that ask", True, names))
+    except RequestersError as error:
+        checks.append(Check("desks that ask", False, str(error), error.repair))
     return checks + await kafka.checks(settings)
 
 
@@ -263,12 +269,3 @@ async def _signed(platform: Platform) -> Check:
     if state.refusal:
         return Check("audit log", False, state.refusal, "docs/howto/log-refused.md")
     return Check("audit log", True, f"{state.signed_size} of {state.size} entries are signed")
-
-
-def _requesters(settings: Settings) -> Check:
-    try:
-        known = load_requesters(settings.requesters)
-    except RequestersError as error:
-        return Check("desks that ask", False, str(error), error.repair)
-    others = len(known.requesters)
-    return Check("desks that ask", True, f"{known.default.name}, and {others} more")

@@ -44,16 +44,16 @@ async def ends(settings: Settings, topics: Iterable[str]) -> dict[tuple[str, int
         return {}
     from infra.messaging.sources.observer import Observer
 
-    found: dict[tuple[str, int], int] = {}
+    offsets: dict[tuple[str, int], int] = {}
     try:
         async with Observer(settings) as observer:
             for topic in wanted:
                 ended = await observer.ends(topic)
-                found |= {(topic, partition): end for partition, end in ended.items()}
+                offsets |= {(topic, partition): end for partition, end in ended.items()}
     except Exception as error:
         if not is_infrastructure(error):
             raise
-    return found
+    return offsets
 
 
 def lag(row: dict[str, Any], known: dict[tuple[str, int], int]) -> int | None:

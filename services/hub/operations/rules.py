@@ -40,15 +40,17 @@ async def publish(file: Path, data: Path | None) -> Rules:
 def named(name: str, data: Path | None) -> Rules:
     """Return the rules of a file, or those in force (``current``)."""
     configure_logging("ERROR", plain=True)
-    return asyncio.run(_current(data)) if name == CURRENT else handler.read(Path(name))
+    if name != CURRENT:
+        return handler.read(Path(name))
 
+    async def current() -> Rules:
+        async with (
+            service_context(load_settings(data=data), "referrals") as (_, database),
+            database.reading() as tx,
+        ):
+            return await handler.in_force(tx, RULES)
 
-async def _current(data: Path | None) -> Rules:
-    async with (
-        service_context(load_settings(data=data), "referrals") as (_, database),
-        database.reading() as connection,
-    ):
-        return await handler.in_force(connection, RULES)
+    return asyncio.run(current())
 
 
 async def simulate(
