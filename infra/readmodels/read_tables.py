@@ -34,13 +34,13 @@ WHERE i.indrelid = $1::regclass AND i.indisprimary ORDER BY array_position(i.ind
 class Resealed:
     """A column that each fold seals anew: other bytes, which must open to the same.
 
-    ``alike``: says so for each of the rows that it is given: the columns of the live table,
-    and ``told``, the bytes of the rebuilt one; either may be null.
+    ``same_plaintext``: says so for each of the rows that it is given: the columns of the live
+    table, and ``rebuilt``, the bytes of the rebuilt one; either may be null.
     """
 
     table: str
     column: str
-    alike: Callable[[Vault, Sequence[Any]], Awaitable[Sequence[bool]]]
+    same_plaintext: Callable[[Vault, Sequence[Any]], Awaitable[Sequence[bool]]]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ReadTables:
             await self._shadow(tx)
             await self.fill(tx, vault)
             for column in self.resealed:
-                await self._level(tx, vault, column, keys[column.table])
+                await self._align_sealed(tx, vault, column, keys[column.table])
             return [await self._compared(tx, name, keys[name]) for name in self.names]
 
     def nightly(self, database: Database, vault: Vault, clock: Clock, hour: int) -> DailyTask:
@@ -103,25 +103,25 @@ class ReadTables:
         # a table that has no shadow is not found, rather than changed
         await tx.execute("SET LOCAL search_path = pg_temp")
 
-    async def _level(
+    async def _align_sealed(
         self, tx: Transaction, vault: Vault, sealed: Resealed, key: Sequence[str]
     ) -> None:
         """Give rebuilt rows the bytes of the live ones, where both open to the same."""
         table, column = sealed.table, sealed.column
         cursor = await tx.cursor(
-            f"SELECT now.*, told.{column} AS told, told.ctid::text AS place "
-            f"FROM {self.schema}.{table} now JOIN pg_temp.{table} told ON {_joined(key)} "
-            f"WHERE now.{column} IS DISTINCT FROM told.{column}"
+            f"SELECT live.*, rebuilt.{column} AS rebuilt, rebuilt.ctid::text AS place "
+            f"FROM {self.schema}.{table} live JOIN pg_temp.{table} rebuilt ON {_joined(key)} "
+            f"WHERE live.{column} IS DISTINCT FROM rebuilt.{column}"
         )
         while rows := await cursor.fetch(PAGE):
-            same = await sealed.alike(vault, rows)
-            level = [row for row, alike in zip(rows, same, strict=True) if alike]
+            same = await sealed.same_plaintext(vault, rows)
+            aligned = [row for row, equal in zip(rows, same, strict=True) if equal]
             await tx.execute(
-                f"UPDATE pg_temp.{table} told SET {column} = n.bytes "
+                f"UPDATE pg_temp.{table} rebuilt SET {column} = n.bytes "
                 "FROM unnest($1::text[], $2::bytea[]) AS n (place, bytes) "
-                "WHERE told.ctid = n.place::tid",
-                [row["place"] for row in level],
-                [row[column] for row in level],
+                "WHERE rebuilt.ctid = n.place::tid",
+                [row["place"] for row in aligned],
+                [row[column] for row in aligned],
             )
 
     async def _compared(self, tx: Transaction, name: str, key: Sequence[str]) -> Report:
@@ -135,26 +135,27 @@ class ReadTables:
 
     def _differences(self, name: str, key: Sequence[str]) -> str:
         """Rows that differ. As text, since ``json`` knows no equality; keys before values."""
-        named = ", ".join(f"'{c}', coalesce(now.{c}, told.{c})" for c in key)
+        named = ", ".join(f"'{c}', coalesce(live.{c}, rebuilt.{c})" for c in key)
         return (
             f"SELECT json_build_object({named})::text AS key, "
-            "to_jsonb(now)::text AS now, to_jsonb(told)::text AS told "
-            f"FROM {self.schema}.{name} now FULL JOIN pg_temp.{name} told ON {_joined(key)} "
-            f"WHERE now::text IS DISTINCT FROM told::text ORDER BY 1"
+            "to_jsonb(live)::text AS live, to_jsonb(rebuilt)::text AS rebuilt "
+            f"FROM {self.schema}.{name} live "
+            f"FULL JOIN pg_temp.{name} rebuilt ON {_joined(key)} "
+            f"WHERE live::text IS DISTINCT FROM rebuilt::text ORDER BY 1"
         )
 
 
 def _joined(key: Sequence[str]) -> str:
-    return " AND ".join(f"now.{column} = told.{column}" for column in key)
+    return " AND ".join(f"live.{column} = rebuilt.{column}" for column in key)
 
 
 def _difference(row: Any) -> tuple[str, str, str]:
     """Kind, key and columns; values may be personal and are not shown."""
     what = " ".join(f"{name}={value}" for name, value in orjson.loads(row["key"]).items())
-    if row["now"] is None:
+    if row["live"] is None:
         return "missing row", what, "the events say it is there"
-    if row["told"] is None:
+    if row["rebuilt"] is None:
         return "extra row", what, "no event says so"
-    now, told = orjson.loads(row["now"]), orjson.loads(row["told"])
-    columns = [name for name in told if now.get(name) != told[name]]
+    live, rebuilt = orjson.loads(row["live"]), orjson.loads(row["rebuilt"])
+    columns = [name for name in rebuilt if live.get(name) != rebuilt[name]]
     return "changed row", what, f"not as the events say: {', '.join(columns) or 'its text'}"

@@ -121,19 +121,19 @@ def _sound(batch: memoryview) -> bytes:
     """The batch without compression; raises ``UnreadableError``."""
     if batch[_BEFORE_MAGIC] != 2:
         raise UnreadableError(f"message format {batch[_BEFORE_MAGIC]}")
-    found = _HEADER.unpack_from(batch)
-    if calc_crc32c(bytes(batch[_BEFORE_ATTRIBUTES:])) != found[4]:
+    header = _HEADER.unpack_from(batch)
+    if calc_crc32c(bytes(batch[_BEFORE_ATTRIBUTES:])) != header[4]:
         raise UnreadableError("checksum does not match")
-    if found[12] < 0:
+    if header[12] < 0:
         raise UnreadableError("fewer records than none")
-    codec = found[5] & _CODEC
+    codec = header[5] & _CODEC
     if codec:
         unpack = _UNPACK.get(codec)
         if unpack is None:
             raise UnreadableError(f"unknown codec {codec}")
         records = _unpacked(unpack, bytes(batch[_HEADER.size :]))
-        batch = memoryview(_without_codec(found, records) + records)
-    return _with_readable_names(bytes(batch), found[12])
+        batch = memoryview(_without_codec(header, records) + records)
+    return _with_readable_names(bytes(batch), header[12])
 
 
 def _unpacked(unpack: Callable[[bytes], bytes], packed: bytes) -> bytes:
@@ -146,10 +146,10 @@ def _unpacked(unpack: Callable[[bytes], bytes], packed: bytes) -> bytes:
         raise UnreadableError(_TOO_LARGE if too_large else "cannot be unpacked") from error
 
 
-def _without_codec(found: tuple[Any, ...], records: bytes) -> bytes:
-    header = list(found)
+def _without_codec(given: tuple[Any, ...], records: bytes) -> bytes:
+    header = list(given)
     header[1] = _HEADER.size - _FRAME + len(records)
-    header[5] = found[5] & ~_CODEC
+    header[5] = given[5] & ~_CODEC
     return _HEADER.pack(*header)
 
 
@@ -216,14 +216,14 @@ def _read_varint(batch: bytearray, position: int) -> tuple[int, int]:
             return (value >> 1) ^ -(value & 1), position
 
 
-def _stand_in(found: tuple[Any, ...]) -> bytes:
+def _stand_in(given: tuple[Any, ...]) -> bytes:
     """One record without key, value and headers, where the batch ends."""
-    last = max(0, found[6])
+    last = max(0, given[6])
     body = b"\x00\x00" + _varint(last) + b"\x01\x01\x00"
     record = _varint(len(body)) + body
-    header = list(found)
+    header = list(given)
     header[1] = _HEADER.size - _FRAME + len(record)
-    header[3], header[5], header[6], header[12] = 2, found[5] & ~_CODEC, last, 1
+    header[3], header[5], header[6], header[12] = 2, given[5] & ~_CODEC, last, 1
     return _HEADER.pack(*header) + record
 
 

@@ -57,9 +57,9 @@ async def keep_references(
 
 
 async def same_references(vault: Vault, rows: Sequence[Any]) -> list[bool]:
-    """Return whether a live row's number is a rebuilt one's (``told``), row by row."""
+    """Return whether a live row's number is a rebuilt one's (``rebuilt``), row by row."""
     pairs = [
-        (r["person_id"], r["referral_id"], r["partner_reference"], r["told"]) for r in rows
+        (r["person_id"], r["referral_id"], r["partner_reference"], r["rebuilt"]) for r in rows
     ]
     keys = await vault.keys({person_id for person_id, *_ in pairs})
 
