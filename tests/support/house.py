@@ -3,6 +3,7 @@
 import ast
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,12 @@ def python_files(*folders: str) -> list[Path]:
         for path in committed()
         if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in folders
     ]
+
+
+@cache
+def syntax(path: Path) -> ast.Module:
+    """The syntax of a file, read once for all rules."""
+    return ast.parse(path.read_text())
 
 
 def public_definitions(tree: ast.Module) -> Iterator[ast.stmt]:

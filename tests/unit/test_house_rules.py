@@ -19,6 +19,7 @@ from tests.support.house import (
     overrides,
     public_definitions,
     python_files,
+    syntax,
 )
 
 MAX_LINES = 400
@@ -89,7 +90,7 @@ def test_public_names_say_what_they_mean() -> None:
     for path in python_files(*SOURCES):
         if "migrations" in name_of(path) or "alembic" in name_of(path):
             continue
-        tree = ast.parse(path.read_text())
+        tree = syntax(path)
         if tree.body and not ast.get_docstring(tree):
             silent.append(name_of(path))
         silent += [

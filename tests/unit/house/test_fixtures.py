@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.house import name_of, python_files
+from tests.support.house import name_of, python_files, syntax
 
 SHARED = ("hub", "databases", "platform", "whole", "sink", "processes", "broker")
 
 
 def fixtures(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Fixtures that a file defines."""
-    for node in ast.parse(path.read_text()).body:
+    for node in syntax(path).body:
         decorated = getattr(node, "decorator_list", [])
         if any("pytest.fixture" in ast.unparse(decorator) for decorator in decorated):
             assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -38,7 +38,7 @@ def test_no_test_imports_a_fixture():
     importing = []
     for path in python_files("tests"):
         if path.name.startswith("test_"):
-            tree = ast.parse(path.read_text())
+            tree = syntax(path)
             arguments = {
                 a.arg for n in ast.walk(tree) if isinstance(n, ast.arguments) for a in n.args
             }
