@@ -13,108 +13,127 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    Table,
     Text,
     Uuid,
 )
 
+from infra.postgres.tables import table
+
 SHARED = MetaData()
 _MOMENT = DateTime(timezone=True)
 
-EVENTS = Table(
+EVENTS = table(
+    SHARED,
     "events",
-    SHARED,
-    Column("position", BigInteger, primary_key=True),
-    Column("event_id", Uuid, nullable=False),
-    Column("stream", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("person_id", Uuid),
-    Column("occurred_at", _MOMENT, nullable=False),
-    Column("recorded_at", _MOMENT, nullable=False),
-    Column("data", JSON, nullable=False),
-    Column("sealed", LargeBinary),
-    Column("meta", JSON, nullable=False),
-    Column("salt", LargeBinary, nullable=False),
-    Column("sealed_salt", LargeBinary),
-    Column("sealed_commitment", LargeBinary),
-    Column("entry", LargeBinary, nullable=False),
+    [
+        Column("position", BigInteger, primary_key=True),
+        Column("event_id", Uuid, nullable=False),
+        Column("stream", Text, nullable=False),
+        Column("version", Integer, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("person_id", Uuid),
+        Column("occurred_at", _MOMENT, nullable=False),
+        Column("recorded_at", _MOMENT, nullable=False),
+        Column("data", JSON, nullable=False),
+        Column("sealed", LargeBinary),
+        Column("meta", JSON, nullable=False),
+        Column("salt", LargeBinary, nullable=False),
+        Column("sealed_salt", LargeBinary),
+        Column("sealed_commitment", LargeBinary),
+        Column("entry", LargeBinary, nullable=False),
+    ],
 )
-OFFSETS = Table(
+OFFSETS = table(
+    SHARED,
     "offsets",
-    SHARED,
-    Column("subscription", Text, primary_key=True),
-    Column("source", Text, primary_key=True),
-    Column("partition", Integer, primary_key=True),
-    Column("next", BigInteger, nullable=False),
-    Column("position", BigInteger, nullable=False),
-    Column("identity", Uuid),
-    Column("updated_at", _MOMENT, nullable=False),
+    [
+        Column("subscription", Text, primary_key=True),
+        Column("source", Text, primary_key=True),
+        Column("partition", Integer, primary_key=True),
+        Column("next", BigInteger, nullable=False),
+        Column("position", BigInteger, nullable=False),
+        Column("identity", Uuid),
+        Column("updated_at", _MOMENT, nullable=False),
+    ],
 )
-SUBSCRIPTIONS = Table(
+SUBSCRIPTIONS = table(
+    SHARED,
     "subscriptions",
-    SHARED,
-    Column("subscription", Text, primary_key=True),
-    Column("paused", Boolean, nullable=False),
-    Column("reason", Text),
-    Column("since", _MOMENT, nullable=False),
+    [
+        Column("subscription", Text, primary_key=True),
+        Column("paused", Boolean, nullable=False),
+        Column("reason", Text),
+        Column("since", _MOMENT, nullable=False),
+    ],
 )
-DEAD_LETTERS = Table(
+DEAD_LETTERS = table(
+    SHARED,
     "dead_letters",
-    SHARED,
-    Column("id", BigInteger, primary_key=True),
-    Column("subscription", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("partition", Integer, nullable=False),
-    Column("offset", BigInteger, nullable=False),
-    Column("position", BigInteger),
-    Column("key", Text, nullable=False),
-    Column("record", LargeBinary, nullable=False),
-    Column("error", Text, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("parked_at", _MOMENT, nullable=False),
+    [
+        Column("id", BigInteger, primary_key=True),
+        Column("subscription", Text, nullable=False),
+        Column("source", Text, nullable=False),
+        Column("partition", Integer, nullable=False),
+        Column("offset", BigInteger, nullable=False),
+        Column("position", BigInteger),
+        Column("key", Text, nullable=False),
+        Column("record", LargeBinary, nullable=False),
+        Column("error", Text, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("parked_at", _MOMENT, nullable=False),
+    ],
 )
-ALARMS = Table(
+ALARMS = table(
+    SHARED,
     "alarms",
-    SHARED,
-    Column("kind", Text, primary_key=True),
-    Column("subject", Text, primary_key=True),
-    Column("since", _MOMENT, nullable=False),
-    Column("last_at", _MOMENT, nullable=False),
-    Column("count", BigInteger, nullable=False),
-    Column("detail", Text, nullable=False),
-    Column("acknowledged_at", _MOMENT),
+    [
+        Column("kind", Text, primary_key=True),
+        Column("subject", Text, primary_key=True),
+        Column("since", _MOMENT, nullable=False),
+        Column("last_at", _MOMENT, nullable=False),
+        Column("count", BigInteger, nullable=False),
+        Column("detail", Text, nullable=False),
+        Column("acknowledged_at", _MOMENT),
+    ],
 )
-API_KEYS = Table(
+API_KEYS = table(
+    SHARED,
     "api_keys",
-    SHARED,
-    Column("digest", LargeBinary, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("scope", ARRAY(Text), nullable=False),
-    Column("created_at", _MOMENT, nullable=False),
-    Column("revoked_at", _MOMENT),
+    [
+        Column("digest", LargeBinary, primary_key=True),
+        Column("name", Text, nullable=False),
+        Column("role", Text, nullable=False),
+        Column("scope", ARRAY(Text), nullable=False),
+        Column("created_at", _MOMENT, nullable=False),
+        Column("revoked_at", _MOMENT),
+    ],
 )
-PUBLICATION = Table(
+PUBLICATION = table(
+    SHARED,
     "publication",
-    SHARED,
-    Column("one", Boolean, primary_key=True),
-    Column("generation", Uuid),
-    Column("topic_id", Uuid),
-    Column("starts", ARRAY(BigInteger), nullable=False),
-    Column("lasts", ARRAY(BigInteger), nullable=False),
-    Column("since", _MOMENT, nullable=False),
+    [
+        Column("one", Boolean, primary_key=True),
+        Column("generation", Uuid),
+        Column("topic_id", Uuid),
+        Column("starts", ARRAY(BigInteger), nullable=False),
+        Column("lasts", ARRAY(BigInteger), nullable=False),
+        Column("since", _MOMENT, nullable=False),
+    ],
 )
-FORGOTTEN = Table(
+FORGOTTEN = table(
+    SHARED,
     "forgotten",
-    SHARED,
-    Column("person_id", Uuid, primary_key=True),
-    Column("forgotten_at", _MOMENT, nullable=False),
+    [
+        Column("person_id", Uuid, primary_key=True),
+        Column("forgotten_at", _MOMENT, nullable=False),
+    ],
 )
-LIMITS = Table(
-    "limits",
+LIMITS = table(
     SHARED,
-    Column("person_id", Uuid, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("since", _MOMENT, nullable=False),
+    "limits",
+    [
+        Column("person_id", Uuid, primary_key=True),
+        Column("kind", Text, primary_key=True),
+        Column("since", _MOMENT, nullable=False),
+    ],
 )

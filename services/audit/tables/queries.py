@@ -9,29 +9,29 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from contracts.erasure import PersonErased
 from contracts.partners import PartnerRegistered
-from services.audit.tables.schema import entries
+from services.audit.tables.schema import ENTRIES
 
-_DATA = cast(entries.c.data, Text).label("data")
+_DATA = cast(ENTRIES.c.data, Text).label("data")
 
 
 def entries_page(start: int, limit: int, most_bytes: int) -> Select[Any]:
     """Select as many entries as asked for, or as fit into so many bytes; one in any case."""
-    size = func.octet_length(_DATA) + func.coalesce(func.octet_length(entries.c.sealed), 0)
+    size = func.octet_length(_DATA) + func.coalesce(func.octet_length(ENTRIES.c.sealed), 0)
     page = (
         select(
-            entries.c.idx,
-            entries.c.position,
-            entries.c.entry,
-            entries.c.leaf_hash,
-            entries.c.salt,
-            entries.c.sealed_salt,
-            entries.c.header,
+            ENTRIES.c.idx,
+            ENTRIES.c.position,
+            ENTRIES.c.entry,
+            ENTRIES.c.leaf_hash,
+            ENTRIES.c.salt,
+            ENTRIES.c.sealed_salt,
+            ENTRIES.c.header,
             _DATA,
-            entries.c.sealed,
-            func.sum(size, type_=BigInteger).over(order_by=entries.c.idx).label("bytes"),
+            ENTRIES.c.sealed,
+            func.sum(size, type_=BigInteger).over(order_by=ENTRIES.c.idx).label("bytes"),
         )
-        .where(entries.c.idx >= start)
-        .order_by(entries.c.idx)
+        .where(ENTRIES.c.idx >= start)
+        .order_by(ENTRIES.c.idx)
         .limit(limit)
         .subquery()
     )
@@ -41,46 +41,46 @@ def entries_page(start: int, limit: int, most_bytes: int) -> Select[Any]:
 
 def entry_of(event_id: UUID) -> Select[Any]:
     """Select index and bytes of an event's entry."""
-    return select(entries.c.idx, entries.c.entry).where(entries.c.event_id == event_id)
+    return select(ENTRIES.c.idx, ENTRIES.c.entry).where(ENTRIES.c.event_id == event_id)
 
 
 def leaf_hash_at(index: int) -> Select[Any]:
     """Select the leaf hash of an entry."""
-    return select(entries.c.leaf_hash).where(entries.c.idx == index)
+    return select(ENTRIES.c.leaf_hash).where(ENTRIES.c.idx == index)
 
 
 def span_between(since: datetime, until: datetime, size: int) -> Select[Any]:
     """Select first index, and index after the last, of what was recorded in a time."""
-    recorded = entries.c.recorded_at
+    recorded = ENTRIES.c.recorded_at
     return select(
-        func.coalesce(func.min(entries.c.idx), 0).label("start"),
-        func.coalesce(func.max(entries.c.idx) + 1, 0).label("stop"),
-    ).where(entries.c.idx < size, recorded >= since, recorded <= until)
+        func.coalesce(func.min(ENTRIES.c.idx), 0).label("start"),
+        func.coalesce(func.max(ENTRIES.c.idx) + 1, 0).label("stop"),
+    ).where(ENTRIES.c.idx < size, recorded >= since, recorded <= until)
 
 
 def sealed_at(indices: list[int]) -> Select[Any]:
     """Select the sealed parts of these entries, where there still are any."""
     wanted = literal(indices, ARRAY(BigInteger))
     return select(
-        entries.c.idx,
-        entries.c.event_id,
-        entries.c.type,
-        entries.c.person_id,
-        entries.c.sealed,
-    ).where(entries.c.idx == any_(wanted), entries.c.sealed.is_not(None))
+        ENTRIES.c.idx,
+        ENTRIES.c.event_id,
+        ENTRIES.c.type,
+        ENTRIES.c.person_id,
+        ENTRIES.c.sealed,
+    ).where(ENTRIES.c.idx == any_(wanted), ENTRIES.c.sealed.is_not(None))
 
 
 def partners_named() -> Select[Any]:
     """Select the registrations of partners, oldest first: they hold the names."""
     # written out, so that the partial index on them is used
-    registered = entries.c.type == literal(PartnerRegistered.type, literal_execute=True)
-    return select(_DATA).where(registered).order_by(entries.c.idx)
+    registered = ENTRIES.c.type == literal(PartnerRegistered.type, literal_execute=True)
+    return select(_DATA).where(registered).order_by(ENTRIES.c.idx)
 
 
 def receipts_of(person_id: UUID) -> Select[Any]:
     """Select the receipts of a person's erasure."""
     return (
-        select(entries.c.event_id, entries.c.idx, entries.c.recorded_at, _DATA)
-        .where(entries.c.person_id == person_id, entries.c.type == PersonErased.type)
-        .order_by(entries.c.idx)
+        select(ENTRIES.c.event_id, ENTRIES.c.idx, ENTRIES.c.recorded_at, _DATA)
+        .where(ENTRIES.c.person_id == person_id, ENTRIES.c.type == PersonErased.type)
+        .order_by(ENTRIES.c.idx)
     )

@@ -9,83 +9,96 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    Table,
     Text,
     Uuid,
 )
 
+from infra.postgres.tables import table
+
 METADATA = MetaData()
 
-entries = Table(
-    "entries",
+ENTRIES = table(
     METADATA,
-    Column("idx", BigInteger, primary_key=True, autoincrement=False),
-    Column("event_id", Uuid, nullable=False, unique=True),
-    Column("service", Text, nullable=False),
-    Column("position", BigInteger, nullable=False),
-    Column("stream", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("person_id", Uuid),
-    Column("occurred_at", DateTime(timezone=True), nullable=False),
-    Column("recorded_at", DateTime(timezone=True), nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("header", LargeBinary, nullable=False),
-    Column("data", JSON, nullable=False),
-    Column("sealed", LargeBinary),
-    Column("salt", LargeBinary, nullable=False),
-    Column("sealed_salt", LargeBinary),
-    Column("meta", JSON, nullable=False),
-    Column("entry", LargeBinary, nullable=False),
-    Column("leaf_hash", LargeBinary, nullable=False),
+    "entries",
+    [
+        Column("idx", BigInteger, primary_key=True, autoincrement=False),
+        Column("event_id", Uuid, nullable=False, unique=True),
+        Column("service", Text, nullable=False),
+        Column("position", BigInteger, nullable=False),
+        Column("stream", Text, nullable=False),
+        Column("version", Integer, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("person_id", Uuid),
+        Column("occurred_at", DateTime(timezone=True), nullable=False),
+        Column("recorded_at", DateTime(timezone=True), nullable=False),
+        Column("actor", Text, nullable=False),
+        Column("header", LargeBinary, nullable=False),
+        Column("data", JSON, nullable=False),
+        Column("sealed", LargeBinary),
+        Column("salt", LargeBinary, nullable=False),
+        Column("sealed_salt", LargeBinary),
+        Column("meta", JSON, nullable=False),
+        Column("entry", LargeBinary, nullable=False),
+        Column("leaf_hash", LargeBinary, nullable=False),
+    ],
 )
 """The log: every event of every service at its index, with the bytes that were hashed."""
 
-streams = Table(
-    "streams",
+STREAMS = table(
     METADATA,
-    Column("service", Text, primary_key=True),
-    Column("stream", Text, primary_key=True),
-    Column("version", Integer, nullable=False),
+    "streams",
+    [
+        Column("service", Text, primary_key=True),
+        Column("stream", Text, primary_key=True),
+        Column("version", Integer, nullable=False),
+    ],
 )
 """Version of the last event of each stream that is in the log."""
 
-nodes = Table(
-    "nodes",
+NODES = table(
     METADATA,
-    Column("level", Integer, primary_key=True, autoincrement=False),
-    Column("idx", BigInteger, primary_key=True, autoincrement=False),
-    Column("hash", LargeBinary, nullable=False),
+    "nodes",
+    [
+        Column("level", Integer, primary_key=True, autoincrement=False),
+        Column("idx", BigInteger, primary_key=True, autoincrement=False),
+        Column("hash", LargeBinary, nullable=False),
+    ],
 )
 """Hashes of full tiles, by tile level (1: 256 entries)."""
 
-tree = Table(
-    "tree",
+TREE = table(
     METADATA,
-    Column("one", Boolean, primary_key=True),
-    Column("size", BigInteger, nullable=False),
-    Column("frontier", LargeBinary, nullable=False),
+    "tree",
+    [
+        Column("one", Boolean, primary_key=True),
+        Column("size", BigInteger, nullable=False),
+        Column("frontier", LargeBinary, nullable=False),
+    ],
 )
 """One row: the tree's size and its frontier."""
 
-checkpoints = Table(
-    "checkpoints",
+CHECKPOINTS = table(
     METADATA,
-    Column("origin", Text, primary_key=True),
-    Column("size", BigInteger, primary_key=True, autoincrement=False),
-    Column("root", LargeBinary, nullable=False),
-    Column("note", LargeBinary, nullable=False),
-    Column("signed_at", DateTime(timezone=True), nullable=False),
+    "checkpoints",
+    [
+        Column("origin", Text, primary_key=True),
+        Column("size", BigInteger, primary_key=True, autoincrement=False),
+        Column("root", LargeBinary, nullable=False),
+        Column("note", LargeBinary, nullable=False),
+        Column("signed_at", DateTime(timezone=True), nullable=False),
+    ],
 )
 
-signatures = Table(
-    "signatures",
+SIGNATURES = table(
     METADATA,
-    Column("origin", Text, primary_key=True),
-    Column("size", BigInteger, primary_key=True, autoincrement=False),
-    Column("name", Text, primary_key=True),
-    Column("key_id", LargeBinary, primary_key=True),
-    Column("line", Text, nullable=False),
-    Column("added_at", DateTime(timezone=True), nullable=False),
+    "signatures",
+    [
+        Column("origin", Text, primary_key=True),
+        Column("size", BigInteger, primary_key=True, autoincrement=False),
+        Column("name", Text, primary_key=True),
+        Column("key_id", LargeBinary, primary_key=True),
+        Column("line", Text, nullable=False),
+        Column("added_at", DateTime(timezone=True), nullable=False),
+    ],
 )
 """Added to a checkpoint after it was stored: by witnesses, by a new key."""

@@ -4,7 +4,7 @@ from sqlalchemy import JSON
 from sqlalchemy.dialects import postgresql
 
 from contracts.referrals import CaseOpened, ReferralProposed
-from services.audit.tables.schema import entries
+from services.audit.tables.schema import ENTRIES
 
 LOCK_CLASS = 4712
 SEQUENCER, SIGNER = 1, 2
@@ -27,14 +27,14 @@ ADD_NODES = (
     "INSERT INTO nodes (level, idx, hash) "
     "SELECT * FROM unnest($1::int[], $2::bigint[], $3::bytea[])"
 )
-_ENTRY_NAMES = ", ".join(entries.c.keys())
+_ENTRY_NAMES = ", ".join(ENTRIES.c.keys())
 _ENTRY_VALUES = ", ".join(
-    f"{c.name}::json" if isinstance(c.type, JSON) else c.name for c in entries.c
+    f"{c.name}::json" if isinstance(c.type, JSON) else c.name for c in ENTRIES.c
 )
 _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 _ENTRY_ARRAYS = ", ".join(
     f"${n}::{'TEXT' if isinstance(c.type, JSON) else c.type.compile(_POSTGRESQL)}[]"
-    for n, c in enumerate(entries.c, 1)
+    for n, c in enumerate(ENTRIES.c, 1)
 )
 ADD_ENTRIES = (
     f"INSERT INTO entries ({_ENTRY_NAMES}) SELECT {_ENTRY_VALUES} "

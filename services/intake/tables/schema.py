@@ -10,88 +10,109 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    Table,
     Text,
     Uuid,
 )
 
+from infra.postgres.tables import table
+
 METADATA = MetaData()
 _MOMENT = DateTime(timezone=True)
 
-INBOX = Table(
+INBOX = table(
+    METADATA,
     "inbox",
-    METADATA,
-    Column("key", LargeBinary, primary_key=True),
-    Column("person_id", Uuid),
-    Column("digest", LargeBinary),
-    Column("created", LargeBinary),
-    Column("received_at", _MOMENT, nullable=False),
+    [
+        Column("key", LargeBinary, primary_key=True),
+        Column("person_id", Uuid),
+        Column("digest", LargeBinary),
+        Column("created", LargeBinary),
+        Column("received_at", _MOMENT, nullable=False),
+    ],
 )
-PERSONS = Table(
+PERSONS = table(
+    METADATA,
     "persons",
-    METADATA,
-    Column("person_id", Uuid, primary_key=True),
-    Column("registered_at", _MOMENT, nullable=False),
+    [
+        Column("person_id", Uuid, primary_key=True),
+        Column("registered_at", _MOMENT, nullable=False),
+    ],
 )
-PERSON_REFS = Table(
+PERSON_REFS = table(
+    METADATA,
     "person_refs",
-    METADATA,
-    Column("ref", LargeBinary, primary_key=True),
-    Column("person_id", Uuid, nullable=False),
+    [
+        Column("ref", LargeBinary, primary_key=True),
+        Column("person_id", Uuid, nullable=False),
+    ],
 )
-PERSON_SOURCES = Table(
+PERSON_SOURCES = table(
+    METADATA,
     "person_sources",
-    METADATA,
-    Column("person_id", Uuid, primary_key=True),
-    Column("source", LargeBinary, primary_key=True),
+    [
+        Column("person_id", Uuid, primary_key=True),
+        Column("source", LargeBinary, primary_key=True),
+    ],
 )
-REFUSED_RECORDS = Table(
+REFUSED_RECORDS = table(
+    METADATA,
     "refused_records",
-    METADATA,
-    Column("topic", Text, primary_key=True),
-    Column("partition", Integer, primary_key=True),
-    Column("offset", BigInteger, primary_key=True),
-    Column("reason", Text, nullable=False),
-    Column("fields", ARRAY(Text), nullable=False),
-    Column("raw", LargeBinary, nullable=False),
-    Column("sender", LargeBinary),
-    Column("attempts", Integer, nullable=False),
-    Column("refused_at", _MOMENT, nullable=False),
+    [
+        Column("topic", Text, primary_key=True),
+        Column("partition", Integer, primary_key=True),
+        Column("offset", BigInteger, primary_key=True),
+        Column("reason", Text, nullable=False),
+        Column("fields", ARRAY(Text), nullable=False),
+        Column("raw", LargeBinary, nullable=False),
+        Column("sender", LargeBinary),
+        Column("attempts", Integer, nullable=False),
+        Column("refused_at", _MOMENT, nullable=False),
+    ],
 )
-PERSON_INDEX = Table(
+PERSON_INDEX = table(
+    METADATA,
     "person_index",
-    METADATA,
-    Column("person_id", Uuid, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("digest", LargeBinary, nullable=False),
+    [
+        Column("person_id", Uuid, primary_key=True),
+        Column("kind", Text, primary_key=True),
+        Column("digest", LargeBinary, nullable=False),
+    ],
 )
-SUSPICIONS = Table(
+SUSPICIONS = table(
+    METADATA,
     "suspicions",
-    METADATA,
-    Column("person_id", Uuid, primary_key=True),
-    Column("other_id", Uuid, primary_key=True),
-    Column("matched_on", ARRAY(Text), nullable=False),
-    Column("status", Text, nullable=False),
-    Column("since", _MOMENT, nullable=False),
+    [
+        Column("person_id", Uuid, primary_key=True),
+        Column("other_id", Uuid, primary_key=True),
+        Column("matched_on", ARRAY(Text), nullable=False),
+        Column("status", Text, nullable=False),
+        Column("since", _MOMENT, nullable=False),
+    ],
 )
-ALIASES = Table(
+ALIASES = table(
+    METADATA,
     "aliases",
-    METADATA,
-    Column("person_id", Uuid, primary_key=True),
-    Column("into_id", Uuid, nullable=False),
+    [
+        Column("person_id", Uuid, primary_key=True),
+        Column("into_id", Uuid, nullable=False),
+    ],
 )
-STAYS = Table(
+STAYS = table(
+    METADATA,
     "stays",
-    METADATA,
-    Column("person_id", Uuid, primary_key=True),
-    Column("last_contact_on", Date, nullable=False),
-    Column("site", Text),
-    Column("archived", Boolean, nullable=False),
+    [
+        Column("person_id", Uuid, primary_key=True),
+        Column("last_contact_on", Date, nullable=False),
+        Column("site", Text),
+        Column("archived", Boolean, nullable=False),
+    ],
 )
-OPEN_WORK = Table(
-    "open_work",
+OPEN_WORK = table(
     METADATA,
-    Column("work_id", Uuid, primary_key=True),
-    Column("person_id", Uuid, nullable=False),
-    Column("open", Boolean, nullable=False),
+    "open_work",
+    [
+        Column("work_id", Uuid, primary_key=True),
+        Column("person_id", Uuid, nullable=False),
+        Column("open", Boolean, nullable=False),
+    ],
 )

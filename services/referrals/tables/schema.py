@@ -11,96 +11,113 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    Table,
     Text,
     Uuid,
 )
 
+from infra.postgres.tables import table
+
 METADATA = MetaData()
 _MOMENT = DateTime(timezone=True)
 
-PERSON_EVENTS = Table(
-    "person_events",
+PERSON_EVENTS = table(
     METADATA,
-    Column("event_id", Uuid, primary_key=True),
-    Column("person_id", Uuid, nullable=False),
-    Column("position", BigInteger, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("occurred_at", _MOMENT, nullable=False),
-    Column("data", JSON, nullable=False),
-    Column("sealed", LargeBinary),
+    "person_events",
+    [
+        Column("event_id", Uuid, primary_key=True),
+        Column("person_id", Uuid, nullable=False),
+        Column("position", BigInteger, nullable=False),
+        Column("type", Text, nullable=False),
+        Column("occurred_at", _MOMENT, nullable=False),
+        Column("data", JSON, nullable=False),
+        Column("sealed", LargeBinary),
+    ],
 )
 """The intake's events on persons, still sealed."""
-ALIASES = Table(
-    "aliases",
+ALIASES = table(
     METADATA,
-    Column("person_id", Uuid, primary_key=True),
-    Column("into_id", Uuid, nullable=False),
+    "aliases",
+    [
+        Column("person_id", Uuid, primary_key=True),
+        Column("into_id", Uuid, nullable=False),
+    ],
 )
 """Persons merged into others."""
-DUPLICATES = Table(
-    "duplicates",
+DUPLICATES = table(
     METADATA,
-    Column("person_id", Uuid, primary_key=True),
-    Column("other_id", Uuid, primary_key=True),
-    Column("since", Date, nullable=False),
+    "duplicates",
+    [
+        Column("person_id", Uuid, primary_key=True),
+        Column("other_id", Uuid, primary_key=True),
+        Column("since", Date, nullable=False),
+    ],
 )
 """Open suspicions, for the worklist."""
-SERVICES = Table(
-    "services",
+SERVICES = table(
     METADATA,
-    Column("service_id", Text, primary_key=True),
-    Column("published", JSON),
-    Column("position", BigInteger, nullable=False),
-    Column("capacity", Text),
-    Column("capacity_until", Date),
-    Column("capacity_at", _MOMENT),
+    "services",
+    [
+        Column("service_id", Text, primary_key=True),
+        Column("published", JSON),
+        Column("position", BigInteger, nullable=False),
+        Column("capacity", Text),
+        Column("capacity_until", Date),
+        Column("capacity_at", _MOMENT),
+    ],
 )
 """The directory, as its partners publish it."""
-UNDELIVERED = Table(
-    "undelivered",
+UNDELIVERED = table(
     METADATA,
-    Column("referral_id", Uuid, primary_key=True),
-    Column("message", Text, primary_key=True),
-    Column("trouble", Text, nullable=False),
-    Column("error", Text, nullable=False),
-    Column("since", Date, nullable=False),
+    "undelivered",
+    [
+        Column("referral_id", Uuid, primary_key=True),
+        Column("message", Text, primary_key=True),
+        Column("trouble", Text, nullable=False),
+        Column("error", Text, nullable=False),
+        Column("since", Date, nullable=False),
+    ],
 )
 """Messages that partners have not got; ``trouble``: manual (by hand) or dead (given up)."""
-RULES = Table(
+RULES = table(
+    METADATA,
     "rules",
-    METADATA,
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("rules", Text, nullable=False),
-    Column("digest", Text, nullable=False),
-    Column("content", JSON, nullable=False),
-    Column("published_at", _MOMENT, nullable=False),
+    [
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("rules", Text, nullable=False),
+        Column("digest", Text, nullable=False),
+        Column("content", JSON, nullable=False),
+        Column("published_at", _MOMENT, nullable=False),
+    ],
 )
-CASES = Table(
+CASES = table(
+    METADATA,
     "cases",
-    METADATA,
-    Column("case_id", Uuid, primary_key=True),
-    Column("person_id", Uuid, nullable=False),
-    Column("need_id", Uuid, nullable=False),
-    Column("thematique", Text, nullable=False),
-    Column("urgent", Boolean, nullable=False),
-    Column("do_not_contact", Boolean, nullable=False),
-    Column("parallel", Boolean, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("outcome", Text),
-    Column("proposal_id", Uuid),
-    Column("questions", Integer, nullable=False),
-    Column("exhausted", Text),
-    Column("exhausted_due", Date),
-    Column("opened_at", _MOMENT, nullable=False),
+    [
+        Column("case_id", Uuid, primary_key=True),
+        Column("person_id", Uuid, nullable=False),
+        Column("need_id", Uuid, nullable=False),
+        Column("thematique", Text, nullable=False),
+        Column("urgent", Boolean, nullable=False),
+        Column("do_not_contact", Boolean, nullable=False),
+        Column("parallel", Boolean, nullable=False),
+        Column("status", Text, nullable=False),
+        Column("outcome", Text),
+        Column("proposal_id", Uuid),
+        Column("questions", Integer, nullable=False),
+        Column("exhausted", Text),
+        Column("exhausted_due", Date),
+        Column("opened_at", _MOMENT, nullable=False),
+    ],
 )
-PROPOSALS = Table(
-    "proposals",
+PROPOSALS = table(
     METADATA,
-    Column("proposal_id", Uuid, primary_key=True),
-    Column("case_id", Uuid, nullable=False),
-    Column("rules_digest", Text, nullable=False),
-    Column("evaluated_on", Date, nullable=False),
+    "proposals",
+    [
+        Column("proposal_id", Uuid, primary_key=True),
+        Column("case_id", Uuid, nullable=False),
+        Column("rules_digest", Text, nullable=False),
+        Column("evaluated_on", Date, nullable=False),
+    ],
 )
 _NEXT_ON = """
 CASE WHEN awaits IS DISTINCT FROM 'partner'::text THEN NULL::date
@@ -111,34 +128,36 @@ CASE WHEN awaits IS DISTINCT FROM 'partner'::text THEN NULL::date
 END
 """
 """The day of the next step that has not been taken, while the partner is waited for."""
-REFERRALS = Table(
-    "referrals",
+REFERRALS = table(
     METADATA,
-    Column("referral_id", Uuid, primary_key=True),
-    Column("case_id", Uuid, nullable=False),
-    Column("person_id", Uuid, nullable=False),
-    Column("proposal_id", Uuid, nullable=False),
-    Column("partner_id", Text, nullable=False),
-    Column("partner_kind", Text, nullable=False),
-    Column("service_id", Text, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("replaces", Uuid),
-    Column("status", Text, nullable=False),
-    Column("business_status", Text),
-    Column("reason", Text),
-    Column("outcome", Text),
-    Column("agreement_id", Uuid),
-    Column("appointment_at", _MOMENT),
-    Column("commission_on", Date),
-    Column("suggested_service_id", Text),
-    Column("requested_on", Date),
-    Column("answered_at", _MOMENT),  # the partner's first sign
-    Column("refused_answer", Text),  # what it asked for, too late or otherwise
-    Column("awaits", Text),  # whose turn it is
-    Column("remind_on", Date),
-    Column("escalate_on", Date),
-    Column("expire_on", Date),
-    Column("passed", Text),  # the last of these steps that was taken
-    Column("next_on", Date, Computed(_NEXT_ON, persisted=True)),
-    Column("updated_at", _MOMENT, nullable=False),
+    "referrals",
+    [
+        Column("referral_id", Uuid, primary_key=True),
+        Column("case_id", Uuid, nullable=False),
+        Column("person_id", Uuid, nullable=False),
+        Column("proposal_id", Uuid, nullable=False),
+        Column("partner_id", Text, nullable=False),
+        Column("partner_kind", Text, nullable=False),
+        Column("service_id", Text, nullable=False),
+        Column("attempt", Integer, nullable=False),
+        Column("replaces", Uuid),
+        Column("status", Text, nullable=False),
+        Column("business_status", Text),
+        Column("reason", Text),
+        Column("outcome", Text),
+        Column("agreement_id", Uuid),
+        Column("appointment_at", _MOMENT),
+        Column("commission_on", Date),
+        Column("suggested_service_id", Text),
+        Column("requested_on", Date),
+        Column("answered_at", _MOMENT),  # the partner's first sign
+        Column("refused_answer", Text),  # what it asked for, too late or otherwise
+        Column("awaits", Text),  # whose turn it is
+        Column("remind_on", Date),
+        Column("escalate_on", Date),
+        Column("expire_on", Date),
+        Column("passed", Text),  # the last of these steps that was taken
+        Column("next_on", Date, Computed(_NEXT_ON, persisted=True)),
+        Column("updated_at", _MOMENT, nullable=False),
+    ],
 )
