@@ -40,8 +40,9 @@ class DeadLetters(Generic[E]):
         lanes = {key: lane(key) for key in among}
         rows = await tx.fetch(
             "SELECT DISTINCT key FROM dead_letters WHERE subscription = $1 AND key = ANY($2)",
-            self._subscription, list(lanes.values()),
-        )  # fmt: skip
+            self._subscription,
+            list(lanes.values()),
+        )
         parked = {row["key"] for row in rows}
         return {key for key, kept_as in lanes.items() if kept_as in parked}
 
@@ -55,10 +56,15 @@ class DeadLetters(Generic[E]):
             "INSERT INTO dead_letters "
             '(subscription, source, partition, "offset", position, key, record, error) '
             "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            self._subscription, self._source.name, partition, message.offset,
-            message.position, lane(message.key), self._kept(message),
+            self._subscription,
+            self._source.name,
+            partition,
+            message.offset,
+            message.position,
+            lane(message.key),
+            self._kept(message),
             storable(error, MAX_ERROR),
-        )  # fmt: skip
+        )
 
     async def forget(self, tx: Transaction) -> None:
         """Drop what is parked, because all of it will be read again."""
@@ -111,9 +117,10 @@ class DeadLetters(Generic[E]):
                 'SELECT id, key, source, partition, "offset", record FROM dead_letters '
                 "WHERE subscription = $1 AND ($2::text IS NULL OR key = $2) "
                 "ORDER BY position NULLS FIRST, id",
-                self._subscription, lane(key) if key else None,
+                self._subscription,
+                lane(key) if key else None,
             )
-        )  # fmt: skip
+        )
 
     async def _retry(self, tx: Transaction, row: Any, handle: Any) -> bool:
         try:
@@ -125,8 +132,9 @@ class DeadLetters(Generic[E]):
                 raise
             await tx.execute(
                 "UPDATE dead_letters SET attempts = attempts + 1, error = $2 WHERE id = $1",
-                row["id"], describe(error),
-            )  # fmt: skip
+                row["id"],
+                describe(error),
+            )
             return False
         return True
 

@@ -101,8 +101,9 @@ class LagWatch:
         async with self._database.reading() as connection:
             rows = await connection.fetch(
                 "SELECT partition, next FROM offsets WHERE subscription = $1 AND source = $2",
-                self._name, self._source.name,
-            )  # fmt: skip
+                self._name,
+                self._source.name,
+            )
         standing = {row["partition"]: row["next"] for row in rows}
         first = self._source.first
         unread = {p: (max(first, standing.get(p, first)), end) for p, end in ends.items()}

@@ -82,8 +82,11 @@ async def begin_generation(tx: Transaction, topic_id: UUID, ends: Sequence[int])
     await tx.execute(
         "UPDATE publication SET generation = $1, topic_id = $2, starts = $3, lasts = $4, "
         "since = now()",
-        made.generation, topic_id, list(ends), [0] * len(ends),
-    )  # fmt: skip
+        made.generation,
+        topic_id,
+        list(ends),
+        [0] * len(ends),
+    )
     await tx.execute("UPDATE offsets SET next = 0, position = 0 WHERE subscription = 'relay'")
     return made
 

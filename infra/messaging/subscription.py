@@ -281,8 +281,9 @@ class Subscription(Loop, Generic[E]):
                 "INSERT INTO offsets (subscription, source, partition, position) "
                 "SELECT $1, $2, $3, coalesce(max(position), 0) FROM offsets "
                 "WHERE subscription = $1 AND source = $4 ON CONFLICT DO NOTHING",
-                *where, self.source.inherits,
-            )  # fmt: skip
+                *where,
+                self.source.inherits,
+            )
             row = await tx.fetchrow(query, *where)
         return row["next"], row["position"], row["paused"]  # type: ignore[index]
 
@@ -292,8 +293,12 @@ class Subscription(Loop, Generic[E]):
         await tx.execute(
             "UPDATE offsets SET next = $4, position = $5, updated_at = now() "
             "WHERE subscription = $1 AND source = $2 AND partition = $3",
-            self.name, self.source.name, partition, following, position,
-        )  # fmt: skip
+            self.name,
+            self.source.name,
+            partition,
+            following,
+            position,
+        )
 
     async def _warn(self, detail: str) -> None:
         """Every time anew: another member, with other partitions, may have cleared it."""
@@ -315,8 +320,9 @@ class Subscription(Loop, Generic[E]):
         async with self.database.reading() as connection:
             rows = await connection.fetch(
                 "SELECT partition, next FROM offsets WHERE subscription = $1 AND source = $2",
-                self.name, self.source.name,
-            )  # fmt: skip
+                self.name,
+                self.source.name,
+            )
         for row in rows:
             if row["next"] < self._reached.get(row["partition"], 0):
                 await self._seek(row["partition"], row["next"])
@@ -363,5 +369,7 @@ async def set_paused(
     await tx.execute(
         "INSERT INTO subscriptions (subscription, paused, reason) VALUES ($1, $2, $3) "
         "ON CONFLICT (subscription) DO UPDATE SET paused = $2, reason = $3, since = now()",
-        subscription, paused, reason,
-    )  # fmt: skip
+        subscription,
+        paused,
+        reason,
+    )

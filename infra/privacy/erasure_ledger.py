@@ -118,8 +118,9 @@ class Erasures:
         async with self._database.transaction() as tx:
             await tx.execute(
                 "UPDATE vault.erasures SET erased_at = $2 WHERE person_id = ANY($1::uuid[])",
-                list(persons), now,
-            )  # fmt: skip
+                list(persons),
+                now,
+            )
 
     async def reopen(self, database: Database) -> set[UUID]:
         """Take up again what a restored backup brought back to a service, or to the vault.

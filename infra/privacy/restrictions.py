@@ -71,13 +71,16 @@ async def apply_restrictions(tx: Transaction, messages: Sequence[StoredEvent]) -
             await tx.execute(
                 "INSERT INTO limits (person_id, kind, since) VALUES ($1, $2, $3) "
                 "ON CONFLICT DO NOTHING",
-                message.person_id, limit, message.occurred_at,
-            )  # fmt: skip
+                message.person_id,
+                limit,
+                message.occurred_at,
+            )
         elif limit := _ENDS.get(message.type):
             await tx.execute(
                 "DELETE FROM limits WHERE person_id = $1 AND kind = $2",
-                message.person_id, limit,
-            )  # fmt: skip
+                message.person_id,
+                limit,
+            )
         elif message.type == KeysDestroyed.type:
             await tx.execute("DELETE FROM limits WHERE person_id = $1", message.person_id)
 
@@ -88,8 +91,9 @@ async def limited_among(
     """Which of these persons a limit concerns."""
     rows = await tx.fetch(
         "SELECT person_id FROM limits WHERE person_id = ANY($1::uuid[]) AND kind = $2",
-        list(persons), limit,
-    )  # fmt: skip
+        list(persons),
+        limit,
+    )
     return {row["person_id"] for row in rows}
 
 

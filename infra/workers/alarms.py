@@ -67,16 +67,20 @@ async def raise_alarm(
         "count = $4 + CASE WHEN a.acknowledged_at IS NULL THEN a.count ELSE 0 END, "
         "since = CASE WHEN a.acknowledged_at IS NULL THEN a.since ELSE now() END, "
         "acknowledged_at = NULL",
-        kind, storable(subject, MAX_SUBJECT), storable(detail, MAX_DETAIL), count,
-    )  # fmt: skip
+        kind,
+        storable(subject, MAX_SUBJECT),
+        storable(detail, MAX_DETAIL),
+        count,
+    )
 
 
 async def clear_alarm(tx: Transaction, kind: str, subject: str) -> None:
     """End an alarm, because what it was about is over."""
     await tx.execute(
         "DELETE FROM alarms WHERE kind = $1 AND subject = $2",
-        kind, storable(subject, MAX_SUBJECT),
-    )  # fmt: skip
+        kind,
+        storable(subject, MAX_SUBJECT),
+    )
 
 
 async def acknowledge(tx: Transaction, kind: str, subject: str) -> bool:
@@ -84,8 +88,9 @@ async def acknowledge(tx: Transaction, kind: str, subject: str) -> bool:
     done = await tx.execute(
         "UPDATE alarms SET acknowledged_at = now() "
         "WHERE kind = $1 AND subject = $2 AND acknowledged_at IS NULL",
-        kind, subject,
-    )  # fmt: skip
+        kind,
+        subject,
+    )
     return bool(done == "UPDATE 1")
 
 
