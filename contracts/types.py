@@ -74,7 +74,9 @@ def read_moment(text: str) -> datetime:
             f"{minute}:{'59' if leap else second}.{fraction}{offset.replace('Z', '+00:00')}"
         )
         utc = moment.astimezone(UTC)
-        if not leap or _ends_a_month(utc):
+        last_minute = (utc.hour, utc.minute) == (23, 59)
+        ends_a_month = last_minute and (utc + timedelta(days=1)).day == 1
+        if not leap or ends_a_month:  # RFC 3339, appendix D
             return moment
     except (ValueError, OverflowError):
         pass
@@ -119,11 +121,6 @@ def _day_of(moment: datetime) -> date | None:
         return local_day(moment)
     except OverflowError:
         return None
-
-
-def _ends_a_month(utc: datetime) -> bool:
-    """Leap seconds are the last of a month in UTC (RFC 3339, appendix D)."""
-    return (utc.hour, utc.minute) == (23, 59) and (utc + timedelta(days=1)).day == 1
 
 
 def _within(day: date | None, first: date, last: date) -> date:

@@ -76,4 +76,6 @@ def _sealed(
             raise PersonErasedError(f"no key to seal {event.type}")
         sealed = keys[pending.person_id].seal(event_id, event.type, clear)
     occurred = pending.occurred_at or now
-    return new_event(event, occurred, pending.person_id, pending.meta, sealed, event_id)
+    return new_event(
+        event, occurred, pending.person_id, pending.meta, sealed=sealed, event_id=event_id
+    )

@@ -78,19 +78,20 @@ class ColumnLocation:
 
     async def counts(self, *, settled: bool = False) -> dict[int, int]:
         """Epoch → rows under it. ``settled``: once whoever is writing now has committed."""
-        return await _patiently(lambda: self._counts(settled))
+
+        async def count() -> dict[int, int]:
+            async with self.database.transaction() as tx:
+                if settled:
+                    await tx.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+                    await tx.execute(f"LOCK TABLE {self.kept.name} IN SHARE MODE")
+                rows = await tx.fetch(self.kept.count)
+            return {epoch_of(row["epoch"]): row["count"] for row in rows}
+
+        return await _patiently(count)
 
     async def rewrap(self, ring: KeyRing, epochs: range, after: tuple[Any, ...]) -> "Moved":
         """Move a set of rows from these epochs to the newest, from a key on."""
         return await _patiently(lambda: self._rewrap(ring, epochs, after))
-
-    async def _counts(self, settled: bool) -> dict[int, int]:
-        async with self.database.transaction() as tx:
-            if settled:
-                await tx.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-                await tx.execute(f"LOCK TABLE {self.kept.name} IN SHARE MODE")
-            rows = await tx.fetch(self.kept.count)
-        return {epoch_of(row["epoch"]): row["count"] for row in rows}
 
     async def _rewrap(self, ring: KeyRing, epochs: range, after: tuple[Any, ...]) -> "Moved":
         kept, bounds = self.kept, (prefix(epochs.start), prefix(epochs.stop))

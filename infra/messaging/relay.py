@@ -126,7 +126,10 @@ class Relay(PostgresSource):
         if time.monotonic() - self._looked >= LOOK_SECONDS:
             async with asyncio.timeout(START_SECONDS):
                 await self._same_topic()
-                await self._same_generation()
+                # noticed also while nothing happens: everything is to be published again
+                async with self._own.reading() as tx:
+                    if await read_publication(tx, self.name) != self._publication:
+                        raise RelayError(f"{self.topic} begins anew")
         return await super().fetch(limit, seconds)
 
     async def stop(self) -> None:
@@ -194,12 +197,6 @@ class Relay(PostgresSource):
         self._looked = time.monotonic()
         current = await find_topic(self._producer.client, self.topic)
         return self._publication.require(current, self.topic, self.name)
-
-    async def _same_generation(self) -> None:
-        """Notice, also while nothing happens, that everything is to be published again."""
-        async with self._own.reading() as connection:
-            if await read_publication(connection, self.name) != self._publication:
-                raise RelayError(f"{self.topic} begins anew")
 
     async def _publish(self, events: Sequence[StoredEvent], lasts: list[int]) -> None:
         partitions = list(range(len(lasts)))

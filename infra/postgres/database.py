@@ -108,7 +108,12 @@ def login_url(url: str, schema: str) -> URL:
         return given
     # not `set`: it takes a password of None for "as it was", the owner's
     return URL.create(
-        given.drivername, role, None, given.host, given.port, given.database, given.query
+        given.drivername,
+        username=role,
+        host=given.host,
+        port=given.port,
+        database=given.database,
+        query=given.query,
     )
 
 

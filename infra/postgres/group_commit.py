@@ -105,7 +105,9 @@ class GroupCommit(Generic[T, R]):
         try:
             while self._queue or self._running or not self._stopping:
                 self.last_step = time.monotonic()
-                if self._free_lane():
+                busy = len(self._running)
+                crowded = busy < self._lanes and self._items >= CROWD_ITEMS
+                if self._queue and (not busy or crowded):
                     self._start(self._take())
                 else:
                     await self._idle()
@@ -133,12 +135,6 @@ class GroupCommit(Generic[T, R]):
                 count += len(unit.items)
         self._waiting_gauge.set(self._items)
         return units
-
-    def _free_lane(self) -> bool:
-        if not self._queue:
-            return False
-        busy = len(self._running)
-        return not busy or (busy < self._lanes and self._items >= CROWD_ITEMS)
 
     def _start(self, units: list[_Unit[T, R]]) -> None:
         if not units:  # every caller has gone

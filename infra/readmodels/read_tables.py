@@ -72,7 +72,10 @@ class ReadTables:
             ):
                 return []
             await tx.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
-            keys = {name: await self._key(tx, name) for name in self.names}
+            keys = {
+                name: [column for (column,) in await tx.fetch(_KEY, f"{self.schema}.{name}")]
+                for name in self.names
+            }
             await self._shadow(tx)
             await self.fill(tx, vault)
             for column in self.resealed:
@@ -86,9 +89,6 @@ class ReadTables:
             announce(await self.compare(database, vault))
 
         return DailyTask("read-tables", work, clock, hour)
-
-    async def _key(self, tx: Transaction, name: str) -> list[str]:
-        return [row["attname"] for row in await tx.fetch(_KEY, f"{self.schema}.{name}")]
 
     async def _shadow(self, tx: Transaction) -> None:
         for name in self.names:

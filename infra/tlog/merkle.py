@@ -244,7 +244,8 @@ def _steps(stop: int, size: int, width: int) -> list[_Step]:
     """Siblings, bottom up, above the complete subtree of ``width`` leaves before ``stop``."""
     begin, end, steps = 0, size, []
     while end - begin > width:
-        middle = begin + _split(end - begin)
+        # RFC 9162 §2.1.1 cuts a tree at the largest power of two below its size
+        middle = begin + (1 << (end - begin - 1).bit_length() - 1)
         if stop <= middle:
             steps.append(_Step(middle, end, is_left=False))
             end = middle
@@ -252,11 +253,6 @@ def _steps(stop: int, size: int, width: int) -> list[_Step]:
             steps.append(_Step(begin, middle, is_left=True))
             begin = middle
     return steps[::-1]
-
-
-def _split(count: int) -> int:
-    """Largest power of two below ``count`` (> 1): where RFC 9162 §2.1.1 cuts a tree."""
-    return 1 << (count - 1).bit_length() - 1
 
 
 def _cover(begin: int, end: int) -> list[Node]:

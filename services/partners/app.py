@@ -67,7 +67,7 @@ def build(platform: Platform) -> Service:
     )
     worker = DeliveryWorker(
         "sender",
-        DeliveryQueue(database, writer, clock, schedule, letterhead, channels),
+        DeliveryQueue(database, writer, clock, schedule, profile=letterhead, channels=channels),
         channels,
         database.schema,
         poll_seconds=settings.poll_seconds,

@@ -82,7 +82,12 @@ class KafkaSource(TopicSource[StoredEvent]):
             )
         absent = [m.position for m in messages if m.absent and m.position is not None]
         filled = {e.position: e for e in await self._table.at_all(tx, absent)} if absent else {}
-        return [self._filled(m, filled) if m.absent else m for m in messages]
+        return [
+            replace(m, event=self._in_our_words(filled[m.position or 0]), absent=False)
+            if m.absent
+            else m
+            for m in messages
+        ]
 
     async def again(
         self, tx: Transaction, source: str, partition: int, offset: int
@@ -106,12 +111,6 @@ class KafkaSource(TopicSource[StoredEvent]):
     def parse(self, record: bytes) -> StoredEvent:
         """Read back a parked event."""
         return self._in_our_words(parse_record(record))
-
-    def _filled(
-        self, message: Message[StoredEvent], events: dict[int, StoredEvent]
-    ) -> Message[StoredEvent]:
-        event = events[message.position or 0]
-        return replace(message, event=self._in_our_words(event), absent=False)
 
     async def _identified(self, current: FoundTopic | None) -> FoundTopic:
         await self._key.ready()

@@ -11,13 +11,12 @@ from sqlalchemy import Row
 
 from contracts.audit import Checkpoints, Entries, LogDescription
 from infra.base.clock import rfc3339
-from infra.postgres.transaction import Transaction
 from infra.tlog import tiles
 from infra.tlog.note import MAX_SIZE
 from infra.tlog.tiles import ENTRIES, Tile
 from infra.web.problems import NotFound, raises
 from services.audit.handlers.signing import Signing
-from services.audit.handlers.witnessing import Cosigning, Witnesses
+from services.audit.handlers.witnessing import Witnesses
 from services.audit.problems import LogDamaged
 from services.audit.routes.common import (
     BINARY,
@@ -67,7 +66,16 @@ async def describe_log(request: Request, tx: Reading) -> dict[str, Any]:
             }
             for key in keys.all()
         ],
-        "witnesses": [shown for w in witnesses.all for shown in await _witness(tx, w)],
+        "witnesses": [
+            {
+                "name": name,
+                "vkey": party.vkey.encode(),
+                "size": await witness.cosigned(tx, party.vkey),
+                "alarm": witness.alarm,
+            }
+            for witness in witnesses.all
+            for name, party in witness.parties.items()
+        ],
         "size": (await tree.load_frontier(tx)).size,
         "signed_size": last.size if last else None,
         "root": encoded(last.root) if last else None,
@@ -178,15 +186,6 @@ def _takes_gzip(accepted: str) -> bool:
         if name == "gzip":
             return weight.strip("0.") != "" or weight == ""
     return False
-
-
-async def _witness(tx: Transaction, witness: Cosigning) -> list[dict[str, Any]]:
-    """Each key of a witness."""
-    shown = list[dict[str, Any]]()
-    for name, party in witness.parties.items():
-        size, vkey = await witness.cosigned(tx, party.vkey), party.vkey.encode()
-        shown.append({"name": name, "vkey": vkey, "size": size, "alarm": witness.alarm})
-    return shown
 
 
 def _entry(row: Row[Any]) -> dict[str, Any]:

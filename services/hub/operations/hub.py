@@ -178,17 +178,12 @@ async def _status(connection: Transaction, service: str) -> list[dict[str, Any]]
     )
     rows = []
     for row in offsets:
-        lag = await _lag(connection, row["source"], row["position"])
+        lag, source = None, row["source"]
+        if source in SERVICES:  # of a topic, Kafka knows
+            head = f"SELECT coalesce(max(position), 0) FROM {source}.events"
+            lag = max(0, await connection.fetchval(head) - row["position"])
         rows.append({"service": service, **row, "lag": lag})
     return rows
-
-
-async def _lag(tx: Transaction, source: str, position: int) -> int | None:
-    """Count events of the source's table that are not applied; of a topic, Kafka knows."""
-    if source not in SERVICES:
-        return None
-    head = await tx.fetchval(f"SELECT coalesce(max(position), 0) FROM {source}.events")
-    return int(max(0, head - position))
 
 
 async def count_services(url: str) -> int:

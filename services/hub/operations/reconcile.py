@@ -1,6 +1,6 @@
 """Everything compared with everything, on demand: what runs at night, and who asked waits."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
 from infra.base.repairable import Repairable
@@ -26,15 +26,13 @@ async def reconcile(settings: Settings) -> AsyncIterator[Report]:
     Raises ``BusyError`` where another process is at it.
     """
     async with command_context(settings) as platform:
-        for service, compare in _parts(platform):
+        parts: list[tuple[str, Compare]] = [
+            ("audit", lambda database: Reconciler(database, platform.clock).run()),
+            *((s, partial(t.compare, vault=platform.vault)) for s, t in REBUILD.items()),
+        ]
+        for service, compare in parts:
             for report in await _compared(platform, service, compare):
                 yield report
-
-
-def _parts(platform: Platform) -> Iterator[tuple[str, Compare]]:
-    yield "audit", lambda database: Reconciler(database, platform.clock).run()
-    for service, tables in REBUILD.items():
-        yield service, partial(tables.compare, vault=platform.vault)
 
 
 async def _compared(platform: Platform, service: str, compare: Compare) -> list[Report]:

@@ -45,18 +45,17 @@ def read_hsds(contents: Sequence[bytes], source: str | None = None) -> Documents
         documents = [orjson.loads(content) for content in contents]
     except orjson.JSONDecodeError as error:
         raise ImportRefusedError("this is not JSON in UTF-8") from error
-    documents = [item for given in documents for item in (_pages(given) or [given])]
+    # a list of pages is taken for its pages, anything else for itself
+    pages = [isinstance(d, list) and bool(d) and all(map(_is_page, d)) for d in documents]
+    documents = [
+        item for given, paged in zip(documents, pages, strict=True)
+        for item in (given if paged else [given])
+    ]  # fmt: skip
     _check_whole([document for document in documents if _is_page(document)])
     tables = _Tables.of(documents)
     if not tables.services and not tables.organizations:
         raise ImportRefusedError("give HSDS services: a list, `services`, or the API's pages")
     return _Mapping(tables, source or "").documents()
-
-
-def _pages(document: Any) -> list[Any]:
-    """The pages in a list of pages, none in anything else."""
-    listed = isinstance(document, list) and document and all(map(_is_page, document))
-    return document if listed else []
 
 
 def _is_page(document: Any) -> bool:

@@ -142,8 +142,13 @@ class Importer:
         entries: list[Entry] = [
             (f"service-{i}", ServiceWithdrawn(service_id=i, partner_id=listed[i])) for i in gone
         ]
+
+        async def withdraw(some: Sequence[Entry]) -> None:
+            async with self.database.transaction() as tx:
+                await publish(tx, self.writer, some, meta)
+
         for start in range(0, 0 if choices.dry_run else len(entries), AT_ONCE):
-            await _retried(partial(self._withdraw, entries[start : start + AT_ONCE], meta))
+            await _retried(partial(withdraw, entries[start : start + AT_ONCE]))
         return Report.of(documents, checked, gone, appended)
 
     async def _once(
@@ -157,10 +162,6 @@ class Importer:
                 await tx.rollback()
         reading.checked.refused.extend(refused)
         return done.appended
-
-    async def _withdraw(self, entries: Sequence[Entry], meta: EventMetadata) -> None:
-        async with self.database.transaction() as tx:
-            await publish(tx, self.writer, entries, meta)
 
 
 async def _retried(once: Callable[[], Awaitable[T]]) -> T:

@@ -59,7 +59,7 @@ class Choice:
     """
 
     code: str
-    words: str
+    label: str
     status: ReferralStatus
     business_status: BusinessStatus | None = None
     fields: tuple[str, ...] = ()
@@ -91,8 +91,8 @@ CHOICES = (
     Choice("accepted", "Nous acceptons la demande", S.ACCEPTED, None, ("appointment_at",)),
     Choice("started", "L'accompagnement a commencé", S.IN_PROGRESS),
     Choice(
-        "waitlisted", "La personne est sur liste d'attente", S.ON_HOLD, B.WAITLISTED, (),
-        Reason.NO_CAPACITY,
+        "waitlisted", "La personne est sur liste d'attente", S.ON_HOLD, B.WAITLISTED,
+        reason=Reason.NO_CAPACITY,
     ),
     Choice("completed", "L'accompagnement est terminé", S.COMPLETED, None, ("outcome",)),
     Choice(

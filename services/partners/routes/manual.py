@@ -93,7 +93,7 @@ def _add_reading(routes: APIRouter, manual: Manual) -> None:
             message=sheet.message,
             contact=PartnerContact(**asdict(sheet.contact)),
             answers=[
-                AnswerChoice(code=c.code, words=c.words, fields=list(c.fields))
+                AnswerChoice(code=c.code, words=c.label, fields=list(c.fields))
                 for c in sheet.choices
             ],
             reasons=dict(partner_reasons()) if sheet.choices else {},

@@ -111,7 +111,7 @@ async def test_page_shows_the_agreed_fields_and_the_answers_to_tick(advisers: At
             ReferralStatus.REQUESTED, ReferralStatus.ACCEPTED, ReferralStatus.REJECTED,
         )  # fmt: skip
         possible &= not choice.kinds
-        assert (choice.words.replace("'", "&#39;") in page) == possible
+        assert (choice.label.replace("'", "&#39;") in page) == possible
     assert str(referral.person_id) not in page
     assert "<script" not in page
     assert "@page { size: A4" in page

@@ -42,4 +42,4 @@ def test_invitation_needs_a_date_and_a_training_body(form: Any, kind: PartnerKin
 
 def test_every_choice_has_words_and_a_code_of_its_own():
     assert len({choice.code for choice in CHOICES}) == len(CHOICES)
-    assert all(choice.words for choice in CHOICES)
+    assert all(choice.label for choice in CHOICES)
