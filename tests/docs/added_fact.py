@@ -22,7 +22,7 @@ from services.referrals.app import RULES
 from services.referrals.model.case import Attempts, Case
 from services.referrals.model.case_flow import make_proposal
 from services.referrals.model.disclosure import disclosed
-from services.referrals.model.explain import Told, explain
+from services.referrals.model.explain import ProposalRecord, explain
 from services.referrals.model.rulecheck import findings
 from services.referrals.model.rules import Rules
 from tests.support.referrals import ALL_RULES, JOB, TRAINING, opened, person, world
@@ -89,7 +89,9 @@ def explained() -> None:
     made = make_proposal(
         Case.of(opened()), world(person(**{FACT: "fluent"}), TRAINING), Attempts()
     )
-    facts = {fact["fact"]: fact["label"] for fact in explain(Told(made, ALL_RULES))["data"]}
+    facts = {
+        fact["fact"]: fact["label"] for fact in explain(ProposalRecord(made, ALL_RULES))["data"]
+    }
     assert facts[FACT] == "Français parlé"
 
 
