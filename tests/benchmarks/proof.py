@@ -10,7 +10,7 @@ from infra.tlog.export.reader import Exported
 from infra.tlog.export.writer import Export, Wanted
 from infra.tlog.tiles import Tile
 from services.audit.handlers.proofs import inclusion
-from services.audit.tables import statements
+from services.audit.tables import queries
 from tests.benchmarks.hub_log import EVENTS_OF_A_CASE, HubLog, hub_log
 from tests.benchmarks.measure import Run, bench, compare
 from tests.benchmarks.verify import HashedLog
@@ -38,7 +38,7 @@ def looked_up(hub: HubLog, size: int) -> Run:
     async def run() -> int:
         for index in random.sample(range(size), STORED_PROOFS):
             async with hub.database.reading() as tx:
-                await tx.fetchval(statements.LEAF_AT, index)
+                await tx.select(queries.leaf_hash_at(index))
         return STORED_PROOFS
 
     return run

@@ -28,15 +28,7 @@ class CheckpointSigner:
     async def run(self) -> None:
         """Sign until ``stop``; whatever goes wrong is reported and tried again."""
         while not self._stopping.is_set():
-            try:
-                await self.step()
-                REFUSING.set(0)
-            except RefusedToSignError as error:
-                REFUSALS.inc()
-                REFUSING.set(1)
-                log.error("checkpoint refused", reason=str(error))
-            except Exception as error:
-                log.warning("no checkpoint", error=type(error).__name__)
+            await self.attempt()
             self.last_step = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
@@ -45,6 +37,18 @@ class CheckpointSigner:
     def stop(self) -> None:
         """End after the attempt at hand."""
         self._stopping.set()
+
+    async def attempt(self) -> None:
+        """Sign once; a refusal is counted and logged, and anything else tried again later."""
+        try:
+            await self.step()
+            REFUSING.set(0)
+        except RefusedToSignError as error:
+            REFUSALS.inc()
+            REFUSING.set(1)
+            log.error("checkpoint refused", reason=str(error))
+        except Exception as error:
+            log.warning("no checkpoint", error=type(error).__name__)
 
     async def step(self) -> bool:
         """Sign once; return whether there was something new to sign."""

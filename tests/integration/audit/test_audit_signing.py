@@ -213,7 +213,7 @@ async def test_a_refusal_is_seen_everywhere_an_operator_looks(
     await hub.tamper("UPDATE audit.entries SET leaf_hash = sha256('x') WHERE idx = 19")
     await grow(hub, 5, "s-1")
     before = REGISTRY.get_sample_value("aiguillage_log_refusals_total") or 0
-    await hub.signer._attempt()
+    await hub.signer.attempt()
     assert REGISTRY.get_sample_value("aiguillage_log_refusals_total") == before + 1
     assert REGISTRY.get_sample_value("aiguillage_log_refusing") == 1
     async with client_of(hub) as client:
@@ -238,10 +238,10 @@ async def test_an_alarm_is_over_when_the_log_holds_again(hub: Hub) -> None:
     await hub.fill(20)
     (kept,) = await hub.rows("SELECT leaf_hash FROM entries WHERE idx = 19")
     await hub.tamper("UPDATE audit.entries SET leaf_hash = sha256('x') WHERE idx = 19")
-    await hub.signer._attempt()
+    await hub.signer.attempt()
     assert hub.signing.refusal
     await hub.tamper("UPDATE audit.entries SET leaf_hash = $1 WHERE idx = 19", kept[0])
-    await hub.signer._attempt()
+    await hub.signer.attempt()
     assert hub.signing.refusal is None
     assert REGISTRY.get_sample_value("aiguillage_log_refusing") == 0
 

@@ -166,11 +166,9 @@ async def _typed(stack: AsyncExitStack, databases: Databases, path: Path) -> Doo
         return field
 
     async def stored() -> int:
-        async with referral_app.service.database.reading() as connection:
-            result = await connection.execute(
-                "SELECT count(*) FROM events WHERE type LIKE '%referral.accepted%'"
-            )
-            return int(result.scalar_one())
+        async with referral_app.service.database.reading() as tx:
+            accepted = "SELECT count(*) FROM events WHERE type LIKE '%referral.accepted%'"
+            return int(await tx.fetchval(accepted))
 
     return Door(referral_app.now, give, stored)
 
