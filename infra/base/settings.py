@@ -1,22 +1,47 @@
 """Settings, all under one prefix: ``AIGUILLAGE_…`` (docs/reference/settings.md)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.base.repairable import Repairable
+
+PREFIX = "AIGUILLAGE_"
+
+
+class SettingsError(Repairable):
+    """A setting that cannot be; says which, and never its value: that may be a secret."""
+
+    repair = "docs/reference/settings.md says what it may be"
+
+
+def _postgres_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme.startswith("postgres") and "://" in text and parts.port != 0
+    except ValueError:  # a port that is none, an address that is none
+        sound = False
+    if not sound:
+        raise ValueError("is no address like postgresql://user@host:5432/database")
+    return text
+
+
+PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 
 
 class Settings(BaseSettings):
     """How one process runs. Every field is the environment variable of the same name."""
 
-    model_config = SettingsConfigDict(env_prefix="AIGUILLAGE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     data: Path = Field(Path(".data"), description="Directory of everything kept on disk.")
-    database_url: str | None = Field(
+    database_url: PostgresUrl | None = Field(
         None, description="PostgreSQL ≥ 15; none: the embedded one, in the data directory."
     )
-    vault_url: str | None = Field(
+    vault_url: PostgresUrl | None = Field(
         None, description="Database of the keys; none: `aiguillage_vault` beside the main one."
     )
     key_cache_seconds: float = Field(
@@ -139,5 +164,16 @@ class Settings(BaseSettings):
 
 
 def load_settings(**given: object) -> Settings:
-    """Settings from the environment, overridden by what is given (None is not given)."""
-    return Settings(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    """Read settings from the environment, overridden by what is given (None is not given).
+
+    Raises ``SettingsError`` that names those which cannot be.
+    """
+    known = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings(**known)  # type: ignore[arg-type]
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{PREFIX}{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}"
+            for one in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(wrong) from None

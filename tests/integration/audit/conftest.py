@@ -10,7 +10,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from services.hub.cli.main import app
-from services.hub.operations import audit
+from services.hub.operations import audit, export
 from tests.support.audit_log import Hub, audit_hub, client_of
 from tests.support.postgres import Databases
 from tests.support.whole import whole
@@ -49,7 +49,8 @@ async def client(hub: Hub, role: str) -> AsyncIterator[httpx2.AsyncClient]:
 def run(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`aiguillage audit …`, in a thread: it runs a loop of its own."""
     # the runner's stderr is closed at its end: the log of later tests must not go there
-    monkeypatch.setattr(audit, "configure_logging", lambda *args, **given: None)
+    for verbs in (audit, export):
+        monkeypatch.setattr(verbs, "configure_logging", lambda *args, **given: None)
     monkeypatch.setenv("AIGUILLAGE_DATABASE_URL", databases.url)
     monkeypatch.setenv("AIGUILLAGE_VAULT_URL", databases.vault_url)
     monkeypatch.setenv("AIGUILLAGE_DATA", str(databases.directory))

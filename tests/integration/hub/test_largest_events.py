@@ -24,7 +24,7 @@ from infra.platform import Platform
 from services.audit.handlers.signing import vkey
 from services.hub.cli.main import app
 from services.hub.demo.kafka_broker import Broker
-from services.hub.operations import audit
+from services.hub.operations import audit, export
 from tests.support.audit_log import Hub, audit_hub
 from tests.support.largest import largest_event
 from tests.support.platform import append
@@ -96,7 +96,8 @@ async def test_largest_event_of_each_type_goes_through_table_topic_log_export_an
     monkeypatch: pytest.MonkeyPatch,
 ):
     kafka = {"kafka_bootstrap": broker.bootstrap, "topic_prefix": topic_prefix}
-    monkeypatch.setattr(audit, "configure_logging", lambda *args, **given: None)
+    for verbs in (audit, export):
+        monkeypatch.setattr(verbs, "configure_logging", lambda *args, **given: None)
     monkeypatch.setenv("AIGUILLAGE_DATABASE_URL", databases.url)
     monkeypatch.setenv("AIGUILLAGE_VAULT_URL", databases.vault_url)
     monkeypatch.setenv("AIGUILLAGE_DATA", str(databases.directory))
