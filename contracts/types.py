@@ -74,9 +74,9 @@ def read_moment(text: str) -> datetime:
             f"{minute}:{'59' if leap else second}.{fraction}{offset.replace('Z', '+00:00')}"
         )
         utc = moment.astimezone(UTC)
+        # leap seconds are the last of a month in UTC (RFC 3339, appendix D)
         last_minute = (utc.hour, utc.minute) == (23, 59)
-        ends_a_month = last_minute and (utc + timedelta(days=1)).day == 1
-        if not leap or ends_a_month:  # RFC 3339, appendix D
+        if not leap or (last_minute and (utc + timedelta(days=1)).day == 1):
             return moment
     except (ValueError, OverflowError):
         pass

@@ -18,7 +18,8 @@ class SettingsError(Repairable):
     repair = "docs/reference/settings.md says what it may be"
 
 
-def _postgres_url(text: str) -> str:
+def check_postgres_url(text: str) -> str:
+    """Return an address of PostgreSQL; raises ``ValueError`` for anything else."""
     try:
         parts = urlsplit(text)
         sound = parts.scheme.startswith("postgres") and "://" in text and parts.port != 0
@@ -29,7 +30,7 @@ def _postgres_url(text: str) -> str:
     return text
 
 
-PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
+PostgresUrl = Annotated[str, AfterValidator(check_postgres_url)]
 
 
 class Settings(BaseSettings):
