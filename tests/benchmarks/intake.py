@@ -12,6 +12,7 @@ import orjson
 
 from contracts.public import PublicContact
 from contracts.tools.examples import example
+from infra.base import data_directory
 from services.hub.demo.processes import Child, cli
 from tests.benchmarks.measure import Bench, Run, bench, compare
 
@@ -88,6 +89,7 @@ async def _started(place: Bench) -> tuple[Any, Any]:
         "AIGUILLAGE_DATA": str(place.directory),
         "AIGUILLAGE_LOG_LEVEL": "ERROR",
     }
+    data_directory.create(place.directory)  # as the first start of a hub does
     key = await _key(log, environment)
     service = Child("intake", cli("run", "intake", "--port", "0", "--json"), log, environment)
     url = orjson.loads(await service.start())["intake"]
