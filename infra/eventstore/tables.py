@@ -9,7 +9,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
     Integer,
     LargeBinary,
     MetaData,
@@ -17,10 +16,9 @@ from sqlalchemy import (
     Uuid,
 )
 
-from infra.postgres.tables import table
+from infra.postgres.tables import MOMENT, table
 
 SHARED = MetaData()
-_MOMENT = DateTime(timezone=True)
 
 EVENTS = table(
     SHARED,
@@ -32,8 +30,8 @@ EVENTS = table(
         Column("version", Integer, nullable=False),
         Column("type", Text, nullable=False),
         Column("person_id", Uuid),
-        Column("occurred_at", _MOMENT, nullable=False),
-        Column("recorded_at", _MOMENT, nullable=False),
+        Column("occurred_at", MOMENT, nullable=False),
+        Column("recorded_at", MOMENT, nullable=False),
         Column("data", JSON, nullable=False),
         Column("sealed", LargeBinary),
         Column("meta", JSON, nullable=False),
@@ -53,7 +51,7 @@ OFFSETS = table(
         Column("next", BigInteger, nullable=False),
         Column("position", BigInteger, nullable=False),
         Column("identity", Uuid),
-        Column("updated_at", _MOMENT, nullable=False),
+        Column("updated_at", MOMENT, nullable=False),
     ],
 )
 SUBSCRIPTIONS = table(
@@ -63,7 +61,7 @@ SUBSCRIPTIONS = table(
         Column("subscription", Text, primary_key=True),
         Column("paused", Boolean, nullable=False),
         Column("reason", Text),
-        Column("since", _MOMENT, nullable=False),
+        Column("since", MOMENT, nullable=False),
     ],
 )
 DEAD_LETTERS = table(
@@ -80,7 +78,7 @@ DEAD_LETTERS = table(
         Column("record", LargeBinary, nullable=False),
         Column("error", Text, nullable=False),
         Column("attempts", Integer, nullable=False),
-        Column("parked_at", _MOMENT, nullable=False),
+        Column("parked_at", MOMENT, nullable=False),
     ],
 )
 ALARMS = table(
@@ -89,11 +87,11 @@ ALARMS = table(
     [
         Column("kind", Text, primary_key=True),
         Column("subject", Text, primary_key=True),
-        Column("since", _MOMENT, nullable=False),
-        Column("last_at", _MOMENT, nullable=False),
+        Column("since", MOMENT, nullable=False),
+        Column("last_at", MOMENT, nullable=False),
         Column("count", BigInteger, nullable=False),
         Column("detail", Text, nullable=False),
-        Column("acknowledged_at", _MOMENT),
+        Column("acknowledged_at", MOMENT),
     ],
 )
 API_KEYS = table(
@@ -104,8 +102,8 @@ API_KEYS = table(
         Column("name", Text, nullable=False),
         Column("role", Text, nullable=False),
         Column("scope", ARRAY(Text), nullable=False),
-        Column("created_at", _MOMENT, nullable=False),
-        Column("revoked_at", _MOMENT),
+        Column("created_at", MOMENT, nullable=False),
+        Column("revoked_at", MOMENT),
     ],
 )
 PUBLICATION = table(
@@ -117,7 +115,7 @@ PUBLICATION = table(
         Column("topic_id", Uuid),
         Column("starts", ARRAY(BigInteger), nullable=False),
         Column("lasts", ARRAY(BigInteger), nullable=False),
-        Column("since", _MOMENT, nullable=False),
+        Column("since", MOMENT, nullable=False),
     ],
 )
 FORGOTTEN = table(
@@ -125,7 +123,7 @@ FORGOTTEN = table(
     "forgotten",
     [
         Column("person_id", Uuid, primary_key=True),
-        Column("forgotten_at", _MOMENT, nullable=False),
+        Column("forgotten_at", MOMENT, nullable=False),
     ],
 )
 LIMITS = table(
@@ -134,6 +132,6 @@ LIMITS = table(
     [
         Column("person_id", Uuid, primary_key=True),
         Column("kind", Text, primary_key=True),
-        Column("since", _MOMENT, nullable=False),
+        Column("since", MOMENT, nullable=False),
     ],
 )

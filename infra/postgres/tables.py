@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, MetaData, Table
+from sqlalchemy import Column, DateTime, MetaData, Table
+
+MOMENT = DateTime(timezone=True)
+"""A moment, as every column of ours keeps it."""
 
 
 def table(metadata: MetaData, name: str, columns: Sequence[Column[Any]]) -> Table:

@@ -5,7 +5,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
     Integer,
     LargeBinary,
     MetaData,
@@ -13,7 +12,7 @@ from sqlalchemy import (
     Uuid,
 )
 
-from infra.postgres.tables import table
+from infra.postgres.tables import MOMENT, table
 
 METADATA = MetaData()
 
@@ -29,8 +28,8 @@ ENTRIES = table(
         Column("version", Integer, nullable=False),
         Column("type", Text, nullable=False),
         Column("person_id", Uuid),
-        Column("occurred_at", DateTime(timezone=True), nullable=False),
-        Column("recorded_at", DateTime(timezone=True), nullable=False),
+        Column("occurred_at", MOMENT, nullable=False),
+        Column("recorded_at", MOMENT, nullable=False),
         Column("actor", Text, nullable=False),
         Column("header", LargeBinary, nullable=False),
         Column("data", JSON, nullable=False),
@@ -85,7 +84,7 @@ CHECKPOINTS = table(
         Column("size", BigInteger, primary_key=True, autoincrement=False),
         Column("root", LargeBinary, nullable=False),
         Column("note", LargeBinary, nullable=False),
-        Column("signed_at", DateTime(timezone=True), nullable=False),
+        Column("signed_at", MOMENT, nullable=False),
     ],
 )
 
@@ -98,7 +97,7 @@ SIGNATURES = table(
         Column("name", Text, primary_key=True),
         Column("key_id", LargeBinary, primary_key=True),
         Column("line", Text, nullable=False),
-        Column("added_at", DateTime(timezone=True), nullable=False),
+        Column("added_at", MOMENT, nullable=False),
     ],
 )
 """Added to a checkpoint after it was stored: by witnesses, by a new key."""

@@ -6,7 +6,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Date,
-    DateTime,
     Integer,
     LargeBinary,
     MetaData,
@@ -14,10 +13,9 @@ from sqlalchemy import (
     Uuid,
 )
 
-from infra.postgres.tables import table
+from infra.postgres.tables import MOMENT, table
 
 METADATA = MetaData()
-_MOMENT = DateTime(timezone=True)
 
 INBOX = table(
     METADATA,
@@ -27,7 +25,7 @@ INBOX = table(
         Column("person_id", Uuid),
         Column("digest", LargeBinary),
         Column("created", LargeBinary),
-        Column("received_at", _MOMENT, nullable=False),
+        Column("received_at", MOMENT, nullable=False),
     ],
 )
 PERSONS = table(
@@ -35,7 +33,7 @@ PERSONS = table(
     "persons",
     [
         Column("person_id", Uuid, primary_key=True),
-        Column("registered_at", _MOMENT, nullable=False),
+        Column("registered_at", MOMENT, nullable=False),
     ],
 )
 PERSON_REFS = table(
@@ -66,7 +64,7 @@ REFUSED_RECORDS = table(
         Column("raw", LargeBinary, nullable=False),
         Column("sender", LargeBinary),
         Column("attempts", Integer, nullable=False),
-        Column("refused_at", _MOMENT, nullable=False),
+        Column("refused_at", MOMENT, nullable=False),
     ],
 )
 PERSON_INDEX = table(
@@ -86,7 +84,7 @@ SUSPICIONS = table(
         Column("other_id", Uuid, primary_key=True),
         Column("matched_on", ARRAY(Text), nullable=False),
         Column("status", Text, nullable=False),
-        Column("since", _MOMENT, nullable=False),
+        Column("since", MOMENT, nullable=False),
     ],
 )
 ALIASES = table(

@@ -27,7 +27,7 @@ from infra.delivery.webhook.signature import (
     new_secret,
 )
 from infra.eventstore.events import EventMetadata
-from infra.eventstore.store import ConcurrencyError
+from infra.eventstore.retrying import retrying
 from infra.eventstore.writer import Pending, Writer
 from infra.postgres.database import Database
 from infra.postgres.transaction import Transaction
@@ -112,14 +112,13 @@ class Endpoints:
             detail = f"goes with the channel {published_where('batches')} only"
             raise InvalidEndpointError("batch_minutes", detail)
         _check_client(address.client, self.clock())
-        for _ in range(ATTEMPTS):
-            try:
-                return await self._register(address, meta)
-            except ConcurrencyError:
-                continue
-        raise TimeoutError("others keep changing the partner")
+        return await retrying(
+            self.database, lambda tx: self._register(tx, address, meta), ATTEMPTS
+        )
 
-    async def _register(self, address: Address, meta: EventMetadata) -> NewEndpoint:
+    async def _register(
+        self, tx: Transaction, address: Address, meta: EventMetadata
+    ) -> NewEndpoint:
         endpoint_id, secret, now = uuid4(), new_secret(), self.clock()
         pair = new_private_key() if address.asymmetric else None
         channel = self.channels[address.channel]
@@ -130,50 +129,47 @@ class Endpoints:
             application=address.application,
             settings=address.settings,
         )
-        async with self.database.transaction() as tx:
-            await self._check_known(tx, address)
-            new = _Inserted(
+        await self._check_known(tx, address)
+        new = _Inserted(
+            endpoint_id=endpoint_id,
+            partner_id=address.partner_id,
+            service_ids=address.service_ids,
+            url=address.url,
+            channel=address.channel,
+            rank=address.rank,
+            ordering=address.ordering,
+            per_minute=address.per_minute,
+            concurrency=address.concurrency,
+            batch_minutes=address.batch_minutes,
+            keeps_appointments=channel.keeps_appointments,
+            verified_at=None if channel.proves else now,
+            created_at=now,
+        )
+        await tx.execute(statements.INSERT_ENDPOINT, *new)
+        for kind, kept in (("v1", secret), *secrets.kept()):
+            await self._keep(tx, endpoint_id, kind, kept)
+
+        same_url = address.partner_id, address.url, endpoint_id
+        old = [i for (i,) in await tx.fetch(statements.SUPERSEDE_ENDPOINTS, *same_url)]
+        if old:
+            await tx.execute(statements.EXPIRE_ALL_SECRETS, old, now + OVERLAP)
+            await tx.execute(statements.MOVE_DELIVERIES, old, endpoint_id)
+
+        events: list[Event] = [
+            EndpointDisabled(endpoint_id=i, partner_id=address.partner_id, reason="superseded")
+            for i in old
+        ]
+        events.append(
+            EndpointRegistered(
                 endpoint_id=endpoint_id,
                 partner_id=address.partner_id,
                 service_ids=address.service_ids,
-                url=address.url,
                 channel=address.channel,
                 rank=address.rank,
-                ordering=address.ordering,
-                per_minute=address.per_minute,
-                concurrency=address.concurrency,
-                batch_minutes=address.batch_minutes,
-                keeps_appointments=channel.keeps_appointments,
-                verified_at=None if channel.proves else now,
-                created_at=now,
             )
-            await tx.execute(statements.INSERT_ENDPOINT, *new)
-            for kind, kept in (("v1", secret), *secrets.kept()):
-                await self._keep(tx, endpoint_id, kind, kept)
-
-            same_url = address.partner_id, address.url, endpoint_id
-            old = [i for (i,) in await tx.fetch(statements.SUPERSEDE_ENDPOINTS, *same_url)]
-            if old:
-                await tx.execute(statements.EXPIRE_ALL_SECRETS, old, now + OVERLAP)
-                await tx.execute(statements.MOVE_DELIVERIES, old, endpoint_id)
-
-            events: list[Event] = [
-                EndpointDisabled(
-                    endpoint_id=i, partner_id=address.partner_id, reason="superseded"
-                )
-                for i in old
-            ]
-            events.append(
-                EndpointRegistered(
-                    endpoint_id=endpoint_id,
-                    partner_id=address.partner_id,
-                    service_ids=address.service_ids,
-                    channel=address.channel,
-                    rank=address.rank,
-                )
-            )
-            pending = Pending(f"partner-{address.partner_id}", events, None, meta)
-            await self.writer.write(tx, [pending])
+        )
+        pending = Pending(f"partner-{address.partner_id}", events, None, meta)
+        await self.writer.write(tx, [pending])
         public = format_public_key(pair) if pair else None
         return NewEndpoint(endpoint_id, format_secret(secret), public)
 

@@ -6,7 +6,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Date,
-    DateTime,
     Identity,
     Integer,
     LargeBinary,
@@ -16,10 +15,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON
 
-from infra.postgres.tables import table
+from infra.postgres.tables import MOMENT, table
 
 METADATA = MetaData()
-MOMENT = DateTime(timezone=True)
 
 PARTNERS = table(
     METADATA,

@@ -7,7 +7,6 @@ from sqlalchemy import (
     Column,
     Computed,
     Date,
-    DateTime,
     Integer,
     LargeBinary,
     MetaData,
@@ -15,10 +14,9 @@ from sqlalchemy import (
     Uuid,
 )
 
-from infra.postgres.tables import table
+from infra.postgres.tables import MOMENT, table
 
 METADATA = MetaData()
-_MOMENT = DateTime(timezone=True)
 
 PERSON_EVENTS = table(
     METADATA,
@@ -28,7 +26,7 @@ PERSON_EVENTS = table(
         Column("person_id", Uuid, nullable=False),
         Column("position", BigInteger, nullable=False),
         Column("type", Text, nullable=False),
-        Column("occurred_at", _MOMENT, nullable=False),
+        Column("occurred_at", MOMENT, nullable=False),
         Column("data", JSON, nullable=False),
         Column("sealed", LargeBinary),
     ],
@@ -62,7 +60,7 @@ SERVICES = table(
         Column("position", BigInteger, nullable=False),
         Column("capacity", Text),
         Column("capacity_until", Date),
-        Column("capacity_at", _MOMENT),
+        Column("capacity_at", MOMENT),
     ],
 )
 """The directory, as its partners publish it."""
@@ -86,7 +84,7 @@ RULES = table(
         Column("rules", Text, nullable=False),
         Column("digest", Text, nullable=False),
         Column("content", JSON, nullable=False),
-        Column("published_at", _MOMENT, nullable=False),
+        Column("published_at", MOMENT, nullable=False),
     ],
 )
 CASES = table(
@@ -106,7 +104,7 @@ CASES = table(
         Column("questions", Integer, nullable=False),
         Column("exhausted", Text),
         Column("exhausted_due", Date),
-        Column("opened_at", _MOMENT, nullable=False),
+        Column("opened_at", MOMENT, nullable=False),
     ],
 )
 PROPOSALS = table(
@@ -146,11 +144,11 @@ REFERRALS = table(
         Column("reason", Text),
         Column("outcome", Text),
         Column("agreement_id", Uuid),
-        Column("appointment_at", _MOMENT),
+        Column("appointment_at", MOMENT),
         Column("commission_on", Date),
         Column("suggested_service_id", Text),
         Column("requested_on", Date),
-        Column("answered_at", _MOMENT),  # the partner's first sign
+        Column("answered_at", MOMENT),  # the partner's first sign
         Column("refused_answer", Text),  # what it asked for, too late or otherwise
         Column("awaits", Text),  # whose turn it is
         Column("remind_on", Date),
@@ -158,6 +156,6 @@ REFERRALS = table(
         Column("expire_on", Date),
         Column("passed", Text),  # the last of these steps that was taken
         Column("next_on", Date, Computed(_NEXT_ON, persisted=True)),
-        Column("updated_at", _MOMENT, nullable=False),
+        Column("updated_at", MOMENT, nullable=False),
     ],
 )
